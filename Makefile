@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: MIT
+# moekit. `make help` lists the targets; INSTALL explains them.
+VERSION = 0.1.0
+prefix  = /usr/local
+DESTDIR =
+CC      = gcc
+CFLAGS  = -O2 -g
+SAN     =# 1: AddressSanitizer and UndefinedBehaviorSanitizer, in a build folder of its own
+FAULTS  =# 1: with the seeded faults that the equivalence test must catch (t/lib/faults.h)
+V       =# 1: show the commands
+JOBS    = $(shell nproc)
+
+COMMANDS = moe-partition moe-plan-check moe-train moe-ckpt moe-stat
+BUILD    = .build/$(if $(SAN),san,$(if $(FAULTS),faults,release))
+
+# ---- flags ----
+STD      = -std=gnu11 -Wall -Wextra -Werror -Wno-unused-parameter -Wvla -Wshadow=local -Ilib -Ikernels -DVERSION='"$(VERSION)"' \
+           -DDATADIR='"$(prefix)/share/moekit"' -D_GNU_SOURCE -fno-math-errno -fno-trapping-math -ffp-contract=off -fopenmp-simd
+SANFLAGS = $(if $(SAN),-fsanitize=address$(comma)undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)
+FAULTDEF = $(if $(FAULTS),-DMOEKIT_FAULTS)
+comma    = ,
+ALL_CFLAGS = $(STD) $(CFLAGS) $(SANFLAGS) $(FAULTDEF) -MMD -MP
+Q        = $(if $(V),,@)
+say      = $(if $(V),,@printf '  %-5s %s\n' '$(1)' '$(2)')
+
+MPI_CFLAGS = $(shell pkg-config --cflags ompi-c 2>/dev/null)
+MPI_LIBS   = $(shell pkg-config --libs ompi-c 2>/dev/null)
+
+# ---- what is built ----
+obj      = $(patsubst %.c,$(BUILD)/%.o,$(wildcard $(1)))
+BASE_O   = $(call obj,lib/base/*.c)
+MODEL_O  = $(call obj,lib/model/*.c)
+PLAN_O   = $(call obj,lib/plan/*.c)
+CKPT_O   = $(call obj,lib/ckpt/*.c)
+STAT_O   = $(call obj,lib/stat/*.c)
+COMM_O   = $(call obj,lib/comm/*.c)
+TRAIN_O  = $(call obj,lib/train/*.c)
+KERNEL_O = $(call obj,kernels/*.c kernels/ref/*.c kernels/cpu/*.c)
+
+LIBS       = -ljansson -lz -lm
+TRAIN_LIBS = -ldnnl $(MPI_LIBS) -fopenmp
+BIN        = $(COMMANDS:%=$(BUILD)/bin/%)
+UNIT       = $(patsubst t/unit/%.c,$(BUILD)/t/%,$(wildcard t/unit/*.c))
+HELPERS    = $(patsubst t/lib/%.c,$(BUILD)/t/%,$(wildcard t/lib/*.c))
+
+.PHONY: all unit check check-large demo bench oracles install uninstall deps clean help
+all: $(BIN)
+	$(Q)ln -sfn $(notdir $(BUILD)) .build/current
+
+help:
+	@echo 'make all          build the commands into .build/release/bin'
+	@echo 'make deps         install what is missing, from Debian'
+	@echo 'make demo         the whole pipeline on real text'
+	@echo 'make check        all tests; check-large: the full matrices'
+	@echo 'make oracles      a virtual environment with PyTorch and transformers, for the tests that compare with them'
+	@echo 'make bench        speed against PyTorch and against the machine'
+	@echo 'make install      prefix=$(prefix) DESTDIR=$(DESTDIR)'
+	@echo 'knobs: V=1 show commands, SAN=1 sanitizers, FAULTS=1 seeded faults, CFLAGS, prefix, DESTDIR'
+
+$(BUILD)/lib/comm/%.o: ALL_CFLAGS += $(MPI_CFLAGS)
+$(BUILD)/kernels/%.o: ALL_CFLAGS += -fopenmp
+$(BUILD)/kernels/cpu/%.o: ALL_CFLAGS += -O3
+$(BUILD)/t/%: ALL_CFLAGS += -fopenmp -It
+
+$(BUILD)/%.o: %.c Makefile
+	$(call say,CC,$<)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_CFLAGS) -c -o $@ $<
+
+$(BUILD)/bin/moe-partition $(BUILD)/bin/moe-plan-check: $(PLAN_O) $(MODEL_O) $(BASE_O)
+$(BUILD)/bin/moe-stat: $(STAT_O) $(BASE_O)
+$(BUILD)/bin/moe-ckpt: $(CKPT_O) $(PLAN_O) $(MODEL_O) $(BASE_O)
+$(BUILD)/bin/moe-train: LIBS += $(TRAIN_LIBS)
+$(BUILD)/bin/moe-train: $(TRAIN_O) $(CKPT_O) $(COMM_O) $(KERNEL_O) $(PLAN_O) $(MODEL_O) $(BASE_O)
+$(BUILD)/bin/%: $(BUILD)/cmd/%.o
+	$(call say,LD,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS) $(SANFLAGS) -o $@ $^ $(LIBS)
+
+# A unit test is one file; it may use the whole library.
+$(BUILD)/t/%: t/unit/%.c $(TRAIN_O) $(STAT_O) $(CKPT_O) $(COMM_O) $(KERNEL_O) $(PLAN_O) $(MODEL_O) $(BASE_O)
+	$(call say,TEST,$<)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_CFLAGS) -o $@ $(filter %.c %.o,$^) $(LIBS) $(TRAIN_LIBS) -lcmocka
+$(BUILD)/t/%: t/lib/%.c $(TRAIN_O) $(STAT_O) $(CKPT_O) $(COMM_O) $(KERNEL_O) $(PLAN_O) $(MODEL_O) $(BASE_O)
+	$(call say,TEST,$<)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_CFLAGS) -o $@ $(filter %.c %.o,$^) $(LIBS) $(TRAIN_LIBS)
+unit: $(UNIT) $(HELPERS)
+
+clean:
+	rm -rf .build
+
+-include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

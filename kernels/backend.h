@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: MIT */
+/* A compute backend: memory, streams, events, and the operations of ops.h, as one table of functions.
+ *
+ * Everything above this line treats tensors as device memory: a pointer from alloc() is never dereferenced,
+ * contents go in through upload() and come out through download(), and work is ordered by streams and events.
+ * A CPU runs each operation before it returns; a GPU runs it later; the caller's code is the same.
+ *
+ * Backends: `ref` (plain loops, the oracle), `cpu` (oneDNN and OpenMP), and `guard` (cpu, whose memory faults
+ * when it is touched outside an operation; used by tests).
+ *
+ * An operation does not return an error. A failure is kept and reported by the next sync() or download(). */
+#ifndef KERNELS_BACKEND_H
+#define KERNELS_BACKEND_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "ops.h"
+
+struct stream; /* an ordered queue of work */
+struct event;  /* a point in a stream */
+
+enum host_access { HOST_READ = 1, HOST_WRITE = 2 };
+
+struct backend {
+    const char *name;
+
+    /* Device memory, zeroed, aligned to 64 bytes; NULL on failure (error() is set). */
+    void *(*alloc)(size_t bytes);
+    void (*free)(void *p, size_t bytes);
+
+    struct stream *(*stream_new)(void);
+    void (*stream_free)(struct stream *s);
+    struct event *(*event_new)(void);
+    void (*event_free)(struct event *e);
+    void (*event_record)(struct event *e, struct stream *s); /* e happens when all work now in s is done */
+    void (*event_wait)(struct stream *s, struct event *e);   /* later work in s starts after e */
+
+    /* Blocks until all work in s is done. 0, or -1 with error() set if any operation failed. */
+    int (*sync)(struct stream *s);
+
+    /* Ordered in s. copy: device to device, no overlap. upload: `host` may be reused on return.
+     * download: blocks until the bytes are in `host`; 0 or -1 as sync(). */
+    void (*zero)(struct stream *s, void *dst, size_t bytes);
+    void (*copy)(struct stream *s, void *dst, const void *src, size_t bytes);
+    void (*upload)(struct stream *s, void *dst, const void *host, size_t bytes);
+    int (*download)(struct stream *s, void *host, const void *src, size_t bytes);
+
+    /* Lets the host (MPI, in practice) touch device memory: returns a host address that stands for
+     * [p, p+bytes) until host_unmap() with the same arguments. HOST_READ: the contents are there. HOST_WRITE: what is written
+     * reaches the device by host_unmap(). A CPU returns p itself; a GPU stages. Blocks until s is idle. */
+    void *(*host_map)(struct stream *s, void *p, size_t bytes, enum host_access access);
+    void (*host_unmap)(struct stream *s, void *p, size_t bytes, enum host_access access, void *host);
+
+    /* The operations of ops.h: be->rmsnorm(stream, &(struct rmsnorm){...}). */
+#define X(name) void (*name)(struct stream *, const struct name *);
+    BACKEND_OPS(X)
+#undef X
+};
+
+/* The backend called `name` (ref, cpu, guard), ready to use with `threads` threads; NULL with error() set. */
+const struct backend *backend_open(const char *name, int threads);
+
+#endif

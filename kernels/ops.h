@@ -1,0 +1,414 @@
+/* SPDX-License-Identifier: MIT */
+/* The operations a backend provides. Each takes one struct; the structs are the manual.
+ *
+ * Symbols: T tokens, S sequence, H hidden, F expert width, E experts, K top-k, V vocabulary, R routed rows.
+ * Matrices are row-major; `ld` is the distance between rows in elements. "act" pointers (void *) hold
+ * elements of the struct's `type`; arithmetic is f32 whatever the type. No aliasing unless a comment allows it.
+ * Any count may be 0: the operation then does nothing (with beta 0 a matmul still writes its zeros).
+ * All results are deterministic: the same inputs, threads and machine give the same bits. */
+#ifndef KERNELS_OPS_H
+#define KERNELS_OPS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum type { F32, BF16 };
+static inline size_t type_bytes(enum type t)
+{
+    return t == F32 ? 4 : 2;
+}
+
+/* C[M,N] = op(A)·op(B) + beta·C. op(A) is [M,K], op(B) is [K,N]; `ta` says that A is stored [K,M], `tb` that B is
+ * stored [N,K]. beta is 0 or 1. Types of a and b are equal (`in`); with in F32, out is F32.
+ * The three uses: Y = X·Wᵀ (tb), dX = dY·W (neither), dW += dYᵀ·X (ta, out F32, beta 1). */
+struct matmul {
+    int64_t m, n, k;
+    bool ta, tb;
+    const void *a;
+    int64_t lda;
+    const void *b;
+    int64_t ldb;
+    void *c;
+    int64_t ldc;
+    float beta;
+    enum type in, out;
+};
+
+/* One matmul a group over rows gathered by group (grouped GEMM, Megablocks arXiv 2211.15841). Rows of x and y are
+ * cut into `groups` consecutive segments: segment s holds rows [row[s], row[s+1]) and uses weight number which[s].
+ * Host arrays; several segments may name one weight. `stride`: elements from one weight to the next.
+ *   GROUPED_FORWARD  y[r, n] = x[r, k] · W[n,k]ᵀ          W: [n,k] of `type`
+ *   GROUPED_INPUT    x[r, k] = y[r, n] · W[n,k]           (y given, x written)
+ *   GROUPED_WEIGHT   W[n,k] += y[r, n]ᵀ · x[r, k]         W: f32 gradients; segments of one weight are added in order */
+enum grouped_kind { GROUPED_FORWARD, GROUPED_INPUT, GROUPED_WEIGHT };
+struct grouped_matmul {
+    enum grouped_kind kind;
+    int segments;
+    const int64_t *row; /* host [segments+1], ascending */
+    const int *which;   /* host [segments] */
+    int64_t n, k;
+    void *x;            /* [rows,k], ldx */
+    int64_t ldx;
+    void *y;            /* [rows,n], ldy */
+    int64_t ldy;
+    void *w;
+    int64_t stride;
+    enum type type;     /* of x, y and (but for GROUPED_WEIGHT) w */
+};
+
+/* RMSNorm (arXiv 1910.07467): y = x · rstd(x) · w, rstd = 1/sqrt(mean(x²) + eps), over `width` elements at
+ * x + row·ldx + head·width, for rows × heads; w [width] of `type` is shared by rows and heads. y may be x.
+ * clip > 0 then clamps y to [-clip, clip] (OLMoE). sumsq: NULL, or [rows] f32 with the sum of squares over the whole
+ * norm, which then is over `full_width` elements of which these are a part (a tensor-parallel rank's): heads = 1. */
+struct rmsnorm {
+    int64_t rows, heads, width;
+    const void *x;
+    int64_t ldx;
+    const void *w;
+    void *y;
+    int64_t ldy;
+    float eps, clip;
+    const float *sumsq;
+    int64_t full_width;
+    enum type type;
+};
+/* dx = (accumulate ? dx : 0) + d(rmsnorm)/dx · dy; dw[width] f32 += over rows and heads. Same x, w, eps, clip as forward
+ * (where the clamp cut, dy counts as 0). dx may be dy. With sumsq: dot [rows] f32 is Σ dy·w·x over the whole norm. */
+struct rmsnorm_backward {
+    int64_t rows, heads, width;
+    const void *x;
+    int64_t ldx;
+    const void *w;
+    const void *dy;
+    int64_t lddy;
+    void *dx;
+    int64_t lddx;
+    float *dw;
+    bool accumulate;
+    float eps, clip;
+    const float *sumsq, *dot;
+    int64_t full_width;
+    enum type type;
+};
+/* Partial sums for a norm that spans ranks, each [rows] f32: sumsq = Σ x²; with dy also dot = Σ dy·w·x, dy counting
+ * as 0 where the clip cut (that needs the whole sumsq, given as sumsq_in, full_width and eps). NULL outputs are skipped. */
+struct row_sums {
+    int64_t rows, width;
+    const void *x;
+    int64_t ldx;
+    float *sumsq;
+    const void *dy;
+    int64_t lddy;
+    const void *w;
+    float *dot;
+    const float *sumsq_in;
+    int64_t full_width;
+    float eps, clip;
+    enum type type;
+};
+
+/* Rotary embedding, rotate-half form (as in transformers), in place on `heads` heads of x + t·ld + head·head_dim, over
+ * the first `rotary` of head_dim elements: pairs (i, i+rotary/2). Position of row t is t mod seq.
+ * cos_sin: [seq, rotary] f32, cosines of the rotary/2 angles and then their sines. inverse: rotate back (the gradient). */
+struct rope {
+    int64_t rows, seq, heads, head_dim, rotary;
+    void *x;
+    int64_t ld;
+    const float *cos_sin;
+    bool inverse;
+    enum type type;
+};
+
+/* Causal grouped-query attention, FlashAttention-2 form (arXiv 2307.08691): nothing S×S is ever stored.
+ * Row t = sequence·seq + position. q is [rows, heads·dim] at ldq; k and v [rows, kv_heads·dim] at ldk, ldv; o [rows, heads·dim] at
+ * ldo. Query head h reads key head h / (heads/kv_heads). lse [heads, rows] f32: logsumexp of the scaled scores. */
+struct attention {
+    int64_t sequences, seq, heads, kv_heads, dim;
+    const void *q, *k, *v;
+    int64_t ldq, ldk, ldv;
+    void *o;
+    int64_t ldo;
+    float *lse;
+    float scale;
+    enum type type;
+};
+/* dq, dk, dv (laid out as q, k, v with the same ld) from d_o (as o). delta: scratch [heads, rows] f32.
+ * dq may be q, dk may be k and dv may be v only if the backend says so: it does not; they are separate. */
+struct attention_backward {
+    struct attention fwd; /* q k v o lse as the forward left them */
+    const void *d_o;
+    int64_t lddo;
+    void *dq, *dk, *dv;
+    float *delta;
+};
+
+/* SwiGLU over rows of [gate | up]: y[r,f] = weight[r] · silu(gate[r,f]) · up[r,f]; weight NULL means 1.
+ * gate_up: [rows, 2·width]; y: [rows, width]. */
+struct swiglu {
+    int64_t rows, width;
+    const void *gate_up;
+    const float *weight;
+    void *y;
+    enum type type;
+};
+/* d_gate_up (may be gate_up itself) and, where not NULL, d_weight[r] = Σ_f dy·silu(gate)·up. */
+struct swiglu_backward {
+    int64_t rows, width;
+    const void *gate_up;
+    const float *weight;
+    const void *dy;
+    void *d_gate_up;
+    float *d_weight;
+    enum type type;
+};
+
+/* y = a + b, elementwise; y may be a or b. With `parts` > 1, y = a + Σ_i b[i·count …] in order, a NULL meaning 0:
+ * the sum of a reduce-scatter, f32 inside, rounded once. */
+struct add {
+    int64_t count;
+    const void *a, *b;
+    int parts; /* 0 counts as 1 */
+    void *y;
+    enum type type;
+};
+/* x[r,c] += bias[c], in place. */
+struct bias {
+    int64_t rows, width;
+    void *x;
+    int64_t ldx;
+    const void *bias;
+    enum type type;
+};
+/* d_bias[c] f32 += Σ_r dy[r,c]. */
+struct bias_backward {
+    int64_t rows, width;
+    const void *dy;
+    int64_t lddy;
+    float *d_bias;
+    enum type type;
+};
+/* Clamp to [-limit, limit] in place; backward: dx = 0 where |x| >= limit (x as clamped). */
+struct clamp {
+    int64_t rows, width;
+    void *x;
+    int64_t ldx;
+    float limit;
+    enum type type;
+};
+struct clamp_backward {
+    int64_t rows, width;
+    const void *x;
+    int64_t ldx;
+    void *dx;
+    int64_t lddx;
+    float limit;
+    enum type type;
+};
+/* y[r,c] = x[r,c] with other strides: columns cut out of, or put into, a wider matrix. */
+struct copy_rows {
+    int64_t rows, width;
+    const void *x;
+    int64_t ldx;
+    void *y;
+    int64_t ldy;
+    enum type type;
+};
+/* y[i] = x[i] with a change of type (bf16 rounds to nearest even), times scale. */
+struct convert {
+    int64_t count;
+    const void *x;
+    void *y;
+    enum type from, to;
+    float scale;
+};
+/* Gate of a shared expert (Qwen2-MoE): y[t,:] = sigmoid(g[t]) · x[t,:]; g [rows] f32. y may be x. */
+struct row_gate {
+    int64_t rows, width;
+    const void *x;
+    const float *g;
+    void *y;
+    enum type type;
+};
+/* dx[t,:] = sigmoid(g[t])·dy[t,:]; dg[t] = sigmoid'(g[t]) Σ dy·x, x the ungated value. dx may be dy. */
+struct row_gate_backward {
+    int64_t rows, width;
+    const void *x, *dy;
+    const float *g;
+    void *dx;
+    float *dg;
+    enum type type;
+};
+
+/* Router scores: softmax or sigmoid of the logits [T,E], f32; lse[t] = logsumexp(logits[t]).
+ * Then the top K of each token: scores + bias (NULL: none) choose, scores weigh. groups > 1: experts are cut into groups
+ * of E/groups; a group's worth is the sum of its two best; only the `top_groups` best groups take part (DeepSeek-V3,
+ * arXiv 2412.19437). Ties go to the lower index. Chosen in descending order of what chose them.
+ * weight[t,k] = score, divided by their sum over k (+1e-20) if `renormalise`, times `scale`.
+ * margin[t]: the K-th choice's value less the best one left out (+inf if there is none); NULL skips it. */
+struct router {
+    int64_t tokens, experts, top_k;
+    bool sigmoid, renormalise;
+    float scale;
+    int groups, top_groups;
+    const float *logits;
+    const float *bias;
+    float *scores; /* [T,E] */
+    float *lse;    /* [T] */
+    int32_t *topk; /* [T,K] */
+    float *weight; /* [T,K] */
+    float *margin; /* [T] */
+};
+/* dlogits [T,E] f32 (written; may be scores) from
+ *   d_weight [T,K] f32: gradient of the combine weights (0 for dropped ones), through renormalisation and scale;
+ *   aux [E] f32 or NULL: gradient of the auxiliary loss to each token's probability p_te, p being the scores, for sigmoid
+ *     routers divided by their sum over e;
+ *   z: gradient of the z-loss is z · lse[t] · softmax(logits)[t,e] (softmax routers: the scores; sigmoid: recomputed from logits).
+ * Selection itself has no gradient. */
+struct router_backward {
+    struct router fwd; /* the same fields as the forward; outputs as it left them */
+    const float *d_weight;
+    const float *aux;
+    float z;
+    float *dlogits;
+};
+/* Statistics of one rank's tokens, added to nothing (written): prob[e] = Σ_t p_te (p as in router_backward),
+ * count[e] = tokens that chose e (before any drop), z[0] = Σ_t lse[t]². */
+struct router_stats {
+    int64_t tokens, experts, top_k;
+    bool sigmoid;
+    const float *scores, *lse;
+    const int32_t *topk;
+    float *prob, *count, *z;
+};
+/* Which choices survive a capacity per expert, over ALL T tokens of a microbatch (§4 of the reference).
+ * by_prob: each expert keeps its `capacity` largest weights, ties to the lower token; else the first tokens.
+ * A token's choices are distinct experts. keep[t,k] is 1 or 0. dropped[0] f32: how many were cut. */
+struct capacity {
+    int64_t tokens, experts, top_k, capacity;
+    bool by_prob;
+    const int32_t *topk;
+    const float *weight;
+    int32_t *keep;
+    float *dropped;
+};
+/* Sorts the kept choices by slot = slot_of[expert], stably by (token, k): the order in which rows are sent.
+ * count[slot] int32 [E]; position[t,k] = row, or -1 when dropped; source[row] = t·K + k. keep NULL keeps all.
+ * slot_of NULL is the identity. Rows after the last kept one are not written. */
+struct sort_choices {
+    int64_t tokens, experts, top_k;
+    const int32_t *topk, *keep, *slot_of;
+    int32_t *count, *position, *source;
+};
+/* Rows for the experts: y[r,:] = x[source[r] / K, :] for r in [0, rows). weight_out (or NULL) [rows] = weight_in[source[r]]. */
+struct permute {
+    int64_t rows, width, top_k;
+    const void *x;
+    const int32_t *source;
+    void *y;
+    const float *weight_in;
+    float *weight_out;
+    enum type type;
+};
+/* The reverse: y[t,:] = (accumulate ? y : 0) + Σ_k x[position[t,k] - first,:], over positions in [first, first+rows).
+ * weight_in (or NULL) [rows] goes back to weight_out[t,k] at the same positions; the others are left alone. */
+struct unpermute {
+    int64_t tokens, width, top_k;
+    int64_t first, rows;
+    const void *x;
+    const int32_t *position;
+    void *y;
+    bool accumulate;
+    const float *weight_in;
+    float *weight_out;
+    enum type type;
+};
+
+/* y[t,:] = table[token[t] - first] where first <= token < first+count, else zeros. */
+struct embedding {
+    int64_t tokens, width, first, count;
+    const int32_t *token;
+    const void *table;
+    void *y;
+    enum type type;
+};
+/* d_table[token - first] f32 += dy[t,:], in token order. */
+struct embedding_backward {
+    int64_t tokens, width, first, count;
+    const int32_t *token;
+    const void *dy;
+    float *d_table;
+    enum type type;
+};
+
+/* Cross-entropy over a vocabulary cut across ranks, in two steps (Megatron-LM, arXiv 1909.08053).
+ * softmax_stats: for columns [first, first+width) of each row: stats[t] = {max, Σexp(z-max), z at the target or -inf}.
+ * Between the two the ranks' stats are gathered: [parts, rows, 3]. cross_entropy merges them (in order), writes
+ * loss[t] = logsumexp - z_target and, if dlogits is not NULL, dlogits = scale·(softmax - onehot) of `type`. */
+struct softmax_stats {
+    int64_t rows, width, first;
+    const float *logits;
+    const int32_t *target;
+    float *stats;
+};
+struct cross_entropy {
+    int64_t rows, width, first;
+    int parts;
+    const float *logits, *stats;
+    const int32_t *target;
+    float scale;
+    float *loss;
+    void *dlogits; /* [rows,width]; may be logits when type is F32 */
+    enum type type;
+};
+
+/* out[0] f64 = Σ x², and Σ x. Sums run in f64 over fixed blocks. */
+struct sum_squares {
+    int64_t count;
+    const float *x;
+    double *out;
+};
+struct sum {
+    int64_t count;
+    const float *x;
+    double *out;
+};
+/* x *= scale; f32. */
+struct scale {
+    int64_t count;
+    float *x;
+    float scale;
+};
+/* AdamW (arXiv 1711.05101), PyTorch's order of operations: g = grad·grad_scale; p -= lr·decay·p; m = b1·m+(1-b1)g;
+ * v = b2·v+(1-b2)g²; p -= lr/(1-b1^t) · m / (sqrt(v/(1-b2^t)) + eps). master [count] f32 is updated; where param is not NULL it
+ * is written from master, rounded to `type`. */
+struct adamw {
+    int64_t count;
+    float *master, *m, *v;
+    const float *grad;
+    void *param;
+    float lr, beta1, beta2, eps, decay, grad_scale;
+    float correction1, correction2; /* 1-b1^t, 1-b2^t */
+    enum type type;
+};
+/* Initial weights: element i of the tensor is mean + std · normal(seed, first+i), a counter-based generator (Philox-4x32-10,
+ * Salmon et al. 2011, then Box-Muller), so any rank can make any part. rows of `width` elements, ldx apart in x; element (r,c)
+ * is number first + r·stride + c. std 0 gives mean. */
+struct fill_normal {
+    int64_t rows, width;
+    void *x;
+    int64_t ldx;
+    uint64_t seed;
+    int64_t first, stride;
+    float mean, std;
+    enum type type;
+};
+
+#define BACKEND_OPS(X)                                                                                            \
+    X(matmul) X(grouped_matmul) X(rmsnorm) X(rmsnorm_backward) X(row_sums) X(rope) X(attention)                   \
+    X(attention_backward) X(swiglu) X(swiglu_backward) X(add) X(bias) X(bias_backward) X(clamp) X(clamp_backward) \
+    X(copy_rows) X(convert) X(row_gate) X(row_gate_backward) X(router) X(router_backward) X(router_stats)         \
+    X(capacity) X(sort_choices) X(permute) X(unpermute) X(embedding) X(embedding_backward) X(softmax_stats)       \
+    X(cross_entropy) X(sum_squares) X(sum) X(scale) X(adamw) X(fill_normal)
+
+#endif

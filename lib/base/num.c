@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: MIT */
+#include "base/num.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/error.h"
+
+bool parse_int(const char *text, int64_t min, int64_t max, int64_t *value)
+{
+    char *end;
+    if (!isdigit((unsigned char)*text) && !(*text == '-' && isdigit((unsigned char)text[1])))
+        return false;
+    errno = 0;
+    long long v = strtoll(text, &end, 10);
+    if (errno || *end || v < min || v > max)
+        return false;
+    *value = v;
+    return true;
+}
+
+bool parse_num(const char *text, double min, double max, double *value)
+{
+    char *end;
+    if (!*text || isspace((unsigned char)*text))
+        return false;
+    double v = strtod(text, &end);
+    if (*end || !(v >= min && v <= max))
+        return false;
+    *value = v;
+    return true;
+}
+
+char *human_bytes(double bytes, char buf[static 24])
+{
+    static const char *const unit[] = {"B", "kB", "MB", "GB", "TB", "PB", "EB"};
+    int u = 0;
+    while (fabs(bytes) >= 999.5 && u < 6) {
+        bytes /= 1000;
+        u++;
+    }
+    snprintf(buf, 24, u ? "%.3g %s" : "%.0f %s", bytes, unit[u]);
+    return buf;
+}
+
+char *exact_num(double value, char buf[static 32])
+{
+    for (int digits = 1; digits <= 17; digits++) {
+        snprintf(buf, 32, "%.*g", digits, value);
+        if (strtod(buf, NULL) == value)
+            break;
+    }
+    return buf;
+}
+
+double now_s(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return ts.tv_sec + 1e-9 * ts.tv_nsec;
+}
+
+static void *checked(void *p)
+{
+    if (!p) {
+        fputs("out of memory\n", stderr);
+        _Exit(STATUS_ENV);
+    }
+    return p;
+}
+
+void *xmalloc(size_t bytes)
+{
+    return checked(malloc(bytes ? bytes : 1));
+}
+
+void *xcalloc(size_t count, size_t bytes)
+{
+    return checked(calloc(count ? count : 1, bytes ? bytes : 1));
+}
+
+void *xrealloc(void *p, size_t count, size_t bytes)
+{
+    return checked(reallocarray(p, count ? count : 1, bytes));
+}
+
+char *xstrdup(const char *s)
+{
+    return checked(strdup(s));
+}
+
+char *xasprintf(const char *fmt, ...)
+{
+    char *s;
+    va_list ap;
+    va_start(ap, fmt);
+    int n = vasprintf(&s, fmt, ap);
+    va_end(ap);
+    return checked(n < 0 ? NULL : s);
+}

@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: MIT */
+#include "base/options.h"
+
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/notice.h"
+#include "base/num.h"
+
+#define MAX_OPTS 96
+
+static bool quiet_flag, verbose_flag, progress_flag;
+static const struct opt standard[] = {
+    {'q', "quiet", NULL, "say only what went wrong", OPT_FLAG, &quiet_flag},
+    {'v', "verbose", NULL, "say more", OPT_FLAG, &verbose_flag},
+    {0, "progress", NULL, "show progress even when stderr is no terminal", OPT_FLAG, &progress_flag},
+    {'h', "help", NULL, "show this text", OPT_FLAG, NULL},
+    {0, "version", NULL, "show the version", OPT_FLAG, NULL},
+};
+enum { STANDARD = sizeof standard / sizeof *standard };
+
+static const char *given[MAX_OPTS];
+static int givens;
+
+static void print_opt(const struct opt *o)
+{
+    if (!o->name) {
+        printf("\n%s\n", o->help);
+        return;
+    }
+    char left[80];
+    snprintf(left, sizeof left, "  %c%c%s --%s%s%s", o->letter ? '-' : ' ', o->letter ? o->letter : ' ', o->letter ? "," : " ",
+             o->name, o->arg ? " " : "", o->arg ? o->arg : "");
+    printf(strlen(left) < 32 ? "%-32s%s\n" : "%s\n                                %s\n", left, o->help);
+}
+
+static void print_help(const struct command *c)
+{
+    const char *head = "usage:";
+    for (const char *line = c->synopsis; *line;) {
+        int n = (int)strcspn(line, "\n");
+        printf("%-6s %.*s\n", head, n, line);
+        line += n + (line[n] == '\n');
+        head = "";
+    }
+    printf("\n%s\n\n", c->about);
+    for (int i = 0; i < c->count; i++)
+        print_opt(&c->opts[i]);
+    if (c->count)
+        putchar('\n');
+    for (int i = 0; i < STANDARD; i++)
+        print_opt(&standard[i]);
+    if (c->notes)
+        printf("\n%s\n", c->notes);
+}
+
+static bool one_of(const char *choices, const char *word)
+{
+    size_t n = strlen(word);
+    for (const char *p = choices; *p; p += strcspn(p, "|"), p += *p == '|')
+        if (strcspn(p, "|") == n && strncmp(p, word, n) == 0)
+            return n > 0;
+    return false;
+}
+
+static int take(const struct opt *o, const char *arg)
+{
+    char low[32], high[32];
+    int64_t i;
+    switch (o->kind) {
+    case OPT_FLAG:
+        *(bool *)o->value = true;
+        return 0;
+    case OPT_TEXT:
+        *(const char **)o->value = arg;
+        return 0;
+    case OPT_INT:
+        if (!parse_int(arg, (int64_t)o->min, (int64_t)o->max, &i))
+            return error(STATUS_USAGE, "--%s takes a whole number from %.0f to %.0f, not '%s'", o->name, o->min, o->max, arg);
+        *(int64_t *)o->value = i;
+        return 0;
+    case OPT_NUM:
+        if (!parse_num(arg, o->min, o->max, o->value))
+            return error(STATUS_USAGE, "--%s takes a number from %s to %s, not '%s'", o->name, exact_num(o->min, low),
+                         exact_num(o->max, high), arg);
+        return 0;
+    case OPT_CHOICE:
+        if (!one_of(o->choices, arg))
+            return error(STATUS_USAGE, "--%s takes %s, not '%s'", o->name, o->choices, arg);
+        *(const char **)o->value = arg;
+        return 0;
+    case OPT_CALL:
+        return o->call(arg, o->value) < 0 ? error_prefix("--%s", o->name) : 0;
+    }
+    return -1;
+}
+
+bool option_given(const char *name)
+{
+    for (int i = 0; i < givens; i++)
+        if (strcmp(given[i], name) == 0)
+            return true;
+    return false;
+}
+
+/* Which of the tables' options getopt's value `v` is (1000 + index for every option). */
+static const struct opt *find(const struct command *c, int v)
+{
+    int i = v - 1000;
+    return i < c->count ? &c->opts[i] : &standard[i - c->count];
+}
+
+static int letter_index(const struct command *c, int letter)
+{
+    for (int i = 0; i < c->count + STANDARD; i++)
+        if (find(c, 1000 + i)->name && find(c, 1000 + i)->letter == letter)
+            return 1000 + i;
+    return -1;
+}
+
+static int bad_option(const struct command *c, int v, char **argv)
+{
+    char name[64];
+    if (optopt >= 1000)
+        snprintf(name, sizeof name, "--%s", find(c, optopt)->name);
+    else if (optopt)
+        snprintf(name, sizeof name, "-%c", optopt);
+    else
+        snprintf(name, sizeof name, "%s", argv[optind - 1]);
+    if (v == ':')
+        return error(STATUS_USAGE, "option '%s' needs an argument", name);
+    if (optopt >= 1000)
+        return error(STATUS_USAGE, "option '%s' takes no argument", name);
+    return error(STATUS_USAGE, "no option '%s' (see '%s -h')", name, c->name);
+}
+
+int options_parse(const struct command *c, int argc, char **argv)
+{
+    struct option longs[MAX_OPTS + 1] = {0};
+    char shorts[2 * MAX_OPTS + 2] = ":";
+    int n = 0, s = 1;
+    for (int i = 0; i < c->count + STANDARD && n < MAX_OPTS; i++) {
+        const struct opt *o = find(c, 1000 + i);
+        if (!o->name)
+            continue;
+        longs[n++] = (struct option){o->name, o->arg ? required_argument : no_argument, NULL, 1000 + i};
+        if (o->letter) {
+            shorts[s++] = o->letter;
+            if (o->arg)
+                shorts[s++] = ':';
+        }
+    }
+    shorts[s] = '\0';
+    opterr = 0;
+    optind = 0; /* start anew: a command with verbs parses twice */
+    givens = 0;
+    notice_open(c->name, NOTICE_NORMAL, -1);
+    for (int v; (v = getopt_long(argc, argv, shorts, longs, NULL)) != -1;) {
+        if (v == '?' || v == ':')
+            return bad_option(c, v, argv);
+        if (v < 1000)
+            v = letter_index(c, v);
+        const struct opt *o = find(c, v);
+        if (strcmp(o->name, "help") == 0) {
+            print_help(c);
+            exit(fclose(stdout) ? STATUS_ENV : STATUS_DONE);
+        }
+        if (strcmp(o->name, "version") == 0) {
+            printf("%s (moekit) %s\n", c->name, VERSION);
+            exit(fclose(stdout) ? STATUS_ENV : STATUS_DONE);
+        }
+        if (take(o, optarg) < 0)
+            return -1;
+        if (givens < MAX_OPTS)
+            given[givens++] = o->name;
+    }
+    notice_open(c->name, quiet_flag ? NOTICE_QUIET : verbose_flag ? NOTICE_VERBOSE : NOTICE_NORMAL, progress_flag ? 1 : -1);
+    return optind;
+}
+
+int command_failed(const struct command *c)
+{
+    progress_end();
+    fprintf(stderr, "%s: %s\n", c->name, error_text());
+    return error_status();
+}

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: MIT */
+/* Command lines. One table of options drives parsing (getopt_long), -h, and through -h the completions and the check of the man pages. -h, --help, --version, -q, -v and --progress are in every command without being listed. */
+#ifndef BASE_OPTIONS_H
+#define BASE_OPTIONS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum opt_kind {
+    OPT_FLAG,   /* bool *: set to true */
+    OPT_TEXT,   /* const char ** */
+    OPT_INT,    /* int64_t *, within [min,max] */
+    OPT_NUM,    /* double *, within [min,max] */
+    OPT_CHOICE, /* const char **, one of the words of `choices`, separated by | */
+    OPT_CALL,   /* int (*)(const char *arg, void *value): 0, or -1 with error() set */
+};
+
+struct opt {
+    char letter;      /* short option, or 0 */
+    const char *name; /* long option; NULL: a heading, `help` is its text */
+    const char *arg;  /* what the argument is called in -h; NULL for a flag */
+    const char *help;
+    enum opt_kind kind;
+    void *value;
+    double min, max;
+    const char *choices;
+    int (*call)(const char *arg, void *value);
+};
+
+struct command {
+    const char *name;     /* "moe-partition" or "moe-ckpt list" */
+    const char *synopsis; /* usage lines without "usage:", separated by newlines */
+    const char *about;    /* one sentence, lowercase, no full stop */
+    const struct opt *opts;
+    int count;
+    const char *notes; /* after the options, or NULL */
+};
+
+#define OPTS(table) .opts = (table), .count = (int)(sizeof(table) / sizeof *(table))
+
+/* Parses argv[1…]; operands end up in argv[first…argc-1] (options may come after operands). Prints and exits 0 for -h and
+ * --version; opens notices (-q, -v, --progress). Returns `first`, or -1 with error() set, status 2.
+ * An option given is remembered: option_given(table entry's name). */
+int options_parse(const struct command *c, int argc, char **argv);
+bool option_given(const char *name);
+
+/* For main(): prints "NAME: error text" and returns the recorded exit status. */
+int command_failed(const struct command *c);
+
+#endif

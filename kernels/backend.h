@@ -48,8 +48,9 @@ struct backend {
     int (*download)(struct stream *s, void *host, const void *src, size_t bytes);
 
     /* Lets the host (MPI, in practice) touch device memory: returns a host address that stands for
-     * [p, p+bytes) until host_unmap() with the same arguments. HOST_READ: the contents are there. HOST_WRITE: what is written
-     * reaches the device by host_unmap(). A CPU returns p itself; a GPU stages. Blocks until s is idle. */
+     * [p, p+bytes) until host_unmap() with the same arguments. HOST_READ: the contents are there. HOST_WRITE:
+     * what is written reaches the device by host_unmap(). A CPU returns p itself; a GPU stages. Blocks until s
+     * is idle. */
     void *(*host_map)(struct stream *s, void *p, size_t bytes, enum host_access access);
     void (*host_unmap)(struct stream *s, void *p, size_t bytes, enum host_access access, void *host);
 

@@ -19,9 +19,9 @@ static inline size_t type_bytes(enum type t)
     return t == F32 ? 4 : 2;
 }
 
-/* C[M,N] = op(A)·op(B) + beta·C. op(A) is [M,K], op(B) is [K,N]; `ta` says that A is stored [K,M], `tb` that B is
- * stored [N,K]. beta is 0 or 1. Types of a and b are equal (`in`); with in F32, out is F32.
- * The three uses: Y = X·Wᵀ (tb), dX = dY·W (neither), dW += dYᵀ·X (ta, out F32, beta 1). */
+/* C[M,N] = op(A)·op(B) + beta·C. op(A) is [M,K], op(B) is [K,N]; `ta` says that A is stored [K,M], `tb` that B
+ * is stored [N,K]. beta is 0 or 1. Types of a and b are equal (`in`); with in F32, out is F32. The three uses:
+ * Y = X·Wᵀ (tb), dX = dY·W (neither), dW += dYᵀ·X (ta, out F32, beta 1). */
 struct matmul {
     int64_t m, n, k;
     bool ta, tb;
@@ -35,12 +35,13 @@ struct matmul {
     enum type in, out;
 };
 
-/* One matmul a group over rows gathered by group (grouped GEMM, Megablocks arXiv 2211.15841). Rows of x and y are
- * cut into `groups` consecutive segments: segment s holds rows [row[s], row[s+1]) and uses weight number which[s].
- * Host arrays; several segments may name one weight. `stride`: elements from one weight to the next.
+/* One matmul a group over rows gathered by group (grouped GEMM, Megablocks arXiv 2211.15841). Rows of x and y
+ * are cut into `groups` consecutive segments: segment s holds rows [row[s], row[s+1]) and uses weight number
+ * which[s]. Host arrays; several segments may name one weight. `stride`: elements from one weight to the next.
  *   GROUPED_FORWARD  y[r, n] = x[r, k] · W[n,k]ᵀ          W: [n,k] of `type`
  *   GROUPED_INPUT    x[r, k] = y[r, n] · W[n,k]           (y given, x written)
- *   GROUPED_WEIGHT   W[n,k] += y[r, n]ᵀ · x[r, k]         W: f32 gradients; segments of one weight are added in order */
+ *   GROUPED_WEIGHT   W[n,k] += y[r, n]ᵀ · x[r, k]         W: f32 gradients; segments of one weight are added in
+ * order */
 enum grouped_kind { GROUPED_FORWARD, GROUPED_INPUT, GROUPED_WEIGHT };
 struct grouped_matmul {
     enum grouped_kind kind;
@@ -48,19 +49,20 @@ struct grouped_matmul {
     const int64_t *row; /* host [segments+1], ascending */
     const int *which;   /* host [segments] */
     int64_t n, k;
-    void *x;            /* [rows,k], ldx */
+    void *x; /* [rows,k], ldx */
     int64_t ldx;
-    void *y;            /* [rows,n], ldy */
+    void *y; /* [rows,n], ldy */
     int64_t ldy;
     void *w;
     int64_t stride;
-    enum type type;     /* of x, y and (but for GROUPED_WEIGHT) w */
+    enum type type; /* of x, y and (but for GROUPED_WEIGHT) w */
 };
 
 /* RMSNorm (arXiv 1910.07467): y = x · rstd(x) · w, rstd = 1/sqrt(mean(x²) + eps), over `width` elements at
  * x + row·ldx + head·width, for rows × heads; w [width] of `type` is shared by rows and heads. y may be x.
- * clip > 0 then clamps y to [-clip, clip] (OLMoE). sumsq: NULL, or [rows] f32 with the sum of squares over the whole
- * norm, which then is over `full_width` elements of which these are a part (a tensor-parallel rank's): heads = 1. */
+ * clip > 0 then clamps y to [-clip, clip] (OLMoE). sumsq: NULL, or [rows] f32 with the sum of squares over the
+ * whole norm, which then is over `full_width` elements of which these are a part (a tensor-parallel rank's):
+ * heads = 1. */
 struct rmsnorm {
     int64_t rows, heads, width;
     const void *x;
@@ -73,8 +75,9 @@ struct rmsnorm {
     int64_t full_width;
     enum type type;
 };
-/* dx = (accumulate ? dx : 0) + d(rmsnorm)/dx · dy; dw[width] f32 += over rows and heads. Same x, w, eps, clip as forward
- * (where the clamp cut, dy counts as 0). dx may be dy. With sumsq: dot [rows] f32 is Σ dy·w·x over the whole norm. */
+/* dx = (accumulate ? dx : 0) + d(rmsnorm)/dx · dy; dw[width] f32 += over rows and heads. Same x, w, eps, clip
+ * as forward (where the clamp cut, dy counts as 0). dx may be dy. With sumsq: dot [rows] f32 is Σ dy·w·x over
+ * the whole norm. */
 struct rmsnorm_backward {
     int64_t rows, heads, width;
     const void *x;
@@ -91,8 +94,9 @@ struct rmsnorm_backward {
     int64_t full_width;
     enum type type;
 };
-/* Partial sums for a norm that spans ranks, each [rows] f32: sumsq = Σ x²; with dy also dot = Σ dy·w·x, dy counting
- * as 0 where the clip cut (that needs the whole sumsq, given as sumsq_in, full_width and eps). NULL outputs are skipped. */
+/* Partial sums for a norm that spans ranks, each [rows] f32: sumsq = Σ x²; with dy also dot = Σ dy·w·x, dy
+ * counting as 0 where the clip cut (that needs the whole sumsq, given as sumsq_in, full_width and eps). NULL
+ * outputs are skipped. */
 struct row_sums {
     int64_t rows, width;
     const void *x;
@@ -108,9 +112,10 @@ struct row_sums {
     enum type type;
 };
 
-/* Rotary embedding, rotate-half form (as in transformers), in place on `heads` heads of x + t·ld + head·head_dim, over
- * the first `rotary` of head_dim elements: pairs (i, i+rotary/2). Position of row t is t mod seq.
- * cos_sin: [seq, rotary] f32, cosines of the rotary/2 angles and then their sines. inverse: rotate back (the gradient). */
+/* Rotary embedding, rotate-half form (as in transformers), in place on `heads` heads of x + t·ld +
+ * head·head_dim, over the first `rotary` of head_dim elements: pairs (i, i+rotary/2). Position of row t is t
+ * mod seq. cos_sin: [seq, rotary] f32, cosines of the rotary/2 angles and then their sines. inverse: rotate
+ * back (the gradient). */
 struct rope {
     int64_t rows, seq, heads, head_dim, rotary;
     void *x;
@@ -121,8 +126,9 @@ struct rope {
 };
 
 /* Causal grouped-query attention, FlashAttention-2 form (arXiv 2307.08691): nothing S×S is ever stored.
- * Row t = sequence·seq + position. q is [rows, heads·dim] at ldq; k and v [rows, kv_heads·dim] at ldk, ldv; o [rows, heads·dim] at
- * ldo. Query head h reads key head h / (heads/kv_heads). lse [heads, rows] f32: logsumexp of the scaled scores. */
+ * Row t = sequence·seq + position. q is [rows, heads·dim] at ldq; k and v [rows, kv_heads·dim] at ldk, ldv; o
+ * [rows, heads·dim] at ldo. Query head h reads key head h / (heads/kv_heads). lse [heads, rows] f32: logsumexp
+ * of the scaled scores. */
 struct attention {
     int64_t sequences, seq, heads, kv_heads, dim;
     const void *q, *k, *v;
@@ -163,8 +169,8 @@ struct swiglu_backward {
     enum type type;
 };
 
-/* y = a + b, elementwise; y may be a or b. With `parts` > 1, y = a + Σ_i b[i·count …] in order, a NULL meaning 0:
- * the sum of a reduce-scatter, f32 inside, rounded once. */
+/* y = a + b, elementwise; y may be a or b. With `parts` > 1, y = a + Σ_i b[i·count …] in order, a NULL meaning
+ * 0: the sum of a reduce-scatter, f32 inside, rounded once. */
 struct add {
     int64_t count;
     const void *a, *b;
@@ -241,11 +247,11 @@ struct row_gate_backward {
 };
 
 /* Router scores: softmax or sigmoid of the logits [T,E], f32; lse[t] = logsumexp(logits[t]).
- * Then the top K of each token: scores + bias (NULL: none) choose, scores weigh. groups > 1: experts are cut into groups
- * of E/groups; a group's worth is the sum of its two best; only the `top_groups` best groups take part (DeepSeek-V3,
- * arXiv 2412.19437). Ties go to the lower index. Chosen in descending order of what chose them.
- * weight[t,k] = score, divided by their sum over k (+1e-20) if `renormalise`, times `scale`.
- * margin[t]: the K-th choice's value less the best one left out (+inf if there is none); NULL skips it. */
+ * Then the top K of each token: scores + bias (NULL: none) choose, scores weigh. groups > 1: experts are cut
+ * into groups of E/groups; a group's worth is the sum of its two best; only the `top_groups` best groups take
+ * part (DeepSeek-V3, arXiv 2412.19437). Ties go to the lower index. Chosen in descending order of what chose
+ * them. weight[t,k] = score, divided by their sum over k (+1e-20) if `renormalise`, times `scale`. margin[t]:
+ * the K-th choice's value less the best one left out (+inf if there is none); NULL skips it. */
 struct router {
     int64_t tokens, experts, top_k;
     bool sigmoid, renormalise;
@@ -260,11 +266,11 @@ struct router {
     float *margin; /* [T] */
 };
 /* dlogits [T,E] f32 (written; may be scores) from
- *   d_weight [T,K] f32: gradient of the combine weights (0 for dropped ones), through renormalisation and scale;
- *   aux [E] f32 or NULL: gradient of the auxiliary loss to each token's probability p_te, p being the scores, for sigmoid
- *     routers divided by their sum over e;
- *   z: gradient of the z-loss is z · lse[t] · softmax(logits)[t,e] (softmax routers: the scores; sigmoid: recomputed from logits).
- * Selection itself has no gradient. */
+ *   d_weight [T,K] f32: gradient of the combine weights (0 for dropped ones), through renormalisation and
+ * scale; aux [E] f32 or NULL: gradient of the auxiliary loss to each token's probability p_te, p being the
+ * scores, for sigmoid routers divided by their sum over e; z: gradient of the z-loss is z · lse[t] ·
+ * softmax(logits)[t,e] (softmax routers: the scores; sigmoid: recomputed from logits). Selection itself has no
+ * gradient. */
 struct router_backward {
     struct router fwd; /* the same fields as the forward; outputs as it left them */
     const float *d_weight;
@@ -300,7 +306,8 @@ struct sort_choices {
     const int32_t *topk, *keep, *slot_of;
     int32_t *count, *position, *source;
 };
-/* Rows for the experts: y[r,:] = x[source[r] / K, :] for r in [0, rows). weight_out (or NULL) [rows] = weight_in[source[r]]. */
+/* Rows for the experts: y[r,:] = x[source[r] / K, :] for r in [0, rows). weight_out (or NULL) [rows] =
+ * weight_in[source[r]]. */
 struct permute {
     int64_t rows, width, top_k;
     const void *x;
@@ -310,8 +317,9 @@ struct permute {
     float *weight_out;
     enum type type;
 };
-/* The reverse: y[t,:] = (accumulate ? y : 0) + Σ_k x[position[t,k] - first,:], over positions in [first, first+rows).
- * weight_in (or NULL) [rows] goes back to weight_out[t,k] at the same positions; the others are left alone. */
+/* The reverse: y[t,:] = (accumulate ? y : 0) + Σ_k x[position[t,k] - first,:], over positions in [first,
+ * first+rows). weight_in (or NULL) [rows] goes back to weight_out[t,k] at the same positions; the others are
+ * left alone. */
 struct unpermute {
     int64_t tokens, width, top_k;
     int64_t first, rows;
@@ -342,9 +350,10 @@ struct embedding_backward {
 };
 
 /* Cross-entropy over a vocabulary cut across ranks, in two steps (Megatron-LM, arXiv 1909.08053).
- * softmax_stats: for columns [first, first+width) of each row: stats[t] = {max, Σexp(z-max), z at the target or -inf}.
- * Between the two the ranks' stats are gathered: [parts, rows, 3]. cross_entropy merges them (in order), writes
- * loss[t] = logsumexp - z_target and, if dlogits is not NULL, dlogits = scale·(softmax - onehot) of `type`. */
+ * softmax_stats: for columns [first, first+width) of each row: stats[t] = {max, Σexp(z-max), z at the target or
+ * -inf}. Between the two the ranks' stats are gathered: [parts, rows, 3]. cross_entropy merges them (in order),
+ * writes loss[t] = logsumexp - z_target and, if dlogits is not NULL, dlogits = scale·(softmax - onehot) of
+ * `type`. */
 struct softmax_stats {
     int64_t rows, width, first;
     const float *logits;
@@ -379,9 +388,9 @@ struct scale {
     float *x;
     float scale;
 };
-/* AdamW (arXiv 1711.05101), PyTorch's order of operations: g = grad·grad_scale; p -= lr·decay·p; m = b1·m+(1-b1)g;
- * v = b2·v+(1-b2)g²; p -= lr/(1-b1^t) · m / (sqrt(v/(1-b2^t)) + eps). master [count] f32 is updated; where param is not NULL it
- * is written from master, rounded to `type`. */
+/* AdamW (arXiv 1711.05101), PyTorch's order of operations: g = grad·grad_scale; p -= lr·decay·p; m =
+ * b1·m+(1-b1)g; v = b2·v+(1-b2)g²; p -= lr/(1-b1^t) · m / (sqrt(v/(1-b2^t)) + eps). master [count] f32 is
+ * updated; where param is not NULL it is written from master, rounded to `type`. */
 struct adamw {
     int64_t count;
     float *master, *m, *v;
@@ -391,9 +400,9 @@ struct adamw {
     float correction1, correction2; /* 1-b1^t, 1-b2^t */
     enum type type;
 };
-/* Initial weights: element i of the tensor is mean + std · normal(seed, first+i), a counter-based generator (Philox-4x32-10,
- * Salmon et al. 2011, then Box-Muller), so any rank can make any part. rows of `width` elements, ldx apart in x; element (r,c)
- * is number first + r·stride + c. std 0 gives mean. */
+/* Initial weights: element i of the tensor is mean + std · normal(seed, first+i), a counter-based generator
+ * (Philox-4x32-10, Salmon et al. 2011, then Box-Muller), so any rank can make any part. rows of `width`
+ * elements, ldx apart in x; element (r,c) is number first + r·stride + c. std 0 gives mean. */
 struct fill_normal {
     int64_t rows, width;
     void *x;
@@ -404,11 +413,12 @@ struct fill_normal {
     enum type type;
 };
 
-#define BACKEND_OPS(X)                                                                                            \
-    X(matmul) X(grouped_matmul) X(rmsnorm) X(rmsnorm_backward) X(row_sums) X(rope) X(attention)                   \
-    X(attention_backward) X(swiglu) X(swiglu_backward) X(add) X(bias) X(bias_backward) X(clamp) X(clamp_backward) \
-    X(copy_rows) X(convert) X(row_gate) X(row_gate_backward) X(router) X(router_backward) X(router_stats)         \
-    X(capacity) X(sort_choices) X(permute) X(unpermute) X(embedding) X(embedding_backward) X(softmax_stats)       \
-    X(cross_entropy) X(sum_squares) X(sum) X(scale) X(adamw) X(fill_normal)
+#define BACKEND_OPS(X)                                                                                         \
+    X(matmul)                                                                                                  \
+    X(grouped_matmul) X(rmsnorm) X(rmsnorm_backward) X(row_sums) X(rope) X(attention) X(attention_backward)    \
+        X(swiglu) X(swiglu_backward) X(add) X(bias) X(bias_backward) X(clamp) X(clamp_backward) X(copy_rows)   \
+            X(convert) X(row_gate) X(row_gate_backward) X(router) X(router_backward) X(router_stats)           \
+                X(capacity) X(sort_choices) X(permute) X(unpermute) X(embedding) X(embedding_backward)         \
+                    X(softmax_stats) X(cross_entropy) X(sum_squares) X(sum) X(scale) X(adamw) X(fill_normal)
 
 #endif

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: MIT */
+/* One safetensors file: u64 header size, JSON header, data (huggingface/safetensors README). */
+#ifndef CKPT_SAFETENSORS_H
+#define CKPT_SAFETENSORS_H
+
+#include <stdint.h>
+#include <stdio.h>
+
+struct st_tensor {
+    char *name;
+    char dtype[8]; /* F32 BF16 F16 I64 … */
+    int dims;
+    int64_t shape[8];
+    int64_t begin, end; /* bytes from the start of the data */
+};
+
+struct st_file {
+    char *path;
+    int fd;
+    int64_t data;  /* offset of the data in the file */
+    int64_t size;  /* of the file */
+    struct st_tensor *tensors; /* in order of `begin` */
+    int count;
+    char **metadata; /* key, value, …, NULL */
+};
+
+/* Opens and checks: header size, JSON, dtypes, shapes × size = bytes, offsets inside the file, no overlap, no hole. -1: status 2, naming file and tensor. */
+int st_open(struct st_file *f, const char *path);
+void st_close(struct st_file *f);
+const struct st_tensor *st_find(const struct st_file *f, const char *name);
+int st_dtype_bytes(const char *dtype); /* 0: unknown */
+
+#endif

@@ -52,6 +52,12 @@ struct inventory {
 int inventory_init(struct inventory *v, const struct model *m);
 void inventory_release(struct inventory *v);
 
+/* The tensor of this kind in this layer (of an expert kind: expert 0's), without building an inventory; layer -1 for the
+ * embedding, final norm and head. False where the model has none there. */
+bool inventory_tensor(const struct model *m, enum tensor_kind kind, int layer, struct tensor *t);
+/* A matrix that every token passes through (an expert's: the tokens routed to it); the router and norms are not. */
+bool tensor_multiplies(enum tensor_kind kind);
+
 /* The HF name, e.g. "model.layers.3.mlp.experts.7.up_proj.weight", into buf, which it returns. */
 char *tensor_name(const struct model *m, const struct tensor *t, char buf[static 128]);
 /* Index of the tensor with this HF name, or -1. */

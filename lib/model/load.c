@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: MIT */
+/* MODEL of the command line: a file, a directory, stdin or a preset. */
+#include <dirent.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/num.h"
+#include "model/model.h"
+
+enum { MAX_CONFIG_BYTES = 16 << 20 };
+
+/* share/ of the tree whose .build/ holds the running binary, into buf; false when it runs from elsewhere. */
+static bool tree_share(char *buf, size_t room)
+{
+    ssize_t n = readlink("/proc/self/exe", buf, room - 1);
+    if (n < 0)
+        return false;
+    buf[n] = '\0';
+    char *build = strstr(buf, "/.build/");
+    if (!build || (size_t)(build - buf) + sizeof "/share" > room)
+        return false;
+    strcpy(build, "/share");
+    return true;
+}
+
+const char *data_dir(void)
+{
+    static char dir[PATH_MAX];
+    const char *chosen = getenv("MOEKIT_DATA");
+    if (chosen && *chosen)
+        snprintf(dir, sizeof dir, "%s", chosen);
+    else if (!tree_share(dir, sizeof dir))
+        snprintf(dir, sizeof dir, "%s", DATADIR);
+    return dir;
+}
+
+static int is_json(const struct dirent *e)
+{
+    size_t n = strlen(e->d_name);
+    return n > 5 && e->d_name[0] != '.' && strcmp(e->d_name + n - 5, ".json") == 0;
+}
+
+static int unknown_preset(const char *name)
+{
+    char list[800] = "", *dir = path_join(data_dir(), "models");
+    struct dirent **found = NULL;
+    int count = scandir(dir, &found, is_json, alphasort);
+    for (int i = 0; i < count; i++) {
+        size_t n = strlen(list);
+        snprintf(list + n, sizeof list - n, "%s%.*s", i ? ", " : "", (int)strlen(found[i]->d_name) - 5,
+                 found[i]->d_name);
+        free(found[i]);
+    }
+    free(found);
+    if (count > 0)
+        error(STATUS_USAGE, "unknown model '%.200s': no such file; the presets are %s", name, list);
+    else
+        error(STATUS_USAGE, "unknown model '%.200s': no such file, and no presets in '%s'", name, dir);
+    free(dir);
+    return -1;
+}
+
+static int load_file(struct model *m, const char *path)
+{
+    size_t bytes;
+    char *text = file_read(path, MAX_CONFIG_BYTES, &bytes);
+    if (!text)
+        return -1;
+    int rc = model_parse(m, text, bytes, strcmp(path, "-") == 0 ? "stdin" : path);
+    free(text);
+    return rc;
+}
+
+static int load_preset(struct model *m, const char *name)
+{
+    char *file = xasprintf("%s/models/%s.json", data_dir(), name);
+    int rc = file_exists(file) ? load_file(m, file) : unknown_preset(name);
+    free(file);
+    return rc;
+}
+
+static int load_dir(struct model *m, const char *dir)
+{
+    /* "." and "model/" have a name too; the path in messages stays as it was given */
+    char *file = path_join(dir, "config.json"), *full = realpath(dir, NULL);
+    int rc = load_file(m, file);
+    if (rc == 0 && full)
+        snprintf(m->name, sizeof m->name, "%.63s", strrchr(full, '/') + 1);
+    free(full);
+    free(file);
+    return rc;
+}
+
+int model_load(struct model *m, const char *what)
+{
+    *m = (struct model){0};
+    if (is_dir(what))
+        return load_dir(m, what);
+    if (strcmp(what, "-") == 0 || strchr(what, '/') || file_exists(what))
+        return load_file(m, what);
+    return load_preset(m, what);
+}

@@ -10,9 +10,8 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "base/num.h"
+#include "model/family.h"
 #include "model/model.h"
-
-const char *const family_type[FAMILIES] = {"mixtral", "qwen2_moe", "qwen3_moe", "olmoe", "glm4_moe"};
 
 enum {
     MAX_HIDDEN = 1 << 20,
@@ -25,78 +24,11 @@ enum {
 };
 #define MAX_PARAMETERS ((int64_t)1 << 56) /* so that bytes and moments still count in 64 bits */
 
-/* What sets the families apart, and transformers' defaults for keys that are absent. */
-static const struct style {
-    const char *experts[3]; /* key, other spellings */
-    const char *width;
-    int64_t kv_heads; /* 0: as many as heads */
-    int64_t top_k, dense_ffn, positions;
-    double theta, eps, aux;
-    const char *bias; /* the key that gives q, k and v biases */
-    bool bias_default, renormalise;
-    bool o_bias; /* it gives o one too, which we do not have */
-} styles[FAMILIES] = {
-    [MIXTRAL] = {.experts = {"num_local_experts", "num_experts"},
-                 .width = "intermediate_size",
-                 .kv_heads = 8,
-                 .top_k = 2,
-                 .dense_ffn = 14336,
-                 .positions = 131072,
-                 .theta = 1e6,
-                 .eps = 1e-5,
-                 .aux = 0.001,
-                 .renormalise = true},
-    [QWEN2_MOE] = {.experts = {"num_experts", "num_local_experts"},
-                   .width = "moe_intermediate_size",
-                   .kv_heads = 16,
-                   .top_k = 4,
-                   .dense_ffn = 5632,
-                   .positions = 32768,
-                   .theta = 1e4,
-                   .eps = 1e-6,
-                   .aux = 0.001,
-                   .bias = "qkv_bias",
-                   .bias_default = true},
-    [QWEN3_MOE] = {.experts = {"num_experts", "num_local_experts"},
-                   .width = "moe_intermediate_size",
-                   .kv_heads = 4,
-                   .top_k = 8,
-                   .dense_ffn = 6144,
-                   .positions = 32768,
-                   .theta = 1e4,
-                   .eps = 1e-6,
-                   .aux = 0.001,
-                   .bias = "attention_bias",
-                   .o_bias = true},
-    [OLMOE] = {.experts = {"num_experts", "num_local_experts"},
-               .width = "intermediate_size",
-               .kv_heads = 0,
-               .top_k = 8,
-               .dense_ffn = 2048,
-               .positions = 4096,
-               .theta = 1e4,
-               .eps = 1e-5,
-               .aux = 0.01,
-               .bias = "attention_bias",
-               .o_bias = true},
-    [GLM4_MOE] = {.experts = {"n_routed_experts", "num_local_experts", "num_experts"},
-                  .width = "moe_intermediate_size",
-                  .kv_heads = 8,
-                  .top_k = 8,
-                  .dense_ffn = 10944,
-                  .positions = 131072,
-                  .theta = 1e4,
-                  .eps = 1e-5,
-                  .aux = 0,
-                  .renormalise = true,
-                  .bias = "attention_bias"},
-};
-
 struct reader {
     struct json_doc doc;
     const json_t *root;
     struct model *m;
-    const struct style *style;
+    const struct family_style *style;
 };
 
 #define TRY(call)                                                                                              \
@@ -150,7 +82,7 @@ static int read_family(struct reader *r)
     for (int f = 0; f < FAMILIES; f++)
         if (strcmp(type, family_type[f]) == 0) {
             r->m->family = f;
-            r->style = &styles[f];
+            r->style = &family_style[f];
             return 0;
         }
     char known[128] = "";

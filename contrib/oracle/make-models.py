@@ -1,0 +1,126 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Writes a tiny random model of each family as transformers saves it (config.json, model.safetensors, float32).
+
+usage: make-models.py OUTDIR [FAMILY...] [--tied]
+
+OUTDIR/FAMILY is one model; FAMILY is any of mixtral qwen2_moe qwen3_moe olmoe glm4_moe, by default all. The sizes are
+awkward on purpose: a vocabulary that nothing divides, fewer key/value heads than heads, heads that are not
+hidden/heads, dense layers between, a clip that bites. Weights are wide (std 0.1), so that no two experts nearly tie.
+The same arguments give the same weights.
+"""
+import argparse
+import os
+
+import torch
+import transformers
+
+COMMON = dict(
+    vocab_size=97,
+    hidden_size=48,
+    num_hidden_layers=3,
+    num_attention_heads=4,
+    num_key_value_heads=2,
+    num_experts_per_tok=2,
+    max_position_embeddings=128,
+    initializer_range=0.1,
+    output_router_logits=False,
+    bos_token_id=None,
+    eos_token_id=None,
+    pad_token_id=None,
+)
+
+FAMILIES = {
+    "mixtral": dict(
+        num_local_experts=8,
+        intermediate_size=40,
+        head_dim=16,
+        router_aux_loss_coef=0.02,
+        rope_parameters={"rope_type": "default", "rope_theta": 1e6},
+    ),
+    "qwen2_moe": dict(
+        num_experts=8,
+        intermediate_size=72,
+        moe_intermediate_size=24,
+        shared_expert_intermediate_size=56,
+        qkv_bias=True,
+        norm_topk_prob=False,
+        rms_norm_eps=1e-6,
+        router_aux_loss_coef=0.01,
+    ),
+    "qwen3_moe": dict(
+        num_experts=8,
+        num_attention_heads=6,
+        head_dim=16,
+        intermediate_size=72,
+        moe_intermediate_size=24,
+        mlp_only_layers=[1],
+        norm_topk_prob=True,
+        rms_norm_eps=1e-6,
+        router_aux_loss_coef=0.01,
+    ),
+    "olmoe": dict(
+        num_experts=8,
+        num_experts_per_tok=4,
+        intermediate_size=24,
+        clip_qkv=0.9,
+        norm_topk_prob=False,
+        router_aux_loss_coef=0.01,
+    ),
+    "glm4_moe": dict(
+        n_routed_experts=8,
+        n_shared_experts=2,
+        head_dim=16,
+        intermediate_size=72,
+        moe_intermediate_size=24,
+        first_k_dense_replace=1,
+        n_group=2,
+        topk_group=1,
+        norm_topk_prob=True,
+        routed_scaling_factor=1.5,
+        attention_bias=True,
+        use_qk_norm=True,
+        partial_rotary_factor=0.5,
+        num_nextn_predict_layers=0,
+    ),
+}
+
+
+def randomise(model, generator):
+    """What starts at 0 or 1 would hide a mistake: norms, biases and the router's correction get random values too."""
+    with torch.no_grad():
+        for name, p in list(model.named_parameters()) + list(model.named_buffers()):
+            noise = torch.randn(p.shape, generator=generator)
+            if name.endswith("e_score_correction_bias"):
+                p.copy_(0.1 * noise)
+            elif name.endswith("norm.weight"):
+                p.copy_(1 + 0.2 * noise)
+            elif name.endswith(".bias"):
+                p.copy_(0.2 * noise)
+
+
+def make(family, directory, tied):
+    config = transformers.AutoConfig.for_model(family, **{**COMMON, **FAMILIES[family], "tie_word_embeddings": tied})
+    torch.manual_seed(sum(map(ord, family)))
+    model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    randomise(model, torch.Generator().manual_seed(1))
+    model.save_pretrained(directory)
+    print(f"{directory}: {sum(p.numel() for p in model.parameters())} parameters")
+
+
+def main():
+    transformers.utils.logging.disable_progress_bar()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("outdir")
+    parser.add_argument("family", nargs="*", help="default: all")
+    parser.add_argument("--tied", action="store_true", help="lm_head shares the embedding")
+    args = parser.parse_args()
+    for family in args.family:
+        if family not in FAMILIES:
+            parser.error(f"unknown family '{family}', not one of {' '.join(FAMILIES)}")
+    for family in args.family or FAMILIES:
+        make(family, os.path.join(args.outdir, family), args.tied)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: MIT */
+/* Reports: the same figures for people, for jq and for a spreadsheet. */
+#ifndef STAT_REPORT_H
+#define STAT_REPORT_H
+
+#include <stdio.h>
+
+#include "stat/summary.h"
+
+void report_text(FILE *f, const struct steplog *log, const struct summary *s);
+void report_json(FILE *f, const struct steplog *log,
+                 const struct summary *s); /* one object; null where unknown */
+void report_csv(FILE *f, const struct steplog *log,
+                const struct summary *s); /* names, values; empty where unknown */
+
+/* A line a MoE layer, E numbers: the loads summed over the log. -1 with error() set when there are none. */
+int report_loads(FILE *f, const struct steplog *log);
+
+#endif

@@ -1,10 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 #include "../host.h"
+#include "cpu.h"
 
 const struct backend *cpu_backend(void)
 {
     static struct backend be;
     be = *ref_backend();
     be.name = "cpu";
+    matmul_install(&be);
+    norm_install(&be);
+    attention_install(&be);
+    elementwise_install(&be);
+    route_install(&be);
+    loss_install(&be);
+    optim_install(&be);
     return &be;
 }

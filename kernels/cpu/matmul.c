@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: MIT */
+/* Matrix products on oneDNN. A product, or a whole grouped product, is a list of output tiles; the threads take
+ * tiles as they come, and one thread computes a tile from start to end, so who computed it does not show.
+ * oneDNN runs on one thread inside a parallel region.
+ *
+ * bf16 has two ways: `convert` makes f32 panels for sgemm, `native` (matmul_native.c) uses the processor's bf16
+ * instructions. MOEKIT_BF16 names one; unset, native is taken where the processor has the instructions. */
+#include <omp.h>
+#include <oneapi/dnnl/dnnl.h>
+#include <stdlib.h>
+
+#include "../failure.h"
+#include "cpu.h"
+#include "matmul.h"
+
+enum { DEPTH = 1024 /* K of a converted panel */ };
+
+/* Products whose sum is one C: several segments of one weight, else a single one. */
+struct sum_of {
+    const struct matmul *part;
+    int parts;
+    int64_t mb, nb; /* a tile */
+    int64_t first;  /* number of its first tile */
+};
+
+static bool native_bf16(void)
+{
+    static int native = -1;
+    if (native < 0) {
+        const char *way = getenv("MOEKIT_BF16");
+        dnnl_cpu_isa_t isa = dnnl_get_effective_cpu_isa();
+        bool has = (isa & dnnl_cpu_isa_avx512_core_bf16) == dnnl_cpu_isa_avx512_core_bf16;
+        native = way && *way ? strcmp(way, "native") == 0 : has;
+    }
+    return native;
+}
+
+void product(bool ta, bool tb, int64_t m, int64_t n, int64_t k, float alpha, const float *a, int64_t lda,
+             const float *b, int64_t ldb, float beta, float *c, int64_t ldc)
+{
+    dnnl_status_t status =
+        dnnl_sgemm(ta ? 'T' : 'N', tb ? 'T' : 'N', m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+    if (status != dnnl_success)
+        failure_set("matrix product failed: oneDNN status %d", status);
+}
+
+static void zero_tile(const struct matmul *p, const struct tile *t)
+{
+    for (int64_t r = 0; r < t->m; r++)
+        memset(at(p->c, (t->i + r) * p->ldc + t->j, p->out), 0, (size_t)t->n * type_bytes(p->out));
+}
+
+static void tile_f32(const struct matmul *p, const struct tile *t)
+{
+    const float *a = (const float *)p->a + (p->ta ? t->i : t->i * p->lda);
+    const float *b = (const float *)p->b + (p->tb ? t->j * p->ldb : t->j);
+    product(p->ta, p->tb, t->m, t->n, p->k, 1, a, p->lda, b, p->ldb, p->beta,
+            (float *)p->c + t->i * p->ldc + t->j, p->ldc);
+}
+
+/* What a thread's panel holds, so that the next tile of the same rows need not convert them again. */
+struct panel {
+    const uint16_t *src;
+    int64_t ld, rows, columns;
+    uint64_t serial; /* of the operation: the contents may change between two */
+};
+
+static const float *panel(struct panel *have, int slot, const void *p, int64_t first, int64_t ld, int64_t rows,
+                          int64_t columns, uint64_t serial)
+{
+    struct panel want = {(const uint16_t *)p + first, ld, rows, columns, serial};
+    float *to = scratch(slot, rows * columns);
+    if (want.src == have->src && ld == have->ld && rows == have->rows && columns == have->columns &&
+        serial == have->serial)
+        return to;
+    for (int64_t r = 0; r < rows; r++)
+        widen(to + r * columns, want.src + r * ld, columns);
+    *have = want;
+    return to;
+}
+
+static void read_tile(const struct matmul *p, const struct tile *t, float *c)
+{
+    for (int64_t r = 0; r < t->m; r++)
+        widen(c + r * t->n, (const uint16_t *)p->c + (t->i + r) * p->ldc + t->j, t->n);
+}
+
+static void write_tile(const struct matmul *p, const struct tile *t, const float *c)
+{
+    for (int64_t r = 0; r < t->m; r++)
+        narrow((uint16_t *)p->c + (t->i + r) * p->ldc + t->j, c + r * t->n, t->n);
+}
+
+static void tile_bf16(const struct matmul *p, const struct tile *t, uint64_t serial)
+{
+    static _Thread_local struct panel have_a, have_b;
+    bool direct = p->out == F32;
+    float *c = direct ? (float *)p->c + t->i * p->ldc + t->j : scratch(SCRATCH_C, t->m * t->n);
+    if (!direct && p->beta != 0)
+        read_tile(p, t, c);
+    for (int64_t k = 0; k < p->k; k += DEPTH) {
+        int64_t depth = min64(DEPTH, p->k - k), lda = p->ta ? t->m : depth, ldb = p->tb ? depth : t->n;
+        const float *a = p->ta
+                             ? panel(&have_a, SCRATCH_A, p->a, k * p->lda + t->i, p->lda, depth, t->m, serial)
+                             : panel(&have_a, SCRATCH_A, p->a, t->i * p->lda + k, p->lda, t->m, depth, serial);
+        const float *b = p->tb
+                             ? panel(&have_b, SCRATCH_B, p->b, t->j * p->ldb + k, p->ldb, t->n, depth, serial)
+                             : panel(&have_b, SCRATCH_B, p->b, k * p->ldb + t->j, p->ldb, depth, t->n, serial);
+        product(p->ta, p->tb, t->m, t->n, depth, 1, a, lda, b, ldb, k ? 1 : p->beta, c, direct ? p->ldc : t->n);
+    }
+    if (!direct)
+        write_tile(p, t, c);
+}
+
+static void run_tile(const struct sum_of *sum, int64_t number, uint64_t serial)
+{
+    int64_t m = sum->part->m, n = sum->part->n, across = ceil_div(n, sum->nb);
+    int64_t i = number / across * sum->mb, j = number % across * sum->nb;
+    struct tile t = {i, j, min64(sum->mb, m - i), min64(sum->nb, n - j)};
+    for (int part = 0; part < sum->parts; part++) {
+        const struct matmul *p = sum->part + part;
+        if (p->k == 0 && p->beta == 0)
+            zero_tile(p, &t);
+        else if (p->k > 0 && p->in == F32)
+            tile_f32(p, &t);
+        else if (p->k > 0 && native_bf16())
+            matmul_native(p, &t);
+        else if (p->k > 0)
+            tile_bf16(p, &t, serial);
+    }
+}
+
+/* Halves the longer side of every tile until there are enough of them to share. */
+static int64_t cut(struct sum_of *sum, int sums, int64_t wanted)
+{
+    enum { LARGEST = 512, SMALLEST = 128 };
+    for (int64_t mb = LARGEST, nb = LARGEST;; *(mb > nb ? &mb : &nb) /= 2) {
+        int64_t tiles = 0;
+        for (int i = 0; i < sums; i++) {
+            sum[i].mb = mb;
+            sum[i].nb = nb;
+            sum[i].first = tiles;
+            tiles += ceil_div(sum[i].part->m, mb) * ceil_div(sum[i].part->n, nb);
+        }
+        if (tiles >= wanted || (mb <= SMALLEST && nb <= SMALLEST))
+            return tiles;
+    }
+}
+
+static void run(struct sum_of *sum, int sums)
+{
+    static uint64_t operations;
+    uint64_t serial = ++operations;
+    int threads = omp_get_max_threads();
+    int64_t tiles = cut(sum, sums, threads > 1 ? 4 * threads : 1);
+    native_bf16();
+#pragma omp parallel for schedule(dynamic, 1) if (tiles > 1)
+    for (int64_t t = 0; t < tiles; t++) {
+        int lo = 0, hi = sums - 1;
+        while (lo < hi) {
+            int mid = (lo + hi + 1) / 2;
+            if (sum[mid].first <= t)
+                lo = mid;
+            else
+                hi = mid - 1;
+        }
+        run_tile(sum + lo, t - sum[lo].first, serial);
+    }
+}
+
+static void cpu_matmul(struct stream *s, const struct matmul *p)
+{
+    struct sum_of sum = {.part = p, .parts = 1};
+    if (p->m > 0 && p->n > 0)
+        run(&sum, 1);
+}
+
+static struct matmul segment(const struct grouped_matmul *p, int i)
+{
+    int64_t first = p->row[i], rows = p->row[i + 1] - first;
+    void *x = at(p->x, first * p->ldx, p->type), *y = at(p->y, first * p->ldy, p->type);
+    void *w = at(p->w, p->which[i] * p->stride, p->kind == GROUPED_WEIGHT ? F32 : p->type);
+    switch (p->kind) {
+    case GROUPED_FORWARD:
+        return (struct matmul){rows, p->n, p->k, false,  true, x,       p->ldx,
+                               w,    p->k, y,    p->ldy, 0,    p->type, p->type};
+    case GROUPED_INPUT:
+        return (struct matmul){rows, p->k, p->n, false,  false, y,       p->ldy,
+                               w,    p->k, x,    p->ldx, 0,     p->type, p->type};
+    default:
+        return (struct matmul){p->n, p->k, rows, true, false, y, p->ldy, x, p->ldx, w, p->k, 1, p->type, F32};
+    }
+}
+
+/* Segments in the order of their weights, and as given within one. */
+static int *by_weight(const struct grouped_matmul *p)
+{
+    int weights = 0, *order = xmalloc((size_t)(p->segments + 1) * sizeof *order);
+    for (int i = 0; i < p->segments; i++)
+        weights = p->which[i] >= weights ? p->which[i] + 1 : weights;
+    int *next = xcalloc((size_t)weights + 2, sizeof *next);
+    for (int i = 0; i < p->segments; i++)
+        next[p->which[i] + 1]++;
+    for (int w = 0; w < weights; w++)
+        next[w + 1] += next[w];
+    for (int i = 0; i < p->segments; i++)
+        order[next[p->which[i]]++] = i;
+    free(next);
+    return order;
+}
+
+static void cpu_grouped_matmul(struct stream *s, const struct grouped_matmul *p)
+{
+    struct matmul *part = xmalloc((size_t)(p->segments + 1) * sizeof *part);
+    struct sum_of *sum = xmalloc((size_t)(p->segments + 1) * sizeof *sum);
+    int *order = by_weight(p), parts = 0, sums = 0, last = -1;
+    for (int i = 0; i < p->segments; i++) {
+        struct matmul one = segment(p, order[i]);
+        if (one.m == 0 || one.n == 0 || p->row[order[i]] == p->row[order[i] + 1])
+            continue;
+        part[parts++] = one;
+        if (p->kind == GROUPED_WEIGHT && p->which[order[i]] == last)
+            sum[sums - 1].parts++;
+        else
+            sum[sums++] = (struct sum_of){.part = part + parts - 1, .parts = 1};
+        last = p->which[order[i]];
+    }
+    if (sums)
+        run(sum, sums);
+    free(order);
+    free(sum);
+    free(part);
+}
+
+void matmul_install(struct backend *be)
+{
+    be->matmul = cpu_matmul;
+    be->grouped_matmul = cpu_grouped_matmul;
+}

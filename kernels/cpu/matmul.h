@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef KERNELS_CPU_MATMUL_H
+#define KERNELS_CPU_MATMUL_H
+
+#include "../ops.h"
+
+/* The part of C that begins at row i and column j. */
+struct tile {
+    int64_t i, j, m, n;
+};
+
+/* One tile of a bf16 product by oneDNN's own bf16 matmul; K > 0. */
+void matmul_native(const struct matmul *p, const struct tile *t);
+
+/* Row-major f32 product on the calling thread: C = alpha·op(A)·op(B) + beta·C. */
+void product(bool ta, bool tb, int64_t m, int64_t n, int64_t k, float alpha, const float *a, int64_t lda,
+             const float *b, int64_t ldb, float beta, float *c, int64_t ldc);
+
+#endif

@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: MIT */
+/* bf16 products with the processor's own instructions, through oneDNN's matmul primitive.
+ * A primitive is compiled for one shape, so a thread keeps those it has met. The rows of a segment vary from
+ * step to step: a tile's ragged rows (and a ragged K, where C is a sum anyway) are cut into powers of two,
+ * which keeps the shapes few. */
+#include <oneapi/dnnl/dnnl.h>
+#include <stdlib.h>
+
+#include "../failure.h"
+#include "cpu.h"
+#include "matmul.h"
+
+struct shape {
+    int64_t m, n, k, lda, ldb, ldc;
+    int32_t ta, tb, out, add;
+};
+struct cached {
+    struct shape shape;
+    uint64_t used;
+    dnnl_primitive_t primitive;
+    dnnl_memory_t a, b, c, scratchpad;
+    int64_t scratchpad_floats;
+};
+enum { CACHE = 256 };
+
+static dnnl_engine_t engine(void)
+{
+    static dnnl_engine_t one;
+#pragma omp critical(moekit_dnnl_engine)
+    if (!one && dnnl_engine_create(&one, dnnl_cpu, 0) != dnnl_success)
+        one = NULL;
+    return one;
+}
+
+static bool describe(dnnl_memory_desc_t *desc, int64_t rows, int64_t columns, int64_t ld, bool transposed,
+                     dnnl_data_type_t type)
+{
+    dnnl_dims_t dims = {rows, columns}, strides = {transposed ? 1 : ld, transposed ? ld : 1};
+    return dnnl_memory_desc_init_by_strides(desc, 2, dims, type, strides) == dnnl_success;
+}
+
+static dnnl_primitive_attr_t attributes(bool add)
+{
+    dnnl_primitive_attr_t attr = NULL;
+    dnnl_post_ops_t post = NULL;
+    bool ok = dnnl_primitive_attr_create(&attr) == dnnl_success &&
+              dnnl_post_ops_create(&post) == dnnl_success &&
+              dnnl_primitive_attr_set_scratchpad_mode(attr, dnnl_scratchpad_mode_user) == dnnl_success &&
+              (!add || (dnnl_post_ops_append_sum(post, 1) == dnnl_success &&
+                        dnnl_primitive_attr_set_post_ops(attr, post) == dnnl_success));
+    if (post)
+        dnnl_post_ops_destroy(post);
+    if (!ok && attr)
+        dnnl_primitive_attr_destroy(attr);
+    return ok ? attr : NULL;
+}
+
+static void forget(struct cached *e)
+{
+    if (e->primitive)
+        dnnl_primitive_destroy(e->primitive);
+    for (int i = 0; i < 4; i++) {
+        dnnl_memory_t m = (dnnl_memory_t[]){e->a, e->b, e->c, e->scratchpad}[i];
+        if (m)
+            dnnl_memory_destroy(m);
+    }
+    *e = (struct cached){0};
+}
+
+static bool bind_memory(struct cached *e, const dnnl_memory_desc_t *a, const dnnl_memory_desc_t *b,
+                        const dnnl_memory_desc_t *c, const dnnl_memory_desc_t *scratchpad)
+{
+    e->scratchpad_floats = (int64_t)(dnnl_memory_desc_get_size(scratchpad) + 3) / 4;
+    return dnnl_memory_create(&e->a, a, engine(), DNNL_MEMORY_NONE) == dnnl_success &&
+           dnnl_memory_create(&e->b, b, engine(), DNNL_MEMORY_NONE) == dnnl_success &&
+           dnnl_memory_create(&e->c, c, engine(), DNNL_MEMORY_NONE) == dnnl_success &&
+           dnnl_memory_create(&e->scratchpad, scratchpad, engine(), DNNL_MEMORY_NONE) == dnnl_success;
+}
+
+static bool compile(struct cached *e, const struct shape *s)
+{
+    dnnl_memory_desc_t a, b, c;
+    dnnl_matmul_desc_t op;
+    dnnl_primitive_desc_t desc = NULL;
+    dnnl_primitive_attr_t attr = attributes(s->add);
+    bool ok = attr && engine() && describe(&a, s->m, s->k, s->lda, s->ta, dnnl_bf16) &&
+              describe(&b, s->k, s->n, s->ldb, s->tb, dnnl_bf16) &&
+              describe(&c, s->m, s->n, s->ldc, false, s->out == F32 ? dnnl_f32 : dnnl_bf16) &&
+              dnnl_matmul_desc_init(&op, &a, &b, NULL, &c) == dnnl_success &&
+              dnnl_primitive_desc_create(&desc, &op, attr, engine(), NULL) == dnnl_success &&
+              dnnl_primitive_create(&e->primitive, desc) == dnnl_success &&
+              bind_memory(e, &a, &b, &c, dnnl_primitive_desc_query_md(desc, dnnl_query_scratchpad_md, 0));
+    if (desc)
+        dnnl_primitive_desc_destroy(desc);
+    if (attr)
+        dnnl_primitive_attr_destroy(attr);
+    e->shape = *s;
+    if (!ok)
+        forget(e);
+    return ok;
+}
+
+static struct cached *find(const struct shape *s)
+{
+    static _Thread_local struct cached *cache;
+    static _Thread_local uint64_t clock;
+    if (!cache)
+        cache = xcalloc(CACHE, sizeof *cache);
+    struct cached *oldest = cache;
+    clock++;
+    for (struct cached *e = cache; e < cache + CACHE; e++) {
+        if (e->primitive && memcmp(&e->shape, s, sizeof *s) == 0) {
+            e->used = clock;
+            return e;
+        }
+        oldest = e->used < oldest->used ? e : oldest;
+    }
+    forget(oldest);
+    oldest->used = clock;
+    return compile(oldest, s) ? oldest : NULL;
+}
+
+static void execute(const struct shape *s, void *a, void *b, void *c)
+{
+    static _Thread_local dnnl_stream_t stream;
+    struct cached *e = find(s);
+    if (!e || (!stream && dnnl_stream_create(&stream, engine(), dnnl_stream_default_flags) != dnnl_success)) {
+        failure_set("oneDNN has no bf16 product of %lld x %lld x %lld; MOEKIT_BF16=convert does without",
+                    (long long)s->m, (long long)s->n, (long long)s->k);
+        return;
+    }
+    dnnl_memory_set_data_handle(e->a, a);
+    dnnl_memory_set_data_handle(e->b, b);
+    dnnl_memory_set_data_handle(e->c, c);
+    dnnl_memory_set_data_handle(e->scratchpad, scratch(SCRATCH_F, e->scratchpad_floats + 1));
+    dnnl_exec_arg_t args[] = {{DNNL_ARG_SRC, e->a},
+                              {DNNL_ARG_WEIGHTS, e->b},
+                              {DNNL_ARG_DST, e->c},
+                              {DNNL_ARG_SCRATCHPAD, e->scratchpad}};
+    if (dnnl_primitive_execute(e->primitive, stream, 4, args) != dnnl_success)
+        failure_set("a bf16 product failed in oneDNN");
+}
+
+/* The largest piece of `left` to do next: the whole of a full block, else a power of two. */
+static int64_t piece(int64_t left, int64_t full)
+{
+    return left >= full ? full : (int64_t)1 << (63 - __builtin_clzll((unsigned long long)left));
+}
+
+void matmul_native(const struct matmul *p, const struct tile *t)
+{
+    enum { ROWS = 512, DEPTH = 512 };
+    bool cut_k = p->ta && p->out == F32;
+    for (int64_t i = 0, m; i < t->m; i += m) {
+        m = p->ta ? t->m : piece(t->m - i, ROWS);
+        for (int64_t k = 0, depth; k < p->k; k += depth) {
+            depth = cut_k ? piece(p->k - k, DEPTH) : p->k;
+            struct shape s = {m,      t->n,  depth, p->lda, p->ldb,
+                              p->ldc, p->ta, p->tb, p->out, p->beta != 0 || k > 0};
+            int64_t row = t->i + i;
+            execute(&s, at(p->a, p->ta ? k * p->lda + row : row * p->lda + k, BF16),
+                    at(p->b, p->tb ? t->j * p->ldb + k : k * p->ldb + t->j, BF16),
+                    at(p->c, row * p->ldc + t->j, p->out));
+        }
+    }
+}

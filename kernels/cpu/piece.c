@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: MIT */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/error.h"
+#include "cpu.h"
+
+HOT void widen(float *restrict dst, const uint16_t *restrict src, int64_t n)
+{
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++)
+        dst[i] = bf16_to_float(src[i]);
+}
+
+HOT void narrow(uint16_t *restrict dst, const float *restrict src, int64_t n)
+{
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++)
+        dst[i] = bf16_from_float(src[i]);
+}
+
+/* In lanes: the compiler may not reorder a maximum that ignores NaNs. */
+HOT float max_of(const float *x, int64_t n)
+{
+    enum { LANES = 32 };
+    float lane[LANES], max = -INFINITY;
+    int64_t i = 0;
+    for (int l = 0; l < LANES; l++)
+        lane[l] = -INFINITY;
+    for (; i + LANES <= n; i += LANES)
+        for (int l = 0; l < LANES; l++)
+            lane[l] = x[i + l] > lane[l] ? x[i + l] : lane[l];
+    for (; i < n; i++)
+        max = x[i] > max ? x[i] : max;
+    for (int l = 0; l < LANES; l++)
+        max = lane[l] > max ? lane[l] : max;
+    return max;
+}
+
+HOT float sum_exp(const float *x, float shift, int64_t n)
+{
+    float sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t i = 0; i < n; i++)
+        sum += exp_fast(x[i] - shift);
+    return sum;
+}
+
+HOT float dot_of(const float *x, const float *y, int64_t n)
+{
+    float sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t i = 0; i < n; i++)
+        sum += x[i] * y[i];
+    return sum;
+}
+
+float *scratch(int slot, int64_t count)
+{
+    static _Thread_local struct {
+        float *p;
+        int64_t count;
+    } have[SCRATCH_SLOTS];
+    if (have[slot].count < count) {
+        free(have[slot].p);
+        have[slot].count = round_up(count, 1024);
+        have[slot].p = aligned_alloc(64, (size_t)have[slot].count * sizeof(float));
+        if (!have[slot].p) {
+            fprintf(stderr, "out of memory\n");
+            exit(STATUS_ENV);
+        }
+    }
+    return have[slot].p;
+}

@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: MIT */
+/* capacity and sort_choices stay the reference's: they are linear (n log n by probability) and move little. */
+#include "../route.h"
+
+#include <stdlib.h>
+
+#include "cpu.h"
+
+static const float TINY = 1e-20f; /* as in the reference */
+
+HOT static void softmax_scores(float *score, const float *z, float lse, int64_t n)
+{
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++)
+        score[i] = exp_fast(z[i] - lse);
+}
+
+HOT static void sigmoid_scores(float *score, const float *z, int64_t n)
+{
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++)
+        score[i] = sigmoid_fast(z[i]);
+}
+
+HOT static float sum_of(const float *x, int64_t n)
+{
+    float sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t i = 0; i < n; i++)
+        sum += x[i];
+    return sum;
+}
+
+static void cpu_router(struct stream *s, const struct router *p)
+{
+#pragma omp parallel if (p->tokens * p->experts > WORTH / 4)
+    {
+        struct choice_scratch *own = choice_scratch_new(p->experts);
+#pragma omp for schedule(static)
+        for (int64_t t = 0; t < p->tokens; t++) {
+            const float *z = p->logits + t * p->experts;
+            float max = max_of(z, p->experts), shift = max == -INFINITY ? 0 : max;
+            p->lse[t] = shift + logf(sum_exp(z, shift, p->experts));
+            if (p->sigmoid)
+                sigmoid_scores(p->scores + t * p->experts, z, p->experts);
+            else
+                softmax_scores(p->scores + t * p->experts, z, p->lse[t], p->experts);
+            choose(p, t, own);
+        }
+        choice_scratch_free(own);
+    }
+}
+
+/* ds[e]: the gradient of token t's scores, from the combine weights and the auxiliary loss. */
+static void score_gradient(const struct router_backward *b, int64_t t, float *ds)
+{
+    const struct router *p = &b->fwd;
+    const float *score = p->scores + t * p->experts, *d_weight = b->d_weight + t * p->top_k;
+    const int32_t *topk = p->topk + t * p->top_k;
+    float chosen = TINY, mean = 0;
+    for (int64_t k = 0; k < p->top_k; k++)
+        chosen += score[topk[k]];
+    for (int64_t k = 0; k < p->top_k; k++)
+        mean += d_weight[k] * score[topk[k]] / chosen;
+    float total = p->sigmoid && b->aux ? sum_of(score, p->experts) + TINY : 1;
+    float aux_mean = p->sigmoid && b->aux ? dot_of(b->aux, score, p->experts) / total : 0;
+    for (int64_t e = 0; e < p->experts; e++)
+        ds[e] = b->aux ? (b->aux[e] - aux_mean) / total : 0;
+    for (int64_t k = 0; k < p->top_k; k++)
+        ds[topk[k]] += p->scale * (p->renormalise ? (d_weight[k] - mean) / chosen : d_weight[k]);
+}
+
+HOT static void softmax_gradient(float *d, const float *score, const float *ds, float mean, float z, int64_t n)
+{
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++)
+        d[i] = score[i] * (ds[i] - mean + z);
+}
+
+HOT static void sigmoid_gradient(float *d, const float *score, const float *ds, const float *logit, float lse,
+                                 float z, int64_t n)
+{
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++)
+        d[i] = score[i] * (1 - score[i]) * ds[i] + z * exp_fast(logit[i] - lse);
+}
+
+static void cpu_router_backward(struct stream *s, const struct router_backward *b)
+{
+    const struct router *p = &b->fwd;
+#pragma omp parallel for schedule(static) if (p->tokens * p->experts > WORTH / 4)
+    for (int64_t t = 0; t < p->tokens; t++) {
+        const float *score = p->scores + t * p->experts;
+        float *ds = scratch(SCRATCH_A, p->experts), *d = b->dlogits + t * p->experts;
+        float z = b->z != 0 ? b->z * p->lse[t] : 0;
+        score_gradient(b, t, ds);
+        if (p->sigmoid)
+            sigmoid_gradient(d, score, ds, p->logits + t * p->experts, p->lse[t], z, p->experts);
+        else
+            softmax_gradient(d, score, ds, dot_of(score, ds, p->experts), z, p->experts);
+    }
+}
+
+HOT static void add_scaled(double *y, const float *x, float by, int64_t n)
+{
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++)
+        y[i] += x[i] * by;
+}
+
+static void stats_block(const struct router_stats *p, int64_t first, int64_t last, double *prob, double *count,
+                        double *z)
+{
+    for (int64_t t = first; t < last; t++) {
+        const float *score = p->scores + t * p->experts;
+        add_scaled(prob, score, p->sigmoid ? 1 / (sum_of(score, p->experts) + TINY) : 1, p->experts);
+        for (int64_t k = 0; k < p->top_k; k++)
+            count[p->topk[t * p->top_k + k]]++;
+        *z += (double)p->lse[t] * p->lse[t];
+    }
+}
+
+/* Sums over blocks of tokens that do not depend on the threads, then over the blocks in order. */
+static void cpu_router_stats(struct stream *s, const struct router_stats *p)
+{
+    int64_t experts = p->experts, blocks = min64(64, ceil_div(p->tokens, 64)), stride = 2 * experts + 1;
+    double *part = xcalloc((size_t)(blocks * stride + 1), sizeof *part), z = 0;
+#pragma omp parallel for schedule(static) if (p->tokens * experts > WORTH)
+    for (int64_t b = 0; b < blocks; b++) {
+        double *own = part + b * stride;
+        stats_block(p, p->tokens * b / blocks, p->tokens * (b + 1) / blocks, own, own + experts,
+                    own + 2 * experts);
+    }
+    for (int64_t e = 0; e < experts; e++) {
+        double prob = 0, count = 0;
+        for (int64_t b = 0; b < blocks; b++) {
+            prob += part[b * stride + e];
+            count += part[b * stride + experts + e];
+        }
+        p->prob[e] = (float)prob;
+        p->count[e] = (float)count;
+    }
+    for (int64_t b = 0; b < blocks; b++)
+        z += part[b * stride + 2 * experts];
+    *p->z = (float)z;
+    free(part);
+}
+
+static void cpu_permute(struct stream *s, const struct permute *p)
+{
+    size_t bytes = (size_t)p->width * type_bytes(p->type);
+#pragma omp parallel for schedule(static) if (p->rows * p->width > WORTH)
+    for (int64_t r = 0; r < p->rows; r++) {
+        if (bytes)
+            memcpy(at(p->y, r * p->width, p->type), at(p->x, p->source[r] / p->top_k * p->width, p->type),
+                   bytes);
+        if (p->weight_out)
+            p->weight_out[r] = p->weight_in[p->source[r]];
+    }
+}
+
+HOT static void add_to(float *y, const float *x, int64_t n)
+{
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++)
+        y[i] += x[i];
+}
+
+static void unpermute_row(const struct unpermute *p, int64_t t)
+{
+    float sum[CHUNK], buf[CHUNK];
+    const int32_t *position = p->position + t * p->top_k;
+    for (int64_t c = 0; c < p->width; c += CHUNK) {
+        int64_t n = min64(CHUNK, p->width - c), y = t * p->width + c;
+        if (p->accumulate)
+            memcpy(sum, view(p->y, y, n, p->type, buf), (size_t)n * sizeof *sum);
+        else
+            memset(sum, 0, (size_t)n * sizeof *sum);
+        for (int64_t k = 0; k < p->top_k; k++) {
+            int64_t row = position[k] - p->first;
+            if (position[k] >= 0 && row >= 0 && row < p->rows)
+                add_to(sum, view(p->x, row * p->width + c, n, p->type, buf), n);
+        }
+        if (p->type == F32)
+            memcpy((float *)p->y + y, sum, (size_t)n * sizeof *sum);
+        else
+            narrow((uint16_t *)p->y + y, sum, n);
+    }
+    for (int64_t k = 0; p->weight_in && k < p->top_k; k++) {
+        int64_t row = position[k] - p->first;
+        if (position[k] >= 0 && row >= 0 && row < p->rows)
+            p->weight_out[t * p->top_k + k] = p->weight_in[row];
+    }
+}
+
+static void cpu_unpermute(struct stream *s, const struct unpermute *p)
+{
+#pragma omp parallel for schedule(static) if (p->tokens * p->width > WORTH)
+    for (int64_t t = 0; t < p->tokens; t++)
+        unpermute_row(p, t);
+}
+
+void route_install(struct backend *be)
+{
+    be->router = cpu_router;
+    be->router_backward = cpu_router_backward;
+    be->router_stats = cpu_router_stats;
+    be->permute = cpu_permute;
+    be->unpermute = cpu_unpermute;
+}

@@ -8,9 +8,15 @@ OUTDIR/FAMILY is one model; FAMILY is any of mixtral qwen2_moe qwen3_moe olmoe g
 awkward on purpose: a vocabulary that nothing divides, fewer key/value heads than heads, heads that are not
 hidden/heads, dense layers between, a clip that bites. Weights are wide (std 0.1), so that no two experts nearly tie.
 The same arguments give the same weights.
+
+Prints for each its parameters and the number and CRC-32 of its tensors' names and shapes (sorted lines "NAME 97x48"),
+which t/unit/model.c holds as golden values; MOEKIT_MODELS=OUTDIR makes that test compare with OUTDIR itself.
 """
 import argparse
+import json
 import os
+import struct
+import zlib
 
 import torch
 import transformers
@@ -99,13 +105,22 @@ def randomise(model, generator):
                 p.copy_(0.2 * noise)
 
 
+def tensor_list(path):
+    with open(path, "rb") as f:
+        header = json.loads(f.read(struct.unpack("<Q", f.read(8))[0]))
+    header.pop("__metadata__", None)
+    return sorted(f"{name} {'x'.join(map(str, t['shape']))}\n" for name, t in header.items())
+
+
 def make(family, directory, tied):
     config = transformers.AutoConfig.for_model(family, **{**COMMON, **FAMILIES[family], "tie_word_embeddings": tied})
     torch.manual_seed(sum(map(ord, family)))
     model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     randomise(model, torch.Generator().manual_seed(1))
     model.save_pretrained(directory)
-    print(f"{directory}: {sum(p.numel() for p in model.parameters())} parameters")
+    tensors = tensor_list(os.path.join(directory, "model.safetensors"))
+    print(f"{directory}: {sum(p.numel() for p in model.parameters())} parameters, "
+          f"{len(tensors)} tensors, crc32 {zlib.crc32(''.join(tensors).encode()):08x}")
 
 
 def main():

@@ -237,33 +237,43 @@ static int read_rope(struct reader *r)
     return 0;
 }
 
-/* Layers that attend through a window shorter than the model's context. */
+/* Qwen2-MoE may list what each layer does: 1 when a layer attends through a window, 0 when none does, -1 on
+ * error. */
+static int any_sliding(struct reader *r, const json_t *types)
+{
+    const json_t *type;
+    size_t i;
+    if (!json_is_array(types))
+        return BAD("layer_types", "must be an array");
+    json_array_foreach(types, i, type) if (!json_is_string(type) ||
+                                           strcmp(json_string_value(type), "full_attention") != 0) return 1;
+    return 0;
+}
+
+/* A window that is shorter than the model's context would have to be kept to. */
 static int read_window(struct reader *r)
 {
     struct model *m = r->m;
     bool qwen = m->family == QWEN2_MOE || m->family == QWEN3_MOE, used = !qwen;
-    int64_t window = qwen ? 4096 : MAX_POSITIONS, layers = 28;
+    const json_t *types = json_object_get(r->root, "layer_types");
+    int64_t window = MAX_POSITIONS, layers = 28;
     if (m->family == GLM4_MOE)
         return 0;
+    if (qwen) {
+        if (!json_object_get(r->root, "sliding_window")) /* null is none, absent is the default */
+            window = 4096;
+        TRY(get_flag(r, "use_sliding_window", &used));
+    }
     TRY(get_int(r, "sliding_window", 0, MAX_POSITIONS, &window));
-    TRY(get_flag(r, "use_sliding_window", &used));
-    const json_t *types = m->family == QWEN2_MOE ? json_object_get(r->root, "layer_types") : NULL, *type;
-    if (m->family == QWEN2_MOE) {
+    if (m->family == QWEN2_MOE && types && !json_is_null(types)) {
+        int sliding = any_sliding(r, types);
+        TRY(sliding);
+        used = sliding;
+    } else if (m->family == QWEN2_MOE) {
         TRY(get_int(r, "max_window_layers", 0, MAX_POSITIONS, &layers));
         used = used && layers > 0;
     }
-    if (types && !json_is_null(types)) {
-        if (!json_is_array(types))
-            return BAD("layer_types", "must be an array");
-        size_t i;
-        bool full = true;
-        json_array_foreach(types, i, type) full =
-            full && json_is_string(type) && strcmp(json_string_value(type), "full_attention") == 0;
-        if (!full)
-            plan_only(r, "layer_types other than full_attention");
-        used = used && !full;
-    }
-    if (qwen ? used && window < m->max_positions : window < m->max_positions)
+    if (used && window < m->max_positions)
         plan_only(r, "sliding_window %lld is shorter than max_position_embeddings %lld", (long long)window,
                   (long long)m->max_positions);
     return 0;
@@ -376,6 +386,8 @@ static int read_layers(struct reader *r)
         TRY(read_dense_list(r));
     for (int64_t l = 0; l < m->layers; l++)
         m->moe_layers += m->moe[l];
+    if (m->moe_layers == m->layers)
+        m->dense_ffn = 0;
     if (!m->moe_layers)
         return BAD("num_hidden_layers", "is %lld, and none of the layers is MoE", (long long)m->layers);
     return 0;

@@ -19,12 +19,12 @@ struct model {
     int64_t layers, hidden, heads, kv_heads, head_dim, vocab;
     int64_t experts, top_k, expert_ffn; /* E, K, F */
     int64_t shared_ffn;                 /* width of the shared expert(s) taken as one; 0: none */
-    int64_t dense_ffn;                  /* width of the layers that are not MoE */
+    int64_t dense_ffn;                  /* width of the layers that are not MoE; 0: there are none */
     bool *moe;                          /* [layers] which layers are MoE */
     int64_t moe_layers;
 
     bool tied;           /* lm_head shares the embedding */
-    bool qkv_bias;       /* q, k and v have biases; o never does */
+    bool qkv_bias;       /* q, k and v have biases; o never does (a config that gives it one is plan_only) */
     bool shared_gate;    /* sigmoid gate on the shared expert (Qwen2-MoE) */
     enum qk_norm qk_norm;
     double clip_qkv;     /* 0: none */
@@ -36,7 +36,7 @@ struct model {
     bool renormalise;    /* the K weights are divided by their sum */
     int64_t groups, top_groups; /* group-limited routing; 1, 1: none */
     double route_scale;
-    double aux_coef, z_coef, bias_rate; /* coefficients of the losses and the rate of the aux-free bias; 0: off */
+    double aux_coef, z_coef, bias_rate; /* coefficients of the losses and the rate of the aux-free bias; 0: off. Keys router_aux_loss_coef, router_z_loss_coef, router_bias_update_rate (the last two are ours; default 0) */
 
     int64_t max_positions; /* 0: unknown */
     bool bf16;             /* torch_dtype/dtype says bfloat16 */

@@ -25,6 +25,7 @@ struct rank_state {
     struct stream *stream;
     void *weights[FLATS];       /* of the plan's type; FLAT_BUFFER: f32 */
     float *master[2], *exp_avg[2], *exp_avg_sq[2]; /* FLAT_DENSE, FLAT_EXPERT */
+    const char *companions;     /* NULL, or a directory (what was imported or resumed) whose small other files, the tokenizer's say, travel along in saves */
 };
 
 /* Collective over comm_world(c): every rank returns the same value. Saves the step; on failure (status 3) nothing has the final name and nothing older is touched.

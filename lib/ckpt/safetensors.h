@@ -17,9 +17,10 @@ struct st_tensor {
 struct st_file {
     char *path;
     int fd;
-    int64_t data;  /* offset of the data in the file */
-    int64_t size;  /* of the file */
+    int64_t data; /* offset of the data in the file */
+    int64_t size; /* of the file */
     struct st_tensor *tensors; /* in order of `begin` */
+    int *by_name;              /* the same in order of their names */
     int count;
     char **metadata; /* key, value, …, NULL */
 };
@@ -29,5 +30,7 @@ int st_open(struct st_file *f, const char *path);
 void st_close(struct st_file *f);
 const struct st_tensor *st_find(const struct st_file *f, const char *name);
 int st_dtype_bytes(const char *dtype); /* 0: unknown */
+/* "[256,64]" for messages, into buf, which it returns. */
+char *st_shape_text(const struct st_tensor *t, char buf[static 192]);
 
 #endif

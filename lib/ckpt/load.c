@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: MIT */
+/* Reading: each rank takes its own rows and columns out of whole tensors, through one buffer of a few MiB. A
+ * column cut reads whole rows and keeps its columns: ranks of one host find the rest in the page cache. */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/num.h"
+#include "ckpt/checkpoint.h"
+#include "ckpt/layout.h"
+#include "ckpt/source.h"
+
+#define CHUNK_BYTES ((int64_t)8 << 20)
+#define MAX_STATE   ((size_t)256 << 20)
+
+struct loader {
+    const struct rank_state *s;
+    struct hf_dir weights, optimizer;
+    bool resume; /* optimizer state too */
+    char *file_bytes, *device_bytes;
+    int64_t file_room, device_room;
+};
+
+static char *room_for(char **buffer, int64_t *room, int64_t bytes)
+{
+    if (*room < bytes) {
+        free(*buffer);
+        *buffer = xmalloc(bytes);
+        *room = bytes;
+    }
+    return *buffer;
+}
+
+/* Elements [first, first+count) of the shard, which lie within a few rows of the tensor, as `to` into
+ * l->device_bytes. */
+static int read_chunk(struct loader *l, struct hf_dir *d, const struct place *at, const struct shard *h,
+                      int64_t tensor_cols, int64_t first, int64_t count, enum type to)
+{
+    int64_t size = number_bytes(at->number), row = first / h->cols, last = (first + count - 1) / h->cols;
+    int64_t begin = (h->row + row) * tensor_cols + h->col + first % h->cols;
+    int64_t end = (h->row + last) * tensor_cols + h->col + (first + count - 1) % h->cols + 1;
+    char *from = room_for(&l->file_bytes, &l->file_room, (end - begin) * size);
+    char *dst = room_for(&l->device_bytes, &l->device_room, count * (int64_t)type_bytes(to));
+    if (hf_read(d, at->file, from, (end - begin) * size, at->offset + begin * size) < 0)
+        return -1;
+    if (h->cols == tensor_cols) {
+        convert(dst, to, from, at->number, count);
+        return 0;
+    }
+    for (int64_t done = 0; done < count;) {
+        int64_t i = first + done, n = min64(h->cols - i % h->cols, count - done);
+        int64_t place = (h->row + i / h->cols) * tensor_cols + h->col + i % h->cols;
+        convert(dst + done * (int64_t)type_bytes(to), to, from + (place - begin) * size, at->number, n);
+        done += n;
+    }
+    return 0;
+}
+
+/* Elements [first, first+count) of the shard to device memory. */
+static int read_shard(struct loader *l, struct hf_dir *d, const struct place *at, const struct shard *h,
+                      int64_t first, int64_t count, void *device, enum type to)
+{
+    int64_t cols = l->s->plan->inventory.tensors[h->tensor].cols;
+    int64_t row = cols * max64(number_bytes(at->number), (int64_t)type_bytes(to));
+    int64_t most = h->cols == cols ? CHUNK_BYTES / 4 : max64(1, CHUNK_BYTES / row) * h->cols;
+    for (int64_t done = 0; done < count;) {
+        int64_t n = min64(most, count - done);
+        if (read_chunk(l, d, at, h, cols, first + done, n, to) < 0)
+            return -1;
+        l->s->be->upload(l->s->stream, (char *)device + done * (int64_t)type_bytes(to), l->device_bytes,
+                         n * (int64_t)type_bytes(to));
+        done += n;
+    }
+    return 0;
+}
+
+/* The part of the shard in this rank's slice to a buffer of optimizer state. */
+static int read_slice(struct loader *l, struct hf_dir *d, const struct place *at, const struct shard *h,
+                      float *device)
+{
+    const struct shards *s = l->s->shards;
+    int64_t begin = s->slice_first[h->flat], first = max64(h->offset, begin);
+    int64_t last = min64(h->offset + h->rows * h->cols, begin + s->slice[h->flat]);
+    if (!device || first >= last)
+        return 0;
+    return read_shard(l, d, at, h, first - h->offset, last - first, device + (first - begin), F32);
+}
+
+/* NAME.suffix of the optimizer's files: 1, 0 when it is not there, -1. Always f32 in the tensor's own shape. */
+static int find_state(struct loader *l, const struct tensor *t, enum part part, const char *weights_file,
+                      struct place *out)
+{
+    char name[128], full[160];
+    const struct st_file *f = hf_file(&l->optimizer, hf_file_named(&l->optimizer, weights_file));
+    if (!f)
+        return -1;
+    snprintf(full, sizeof full, "%s%s", tensor_name(&l->s->plan->model, t, name), part_suffix[part]);
+    const struct st_tensor *x = st_find(f, full);
+    if (!x)
+        return 0;
+    if (x->dims != t->dims || x->shape[0] != t->rows || (t->dims == 2 && x->shape[1] != t->cols) ||
+        strcmp(x->dtype, "F32") != 0) {
+        char shape[192];
+        return error(STATUS_USAGE, "%s: tensor '%s' should be F32 of %" PRId64 " by %" PRId64 ", not %s %s",
+                     f->path, full, t->rows, t->cols, x->dtype, st_shape_text(x, shape));
+    }
+    *out = (struct place){hf_file_named(&l->optimizer, weights_file), x->begin, NUMBER_F32};
+    return 1;
+}
+
+static int load_moments(struct loader *l, const struct tensor *t, const struct shard *h, const char *file)
+{
+    float *const *const buffers[PARTS] = {[PART_EXP_AVG] = l->s->exp_avg, [PART_EXP_AVG_SQ] = l->s->exp_avg_sq};
+    for (enum part part = PART_EXP_AVG; part < PARTS; part++) {
+        struct place at;
+        char name[128];
+        int found = find_state(l, t, part, file, &at);
+        if (found == 0)
+            return error(STATUS_USAGE, "%s/%s: has no tensor '%s%s'", l->optimizer.path, file,
+                         tensor_name(&l->s->plan->model, t, name), part_suffix[part]);
+        if (found < 0 || read_slice(l, &l->optimizer, &at, h, buffers[part][h->flat]) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int load_shard(struct loader *l, const struct shard *h)
+{
+    const struct rank_state *s = l->s;
+    const struct tensor *t = &s->plan->inventory.tensors[h->tensor];
+    bool f32 = h->flat == FLAT_BUFFER || s->plan->training.precision == PRECISION_F32;
+    enum type type = f32 ? F32 : BF16;
+    struct place weight, best;
+    if (source_find(&l->weights, &s->plan->model, t, &weight) < 0)
+        return -1;
+    best = weight;
+    const char *file = l->weights.files[weight.file].name;
+    struct hf_dir *best_dir = &l->weights;
+    int found = l->resume && h->flat != FLAT_BUFFER ? find_state(l, t, PART_MASTER, file, &best) : 0;
+    if (found < 0)
+        return -1;
+    if (found)
+        best_dir = &l->optimizer;
+    /* An f32 plan's weights are the master; a bf16 plan's are in the checkpoint as they were. */
+    struct hf_dir *from = f32 ? best_dir : &l->weights;
+    char *device = (char *)s->weights[h->flat] + h->offset * (int64_t)type_bytes(type);
+    if (read_shard(l, from, f32 ? &best : &weight, h, 0, h->rows * h->cols, device, type) < 0)
+        return -1;
+    if (h->flat == FLAT_BUFFER)
+        return 0;
+    if (s->master[h->flat] && read_slice(l, best_dir, &best, h, s->master[h->flat]) < 0)
+        return -1;
+    return l->resume ? load_moments(l, t, h, file) : 0;
+}
+
+static int load_all(struct loader *l)
+{
+    const struct rank_state *s = l->s;
+    int rc = source_extras(&l->weights, &s->plan->model, &s->plan->inventory);
+    for (int i = 0; i < s->shards->count && rc == 0; i++)
+        rc = load_shard(l, &s->shards->list[i]);
+    hf_close(&l->weights);
+    if (l->resume)
+        hf_close(&l->optimizer);
+    free(l->file_bytes);
+    free(l->device_bytes);
+    return rc == 0 ? s->be->sync(s->stream) : rc;
+}
+
+int checkpoint_load(const struct rank_state *s, const char *dir, char **state_json)
+{
+    char *state = path_join(dir, "state.json"), *text = file_read(state, MAX_STATE, NULL);
+    struct loader l = {.s = s, .resume = true};
+    int rc = text ? hf_open(&l.weights, dir) : -1;
+    if (rc == 0) {
+        l.optimizer = (struct hf_dir){.path = path_join(dir, "optimizer")};
+        rc = load_all(&l);
+    }
+    free(state);
+    if (rc == 0 && state_json)
+        *state_json = text;
+    else
+        free(text);
+    return rc;
+}
+
+int checkpoint_import(const struct rank_state *s, const char *hfdir)
+{
+    struct loader l = {.s = s};
+    return hf_open(&l.weights, hfdir) < 0 ? -1 : load_all(&l);
+}

@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: MIT */
+#include "ckpt/manifest.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <zlib.h>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/json.h"
+#include "base/num.h"
+
+#define MAX_MANIFEST ((size_t)1 << 30)
+#define SUM_FORMAT   ",\n  \"sum\": \"%08" PRIx32 "\"\n}\n"
+#define SUM_BYTES    24
+
+struct manifest_file *manifest_add(struct manifest *m, char *name, int64_t bytes, uint32_t crc)
+{
+    if ((m->count & (m->count + 1)) == 0)
+        m->files = xrealloc(m->files, 2 * (size_t)m->count + 2, sizeof *m->files);
+    m->files[m->count] = (struct manifest_file){.name = name, .bytes = bytes, .crc32 = crc};
+    return &m->files[m->count++];
+}
+
+/* As a JSON string. Names come from file systems too. */
+static void put_string(FILE *f, const char *text)
+{
+    fputc('"', f);
+    for (; *text; text++) {
+        if (*text == '"' || *text == '\\')
+            fputc('\\', f);
+        if ((unsigned char)*text < 0x20)
+            fprintf(f, "\\u%04x", *text);
+        else
+            fputc(*text, f);
+    }
+    fputc('"', f);
+}
+
+char *manifest_text(const struct manifest *m)
+{
+    char *text;
+    size_t size;
+    FILE *f = open_memstream(&text, &size);
+    fprintf(f, "{\n  \"moekit\": 1,\n  \"step\": %" PRId64 ",\n  \"files\": {", m->step);
+    for (int i = 0; i < m->count; i++) {
+        const struct manifest_file *x = &m->files[i];
+        fprintf(f, "%s\n    ", i ? "," : "");
+        put_string(f, x->name);
+        fprintf(f, ": {\"bytes\": %" PRId64 ", \"crc32\": \"%08" PRIx32 "\"", x->bytes, x->crc32);
+        if (x->tensors)
+            fprintf(f, ", \"tensors\": {");
+        for (int t = 0; t < x->count; t++) {
+            fprintf(f, "%s\n      ", t ? "," : "");
+            put_string(f, x->tensors[t].name);
+            fprintf(f, ": \"%08" PRIx32 "\"", x->tensors[t].crc32);
+        }
+        fprintf(f, "%s}", x->tensors ? "}" : "");
+    }
+    fprintf(f, "\n  }");
+    fflush(f);
+    fprintf(f, SUM_FORMAT, (uint32_t)crc32_z(0, (const Bytef *)text, size));
+    fclose(f);
+    return text;
+}
+
+static int bad(const char *path, const char *what)
+{
+    return error(STATUS_USAGE, "%s: %s", path, what);
+}
+
+static bool read_crc(const json_t *v, uint32_t *crc)
+{
+    const char *text = json_string_value(v);
+    if (!text || strlen(text) != 8 || strspn(text, "0123456789abcdef") != 8)
+        return false;
+    *crc = (uint32_t)strtoul(text, NULL, 16);
+    return true;
+}
+
+static int by_name(const void *a, const void *b)
+{
+    const struct manifest_tensor *x = a, *y = b;
+    return strcmp(x->name, y->name);
+}
+
+static int read_file(struct manifest *m, const char *name, const json_t *v, const char *path)
+{
+    const json_t *bytes = json_object_get(v, "bytes"), *crc;
+    struct manifest_file *f = manifest_add(m, xstrdup(name), json_integer_value(bytes), 0);
+    if (!json_is_integer(bytes) || f->bytes < 0 || !read_crc(json_object_get(v, "crc32"), &f->crc32))
+        return bad(path, "a file's entry has no good size and crc32");
+    if (name[0] == '/' || strstr(name, ".."))
+        return bad(path, "a file's name leads out of the directory");
+    json_t *tensors = json_object_get(v, "tensors");
+    if (!tensors)
+        return 0;
+    const char *key;
+    f->tensors = xcalloc(json_object_size(tensors), sizeof *f->tensors);
+    json_object_foreach(tensors, key, crc)
+    {
+        f->tensors[f->count++].name = xstrdup(key);
+        if (!read_crc(crc, &f->tensors[f->count - 1].crc32))
+            return bad(path, "a tensor's crc32 is not eight hexadecimal digits");
+    }
+    qsort(f->tensors, f->count, sizeof *f->tensors, by_name);
+    return 0;
+}
+
+static int read_text(struct manifest *m, const char *text, size_t size, const char *path)
+{
+    char sum[64];
+    if (size < SUM_BYTES)
+        return bad(path, "is truncated");
+    snprintf(sum, sizeof sum, SUM_FORMAT, (uint32_t)crc32_z(0, (const Bytef *)text, size - SUM_BYTES));
+    if (strlen(sum) != SUM_BYTES || memcmp(text + size - SUM_BYTES, sum, SUM_BYTES) != 0)
+        return bad(path, "its sum does not match its text: it is damaged or was edited");
+    struct json_doc d;
+    if (json_open(&d, text, size, path) < 0)
+        return -1;
+    int64_t version = 0;
+    const char *name;
+    json_t *v, *files = json_object_get(d.root, "files");
+    int rc = json_need_int(&d, d.root, "moekit", 1, 1, &version) < 0 ||
+                     json_need_int(&d, d.root, "step", 0, INT64_MAX, &m->step) < 0
+                 ? -1
+                 : 0;
+    if (rc == 0 && !json_is_object(files))
+        rc = bad(path, "has no files");
+    json_object_foreach(files, name, v) if (rc == 0) rc = read_file(m, name, v, path);
+    json_close(&d);
+    return rc;
+}
+
+int manifest_read(struct manifest *m, const char *dir)
+{
+    *m = (struct manifest){0};
+    size_t size;
+    char *path = path_join(dir, "manifest.json"), *text = file_read(path, MAX_MANIFEST, &size);
+    int rc = text ? read_text(m, text, size, path) : -1;
+    free(text);
+    free(path);
+    if (rc < 0)
+        manifest_release(m);
+    return rc;
+}
+
+void manifest_release(struct manifest *m)
+{
+    for (int i = 0; i < m->count; i++) {
+        for (int t = 0; t < m->files[i].count; t++)
+            free(m->files[i].tensors[t].name);
+        free(m->files[i].tensors);
+        free(m->files[i].name);
+    }
+    free(m->files);
+    *m = (struct manifest){0};
+}

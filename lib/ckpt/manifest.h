@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: MIT */
+/* manifest.json of a step directory: size and crc32 of every file and of every tensor.
+ *
+ *   {"moekit": 1, "step": 100, "files": {"config.json": {"bytes": 812, "crc32": "89abcdef"},
+ *    "dense.safetensors": {"bytes": …, "crc32": …, "tensors": {"NAME": "CRC32", …}}, …}, "sum": "CRC32"}
+ *
+ * The sum covers the text before its comma, so that the manifest vouches for itself, to the last byte. */
+#ifndef CKPT_MANIFEST_H
+#define CKPT_MANIFEST_H
+
+#include <stdint.h>
+
+struct manifest_tensor {
+    char *name;
+    uint32_t crc32;
+};
+
+struct manifest_file {
+    char *name;
+    int64_t bytes;
+    uint32_t crc32;
+    struct manifest_tensor *tensors; /* sorted by name */
+    int count;
+};
+
+struct manifest {
+    int64_t step;
+    struct manifest_file *files;
+    int count;
+};
+
+/* Takes over `name`. The new file's tensors are for the caller to fill. */
+struct manifest_file *manifest_add(struct manifest *m, char *name, int64_t bytes, uint32_t crc32);
+/* Its text; caller frees. */
+char *manifest_text(const struct manifest *m);
+/* From dir/manifest.json. -1: status 2; missing, not JSON, incomplete, or its sum is wrong. */
+int manifest_read(struct manifest *m, const char *dir);
+void manifest_release(struct manifest *m);
+
+#endif

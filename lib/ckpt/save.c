@@ -1,0 +1,362 @@
+/* SPDX-License-Identifier: MIT */
+/* A save: a temporary directory, units from everyone, the manifest, a rename. All ranks agree before each step
+ * that shows. */
+#include "ckpt/save.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <zlib.h>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/num.h"
+
+#define COMPANION_BYTES ((size_t)64 << 20)
+
+/* -1 on every rank when any has failed, with the text of the lowest such rank. */
+static int agree(struct saver *v)
+{
+    int64_t worst = v->failed ? v->size - v->rank : 0;
+    if (host_max(v->world, &worst) < 0)
+        return -1;
+    if (worst == 0)
+        return 0;
+    int root = v->size - (int)worst;
+    if (host_broadcast(v->world, root, v->text, sizeof v->text) < 0)
+        return -1;
+    v->text[sizeof v->text - 1] = '\0';
+    if (v->size > 1)
+        return error(STATUS_ENV, "rank %d: %s", root, v->text);
+    return error(STATUS_ENV, "%s", v->text);
+}
+
+/* ---- rank 0: the directory ---- */
+
+/* A file with its header, its full size asked for at once so that a full disk is found before anything is sent.
+ */
+static int make_file(struct saver *v, int file)
+{
+    const struct layout_file *f = &v->l.files[file];
+    int64_t bytes;
+    char *path = path_join(v->dir, f->name), *header = layout_header(&v->l, file, &bytes);
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    int rc = fd < 0 ? error_errno("cannot write '%s'", path) : 0;
+    if (rc == 0 && fallocate(fd, 0, 0, f->bytes) != 0 && errno != EOPNOTSUPP && errno != ENOSYS)
+        rc = error_errno("cannot write '%s'", path);
+    if (rc == 0 && ftruncate(fd, f->bytes) != 0)
+        rc = error_errno("cannot write '%s'", path);
+    if (rc == 0)
+        rc = pwrite_all(fd, header, bytes, 0, path);
+    if (rc == 0 && fsync(fd) != 0)
+        rc = error_errno("cannot write '%s'", path);
+    if (fd >= 0)
+        close(fd);
+    free(header);
+    free(path);
+    return rc;
+}
+
+static int make_tree(struct saver *v)
+{
+    char *optimizer = path_join(v->dir, "optimizer");
+    int rc = remove_tree(v->dir);
+    if (rc == 0)
+        rc = make_dirs(v->gradients ? v->dir : optimizer);
+    free(optimizer);
+    for (int f = 0; f < v->l.file_count && rc == 0; f++)
+        rc = make_file(v, f);
+    return rc;
+}
+
+static int put_file(struct saver *v, struct manifest *m, const char *name, const char *text, size_t bytes)
+{
+    char *path = path_join(v->dir, name);
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    int rc = fd < 0 ? error_errno("cannot write '%s'", path) : pwrite_all(fd, text, bytes, 0, path);
+    if (rc == 0 && fsync(fd) != 0)
+        rc = error_errno("cannot write '%s'", path);
+    if (fd >= 0)
+        close(fd);
+    free(path);
+    if (rc == 0 && m)
+        manifest_add(m, xstrdup(name), (int64_t)bytes, (uint32_t)crc32_z(0, (const Bytef *)text, bytes));
+    return rc;
+}
+
+static int put_plan(struct saver *v, struct manifest *m)
+{
+    char *text;
+    size_t bytes;
+    FILE *f = open_memstream(&text, &bytes);
+    int rc = plan_write(v->s->plan, f);
+    fclose(f);
+    if (rc == 0)
+        rc = put_file(v, m, "plan.moe", text, bytes);
+    free(text);
+    return rc;
+}
+
+/* Whether a file beside a model is neither the model nor ours. */
+static bool is_companion(const char *dir, const char *name)
+{
+    static const char *const ours[] = {"config.json", "plan.moe", "state.json", "manifest.json"};
+    static const char *const weights[] = {".safetensors", ".index.json", ".bin", ".pt",
+                                          ".pth",         ".gguf",       ".h5",  ".msgpack"};
+    size_t n = strlen(name);
+    for (size_t i = 0; i < sizeof ours / sizeof *ours; i++)
+        if (strcmp(name, ours[i]) == 0)
+            return false;
+    for (size_t i = 0; i < sizeof weights / sizeof *weights; i++)
+        if (n > strlen(weights[i]) && strcmp(name + n - strlen(weights[i]), weights[i]) == 0)
+            return false;
+    struct stat st;
+    char *path = path_join(dir, name);
+    bool small =
+        name[0] != '.' && stat(path, &st) == 0 && S_ISREG(st.st_mode) && st.st_size <= (off_t)COMPANION_BYTES;
+    free(path);
+    return small;
+}
+
+static int put_companions(struct saver *v, struct manifest *m)
+{
+    const char *from = v->s->companions;
+    DIR *d = from ? opendir(from) : NULL;
+    if (!d)
+        return from ? error_errno("cannot open '%s'", from) : 0;
+    int rc = 0;
+    for (struct dirent *e; rc == 0 && (e = readdir(d));) {
+        if (!is_companion(from, e->d_name))
+            continue;
+        size_t bytes;
+        char *path = path_join(from, e->d_name), *text = file_read(path, COMPANION_BYTES, &bytes);
+        rc = text ? put_file(v, m, e->d_name, text, bytes) : -1;
+        free(text);
+        free(path);
+    }
+    closedir(d);
+    return rc;
+}
+
+/* ---- rank 0: the checksums ---- */
+
+static int by_place(const void *a, const void *b)
+{
+    const struct range *x = a, *y = b;
+    if (x->entry != y->entry)
+        return x->entry < y->entry ? -1 : 1;
+    return x->begin < y->begin ? -1 : x->begin > y->begin;
+}
+
+/* One file's entry of the manifest, from ranges in order of their places, which must cover every tensor exactly
+ * once. *next: the first range not yet used. */
+static int file_sums(const struct saver *v, struct manifest *m, int file, const struct range *ranges, int count,
+                     int *next)
+{
+    const struct layout_file *f = &v->l.files[file];
+    char name[160], *header = layout_header(&v->l, file, &(int64_t){0});
+    uint32_t whole = (uint32_t)crc32_z(0, (const Bytef *)header, f->header);
+    free(header);
+    struct manifest_file *out = manifest_add(m, xstrdup(f->name), f->bytes, 0);
+    out->tensors = xcalloc(f->count, sizeof *out->tensors);
+    for (int e = f->first; e < f->first + f->count; e++) {
+        const struct entry *x = &v->l.entries[e];
+        uint32_t crc = 0;
+        int64_t end = 0;
+        for (; *next < count && ranges[*next].entry == e && ranges[*next].begin == end; ++*next) {
+            crc = (uint32_t)crc32_combine64(crc, ranges[*next].crc32, ranges[*next].bytes);
+            end += ranges[*next].bytes;
+        }
+        if (end != x->bytes)
+            return error(STATUS_ENV,
+                         "'%s' was not written whole: byte %" PRId64 " of %" PRId64 " is missing or twice",
+                         entry_name(&v->l, x, name), end, x->bytes);
+        whole = (uint32_t)crc32_combine64(whole, crc, x->bytes);
+        out->tensors[out->count++] = (struct manifest_tensor){xstrdup(entry_name(&v->l, x, name)), crc};
+    }
+    out->crc32 = whole;
+    return 0;
+}
+
+static int wait_for(struct comm_request *r)
+{
+    return r ? comm_wait(r, NULL) : -1;
+}
+
+/* Everyone's ranges at rank 0, in v->ranges. */
+static int gather_ranges(struct saver *v)
+{
+    int64_t mine = v->range_count, total = 0;
+    int64_t *counts = xcalloc(v->size, sizeof *counts);
+    int rc = host_gather(v->world, &mine, counts, sizeof mine);
+    for (int r = 0; r < v->size; r++)
+        total += counts[r];
+    if (rc == 0 && v->rank == 0) {
+        v->ranges = xrealloc(v->ranges, total, sizeof *v->ranges);
+        struct range *to = v->ranges + mine;
+        for (int r = 1; r < v->size && rc == 0; to += counts[r++])
+            if (counts[r])
+                rc = wait_for(host_recv(v->world, r, 0, to, counts[r] * sizeof *to));
+        v->range_count = (int)total;
+    } else if (rc == 0 && mine) {
+        rc = wait_for(host_send(v->world, 0, 0, v->ranges, mine * sizeof *v->ranges));
+    }
+    free(counts);
+    return rc;
+}
+
+/* ---- the end ---- */
+
+/* Gives the directory its final name. One that has it already changes places with the new one, and goes. */
+static int give_name(const char *temporary, const char *final)
+{
+    char *parent = xstrdup(final), *slash = strrchr(parent, '/');
+    if (slash)
+        slash[slash == parent] = '\0';
+    int rc = 0;
+    bool old = file_exists(final);
+    if (old && renameat2(AT_FDCWD, temporary, AT_FDCWD, final, RENAME_EXCHANGE) != 0) {
+        char *aside = xasprintf("%s.old", temporary);
+        rc = remove_tree(aside);
+        if (rc == 0 && (rename(final, aside) != 0 || rename(temporary, final) != 0))
+            rc = error_errno("cannot rename '%s' to '%s'", temporary, final);
+        if (rc == 0)
+            rc = remove_tree(aside);
+        free(aside);
+    } else if (!old && rename(temporary, final) != 0) {
+        rc = error_errno("cannot rename '%s' to '%s'", temporary, final);
+    }
+    if (rc == 0)
+        rc = sync_dir(slash ? parent : ".");
+    if (rc == 0)
+        rc = remove_tree(temporary);
+    free(parent);
+    return rc;
+}
+
+static int seal(struct saver *v, const char *final, int64_t step, const char *state_json, int64_t *bytes)
+{
+    struct manifest m = {.step = step};
+    const struct model *model = &v->s->plan->model;
+    char *optimizer = path_join(v->dir, "optimizer"), *index = layout_index_json(&v->l);
+    qsort(v->ranges, v->range_count, sizeof *v->ranges, by_place);
+    int rc = put_file(v, &m, "config.json", model->source, model->source_bytes), next = 0;
+    if (rc == 0)
+        rc = put_file(v, &m, "model.safetensors.index.json", index, strlen(index));
+    if (rc == 0)
+        rc = put_plan(v, &m);
+    if (rc == 0 && !v->gradients)
+        rc = put_file(v, &m, "state.json", state_json, strlen(state_json));
+    if (rc == 0)
+        rc = put_companions(v, &m);
+    for (int f = 0; f < v->l.file_count && rc == 0; f++)
+        rc = file_sums(v, &m, f, v->ranges, v->range_count, &next);
+    if (rc == 0 && next != v->range_count)
+        rc = error(STATUS_ENV, "a part of the checkpoint was written twice");
+    char *text = manifest_text(&m);
+    if (rc == 0)
+        rc = put_file(v, NULL, "manifest.json", text, strlen(text));
+    if (rc == 0 && !v->gradients)
+        rc = sync_dir(optimizer);
+    if (rc == 0)
+        rc = sync_dir(v->dir);
+    if (rc == 0)
+        rc = give_name(v->dir, final);
+    *bytes = (int64_t)strlen(text);
+    for (int i = 0; i < m.count; i++)
+        *bytes += m.files[i].bytes;
+    free(text);
+    free(index);
+    free(optimizer);
+    manifest_release(&m);
+    return rc;
+}
+
+static void saver_release(struct saver *v)
+{
+    for (int i = 0; i < SENDS; i++)
+        free(v->sends[i].buffer);
+    for (int i = 0; i < GATHERS; i++) {
+        struct gathering *g = &v->gathers[i];
+        free(g->unit.segments);
+        free(g->list);
+        free(g->requests);
+        free(g->senders);
+        free(g->bytes);
+        free(g->incoming);
+    }
+    if (v->fd >= 0)
+        close(v->fd);
+    free(v->scratch);
+    free(v->ranges);
+    free(v->touched);
+    units_release(&v->u);
+    layout_release(&v->l);
+}
+
+/* On failure rank 0 takes away what there is of it. The error stays what it was. */
+static int doomed(struct saver *v)
+{
+    char text[700];
+    snprintf(text, sizeof text, "%s", error_text());
+    if (v->rank == 0)
+        remove_tree(v->dir);
+    return error(STATUS_ENV, "%s", text);
+}
+
+static int save_tree(struct saver *v, const char *final, int64_t step, const char *state_json, int64_t *bytes)
+{
+    int64_t total = 0;
+    if (v->rank == 0 && make_tree(v) < 0)
+        save_failed(v);
+    if (agree(v) < 0 || save_units(v) < 0 || agree(v) < 0 || gather_ranges(v) < 0)
+        return doomed(v);
+    if (v->rank == 0 && seal(v, final, step, state_json, &total) < 0)
+        save_failed(v);
+    if (agree(v) < 0 || host_broadcast(v->world, 0, &total, sizeof total) < 0)
+        return doomed(v);
+    if (bytes)
+        *bytes = total;
+    return 0;
+}
+
+static void saver_init(struct saver *v, const struct rank_state *s, struct comm *c, float *const *gradients)
+{
+    *v = (struct saver){.s = s, .gradients = gradients, .world = comm_world(c), .fd = -1, .fd_file = -1};
+    v->rank = comm_rank(c);
+    v->size = comm_size(c);
+    layout_init(&v->l, s->plan, gradients ? LAYOUT_GRADIENTS : LAYOUT_STATE);
+    units_init(&v->u, &v->l);
+    v->touched = xcalloc(v->l.file_count, sizeof *v->touched);
+}
+
+int checkpoint_save(const struct rank_state *s, struct comm *c, const char *root, int64_t step,
+                    const char *state_json, int64_t *bytes)
+{
+    struct saver v;
+    saver_init(&v, s, c, NULL);
+    v.dir = xasprintf("%s/.step-%08" PRId64 ".tmp", root, step);
+    char *final = xasprintf("%s/step-%08" PRId64, root, step);
+    int rc = save_tree(&v, final, step, state_json ? state_json : "{}\n", bytes);
+    free(final);
+    free(v.dir);
+    saver_release(&v);
+    return rc;
+}
+
+int checkpoint_save_gradients(const struct rank_state *s, struct comm *c, float *const gradients[2],
+                              const char *dir)
+{
+    struct saver v;
+    saver_init(&v, s, c, gradients);
+    v.dir = xasprintf("%s.tmp", dir);
+    int rc = save_tree(&v, dir, 0, NULL, NULL);
+    free(v.dir);
+    saver_release(&v);
+    return rc;
+}

@@ -51,6 +51,7 @@ struct program {
 enum precision { PRECISION_F32, PRECISION_BF16, PRECISION_FP8 };
 enum recompute { RECOMPUTE_NONE, RECOMPUTE_SELECTIVE, RECOMPUTE_FULL };
 extern const char *const precision_name[], *const recompute_name[];
+extern const char *const dispatcher_name[3];
 
 struct batch {
     int64_t seq, micro, global; /* tokens a sequence; sequences a microbatch; sequences a step */
@@ -69,7 +70,7 @@ struct training {
     enum recompute recompute;
     int zero;                    /* 0…3 */
     char schedule[16];           /* gpipe 1f1b interleaved zb-h1 */
-    char dispatcher[16];         /* alltoall */
+    char dispatcher[16];         /* alltoall deepep hybridep */
     bool overlap, grad_bf16, moment_bf16;
 };
 
@@ -79,7 +80,8 @@ struct machine {
     int64_t nodes, per_node;     /* ranks a node */
     double memory_bytes;         /* a rank's; 0: unknown */
     double flops_bf16, flops_f32; /* a rank's peak, 0: unknown */
-    double intra_Bps, inter_Bps;
+    double intra_Bps, inter_Bps;  /* a rank's, one direction, inside a node and between nodes; 0: unknown */
+    double intra_s, inter_s;      /* latency of a message; 0: unknown */
 };
 
 /* Predicted figures; NaN where not computed. Bytes are of the worst rank. */
@@ -103,7 +105,8 @@ struct plan {
     struct coords *ranks; /* [world] */
     struct plan_group *groups;
     int group_count;
-    int16_t *expert_slot; /* [layers][E]: slot of each expert, ep·(E/ep) + index on that ep rank */
+    int *group_index;     /* [GROUP_KINDS][world]: index in groups of the group of that kind that holds a rank, or -1 */
+    int16_t *expert_slot; /* [layers][E]: slot of each expert, ep·(E/ep) + index on that ep rank; -1: none (and in layers that are not MoE) */
     struct program *programs; /* [pp] */
     struct predict predict;
     uint32_t crc32;   /* of the text it was read from, to the sum record */
@@ -118,23 +121,28 @@ struct request {
     const char *strategy;
     int64_t world;
     struct axes axes;    /* 0: derived or 1 */
-    const char *split;   /* layers per virtual stage, "4,3,4,5"; "auto"; NULL: even, the first ones one more */
-    struct batch batch;
+    const char *split;   /* layers per virtual stage, "4,3,4,5"; "auto": costs balanced; NULL: even, the first ones one more */
+    struct batch batch;     /* microbatches is not looked at */
     struct routing routing; /* lambda 0: default */
     const char *precision, *recompute, *schedule;
     int64_t zero;        /* -1: default 1 */
+    const char *dispatcher, *overlap, *grad_dtype, *moment_dtype; /* words of the options; NULL: alltoall off f32 f32 */
+    const char *made_by; /* command line to note in the plan, or NULL */
 };
 
 /* Makes the plan, predictions included. A request that cannot be met: -1, status 2, naming the rule, the numbers and the nearest legal values. */
 int plan_make(struct plan *p, const struct request *r);
 int plan_read(struct plan *p, const char *path);  /* syntax, completeness and sum; whether it makes sense is plan_check()'s */
+/* The same from text; check_sum false: a wrong sum (or none) is no error, p->sealed says which. */
+int plan_parse(struct plan *p, const char *text, size_t bytes, const char *where, bool check_sum);
 int plan_write(const struct plan *p, FILE *f);    /* with sum */
 int plan_write_json(const struct plan *p, FILE *f);
 void plan_release(struct plan *p);
 
 /* The schedule for every pipeline rank (schedule.c): names as in struct training. */
 int schedule_make(struct plan *p);
-bool program_splits_backward(const struct program *g);
+extern const char *const schedule_name[4];
+bool program_splits_backward(const struct program *g); /* has W ops */
 
 /* Lookups. */
 int plan_stage_of(const struct plan *p, int pp, int chunk);  /* index in stages */
@@ -178,8 +186,10 @@ int plan_runnable(const struct plan *p);
 /* Runs the programs of all pipeline ranks with unit costs (simulate.c). F, B, W seconds a layer-less op; a B of a program without W costs b+w. */
 struct simulation {
     double span_s, bubble;   /* time of the whole; 1 − busy/(pp·span) */
-    int *in_flight;          /* [pp] most microbatch·chunks held at once (from F until its last use) */
+    int *in_flight;          /* [pp] most microbatch·chunks held at once: from the start of F to the end of B, or of W where there is one */
     int max_in_flight;
+    int ranks;               /* pp */
+    double **start_s;        /* [pp][ops of that rank's program]: when each op starts */
 };
 /* -1 with error() (status 1) when the programs deadlock, miss or repeat an op, or order one wrongly: the text says which op of which stage waits for what. */
 int plan_simulate(const struct plan *p, double f_s, double b_s, double w_s, struct simulation *out);

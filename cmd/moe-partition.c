@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: MIT */
+/* moe-partition: a model and a cluster become a plan. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/notice.h"
+#include "base/num.h"
+#include "base/options.h"
+#include "plan/plan.h"
+
+static struct request request = {.zero = -1};
+static const char *out_path, *order, *scope, *drop;
+
+static int set_capacity(const char *arg, void *value)
+{
+    double *x = value;
+    *x = 0;
+    if (strcmp(arg, "none") != 0 && !(parse_num(arg, 0, 1e6, x) && *x > 0))
+        return error(STATUS_USAGE, "takes a positive number or none, not '%s'", arg);
+    return 0;
+}
+
+#define AXIS(name, what)                                                                                       \
+    {                                                                                                          \
+        0, #name, "N", what, OPT_INT, &request.axes.name, 1, 1 << 20                                           \
+    }
+
+static const struct opt plan_opts[] = {
+    {'m', "model", "MODEL", "config.json, model directory or preset", OPT_TEXT, &request.model},
+    {'c', "cluster", "CLUSTER", "cluster file or preset (local)", OPT_TEXT, &request.cluster},
+    {'n', "world", "N", "ranks (the least the axes need)", OPT_INT, &request.world, 1, 1 << 20},
+    {0, "strategy", "NAME", "ep16-tp4-pp2 or ep16-tp4-pp2-folded", OPT_TEXT, &request.strategy},
+    {'o', "output", "FILE", "write the plan here (standard output)", OPT_TEXT, &out_path},
+    {0, NULL, NULL, "Axes (those not given are derived, or 1):", OPT_FLAG},
+    AXIS(tp, "tensor parallelism of the dense part"),
+    AXIS(etp, "tensor parallelism of the experts"),
+    AXIS(cp, "context parallelism"),
+    AXIS(ep, "expert parallelism"),
+    AXIS(dp, "data parallelism"),
+    AXIS(pp, "pipeline parallelism"),
+    AXIS(vpp, "virtual stages a pipeline rank"),
+    {0, "order", "ORDER", "axes, fastest first (tp-cp-ep-dp-pp)", OPT_TEXT, &order},
+    {0, "split", "LIST", "layers of each virtual stage, or auto (even)", OPT_TEXT, &request.split},
+    {0, NULL, NULL, "Run:", OPT_FLAG},
+    {0, "seq", "N", "tokens a sequence (2048, or what the model allows)", OPT_INT, &request.batch.seq, 1,
+     1 << 30},
+    {0, "global-batch", "N", "sequences a step", OPT_INT, &request.batch.global, 1, 1e12},
+    {0, "micro-batch", "N", "sequences a microbatch (1)", OPT_INT, &request.batch.micro, 1, 1 << 20},
+    {0, "schedule", "NAME", "gpipe, 1f1b, interleaved or zb-h1 (1f1b; interleaved with vpp)", OPT_CHOICE,
+     &request.schedule, 0, 0, "gpipe|1f1b|interleaved|zb-h1"},
+    {0, "recompute", "WHAT", "none, selective or full (none)", OPT_CHOICE, &request.recompute, 0, 0,
+     "none|selective|full"},
+    {0, "precision", "TYPE", "f32, bf16 or fp8 (the config's)", OPT_CHOICE, &request.precision, 0, 0,
+     "f32|bf16|fp8"},
+    {0, "zero", "N", "optimizer sharding, 0 to 3 (1)", OPT_INT, &request.zero, 0, 3},
+    {0, "capacity-factor", "X", "drop tokens beyond X times the mean, or none (none)", OPT_CALL,
+     &request.routing.capacity, 0, 0, NULL, set_capacity},
+    {0, "capacity-scope", "SCOPE", "capacity counts a microbatch or local tokens (microbatch)", OPT_CHOICE,
+     &scope, 0, 0, "microbatch|local"},
+    {0, "drop", "BY", "drop by prob or position (prob)", OPT_CHOICE, &drop, 0, 0, "prob|position"},
+    {0, "lambda", "X", "reserve memory for this skew of expert loads (1.5)", OPT_NUM, &request.routing.lambda,
+     1, 1e6},
+    {0, NULL, NULL, "For other trainers' jobs (moe-train runs the defaults only):", OPT_FLAG},
+    {0, "dispatcher", "NAME", "alltoall, deepep or hybridep (alltoall)", OPT_CHOICE, &request.dispatcher, 0, 0,
+     "alltoall|deepep|hybridep"},
+    {0, "overlap", "WHEN", "overlap communication: on or off (off)", OPT_CHOICE, &request.overlap, 0, 0,
+     "on|off"},
+    {0, "grad-dtype", "TYPE", "gradients: f32 or bf16 (f32)", OPT_CHOICE, &request.grad_dtype, 0, 0,
+     "f32|bf16"},
+    {0, "moment-dtype", "TYPE", "optimizer moments: f32 or bf16 (f32)", OPT_CHOICE, &request.moment_dtype, 0, 0,
+     "f32|bf16"},
+};
+
+static const struct command plan_command = {
+    "moe-partition",
+    "moe-partition [plan] -m MODEL [-c CLUSTER] [-n WORLD] [layout] [-o PLAN]\n"
+    "moe-partition [plan] --strategy NAME [layout] [-o PLAN]\n"
+    "moe-partition emit json PLAN",
+    "make a plan for training a mixture-of-experts model in exactly this layout",
+    OPTS(plan_opts),
+    "'moe-partition emit -h' tells of that verb.",
+};
+
+static void warn_if_too_large(const struct plan *p)
+{
+    char needs[24], has[24];
+    if (p->machine.memory_bytes > 0 && p->predict.memory_bytes > p->machine.memory_bytes)
+        notice("the plan does not fit: rank %d needs %s, a rank has %s", p->predict.memory_rank,
+               human_bytes(p->predict.memory_bytes, needs), human_bytes(p->machine.memory_bytes, has));
+}
+
+/* "moe-partition 0.1.0: moe-partition -m moe-tiny …" */
+static char *made_by(int argc, char **argv)
+{
+    char *text = xasprintf("moe-partition %s: moe-partition", VERSION);
+    for (int i = 1; i < argc; i++) {
+        char *longer = xasprintf("%s %s", text, argv[i]);
+        free(text);
+        text = longer;
+    }
+    return text;
+}
+
+static int write_plan(const struct plan *p, int (*write)(const struct plan *, FILE *))
+{
+    struct output o;
+    if (output_open(&o, out_path) < 0)
+        return -1;
+    if (write(p, o.stream) < 0) {
+        output_abandon(&o);
+        return -1;
+    }
+    return output_commit(&o);
+}
+
+static int run_plan(int argc, char **argv, const char *by)
+{
+    int first = options_parse(&plan_command, argc, argv);
+    if (first < 0)
+        return -1;
+    if (first < argc)
+        return error(STATUS_USAGE, "no verb '%s' (see 'moe-partition -h')", argv[first]);
+    if (order && strlen(order) >= sizeof request.axes.order)
+        return error(STATUS_USAGE, "rule axes-order: order '%s' must name tp, cp, ep, dp and pp once each",
+                     order);
+    if (order)
+        strcpy(request.axes.order, order);
+    request.routing.local_scope = scope && strcmp(scope, "local") == 0;
+    request.routing.drop_position = drop && strcmp(drop, "position") == 0;
+    request.made_by = by;
+    struct plan p;
+    if (plan_make(&p, &request) < 0)
+        return -1;
+    warn_if_too_large(&p);
+    int r = write_plan(&p, plan_write);
+    plan_release(&p);
+    return r;
+}
+
+static const struct opt emit_opts[] = {
+    {'o', "output", "FILE", "write here (standard output)", OPT_TEXT, &out_path},
+};
+
+static const struct command emit_command = {
+    "moe-partition emit",
+    "moe-partition emit json PLAN",
+    "show a plan in another tool's form",
+    OPTS(emit_opts),
+    NULL,
+};
+
+static int run_emit(int argc, char **argv)
+{
+    int first = options_parse(&emit_command, argc, argv);
+    if (first < 0)
+        return -1;
+    if (argc - first != 2)
+        return error(STATUS_USAGE, "takes a form and a plan (see 'moe-partition emit -h')");
+    if (strcmp(argv[first], "json") != 0)
+        return error(STATUS_USAGE, "no form '%s'; there is json", argv[first]);
+    struct plan p;
+    if (plan_read(&p, argv[first + 1]) < 0)
+        return -1;
+    int r = write_plan(&p, plan_write_json);
+    plan_release(&p);
+    return r;
+}
+
+int main(int argc, char **argv)
+{
+    bool emit = argc > 1 && strcmp(argv[1], "emit") == 0, plan = argc > 1 && strcmp(argv[1], "plan") == 0;
+    char *by = made_by(argc, argv);
+    int r = emit ? run_emit(argc - 1, argv + 1) : run_plan(argc - plan, argv + plan, by);
+    free(by);
+    if (r < 0 || stdout_close() < 0)
+        return command_failed(emit ? &emit_command : &plan_command);
+    return STATUS_DONE;
+}

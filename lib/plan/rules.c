@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: MIT */
+#include "plan/rules.h"
+
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/num.h"
+#include "plan/layout.h"
+
+typedef long long ll;
+
+static enum verdict __attribute__((format(printf, 3, 4)))
+say(char text[static 400], enum verdict v, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(text, 400, fmt, ap);
+    va_end(ap);
+    return v;
+}
+
+/* The `want` divisors of n nearest to `to`, ascending. */
+static int nearest(int64_t n, int64_t to, int64_t *out, int want)
+{
+    int count = 0;
+    for (int64_t d = min64(to, n); d >= 1 && count < want - 1; d--)
+        if (n % d == 0)
+            out[count++] = d;
+    for (int i = 0; i < count / 2; i++) {
+        int64_t t = out[i];
+        out[i] = out[count - 1 - i];
+        out[count - 1 - i] = t;
+    }
+    for (int64_t d = to + 1; d <= n && count < want; d++)
+        if (n % d == 0)
+            out[count++] = d;
+    return count;
+}
+
+void near_divisors(char *buf, size_t room, int64_t n, int64_t to)
+{
+    int64_t d[4];
+    int count = nearest(n, to, d, 4);
+    size_t used = 0;
+    *buf = '\0';
+    for (int i = 0; i < count && used < room; i++)
+        used += snprintf(buf + used, room - used, "%s%lld",
+                         i == 0           ? ""
+                         : i == count - 1 ? " or "
+                                          : ", ",
+                         (ll)d[i]);
+}
+
+/* whole % part == 0, told in the words given. */
+static enum verdict divides(char text[static 400], const char *what, int64_t whole, const char *axis,
+                            int64_t part)
+{
+    char list[80];
+    if (whole % part == 0)
+        return say(text, VERDICT_OK, "%s %lld / %s %lld = %lld", what, (ll)whole, axis, (ll)part,
+                   (ll)(whole / part));
+    near_divisors(list, sizeof list, whole, part);
+    return say(text, VERDICT_FAIL, "%s %lld is not divisible by %s %lld; %s %s would do", what, (ll)whole, axis,
+               (ll)part, axis, list);
+}
+
+static enum verdict factors(char text[static 400], const char *const names[4], const int64_t v[4], int world)
+{
+    int64_t product = 1;
+    bool fits = true;
+    for (int i = 0; i < 4; i++)
+        fits = fits && v[i] >= 1 && mul_ok(product, v[i], &product);
+    bool ok = fits && product == world;
+    return say(text, ok ? VERDICT_OK : VERDICT_FAIL, "%s %lld · %s %lld · %s %lld · %s %lld is %s%d ranks",
+               names[0], (ll)v[0], names[1], (ll)v[1], names[2], (ll)v[2], names[3], (ll)v[3], ok ? "" : "not ",
+               world);
+}
+
+static enum verdict axes_order(const struct plan *p, char text[static 400])
+{
+    enum axis order[AXES];
+    if (order_parse(p->axes.order, order) < 0)
+        return say(text, VERDICT_FAIL, "order '%s' must name tp, cp, ep, dp and pp once each", p->axes.order);
+    return say(text, VERDICT_OK, "%s", p->axes.order);
+}
+
+static enum verdict axes_dense(const struct plan *p, char text[static 400])
+{
+    const struct axes *a = &p->axes;
+    return factors(text, (const char *const[]){"tp", "cp", "dp", "pp"}, (int64_t[]){a->tp, a->cp, a->dp, a->pp},
+                   p->world);
+}
+
+static enum verdict axes_expert(const struct plan *p, char text[static 400])
+{
+    const struct axes *a = &p->axes;
+    return factors(text, (const char *const[]){"etp", "ep", "edp", "pp"},
+                   (int64_t[]){a->etp, a->ep, a->edp, a->pp}, p->world);
+}
+
+static enum verdict axes_pipeline(const struct plan *p, char text[static 400])
+{
+    enum axis order[AXES];
+    int64_t dense[AXES], expert[AXES];
+    if (order_parse(p->axes.order, order) < 0)
+        return say(text, VERDICT_FAIL, "order '%s' is none", p->axes.order);
+    dense_sizes(&p->axes, dense);
+    expert_sizes(&p->axes, expert);
+    int64_t d = axis_stride(order, dense, AXIS_PP), e = axis_stride(order, expert, AXIS_PP);
+    if (p->axes.pp == 1 || d == e)
+        return say(text, VERDICT_OK, "dense and expert part cut the same pipeline groups");
+    return say(text, VERDICT_FAIL,
+               "order '%s' puts pipeline ranks %lld apart in the dense part and %lld in the expert part; "
+               "an order that ends in pp would do",
+               p->axes.order, (ll)d, (ll)e);
+}
+
+static enum verdict heads_divide(const struct plan *p, char text[static 400])
+{
+    return divides(text, "attention heads", p->model.heads, "tp", p->axes.tp);
+}
+
+static enum verdict kv_heads_divide(const struct plan *p, char text[static 400])
+{
+    int64_t kv = p->model.kv_heads, tp = p->axes.tp;
+    if (tp > kv && tp % kv == 0)
+        return say(text, VERDICT_OK, "each of %lld key/value heads on %lld of tp %lld ranks", (ll)kv,
+                   (ll)(tp / kv), (ll)tp);
+    if (tp > kv)
+        return say(text, VERDICT_FAIL,
+                   "tp %lld is no multiple of %lld key/value heads; tp %lld or %lld would do", (ll)tp, (ll)kv,
+                   (ll)(tp / kv * kv), (ll)(ceil_div(tp, kv) * kv));
+    return divides(text, "key/value heads", kv, "tp", tp);
+}
+
+static enum verdict ffn_divide(const struct plan *p, char text[static 400])
+{
+    const struct model *m = &p->model;
+    int64_t tp = p->axes.tp;
+    if (m->shared_ffn && m->shared_ffn % tp)
+        return divides(text, "shared expert width", m->shared_ffn, "tp", tp);
+    if (m->moe_layers < m->layers)
+        return divides(text, "dense layer width", m->dense_ffn, "tp", tp);
+    if (m->shared_ffn)
+        return divides(text, "shared expert width", m->shared_ffn, "tp", tp);
+    return say(text, VERDICT_OK, "no dense layer, no shared expert");
+}
+
+static enum verdict expert_ffn_divide(const struct plan *p, char text[static 400])
+{
+    return divides(text, "expert width", p->model.expert_ffn, "etp", p->axes.etp);
+}
+
+static enum verdict experts_divide(const struct plan *p, char text[static 400])
+{
+    const struct model *m = &p->model;
+    if (m->experts > INT16_MAX || m->layers * m->experts > MAX_EXPERT_SLOTS)
+        return say(text, VERDICT_FAIL, "%lld experts in %lld layers are too many", (ll)m->experts,
+                   (ll)m->layers);
+    return divides(text, "experts", m->experts, "ep", p->axes.ep);
+}
+
+static enum verdict vocab_divide(const struct plan *p, char text[static 400])
+{
+    int64_t v = p->model.vocab, tp = p->axes.tp;
+    return say(text, v < tp ? VERDICT_FAIL : VERDICT_OK, "vocabulary %lld over tp %lld%s", (ll)v, (ll)tp,
+               v < tp ? ": a rank would have none" : "");
+}
+
+/* The whole tp·cp group works on one microbatch: each rank on the same number of its tokens. */
+static enum verdict tokens_divide(const struct plan *p, char text[static 400])
+{
+    const struct axes *a = &p->axes;
+    const struct batch *b = &p->batch;
+    int64_t group = a->tp * a->cp, tokens;
+    if (!mul_ok(b->seq, b->micro, &tokens) || tokens > INT32_MAX)
+        return say(text, VERDICT_FAIL, "seq %lld · micro-batch %lld is more than %d tokens", (ll)b->seq,
+                   (ll)b->micro, INT32_MAX);
+    if (b->seq % a->cp)
+        return divides(text, "seq", b->seq, "cp", a->cp);
+    if (tokens % group)
+        return say(text, VERDICT_FAIL,
+                   "seq %lld · micro-batch %lld = %lld tokens are not divisible by tp %lld · cp %lld; seq "
+                   "%lld would do",
+                   (ll)b->seq, (ll)b->micro, (ll)tokens, (ll)a->tp, (ll)a->cp, (ll)round_up(b->seq, group));
+    return say(text, VERDICT_OK, "seq %lld · micro-batch %lld / (tp %lld · cp %lld) = %lld tokens a rank",
+               (ll)b->seq, (ll)b->micro, (ll)a->tp, (ll)a->cp, (ll)(tokens / group));
+}
+
+static enum verdict batch_divide(const struct plan *p, char text[static 400])
+{
+    const struct batch *b = &p->batch;
+    int64_t each = b->micro * p->axes.dp;
+    if (b->global % each) {
+        int64_t below = b->global / each * each;
+        char low[40] = "";
+        if (below)
+            snprintf(low, sizeof low, "%lld or ", (ll)below);
+        return say(text, VERDICT_FAIL,
+                   "global batch %lld is not divisible by micro-batch %lld · dp %lld = %lld; %s%lld would do",
+                   (ll)b->global, (ll)b->micro, (ll)p->axes.dp, (ll)each, low, (ll)(below + each));
+    }
+    if (b->microbatches != b->global / each)
+        return say(text, VERDICT_FAIL,
+                   "global batch %lld / (micro-batch %lld · dp %lld) is %lld microbatches, not %lld",
+                   (ll)b->global, (ll)b->micro, (ll)p->axes.dp, (ll)(b->global / each), (ll)b->microbatches);
+    return say(text, VERDICT_OK, "global batch %lld / (micro-batch %lld · dp %lld) = %lld microbatches",
+               (ll)b->global, (ll)b->micro, (ll)p->axes.dp, (ll)b->microbatches);
+}
+
+static enum verdict schedule_fits(const struct plan *p, char text[static 400])
+{
+    const struct axes *a = &p->axes;
+    const char *s = p->training.schedule;
+    int64_t m = p->batch.microbatches, ops;
+    bool interleaved = strcmp(s, "interleaved") == 0;
+    if (a->vpp > 1 && a->pp == 1)
+        return say(text, VERDICT_FAIL, "vpp %lld needs pp above 1", (ll)a->vpp);
+    if (a->vpp > 1 && !interleaved)
+        return say(text, VERDICT_FAIL, "schedule %s with vpp %lld: only interleaved takes vpp above 1", s,
+                   (ll)a->vpp);
+    if (interleaved && a->vpp == 1)
+        return say(text, VERDICT_FAIL, "schedule interleaved needs vpp above 1; with vpp 1 it is 1f1b");
+    if (interleaved && m % a->pp)
+        return say(text, VERDICT_FAIL,
+                   "schedule interleaved: %lld microbatches are not divisible by pp %lld; global batch %lld "
+                   "would do",
+                   (ll)m, (ll)a->pp, (ll)(round_up(m, a->pp) * p->batch.micro * a->dp));
+    if (strcmp(s, "zb-h1") == 0 && p->training.recompute != RECOMPUTE_NONE)
+        return say(text, VERDICT_FAIL, "schedule zb-h1 needs recompute none, not %s",
+                   recompute_name[p->training.recompute]);
+    if (!mul_ok(3 * m, a->vpp * a->pp, &ops) || ops > 1 << 24)
+        return say(text, VERDICT_FAIL, "%lld microbatches over %lld virtual stages are too many operations",
+                   (ll)m, (ll)(a->vpp * a->pp));
+    return say(text, VERDICT_OK, "%s with pp %lld, vpp %lld, %lld microbatches", s, (ll)a->pp, (ll)a->vpp,
+               (ll)m);
+}
+
+static enum verdict zero_level(const struct plan *p, char text[static 400])
+{
+    int z = p->training.zero;
+    return say(text, z >= 0 && z <= 3 ? VERDICT_OK : VERDICT_FAIL, "zero %d%s", z,
+               z >= 0 && z <= 3 ? "" : " is none of 0 to 3");
+}
+
+static enum verdict routing_values(const struct plan *p, char text[static 400])
+{
+    const struct routing *r = &p->routing;
+    if (!(r->lambda >= 1) || !(r->lambda <= 1e6))
+        return say(text, VERDICT_FAIL, "lambda %g: the worst rank has at least the mean, so 1 or more",
+                   r->lambda);
+    if (!(r->capacity >= 0) || !(r->capacity <= 1e6))
+        return say(text, VERDICT_FAIL, "capacity factor %g must be positive", r->capacity);
+    return say(text, VERDICT_OK, r->capacity > 0 ? "lambda %g, capacity factor %g" : "lambda %g, dropless",
+               r->lambda, r->capacity);
+}
+
+const struct rule shape_rules[] = {
+    {"axes-order", "the order names each axis once", axes_order},
+    {"axes-dense", "tp·cp·dp·pp is the number of ranks", axes_dense},
+    {"axes-expert", "etp·ep·edp·pp is the number of ranks", axes_expert},
+    {"axes-pipeline", "the dense and the expert part cut the same pipeline groups", axes_pipeline},
+    {"heads-divide", "every tp rank has the same number of attention heads", heads_divide},
+    {"kv-heads-divide", "key/value heads divide over tp, or tp over them", kv_heads_divide},
+    {"ffn-divide", "the widths of dense layers and shared experts divide over tp", ffn_divide},
+    {"expert-ffn-divide", "the experts' width divides over etp", expert_ffn_divide},
+    {"experts-divide", "every ep rank has the same number of experts", experts_divide},
+    {"vocab-divide", "every tp rank has a part of the vocabulary", vocab_divide},
+    {"tokens-divide", "the tokens of a microbatch divide over tp·cp (sequence parallelism)", tokens_divide},
+    {"batch-divide", "the global batch is a whole number of microbatches on every dp rank", batch_divide},
+    {"schedule-fits", "the schedule takes this pp, vpp, number of microbatches and recomputation",
+     schedule_fits},
+    {"zero-level", "zero is 0, 1, 2 or 3", zero_level},
+    {"routing-values", "lambda is at least 1, the capacity factor positive", routing_values},
+};
+const int shape_rule_count = sizeof shape_rules / sizeof *shape_rules;
+
+int shape_legal(const struct plan *p)
+{
+    char text[400];
+    for (int i = 0; i < shape_rule_count; i++)
+        if (shape_rules[i].check(p, text) == VERDICT_FAIL)
+            return error(STATUS_USAGE, "rule %s: %s", shape_rules[i].id, text);
+    return 0;
+}

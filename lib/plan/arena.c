@@ -70,6 +70,7 @@ static void layout_dear(struct layout *l, struct cursor *c, struct acts *x, bool
         x->rlse = take(c, l->n, 4);
         x->topk = take(c, nk, 4);
         x->weight = take(c, nk, 4);
+        x->aux = take(c, E, 4);
         x->position = take(c, nk, 4);
         x->source = take(c, nk, 4);
         x->row_weight = take(c, a->row_capacity, 4);
@@ -214,8 +215,6 @@ static void layout_states(struct layout *l, struct cursor *c, const struct shard
     begin = c->at;
     for (int f = 0; f < 2; f++)
         a->grad[f] = take(c, s->padded[f], 4);
-    if (s->elements[FLAT_BUFFER])
-        a->bias_counts = take(c, s->elements[FLAT_BUFFER], 4);
     a->bytes.gradients = c->at - begin;
     begin = c->at;
     for (int f = 0; f < 2; f++) {
@@ -248,9 +247,7 @@ static void layout_router(struct layout *l, struct cursor *c)
     w->d_weight = take(c, nk, 4);
     w->counts = take(c, E, 4);
     w->all_counts = take(c, x->etp * x->ep * E, 4);
-    w->stats = take(c, 2 * E + 2, 4);
-    w->all_stats = take(c, x->tp * (2 * E + 2), 4);
-    w->aux_grad = take(c, E, 4);
+    w->stats = take(c, 2 * E + 1, 4);
     w->margin = take(c, l->n, 4);
     if (l->e != 4) {
         w->router_w = take(c, E * l->H, 4);
@@ -266,8 +263,11 @@ static void layout_router(struct layout *l, struct cursor *c)
     w->d_row_weight = take(c, l->a->row_capacity, 4);
     w->y_rows = take(c, l->a->row_capacity * l->H, l->e);
     w->d_act = take(c, l->a->row_capacity * l->a->ffn, l->e);
-    if (x->ep * x->etp > 1)
+    if (x->ep * x->etp > 1) {
         w->send = take(c, nk * l->H, l->e);
+        w->back = take(c, nk * l->H, l->e);
+        w->back_weight = take(c, nk, 4);
+    }
     if (x->etp > 1) {
         w->peer_rows = take(c, l->a->row_capacity * l->H, l->e);
         w->peer_weight = take(c, l->a->row_capacity, 4);
@@ -301,10 +301,8 @@ static void layout_workspace(struct layout *l, struct cursor *c, bool last_stage
     w->dqkv = take(c, qkv, l->e);
     w->d_o = take(c, l->T * a->q, l->e);
     w->delta = take(c, l->T * a->heads, 4);
-    if (l->m->qk_norm != QK_NORM_NONE)
-        w->dqk_raw = take(c, l->T * (a->q + a->kv), l->e);
     if (l->m->qk_norm == QK_NORM_FULL)
-        w->norm_sums = take(c, 4 * l->T, 4);
+        w->norm_sums = take(c, l->T, 4);
     if (l->m->moe_layers)
         layout_router(l, c);
     if (a->mlp)

@@ -27,6 +27,7 @@ struct acts {
     float *rlse;    /* [n] logsumexp of the logits */
     int32_t *topk;  /* [n,K] */
     float *weight;  /* [n,K] */
+    float *aux;     /* [E] gradient of the auxiliary loss to each token's probabilities */
     int32_t *position, *source; /* [n,K], [n·K]: where each choice is in the order of sending, and back */
     void *rows;     /* [C,H] act: dispatched rows */
     float *row_weight; /* [C] */
@@ -55,11 +56,10 @@ struct workspace {
     void *partial;           /* [T,H] act: before a reduce-scatter (tp > 1) */
     void *branch, *dh, *keep_d; /* [n,H] act */
     void *dqkv, *d_o;        /* [T,q+2kv], [T,q] act */
-    void *dqk_raw;           /* [T,q+kv] act, with q/k norms */
     float *delta;            /* [heads/tp,T] */
-    float *norm_sums;        /* [4,T] for norms that span ranks */
-    void *send;              /* [n·K,H] act: permuted rows, and results on their way back */
-    float *send_weight;      /* [n·K] */
+    float *norm_sums;        /* [T] for norms that span ranks */
+    void *send, *back;       /* [n·K,H] act: permuted rows, and results on their way back */
+    float *send_weight, *back_weight; /* [n·K] */
     void *y_rows;            /* [C,H] act: results or gradients of rows */
     float *d_row_weight;     /* [C] */
     void *peer_rows;         /* [C,H] act: an etp peer's partial sums */
@@ -67,8 +67,7 @@ struct workspace {
     void *d_act;             /* [C,F'] or [T,M/tp] act */
     float *d_weight;         /* [n,K] */
     int32_t *counts, *all_counts; /* [E]; [etp,ep,E] */
-    float *stats, *all_stats;     /* [2E+2]; [tp,2E+2] */
-    float *aux_grad;         /* [E] */
+    float *stats;            /* [2E+1] */
     float *margin;           /* [n] */
     float *router_w;         /* [E,H] f32 copies for bf16 plans */
     float *h2_f32;           /* [n,H] f32 */
@@ -92,7 +91,6 @@ struct arena {
     float *grad[2], *master[2], *exp_avg[2], *exp_avg_sq[2]; /* grad: [padded]; the others [slice] */
     float *cos_sin;      /* [S,rotary] */
     int32_t *slot_of;    /* [layers,E] */
-    float *bias_counts;  /* [local MoE layers,E] choices of this step, for the aux-free bias */
     struct slot *slots;
     int slot_count;
     int *slot_of_op;     /* [chunk·microbatches + microbatch] → slot */

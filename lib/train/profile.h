@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT */
+/* Where a rank's time goes: one phase at a time, so the phases add up to the step. */
+#ifndef TRAIN_PROFILE_H
+#define TRAIN_PROFILE_H
+
+#include "base/num.h"
+
+enum phase { PHASE_FORWARD, PHASE_BACKWARD, PHASE_DISPATCH, PHASE_COMBINE, PHASE_TP, PHASE_PP, PHASE_DP, PHASE_OPTIMIZER, PHASE_IDLE, PHASES };
+
+struct profile {
+    double spent_s[PHASES];
+    double since_s;
+    enum phase now;
+};
+
+static inline void profile_start(struct profile *p)
+{
+    *p = (struct profile){.since_s = now_s(), .now = PHASE_IDLE};
+}
+
+/* Charges the time so far to the current phase and goes on in `next`; returns the phase that was current. */
+static inline enum phase profile_enter(struct profile *p, enum phase next)
+{
+    double t = now_s();
+    enum phase before = p->now;
+    p->spent_s[before] += t - p->since_s;
+    p->since_s = t;
+    p->now = next;
+    return before;
+}
+
+/* Moves seconds already charged to `from` over to `to`. */
+static inline void profile_move(struct profile *p, enum phase from, enum phase to, double s)
+{
+    p->spent_s[from] -= s;
+    p->spent_s[to] += s;
+}
+
+#endif

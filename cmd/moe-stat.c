@@ -107,7 +107,7 @@ static int run(struct steplog *log, char **logs, int count)
     int status = print_all(o.stream, log, &s);
     if (status < 0) {
         output_abandon(&o);
-        return -1;
+        return error_prefix("%s", logs[count - 1]);
     }
     return output_commit(&o) < 0 ? -1 : status;
 }

@@ -156,6 +156,7 @@ is "$out" '100 200 300 400
 250 250 250 250' '--loads: a line a layer'
 run moe-stat --loads -o "$T/loads" "$T/bare.jsonl"
 is "$status" 2 '--loads without loads exits 2'
+like "$err" 'bare\.jsonl: the log has no expert_load' 'naming the log'
 [ ! -e "$T/loads" ]
 ok $? 'and leaves no file'
 

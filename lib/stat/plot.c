@@ -73,8 +73,9 @@ static int write_script(FILE *f, const char *terminal, const struct steplog *log
     size_t losses = loss_data(f, log), evals = eval_data(f, log), rates = rate_data(f, log);
     if (!losses && !rates)
         return error(STATUS_USAGE, "the log has neither losses nor rates to plot");
-    snprintf(title, sizeof title, "%s%s%.0f steps, %d ranks", log->model, *log->model ? ": " : "", s->steps,
-             log->world);
+    int n = snprintf(title, sizeof title, "%s%s%.0f steps", log->model, *log->model ? ": " : "", s->steps);
+    if (log->world > 0)
+        snprintf(title + n, sizeof title - (size_t)n, ", %d rank%s", log->world, log->world == 1 ? "" : "s");
     fprintf(f, "set terminal %s\nset multiplot layout %d,1 title ", terminal, (losses > 0) + (rates > 0));
     quoted(f, title);
     /* The same margins in both panels, so that their steps stand above each other. */

@@ -22,7 +22,7 @@ void optim_install(struct backend *be);
 /* Compiled once for each kind of machine; the right one is picked when the program starts. The sanitizers
  * cannot run before they are set up, which is when the picking happens. */
 #if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__)
-#define HOT __attribute__((target_clones("default", "arch=haswell", "arch=skylake-avx512")))
+#define HOT __attribute__((target_clones("default", "arch=x86-64-v3", "arch=x86-64-v4")))
 #else
 #define HOT
 #endif

@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: MIT */
+/* Speed of the operations that carry a training step: usage kernels [BACKEND [THREADS]].
+ * Products are also given as a share of the ceiling: the best of a 2048-cube in tiles by oneDNN's sgemm, one
+ * tile a thread, in the same run. */
+#include <omp.h>
+#include <oneapi/dnnl/dnnl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "backend.h"
+#include "base/error.h"
+#include "base/num.h"
+
+enum { REPEATS = 15, T = 2048, H = 512, V = 8192, EXPERTS = 16 };
+
+static const struct backend *be;
+static struct stream *stream;
+static double ceiling;
+
+static void *tensor(int64_t count, enum type type)
+{
+    void *p = be->alloc((size_t)count * type_bytes(type));
+    if (!p) {
+        fprintf(stderr, "kernels: %s\n", error_text());
+        exit(STATUS_ENV);
+    }
+    struct fill_normal fill = {ceil_div(count, 4096), 4096, p, 4096, 1, 0, 4096, 0, 0.5f, type};
+    if (count % 4096)
+        fill = (struct fill_normal){1, count, p, count, 1, 0, count, 0, 0.5f, type};
+    be->fill_normal(stream, &fill);
+    return p;
+}
+
+/* The shortest of some runs, in seconds. */
+#define BEST(...)                                                                                              \
+    ({                                                                                                         \
+        double best = 1e9;                                                                                     \
+        for (int i_ = 0; i_ < REPEATS; i_++) {                                                                 \
+            double start = now_s();                                                                            \
+            __VA_ARGS__;                                                                                       \
+            be->sync(stream);                                                                                  \
+            double took = now_s() - start;                                                                     \
+            best = took < best ? took : best;                                                                  \
+        }                                                                                                      \
+        best;                                                                                                  \
+    })
+
+enum { CUBE = 2048, TILE = 512 };
+
+static void cube(const float *a, const float *b, float *c, int threads)
+{
+#pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
+    for (int t = 0; t < CUBE / TILE * (CUBE / TILE); t++) {
+        int64_t i = t / (CUBE / TILE) * TILE, j = t % (CUBE / TILE) * TILE;
+        dnnl_sgemm('N', 'T', TILE, TILE, CUBE, 1, a + i * CUBE, CUBE, b + j * CUBE, CUBE, 0, c + i * CUBE + j,
+                   CUBE);
+    }
+}
+
+static double find_ceiling(int threads)
+{
+    float *a = tensor(CUBE * CUBE, F32), *b = tensor(CUBE * CUBE, F32), *c = tensor(CUBE * CUBE, F32);
+    double seconds = BEST(cube(a, b, c, threads));
+    be->free(a, CUBE * CUBE * 4);
+    be->free(b, CUBE * CUBE * 4);
+    be->free(c, CUBE * CUBE * 4);
+    return 2e-9 * CUBE * CUBE * CUBE / seconds;
+}
+
+static void products(const char *what, enum type type, double flops, double seconds)
+{
+    double speed = flops * 1e-9 / seconds;
+    printf("%-5s %-34s %8.1f GFLOP/s %5.0f %%\n", type == F32 ? "f32" : "bf16", what, speed,
+           100 * speed / ceiling);
+}
+
+static void traffic(const char *what, enum type type, double bytes, double seconds)
+{
+    printf("%-5s %-34s %8.1f GB/s\n", type == F32 ? "f32" : "bf16", what, bytes * 1e-9 / seconds);
+}
+
+static void bench_linear(enum type type, int64_t rows, int64_t in, int64_t out)
+{
+    void *x = tensor(rows * in, type), *w = tensor(in * out, type), *y = tensor(rows * out, type);
+    float *dw = tensor(in * out, F32), *f = tensor(rows * out, F32);
+    double flops = 2.0 * (double)rows * (double)in * (double)out;
+    char name[64];
+    snprintf(name, sizeof name, "[%d,%d]x[%d,%d]", (int)rows, (int)in, (int)in, (int)out);
+    struct matmul forward = {rows, out, in, false, true, x, in, w, in, y, out, 0, type, type};
+    if (out == V) { /* logits are f32 */
+        forward.c = f;
+        forward.out = F32;
+    }
+    products(name, type, flops, BEST(be->matmul(stream, &forward)));
+    struct matmul dx = {rows, in, out, false, false, y, out, w, in, x, in, 0, type, type};
+    products("  its dX", type, flops, BEST(be->matmul(stream, &dx)));
+    struct matmul grad = {out, in, rows, true, false, y, out, x, in, dw, in, 1, type, F32};
+    products("  its dW", type, flops, BEST(be->matmul(stream, &grad)));
+    be->free(x, (size_t)(rows * in) * type_bytes(type));
+    be->free(w, (size_t)(in * out) * type_bytes(type));
+    be->free(y, (size_t)(rows * out) * type_bytes(type));
+    be->free(dw, (size_t)(in * out) * 4);
+    be->free(f, (size_t)(rows * out) * 4);
+}
+
+static void bench_experts(enum type type, int64_t k, int64_t n)
+{
+    static const char *const names[] = {"forward", "input", "weight"};
+    int64_t row[EXPERTS + 1] = {0}, rows;
+    int which[EXPERTS];
+    for (int e = 0; e < EXPERTS; e++) { /* about 256 rows each, as routing leaves them */
+        row[e + 1] = row[e] + 256 + (e * 37 % EXPERTS - 8) * 9;
+        which[e] = e;
+    }
+    rows = row[EXPERTS];
+    void *x = tensor(rows * k, type), *y = tensor(rows * n, type), *w = tensor(EXPERTS * n * k, type);
+    float *dw = tensor(EXPERTS * n * k, F32);
+    for (int kind = GROUPED_FORWARD; kind <= GROUPED_WEIGHT; kind++) {
+        char name[64];
+        struct grouped_matmul p = {
+            kind, EXPERTS, row, which, n, k, x, k, y, n, kind == GROUPED_WEIGHT ? dw : w, n * k, type};
+        snprintf(name, sizeof name, "%d experts %s k=%d n=%d", EXPERTS, names[kind], (int)k, (int)n);
+        products(name, type, 2.0 * (double)(rows * n * k), BEST(be->grouped_matmul(stream, &p)));
+    }
+    be->free(x, (size_t)(rows * k) * type_bytes(type));
+    be->free(y, (size_t)(rows * n) * type_bytes(type));
+    be->free(w, (size_t)(EXPERTS * n * k) * type_bytes(type));
+    be->free(dw, (size_t)(EXPERTS * n * k) * 4);
+}
+
+static void bench_attention(enum type type)
+{
+    enum { SEQ = 512, HEADS = 8, DIM = 64, WIDE = HEADS * DIM };
+    void *t[8];
+    for (int i = 0; i < 8; i++)
+        t[i] = tensor(T * WIDE, type);
+    float *lse = tensor(HEADS * T, F32), *delta = tensor(HEADS * T, F32);
+    struct attention p = {T / SEQ, SEQ,  HEADS, HEADS, DIM,  t[0], t[1],   t[2],
+                          WIDE,    WIDE, WIDE,  t[3],  WIDE, lse,  0.125f, type};
+    struct attention_backward b = {p, t[4], WIDE, t[5], t[6], t[7], delta};
+    double flops = 4.0 * T * SEQ / 2 * WIDE; /* of the part below the diagonal */
+    products("attention, 4x512, 8 heads of 64", type, flops, BEST(be->attention(stream, &p)));
+    products("attention_backward", type, 2.5 * flops, BEST(be->attention_backward(stream, &b)));
+    for (int i = 0; i < 8; i++)
+        be->free(t[i], T * WIDE * type_bytes(type));
+    be->free(lse, HEADS * T * 4);
+    be->free(delta, HEADS * T * 4);
+}
+
+static void bench_rows(enum type type)
+{
+    enum { ROWS = 4096, WIDTH = 1024, COUNT = ROWS * WIDTH };
+    double size = (double)type_bytes(type) * COUNT;
+    void *x = tensor(2 * COUNT, type), *y = tensor(COUNT, type), *dx = tensor(2 * COUNT, type),
+         *w = tensor(8192, type);
+    float *master = tensor(COUNT, F32), *m = tensor(COUNT, F32), *v = tensor(COUNT, F32),
+          *dw = tensor(8192, F32);
+    float *logits = tensor(1024 * V, F32), *stats = tensor(3 * 1024, F32), *loss = tensor(1024, F32);
+    int32_t *target = be->alloc(1024 * sizeof *target);
+    void *dlogits = tensor(1024 * V, type);
+    traffic("swiglu", type, 3 * size,
+            BEST(be->swiglu(stream, &(struct swiglu){ROWS, WIDTH, x, NULL, y, type})));
+    traffic(
+        "swiglu_backward", type, 5 * size,
+        BEST(be->swiglu_backward(stream, &(struct swiglu_backward){ROWS, WIDTH, x, NULL, y, dx, NULL, type})));
+    struct rmsnorm norm = {T, 1, H, x, H, w, y, H, 1e-5f, 0, NULL, 0, type};
+    traffic("rmsnorm", type, 2.0 * T * H * (double)type_bytes(type), BEST(be->rmsnorm(stream, &norm)));
+    struct rmsnorm_backward back = {T, 1, H, x, H, w, y, H, dx, H, dw, false, 1e-5f, 0, NULL, NULL, 0, type};
+    traffic("rmsnorm_backward", type, 3.0 * T * H * (double)type_bytes(type),
+            BEST(be->rmsnorm_backward(stream, &back)));
+    traffic("add", type, 3 * size, BEST(be->add(stream, &(struct add){COUNT, x, dx, 1, y, type})));
+    be->zero(stream, v, COUNT * 4);
+    struct adamw adam = {COUNT, master, m, v, logits, y, 1e-3f, 0.9f, 0.95f, 1e-8f, 0.1f, 1, 0.1f, 0.05f, type};
+    traffic("adamw", type, 28.0 * COUNT + size, BEST(be->adamw(stream, &adam)));
+    traffic("softmax_stats", type, 4.0 * 1024 * V,
+            BEST(be->softmax_stats(stream, &(struct softmax_stats){1024, V, 0, logits, target, stats})));
+    struct cross_entropy ce = {1024, V, 0, 1, logits, stats, target, 1, loss, dlogits, type};
+    traffic("cross_entropy", type, (4.0 + (double)type_bytes(type)) * 1024 * V,
+            BEST(be->cross_entropy(stream, &ce)));
+}
+
+int main(int argc, char **argv)
+{
+    int threads = argc > 2 ? atoi(argv[2]) : 2;
+    be = backend_open(argc > 1 ? argv[1] : "cpu", threads);
+    if (!be) {
+        fprintf(stderr, "kernels: %s\n", error_text());
+        return error_status();
+    }
+    stream = be->stream_new();
+    ceiling = find_ceiling(threads);
+    printf("ceiling %.1f GFLOP/s, %d threads\n", ceiling, threads);
+    for (enum type type = F32; type <= BF16; type++) {
+        bench_linear(type, T, H, 3 * H);
+        bench_linear(type, T, H, H);
+        bench_linear(type, T, H, V);
+        bench_experts(type, H, 2048);
+        bench_experts(type, 1024, H);
+        bench_attention(type);
+        bench_rows(type);
+    }
+    printf("ceiling again %.1f GFLOP/s\n", find_ceiling(threads));
+    return 0;
+}

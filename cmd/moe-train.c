@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: MIT */
+/* moe-train: runs a plan. */
+#include <math.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/notice.h"
+#include "base/num.h"
+#include "base/options.h"
+#include "train/train.h"
+
+static struct train_options o = {.steps = -1, .backend = "auto", .comm = "auto", .placement = "check", .timeout_s = 600,
+                                 .eval_steps = 10, .loads_every = 100};
+static bool no_shuffle;
+
+static const struct opt table[] = {
+    {'p', "plan", "PLAN", "the plan to run (moe-partition makes one)", OPT_TEXT, &o.plan},
+    {'d', "data", "DATA", "Megatron prefix or text file; several as 'w:A w:B'", OPT_TEXT, &o.data},
+    {'s', "steps", "S", "train up to this step", OPT_INT, &o.steps, 0, 1e12},
+    {0, "init", "HFDIR", "first weights from this Hugging Face directory", OPT_TEXT, &o.init},
+    {0, "save", "ROOT", "checkpoints go to ROOT/step-NNNNNNNN", OPT_TEXT, &o.save},
+    {0, "save-every", "N", "a checkpoint every N steps (at the end only)", OPT_INT, &o.save_every, 1, 1e12},
+    {0, "keep", "N", "keep the newest N checkpoints (all)", OPT_INT, &o.keep, 1, 1e6},
+    {0, "resume", "PATH", "go on from a checkpoint, or the newest under a root", OPT_TEXT, &o.resume},
+    {0, "log", "FILE", "append the step log here (standard output)", OPT_TEXT, &o.log},
+    {.help = "Numbers (a resumed run takes them from its checkpoint unless given):"},
+    {0, "lr", "X", "peak learning rate (3e-4)", OPT_NUM, &o.recipe.lr, 0, 1e3},
+    {0, "min-lr", "X", "final learning rate of cosine and wsd (0)", OPT_NUM, &o.recipe.min_lr, 0, 1e3},
+    {0, "warmup", "N", "steps of linear warm-up (0)", OPT_INT, &o.recipe.warmup, 0, 1e12},
+    {0, "lr-schedule", "NAME", "constant, cosine or wsd (constant)", OPT_CHOICE, &o.recipe.lr_schedule, .choices = "constant|cosine|wsd"},
+    {0, "decay-steps", "N", "length of wsd's decay (a tenth of the steps)", OPT_INT, &o.recipe.decay_steps, 0, 1e12},
+    {0, "beta1", "X", "AdamW (0.9)", OPT_NUM, &o.recipe.beta1, 0, 1},
+    {0, "beta2", "X", "AdamW (0.95)", OPT_NUM, &o.recipe.beta2, 0, 1},
+    {0, "eps", "X", "AdamW (1e-8)", OPT_NUM, &o.recipe.eps, 0, 1},
+    {0, "weight-decay", "X", "AdamW, tensors of two or more dimensions (0.1)", OPT_NUM, &o.recipe.weight_decay, 0, 1e3},
+    {0, "clip", "X", "clip the gradient's global norm; 0: never (1)", OPT_NUM, &o.recipe.clip, 0, 1e9},
+    {0, "seed", "N", "of first weights and data order (1)", OPT_INT, &o.recipe.seed, 0, 1e15},
+    {0, "aux-loss", "X", "coefficient of the balancing loss (config.json's)", OPT_NUM, &o.recipe.aux_loss, 0, 1e6},
+    {0, "z-loss", "X", "coefficient of the router z-loss (config.json's)", OPT_NUM, &o.recipe.z_loss, 0, 1e6},
+    {0, "bias-rate", "X", "rate of the aux-free router bias (config.json's)", OPT_NUM, &o.recipe.bias_rate, 0, 1e3},
+    {0, "no-shuffle", NULL, "samples in the order of the data", OPT_FLAG, &no_shuffle},
+    {.help = "Evaluation and reports:"},
+    {0, "eval", "DATA", "evaluate on this data", OPT_TEXT, &o.eval},
+    {0, "eval-every", "N", "every N steps (never)", OPT_INT, &o.eval_every, 1, 1e12},
+    {0, "eval-steps", "N", "at most N global batches (10)", OPT_INT, &o.eval_steps, 1, 1e12},
+    {0, "loads-every", "N", "log every expert's load each N steps; 0: never (100)", OPT_INT, &o.loads_every, 0, 1e12},
+    {.help = "Where and how:"},
+    {0, "backend", "NAME", "auto, cpu, ref (slow, exact loops) or guard (tests) (auto)", OPT_CHOICE, &o.backend, .choices = "auto|cpu|ref|guard"},
+    {0, "comm", "NAME", "auto, self or mpi (auto)", OPT_CHOICE, &o.comm, .choices = "auto|self|mpi"},
+    {0, "threads", "N", "threads a rank (its processors, shared fairly)", OPT_INT, &o.threads, 1, 4096},
+    {0, "timeout", "S", "seconds to wait for a silent rank; 0: for ever (600)", OPT_NUM, &o.timeout_s, 0, 1e9},
+    {0, "placement", "WHAT", "groups on other nodes than planned: check or warn (check)", OPT_CHOICE, &o.placement, .choices = "check|warn"},
+    {0, "dry-run", NULL, "allocate, report bytes, run nothing", OPT_FLAG, &o.dry_run},
+    {.help = "For tests and debugging:"},
+    {0, "dump-logits", "FILE", "logits of the first microbatch, as safetensors", OPT_TEXT, &o.dump_logits},
+    {0, "dump-gradients", "DIR", "gradients of the first step, before clipping", OPT_TEXT, &o.dump_gradients},
+    {0, "dump-routing", "PREFIX", "every routing decision, to PREFIX.RANK", OPT_TEXT, &o.dump_routing},
+};
+
+static const struct command command = {
+    .name = "moe-train",
+    .synopsis = "mpirun -n N moe-train -p PLAN -d DATA -s STEPS [options]\n"
+                "moe-train --dry-run -p PLAN",
+    .about = "run a plan: train, log, checkpoint, resume",
+    OPTS(table),
+    .notes = "Exit status: 0 done; 1 the loss diverged; 2 bad usage or input; 3 the environment failed;\n"
+             "75 stopped by SIGUSR1 or SIGTERM after a checkpoint: run the same line again.",
+};
+
+static void on_signal(int signal)
+{
+    train_request_stop();
+}
+
+static int check_usage(int operands)
+{
+    if (operands > 0)
+        return error(STATUS_USAGE, "takes no operands (see 'moe-train -h')");
+    if (!o.plan)
+        return error(STATUS_USAGE, "needs --plan PLAN (moe-partition makes one)");
+    if (o.dry_run)
+        return 0;
+    if (!o.data)
+        return error(STATUS_USAGE, "needs --data DATA");
+    if (o.steps < 0)
+        return error(STATUS_USAGE, "needs --steps S");
+    if ((o.save_every || o.keep) && !o.save)
+        return error(STATUS_USAGE, "--save-every and --keep need --save ROOT");
+    if (o.eval_every && !o.eval)
+        return error(STATUS_USAGE, "--eval-every needs --eval DATA");
+    return 0;
+}
+
+static char *command_line(int argc, char **argv)
+{
+    char *line = xstrdup(command.name);
+    for (int i = 1; i < argc; i++) {
+        char *longer = xasprintf(strpbrk(argv[i], " '\"$*") ? "%s '%s'" : "%s %s", line, argv[i]);
+        free(line);
+        line = longer;
+    }
+    return line;
+}
+
+int main(int argc, char **argv)
+{
+    o.recipe = recipe_defaults;
+    char *line = command_line(argc, argv);
+    int first = options_parse(&command, argc, argv);
+    if (first < 0 || check_usage(argc - first) < 0)
+        return command_failed(&command);
+    o.shuffle = !no_shuffle;
+    o.command_line = line;
+    struct sigaction act = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
+    sigaction(SIGUSR1, &act, NULL);
+    sigaction(SIGTERM, &act, NULL);
+
+    struct comm *comm;
+    bool broken;
+    enum status status = train_run(&o, &comm, &broken);
+    progress_end();
+    if (status != STATUS_DONE && status != STATUS_REQUEUE && *error_text())
+        command_failed(&command);
+    if (broken)
+        comm_abort(comm, status);
+    comm_close(comm);
+    free(line);
+    if (stdout_close() < 0 && status == STATUS_DONE)
+        status = command_failed(&command);
+    return status;
+}

@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: MIT */
+/* Where the ranks run: threads for each, and whether groups lie on the nodes that the plan says. */
+#ifndef TRAIN_HOSTS_H
+#define TRAIN_HOSTS_H
+
+#include "comm/comm.h"
+#include "plan/plan.h"
+
+/* Threads for this rank: `wanted`, else $OMP_NUM_THREADS, else the processors it may use, shared with the ranks that may use the same. Call before MPI starts. */
+int hosts_threads(int64_t wanted);
+/* Collective. A group that spans more hosts than the plan has nodes for it: -1 (status 2) naming it, or with `warn` a notice. *hosts: distinct ones. */
+int hosts_check(struct comm *c, const struct plan *p, bool warn, int *hosts);
+
+#endif

@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: MIT */
+#include "train/log.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/error.h"
+
+static const char *const phase_name[PHASES] = {"forward", "backward", "dispatch", "combine", "tp", "pp", "dp", "optimizer", "idle"};
+
+int log_open(struct log *l, const char *path)
+{
+    l->f = stdout;
+    if (!path || strcmp(path, "-") == 0)
+        return 0;
+    if (!(l->f = fopen(path, "a+")))
+        return error_errno("cannot write '%s'", path);
+    if (fseek(l->f, -1, SEEK_END) == 0 && fgetc(l->f) != '\n')
+        fputc('\n', l->f);
+    fseek(l->f, 0, SEEK_END);
+    return 0;
+}
+
+int log_close(struct log *l)
+{
+    int r = 0;
+    if (l->f && l->f != stdout && fclose(l->f) != 0)
+        r = error_errno("cannot write the step log");
+    l->f = NULL;
+    return r;
+}
+
+int log_write(struct log *l, json_t *record)
+{
+    int r = 0;
+    if (l->f && (json_dumpf(record, l->f, JSON_COMPACT | JSON_REAL_PRECISION(17)) < 0 || fputc('\n', l->f) == EOF || fflush(l->f) != 0))
+        r = error_errno("cannot write the step log");
+    if (r == 0 && l->f && l->f != stdout)
+        fsync(fileno(l->f)); /* a pipe or a device refuses: then there is no disk to be on */
+    json_decref(record);
+    return r;
+}
+
+json_t *log_real(double x)
+{
+    return isfinite(x) ? json_real(x) : json_null();
+}
+
+static json_t *axes(const struct axes *a)
+{
+    return json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "tp", (json_int_t)a->tp, "cp", (json_int_t)a->cp, "ep", (json_int_t)a->ep,
+                     "etp", (json_int_t)a->etp, "edp", (json_int_t)a->edp, "dp", (json_int_t)a->dp, "pp", (json_int_t)a->pp,
+                     "vpp", (json_int_t)a->vpp);
+}
+
+json_t *log_start_record(const struct engine *e, const struct train_options *o, int64_t step, int threads, int hosts)
+{
+    const struct plan *p = e->plan;
+    const struct model *m = e->model;
+    double peak = p->training.precision == PRECISION_F32 ? p->machine.flops_f32 : p->machine.flops_bf16;
+    char crc[16], when[40];
+    time_t now = time(NULL);
+    snprintf(crc, sizeof crc, "%08x", p->crc32);
+    strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%SZ", gmtime(&now));
+    json_t *r = json_pack("{s:s,s:s,s:s,s:s,s:s,s:s,s:i,s:o}", "kind", "start", "version", VERSION, "time", when, "command",
+                          o->command_line, "plan", crc, "model", m->name, "world", p->world, "axes", axes(&p->axes));
+    json_t *more = json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:o,s:o,s:s,s:s,s:s,s:i,s:i,s:I,s:o}", "seq",
+                             (json_int_t)p->batch.seq, "micro_batch", (json_int_t)p->batch.micro, "global_batch",
+                             (json_int_t)p->batch.global, "layers", (json_int_t)m->layers, "experts", (json_int_t)m->experts,
+                             "top_k", (json_int_t)m->top_k, "parameters", (json_int_t)model_parameters(m), "active_parameters",
+                             (json_int_t)model_active_parameters(m), "flops_per_token",
+                             log_real(model_flops_per_token(m, p->batch.seq)), "peak_flops", peak > 0 ? json_real(peak) : json_null(),
+                             "precision", precision_name[p->training.precision], "backend", e->be->name, "comm",
+                             comm_kind(e->comm), "threads", threads, "hosts", hosts, "step", (json_int_t)step,
+                             "predicted_bytes", log_real(p->predict.memory_bytes));
+    json_object_update(r, more);
+    json_decref(more);
+    return r;
+}
+
+static json_t *phases(const struct engine *e, const struct step_report *r)
+{
+    json_t *o = json_object();
+    int world = e->plan->world;
+    for (int k = 0; k < PHASES; k++) {
+        double sum = 0;
+        int worst = 0;
+        for (int i = 0; i < world; i++) {
+            double s = r->phase_s[i * PHASES + k];
+            sum += s;
+            if (s > r->phase_s[worst * PHASES + k])
+                worst = i;
+        }
+        json_object_set_new(o, phase_name[k], json_pack("{s:f,s:f,s:i}", "mean", sum / world, "max", r->phase_s[worst * PHASES + k],
+                                                        "rank", worst));
+    }
+    return o;
+}
+
+/* Communication of the step, mean over ranks. Nothing overlaps yet, so all of it is exposed. */
+static json_t *communication(const struct engine *e, const struct step_report *r)
+{
+    static const struct {
+        const char *name;
+        enum phase first, last;
+    } kinds[] = {{"ep", PHASE_DISPATCH, PHASE_COMBINE}, {"tp", PHASE_TP, PHASE_TP}, {"pp", PHASE_PP, PHASE_PP}, {"dp", PHASE_DP, PHASE_DP}};
+    json_t *o = json_object();
+    for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++) {
+        double sum = 0;
+        for (int i = 0; i < e->plan->world; i++)
+            for (int ph = kinds[k].first; ph <= (int)kinds[k].last; ph++)
+                sum += r->phase_s[i * PHASES + ph];
+        sum /= e->plan->world;
+        json_object_set_new(o, kinds[k].name, json_pack("{s:f,s:f}", "busy", sum, "exposed", sum));
+    }
+    return o;
+}
+
+/* Expert loads over their mean, a layer at a time, averaged over layers. */
+static json_t *load_summary(const struct engine *e, const float *loads)
+{
+    double max = 0, min = 0, std = 0;
+    int64_t layers = e->model->moe_layers, E = e->E;
+    for (int64_t l = 0; l < layers; l++) {
+        const float *x = loads + l * E;
+        double sum = 0, high = x[0], low = x[0], square = 0;
+        for (int64_t i = 0; i < E; i++) {
+            sum += x[i];
+            high = fmax(high, x[i]);
+            low = fmin(low, x[i]);
+        }
+        double mean = sum / (double)E;
+        for (int64_t i = 0; i < E; i++)
+            square += (x[i] / mean - 1) * (x[i] / mean - 1);
+        max += high / mean;
+        min += low / mean;
+        std += sqrt(square / (double)E);
+    }
+    double n = layers ? (double)layers : 1;
+    return json_pack("{s:o,s:o,s:o}", "max_over_mean", log_real(max / n), "min_over_mean", log_real(min / n), "std", log_real(std / n));
+}
+
+static json_t *expert_load(const struct engine *e, const float *loads)
+{
+    json_t *all = json_array();
+    for (int64_t l = 0; l < e->model->moe_layers; l++) {
+        json_t *one = json_array();
+        for (int64_t i = 0; i < e->E; i++)
+            json_array_append_new(one, json_integer((json_int_t)loads[l * e->E + i]));
+        json_array_append_new(all, one);
+    }
+    return all;
+}
+
+static json_t *memory(const struct engine *e, const struct step_report *r)
+{
+    json_t *all = json_array();
+    for (int pp = 0; pp < e->plan->axes.pp; pp++) {
+        int worst = -1;
+        for (int i = 0; i < e->plan->world; i++)
+            if (e->plan->ranks[i].pp == pp && (worst < 0 || r->arena_bytes[i] > r->arena_bytes[worst]))
+                worst = i;
+        json_array_append_new(all, json_pack("{s:i,s:I,s:i}", "stage", pp, "max", (json_int_t)r->arena_bytes[worst], "rank", worst));
+    }
+    return all;
+}
+
+json_t *log_step_record(const struct engine *e, const struct step_report *r)
+{
+    json_t *o = json_pack("{s:s,s:I,s:o,s:o,s:o,s:o,s:o,s:I,s:o,s:o,s:o,s:I,s:I,s:o}", "kind", "step", "step", (json_int_t)r->step,
+                          "loss", log_real(r->loss), "aux_loss", log_real(r->aux), "z_loss", log_real(r->z), "grad_norm",
+                          log_real(r->grad_norm), "lr", log_real(r->lr), "tokens", (json_int_t)r->tokens, "time_s",
+                          log_real(r->time_s), "phases", phases(e, r), "comm", communication(e, r), "dropped",
+                          (json_int_t)r->dropped, "overflow", (json_int_t)r->overflow, "memory_bytes", memory(e, r));
+    if (e->model->moe_layers) {
+        json_object_set_new(o, "load", load_summary(e, r->loads));
+        if (r->with_loads)
+            json_object_set_new(o, "expert_load", expert_load(e, r->loads));
+    }
+    return o;
+}

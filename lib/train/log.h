@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: MIT */
+/* Writes the step log (format: stat/steplog.h, moe-steplog(5)). Rank 0 only. */
+#ifndef TRAIN_LOG_H
+#define TRAIN_LOG_H
+
+#include <jansson.h>
+#include <stdio.h>
+
+#include "train/engine.h"
+#include "train/train.h"
+
+struct log {
+    FILE *f; /* NULL: a rank that does not write */
+};
+
+/* Appends to path (NULL or "-": stdout), first ending a line that an earlier run left half written. */
+int log_open(struct log *l, const char *path);
+int log_close(struct log *l);
+/* One line; takes `record` over. On disk when this returns, if it goes to a file. */
+int log_write(struct log *l, json_t *record);
+json_t *log_real(double x); /* null when not finite */
+
+/* What all ranks say of a step, on rank 0. */
+struct step_report {
+    int64_t step, tokens;
+    double loss, aux, z, grad_norm, lr, time_s;
+    double dropped, overflow;
+    const double *phase_s;   /* [world][PHASES] */
+    const double *arena_bytes; /* [world] */
+    const float *loads;      /* [MoE layers of the model][E] choices of this step */
+    bool with_loads;
+};
+json_t *log_start_record(const struct engine *e, const struct train_options *o, int64_t step, int threads, int hosts);
+json_t *log_step_record(const struct engine *e, const struct step_report *r);
+
+#endif

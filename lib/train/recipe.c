@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: MIT */
+#include <math.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/json.h"
+#include "base/notice.h"
+#include "base/num.h"
+#include "base/options.h"
+#include "train/train.h"
+
+const struct recipe recipe_defaults = {.lr = 3e-4, .min_lr = 0, .beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8, .weight_decay = 0.1,
+                                       .clip = 1, .aux_loss = NAN, .z_loss = NAN, .bias_rate = NAN, .seed = 1,
+                                       .lr_schedule = "constant"};
+
+/* The recipe's numbers: option name, place. */
+static const struct field {
+    const char *name;
+    size_t at;
+    bool whole;
+} fields[] = {
+#define NUM(name, member)   {name, offsetof(struct recipe, member), false}
+#define WHOLE(name, member) {name, offsetof(struct recipe, member), true}
+    NUM("lr", lr), NUM("min-lr", min_lr), NUM("beta1", beta1), NUM("beta2", beta2), NUM("eps", eps),
+    NUM("weight-decay", weight_decay), NUM("clip", clip), NUM("aux-loss", aux_loss), NUM("z-loss", z_loss),
+    NUM("bias-rate", bias_rate), WHOLE("warmup", warmup), WHOLE("decay-steps", decay_steps), WHOLE("seed", seed),
+};
+enum { FIELDS = sizeof fields / sizeof *fields };
+
+double recipe_lr(const struct recipe *r, int64_t step, int64_t steps)
+{
+    if (step <= r->warmup)
+        return r->lr * (double)step / (double)r->warmup;
+    if (strcmp(r->lr_schedule, "cosine") == 0) {
+        double span = (double)(steps - r->warmup), done = span > 0 ? (double)(step - r->warmup) / span : 1;
+        return r->min_lr + 0.5 * (r->lr - r->min_lr) * (1 + cos(M_PI * fmin(1, done)));
+    }
+    if (strcmp(r->lr_schedule, "wsd") == 0) {
+        int64_t tail = r->decay_steps ? r->decay_steps : max64(1, steps / 10), begin = steps - tail;
+        double done = step > begin ? (double)(step - begin) / (double)tail : 0;
+        return r->lr + (r->min_lr - r->lr) * fmin(1, done);
+    }
+    return r->lr;
+}
+
+char *recipe_json(const struct recipe *r)
+{
+    json_t *o = json_object();
+    for (int i = 0; i < FIELDS; i++) {
+        const char *p = (const char *)r + fields[i].at;
+        double num = fields[i].whole ? 0 : *(const double *)p;
+        json_t *v = fields[i].whole ? json_integer(*(const int64_t *)p) : isnan(num) ? json_null() : json_real(num);
+        json_object_set_new(o, fields[i].name, v);
+    }
+    json_object_set_new(o, "lr-schedule", json_string(r->lr_schedule));
+    char *text = json_dumps(o, JSON_COMPACT | JSON_REAL_PRECISION(17));
+    json_decref(o);
+    return text;
+}
+
+static void restore_field(struct recipe *r, const struct field *f, const json_t *v)
+{
+    char *p = (char *)r + f->at, was[32], is[32];
+    if (!json_is_number(v))
+        return;
+    double stored = json_number_value(v), now = f->whole ? (double)*(int64_t *)p : *(double *)p;
+    if (option_given(f->name)) {
+        if (stored != now)
+            notice("--%s %s replaces the checkpoint's %s", f->name, exact_num(now, is), exact_num(stored, was));
+    } else if (f->whole) {
+        *(int64_t *)p = json_integer_value(v);
+    } else {
+        *(double *)p = stored;
+    }
+}
+
+int recipe_restore(struct recipe *r, const char *text, const char *where)
+{
+    struct json_doc d;
+    if (json_open(&d, text, strlen(text), where) < 0)
+        return -1;
+    const json_t *o = json_object_get(d.root, "recipe");
+    for (int i = 0; i < FIELDS; i++)
+        restore_field(r, &fields[i], json_object_get(o, fields[i].name));
+    const char *schedule = json_string_value(json_object_get(o, "lr-schedule"));
+    static const char *const known[] = {"constant", "cosine", "wsd"};
+    for (int i = 0; i < 3 && schedule; i++) {
+        if (strcmp(schedule, known[i]) != 0)
+            continue;
+        if (!option_given("lr-schedule"))
+            r->lr_schedule = known[i];
+        else if (strcmp(schedule, r->lr_schedule) != 0)
+            notice("--lr-schedule %s replaces the checkpoint's %s", r->lr_schedule, schedule);
+    }
+    json_close(&d);
+    return 0;
+}

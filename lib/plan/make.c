@@ -159,7 +159,7 @@ static void place_experts(struct plan *p)
             p->expert_slot[l * m->experts + e] = m->moe[l] ? (int16_t)e : -1;
 }
 
-static int predict(struct plan *p)
+int plan_predict(struct plan *p)
 {
     struct simulation s;
     p->predict = (struct predict){.memory_bytes = NAN,
@@ -200,7 +200,7 @@ static int make(struct plan *p, struct request *r)
     p->made_by = r->made_by ? xstrdup(r->made_by) : NULL;
     if (schedule_make(p) < 0)
         return -1;
-    return predict(p);
+    return plan_predict(p);
 }
 
 int plan_make(struct plan *p, const struct request *asked)

@@ -180,8 +180,12 @@ struct findings {
 };
 void plan_check(const struct plan *p, struct findings *out);
 void findings_release(struct findings *f);
-/* Why moe-train cannot run this plan (cp > 1, zero > 1, fp8, …): -1 with error(), or 0. */
+/* For moe-train, before it trusts a plan: -1 with error() when it cannot run it (cp > 1, zero > 1, fp8, …: status 2) or when the plan contradicts itself (status 1, the rule). */
 int plan_runnable(const struct plan *p);
+/* Its first half: what is planned for other trainers only. */
+int plan_within_limits(const struct plan *p);
+/* Fills p->predict anew. */
+int plan_predict(struct plan *p);
 
 /* Runs the programs of all pipeline ranks with unit costs (simulate.c). F, B, W seconds a layer-less op; a B of a program without W costs b+w. */
 struct simulation {
@@ -193,6 +197,8 @@ struct simulation {
 };
 /* -1 with error() (status 1) when the programs deadlock, miss or repeat an op, or order one wrongly: the text says which op of which stage waits for what. */
 int plan_simulate(const struct plan *p, double f_s, double b_s, double w_s, struct simulation *out);
+/* Only whether each program has every op once: -1 with error() (status 1). */
+int plan_programs_complete(const struct plan *p);
 void simulation_release(struct simulation *s);
 
 #endif

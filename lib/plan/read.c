@@ -17,8 +17,7 @@
 #include "plan/rules.h"
 #include "plan/text.h"
 
-#define MAX_PLAN_BYTES ((size_t)512 << 20)
-#define MAX_FIGURE     1e30
+#define MAX_FIGURE 1e30
 
 #define TRY(call)                                                                                              \
     do {                                                                                                       \

@@ -10,9 +10,9 @@
 #include "plan/layout.h"
 
 typedef long long ll;
+#define say verdict_say
 
-static enum verdict __attribute__((format(printf, 3, 4)))
-say(char text[static 400], enum verdict v, const char *fmt, ...)
+enum verdict verdict_say(char text[static 400], enum verdict v, const char *fmt, ...)
 {
     va_list ap;
     va_start(ap, fmt);
@@ -257,23 +257,28 @@ static enum verdict routing_values(const struct plan *p, char text[static 400])
                r->lambda, r->capacity);
 }
 
+#define SHAPE(id, proves, check)                                                                               \
+    {                                                                                                          \
+        id, proves, check, NEEDS_NOTHING, true                                                                 \
+    }
 const struct rule shape_rules[] = {
-    {"axes-order", "the order names each axis once", axes_order},
-    {"axes-dense", "tp·cp·dp·pp is the number of ranks", axes_dense},
-    {"axes-expert", "etp·ep·edp·pp is the number of ranks", axes_expert},
-    {"axes-pipeline", "the dense and the expert part cut the same pipeline groups", axes_pipeline},
-    {"heads-divide", "every tp rank has the same number of attention heads", heads_divide},
-    {"kv-heads-divide", "key/value heads divide over tp, or tp over them", kv_heads_divide},
-    {"ffn-divide", "the widths of dense layers and shared experts divide over tp", ffn_divide},
-    {"expert-ffn-divide", "the experts' width divides over etp", expert_ffn_divide},
-    {"experts-divide", "every ep rank has the same number of experts", experts_divide},
-    {"vocab-divide", "every tp rank has a part of the vocabulary", vocab_divide},
-    {"tokens-divide", "the tokens of a microbatch divide over tp·cp (sequence parallelism)", tokens_divide},
-    {"batch-divide", "the global batch is a whole number of microbatches on every dp rank", batch_divide},
-    {"schedule-fits", "the schedule takes this pp, vpp, number of microbatches and recomputation",
-     schedule_fits},
-    {"zero-level", "zero is 0, 1, 2 or 3", zero_level},
-    {"routing-values", "lambda is at least 1, the capacity factor positive", routing_values},
+    SHAPE("axes-order", "the order names each axis once", axes_order),
+    SHAPE("axes-dense", "tp·cp·dp·pp is the number of ranks", axes_dense),
+    SHAPE("axes-expert", "etp·ep·edp·pp is the number of ranks", axes_expert),
+    SHAPE("axes-pipeline", "the dense and the expert part cut the same pipeline groups", axes_pipeline),
+    SHAPE("heads-divide", "every tp rank has the same number of attention heads", heads_divide),
+    SHAPE("kv-heads-divide", "key/value heads divide over tp, or tp over them", kv_heads_divide),
+    SHAPE("ffn-divide", "the widths of dense layers and shared experts divide over tp", ffn_divide),
+    SHAPE("expert-ffn-divide", "the experts' width divides over etp", expert_ffn_divide),
+    SHAPE("experts-divide", "every ep rank has the same number of experts", experts_divide),
+    SHAPE("vocab-divide", "every tp rank has a part of the vocabulary", vocab_divide),
+    SHAPE("tokens-divide", "the tokens of a microbatch divide over tp·cp (sequence parallelism)",
+          tokens_divide),
+    SHAPE("batch-divide", "every dp rank has the same whole number of microbatches", batch_divide),
+    SHAPE("schedule-fits", "the schedule takes this pp, vpp, number of microbatches and recomputation",
+          schedule_fits),
+    SHAPE("zero-level", "zero is 0, 1, 2 or 3", zero_level),
+    SHAPE("routing-values", "lambda is at least 1, the capacity factor positive", routing_values),
 };
 const int shape_rule_count = sizeof shape_rules / sizeof *shape_rules;
 

@@ -8,13 +8,27 @@
 
 #define MAX_EXPERT_SLOTS (1 << 20) /* layers · experts */
 
+/* What must hold before a rule can be asked. */
+enum needs {
+    NEEDS_NOTHING,
+    NEEDS_AXES /* no failure of an axes- or kv-heads rule */,
+    NEEDS_ALL /* no failure before it */
+};
+
 struct rule {
     const char *id, *proves;
     /* Text: on FAIL and warn the numbers and the nearest legal values, on ok the numbers. */
     enum verdict (*check)(const struct plan *p, char text[static 400]);
+    enum needs needs;
+    bool sound; /* part of what moe-train demands of a plan */
 };
-extern const struct rule shape_rules[], plan_rules[];
-extern const int shape_rule_count, plan_rule_count; /* plan_rules: the rest of --rules, check.c */
+extern const struct rule shape_rules[],
+    plan_rules[]; /* plan_rules: on what the plan lists, asked after the shape */
+extern const int shape_rule_count, plan_rule_count;
+
+/* snprintf into text, returning v. */
+enum verdict verdict_say(char text[static 400], enum verdict v, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
 
 /* The first shape rule that fails becomes error(STATUS_USAGE, "rule ID: …"). */
 int shape_legal(const struct plan *p);

@@ -44,57 +44,23 @@ static void one_f_one_b(struct program *g, int64_t total, int64_t first, int64_t
     }
 }
 
-/* What a rank of ZB-H1 has done, and when (in unit steps) its forwards and backwards end. */
-struct zb_rank {
-    int64_t f, b, w;
-    int64_t *f_end, *b_end;
-    int64_t busy_until;
-};
-
-/* The op a free rank should start now: B if its gradient is there, else F if it has room, else W; 0: wait. */
-static char zb_choose(const struct zb_rank *ranks, int64_t i, int64_t p, int64_t m, int64_t now)
+/* 1F1B with W apart. Rank i puts off i of its W: so many microbatches fewer than the first rank it would hold
+ * in 1F1B, and done at the end they fill the time in which the last gradients travel back. */
+static void zb_h1(struct program *g, int64_t i, int64_t p, int64_t m)
 {
-    const struct zb_rank *r = &ranks[i];
-    bool last = i == p - 1;
-    if (r->b < r->f &&
-        (last ? r->f_end[r->b] <= now : ranks[i + 1].b > r->b && ranks[i + 1].b_end[r->b] <= now))
-        return 'B';
-    bool room = r->f - r->b < p - i && r->f - r->w < p;
-    if (r->f < m && room && (i == 0 || (ranks[i - 1].f > r->f && ranks[i - 1].f_end[r->f] <= now)))
-        return 'F';
-    return r->w < r->b ? 'W' : 0;
-}
-
-/* Lists by playing it with unit costs. */
-static void zb_h1(struct program *g, int64_t p, int64_t m)
-{
-    struct zb_rank *ranks = xcalloc(p, sizeof *ranks);
-    for (int64_t i = 0; i < p; i++) {
-        ranks[i].f_end = xcalloc(m, sizeof *ranks[i].f_end);
-        ranks[i].b_end = xcalloc(m, sizeof *ranks[i].b_end);
+    int64_t first = min64(p - i - 1, m), w = 0;
+    for (int64_t k = 0; k < m + first; k++) {
+        if (k < m)
+            add(g, 'F', 0, k);
+        int64_t b = k - first;
+        if (b < 0)
+            continue;
+        add(g, 'B', 0, b);
+        if (b >= i)
+            add(g, 'W', 0, w++);
     }
-    int64_t left = 3 * m * p;
-    for (int64_t now = 0; left > 0; now++)
-        for (int64_t i = 0; i < p;
-             i++) { /* what starts now ends at now + 1, so the order of ranks does not matter */
-            struct zb_rank *r = &ranks[i];
-            char kind = zb_choose(ranks, i, p, m, now);
-            if (!kind)
-                continue;
-            add(&g[i], kind, 0, kind == 'F' ? r->f : kind == 'B' ? r->b : r->w);
-            if (kind == 'F')
-                r->f_end[r->f++] = now + 1;
-            else if (kind == 'B')
-                r->b_end[r->b++] = now + 1;
-            else
-                r->w++;
-            left--;
-        }
-    for (int64_t i = 0; i < p; i++) {
-        free(ranks[i].f_end);
-        free(ranks[i].b_end);
-    }
-    free(ranks);
+    while (w < m)
+        add(g, 'W', 0, w++);
 }
 
 int schedule_make(struct plan *p)
@@ -105,15 +71,15 @@ int schedule_make(struct plan *p)
     p->programs = xcalloc(pp, sizeof *p->programs);
     for (int64_t i = 0; i < pp; i++)
         p->programs[i].ops = xcalloc((zb ? 3 : 2) * m * v, sizeof *p->programs[i].ops);
-    if (zb)
-        zb_h1(p->programs, pp, m);
-    for (int64_t i = 0; i < pp && !zb; i++) {
+    for (int64_t i = 0; i < pp; i++) {
         if (strcmp(name, "gpipe") == 0)
             gpipe(&p->programs[i], m);
         else if (strcmp(name, "1f1b") == 0)
             one_f_one_b(&p->programs[i], m, pp - i - 1, m, 1);
         else if (strcmp(name, "interleaved") == 0)
             one_f_one_b(&p->programs[i], m * v, 2 * (pp - i - 1) + (v - 1) * pp, pp, v);
+        else if (zb)
+            zb_h1(&p->programs[i], i, pp, m);
         else
             return error(STATUS_USAGE,
                          "rule schedule-fits: no schedule '%s'; gpipe, 1f1b, interleaved or zb-h1 would do",

@@ -187,42 +187,69 @@ static void sum_up(const struct play *y, double f_s, double b_s, double w_s, str
     count_in_flight(y, out);
 }
 
-int plan_simulate(const struct plan *p, double f_s, double b_s, double w_s, struct simulation *out)
+static struct play play_init(const struct plan *p)
 {
-    struct play y = {.p = p,
-                     .pp = (int)p->axes.pp,
-                     .vpp = (int)p->axes.vpp,
-                     .m = p->batch.microbatches,
-                     .cost = {f_s, b_s, w_s}};
+    struct play y = {.p = p, .pp = (int)p->axes.pp, .vpp = (int)p->axes.vpp, .m = p->batch.microbatches};
     y.stages = y.pp * y.vpp;
     y.split = xcalloc(y.pp, sizeof *y.split);
     y.at = xcalloc(y.pp, sizeof *y.at);
     y.free_s = xcalloc(y.pp, sizeof *y.free_s);
-    *out = (struct simulation){
-        .in_flight = xcalloc(y.pp, sizeof(int)), .ranks = y.pp, .start_s = xcalloc(y.pp, sizeof(double *))};
-    int r = 0;
-    for (int i = 0; i < y.pp; i++) {
+    for (int i = 0; i < y.pp; i++)
         y.split[i] = program_splits_backward(&p->programs[i]);
-        out->start_s[i] = xcalloc(p->programs[i].count, sizeof(double));
-    }
-    for (int i = 0; i < y.pp && r == 0; i++)
-        r = check_program(&y, i);
-    for (int k = 0; k < 3 && r == 0; k++) {
-        y.end[k] = xcalloc(y.stages * y.m, sizeof(double));
-        for (int64_t c = 0; c < y.stages * y.m; c++)
-            y.end[k][c] = -1;
-    }
-    if (r == 0)
-        r = play_all(&y, out);
-    if (r == 0)
-        sum_up(&y, f_s, b_s, w_s, out);
-    else
-        simulation_release(out);
+    return y;
+}
+
+static void play_release(struct play *y)
+{
     for (int k = 0; k < 3; k++)
-        free(y.end[k]);
-    free(y.split);
-    free(y.at);
-    free(y.free_s);
+        free(y->end[k]);
+    free(y->split);
+    free(y->at);
+    free(y->free_s);
+}
+
+static int check_programs(const struct play *y)
+{
+    for (int i = 0; i < y->pp; i++)
+        if (check_program(y, i) < 0)
+            return -1;
+    return 0;
+}
+
+int plan_programs_complete(const struct plan *p)
+{
+    struct play y = play_init(p);
+    int r = check_programs(&y);
+    play_release(&y);
+    return r;
+}
+
+int plan_simulate(const struct plan *p, double f_s, double b_s, double w_s, struct simulation *out)
+{
+    *out = (struct simulation){0};
+    struct play y = play_init(p);
+    int r = check_programs(&y);
+    if (r == 0) {
+        y.cost[0] = f_s;
+        y.cost[1] = b_s;
+        y.cost[2] = w_s;
+        for (int k = 0; k < 3; k++) {
+            y.end[k] = xcalloc(y.stages * y.m, sizeof(double));
+            for (int64_t c = 0; c < y.stages * y.m; c++)
+                y.end[k][c] = -1;
+        }
+        out->ranks = y.pp;
+        out->in_flight = xcalloc(y.pp, sizeof *out->in_flight);
+        out->start_s = xcalloc(y.pp, sizeof *out->start_s);
+        for (int i = 0; i < y.pp; i++)
+            out->start_s[i] = xcalloc(p->programs[i].count, sizeof(double));
+        r = play_all(&y, out);
+        if (r == 0)
+            sum_up(&y, f_s, b_s, w_s, out);
+        else
+            simulation_release(out);
+    }
+    play_release(&y);
     return r;
 }
 

@@ -5,7 +5,8 @@
 
 #include "plan/plan.h"
 
-#define MODEL_FIGURES 14
+#define MODEL_FIGURES  14
+#define MAX_PLAN_BYTES ((size_t)512 << 20)
 
 /* The numbers of the `model` record, under their keys: for people and scripts; on reading they must be the
  * config's. */
@@ -14,5 +15,8 @@ void model_figures(const struct model *m, int64_t out[static MODEL_FIGURES]);
 
 /* As exact_num(), whole numbers in full; NaN: "null". Returns buf. */
 char *figure_text(double value, char buf[static 32]);
+
+/* The `predict` record. */
+void plan_write_predict(const struct plan *p, FILE *f);
 
 #endif

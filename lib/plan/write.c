@@ -197,7 +197,7 @@ static void write_schedules(const struct plan *p, FILE *f)
     }
 }
 
-static void write_predict(const struct plan *p, FILE *f)
+void plan_write_predict(const struct plan *p, FILE *f)
 {
     const struct predict *d = &p->predict;
     fputs("predict", f);
@@ -229,7 +229,7 @@ int plan_write(const struct plan *p, FILE *f)
     write_layout(p, mem);
     write_experts(p, mem);
     write_schedules(p, mem);
-    write_predict(p, mem);
+    plan_write_predict(p, mem);
     if (fclose(mem) != 0) {
         free(text);
         return error_errno("cannot write the plan");

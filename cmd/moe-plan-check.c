@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: MIT */
+/* moe-plan-check: the verdict on plans. */
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <zlib.h>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/notice.h"
+#include "base/num.h"
+#include "base/options.h"
+#include "plan/cluster.h"
+#include "plan/diagram.h"
+#include "plan/plan.h"
+#include "plan/rules.h"
+#include "plan/seal.h"
+
+static const char *cluster, *seal_path, *simulate_path;
+static bool as_json, as_tap, list_rules;
+
+static const struct opt opts[] = {
+    {'c', "cluster", "CLUSTER", "check against this cluster, not the plan's", OPT_TEXT, &cluster},
+    {'j', "json", NULL, "one JSON object a plan", OPT_FLAG, &as_json},
+    {0, "tap", NULL, "TAP, for prove", OPT_FLAG, &as_tap},
+    {0, "rules", NULL, "list the rules and what each proves", OPT_FLAG, &list_rules},
+    {0, "seal", "PLAN", "check an edited plan, then write its predictions and sum anew", OPT_TEXT, &seal_path},
+    {0, "simulate", "PLAN", "draw the schedule over time", OPT_TEXT, &simulate_path},
+};
+
+static const struct command command = {
+    "moe-plan-check",
+    "moe-plan-check [-c CLUSTER] [--json|--tap] PLAN...\n"
+    "moe-plan-check --rules\n"
+    "moe-plan-check --seal PLAN\n"
+    "moe-plan-check --simulate PLAN",
+    "say whether plans are legal, complete, free of deadlock and fit in memory",
+    OPTS(opts),
+    "Exit status: 0 no rule fails, 1 one does, 2 a plan cannot be read.",
+};
+
+static const char *const verdict_name[] = {"ok", "warn", "FAIL"};
+
+static void print_text(const struct findings *f)
+{
+    for (int i = 0; i < f->count; i++)
+        printf("%s %s: %s\n", verdict_name[f->list[i].verdict], f->list[i].rule, f->list[i].text);
+}
+
+static void print_tap(const struct findings *f, const char *path, int *number)
+{
+    for (int i = 0; i < f->count; i++) {
+        const struct finding *x = &f->list[i];
+        bool fail = x->verdict == VERDICT_FAIL;
+        printf("%s %d - %s%s: %s\n", fail ? "not ok" : "ok", ++*number,
+               x->verdict == VERDICT_WARN ? "warn " : "", x->rule, x->text);
+        if (fail)
+            printf("# %s: %s\n", path, x->rule);
+    }
+}
+
+static int print_json(const struct findings *f, const char *path)
+{
+    json_t *list = json_array();
+    for (int i = 0; i < f->count; i++)
+        json_array_append_new(list,
+                              json_pack("{s:s,s:s,s:s%}", "verdict", verdict_name[f->list[i].verdict], "rule",
+                                        f->list[i].rule, "text", f->list[i].text, strlen(f->list[i].text)));
+    json_t *all = json_pack("{s:s,s:b,s:i,s:i,s:o}", "plan", path, "ok", f->fails == 0, "fails", f->fails,
+                            "warns", f->warns, "findings", list);
+    if (!all)
+        return error(STATUS_ENV, "cannot show the findings as JSON");
+    json_dumpf(all, stdout, JSON_COMPACT);
+    putchar('\n');
+    json_decref(all);
+    return 0;
+}
+
+/* 0, 1 when a rule fails, -1 when the plan cannot be read. */
+static int check_one(const char *path, bool several, int *number)
+{
+    struct plan p;
+    struct findings f;
+    if (plan_read(&p, path) < 0)
+        return -1;
+    if (cluster && cluster_load(&p.machine, cluster, p.world) < 0) {
+        plan_release(&p);
+        return -1;
+    }
+    plan_check(&p, &f);
+    int r = 0;
+    if (several && !as_json)
+        printf("# %s\n", path);
+    if (as_json)
+        r = print_json(&f, path);
+    else if (as_tap)
+        print_tap(&f, path, number);
+    else
+        print_text(&f);
+    r = r < 0 ? -1 : f.fails > 0;
+    findings_release(&f);
+    plan_release(&p);
+    return r;
+}
+
+static int check_all(char **paths, int count)
+{
+    int worst = 0, number = 0;
+    if (count == 0)
+        return error(STATUS_USAGE, "no plan (see 'moe-plan-check -h')");
+    if (as_json && as_tap)
+        return error(STATUS_USAGE, "--json and --tap are one too many");
+    if (as_tap)
+        printf("1..%d\n", count * (shape_rule_count + plan_rule_count));
+    for (int i = 0; i < count; i++) {
+        int r = check_one(paths[i], count > 1, &number);
+        if (r < 0)
+            return -1;
+        worst |= r;
+    }
+    return worst;
+}
+
+static int show_rules(void)
+{
+    for (int i = 0; i < shape_rule_count + plan_rule_count; i++) {
+        const struct rule *r = i < shape_rule_count ? &shape_rules[i] : &plan_rules[i - shape_rule_count];
+        printf("%-24s %s\n", r->id, r->proves);
+    }
+    return 0;
+}
+
+static int seal(void)
+{
+    struct findings f;
+    int r = plan_seal(seal_path, &f);
+    for (int i = 0; i < f.count; i++)
+        if (f.list[i].verdict == VERDICT_FAIL)
+            fprintf(strcmp(seal_path, "-") == 0 ? stderr : stdout, "FAIL %s: %s\n", f.list[i].rule,
+                    f.list[i].text);
+    findings_release(&f);
+    return r;
+}
+
+static int simulate(void)
+{
+    struct plan p;
+    if (plan_read(&p, simulate_path) < 0)
+        return -1;
+    int r = plan_diagram(&p, stdout);
+    plan_release(&p);
+    return r;
+}
+
+int main(int argc, char **argv)
+{
+    int first = options_parse(&command, argc, argv), r;
+    if (first < 0)
+        return command_failed(&command);
+    if (list_rules + (seal_path != NULL) + (simulate_path != NULL) + (first < argc) > 1) {
+        error(STATUS_USAGE, "one of --rules, --seal, --simulate or plans at a time");
+        return command_failed(&command);
+    }
+    r = list_rules      ? show_rules()
+        : seal_path     ? seal()
+        : simulate_path ? simulate()
+                        : check_all(argv + first, argc - first);
+    if (r < 0 || stdout_close() < 0)
+        return command_failed(&command);
+    return r ? STATUS_NO : STATUS_DONE;
+}

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* A directory of safetensors files, Hugging Face's way: one model.safetensors, several with an index, or several without. */
+/* A directory of safetensors files, Hugging Face's way: one model.safetensors, several with an index, or
+ * several without. */
 #ifndef CKPT_HFDIR_H
 #define CKPT_HFDIR_H
 
@@ -9,8 +10,8 @@
 struct hf_file {
     char *name; /* in the directory */
     struct st_file st;
-    bool open;  /* its header is known; its descriptor may be closed meanwhile */
-    int turn;   /* when it was last read */
+    bool open; /* its header is known; its descriptor may be closed meanwhile */
+    int turn;  /* when it was last read */
 };
 
 /* A tensor's name and the file that should hold it. */
@@ -29,12 +30,13 @@ struct hf_dir {
     bool indexed; /* has model.safetensors.index.json */
 };
 
-/* Reads the index, or the headers where there is none. Files named by the index are opened when first asked for. -1: status 2
- * for a directory that holds no safetensors files, a bad index, a bad file. */
+/* Reads the index, or the headers where there is none. Files named by the index are opened when first asked
+ * for. -1: status 2 for a directory that holds no safetensors files, a bad index, a bad file. */
 int hf_open(struct hf_dir *d, const char *path);
 void hf_close(struct hf_dir *d);
 
-/* The tensor and its file. NULL when it is not there; *failed then says whether the reason is a bad file (error() is set). */
+/* The tensor and its file. NULL when it is not there; *failed then says whether the reason is a bad file
+ * (error() is set). */
 const struct st_tensor *hf_find(struct hf_dir *d, const char *name, int *file, bool *failed);
 bool hf_has(const struct hf_dir *d, const char *name);
 /* The file's header, opening it if it was not. NULL with error() set. */

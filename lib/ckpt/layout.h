@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Where everything in a checkpoint lies: files and byte offsets follow from the inventory and the plan's type alone,
- * so that ranks agree on them without a word. */
+/* Where everything in a checkpoint lies: files and byte offsets follow from the inventory and the plan's type
+ * alone, so that ranks agree on them without a word. */
 #ifndef CKPT_LAYOUT_H
 #define CKPT_LAYOUT_H
 
@@ -36,9 +36,9 @@ struct layout {
     int64_t bytes; /* of all files */
 };
 
-/* Files are dense.safetensors, then expert-NNN.safetensors with all layers of one expert; within each, untrained f32
- * buffers come first (so that every tensor is aligned to its type), then inventory order. LAYOUT_GRADIENTS: trained
- * tensors only, f32, no optimizer. */
+/* Files are dense.safetensors, then expert-NNN.safetensors with all layers of one expert; within each,
+ * untrained f32 buffers come first (so that every tensor is aligned to its type), then inventory order.
+ * LAYOUT_GRADIENTS: trained tensors only, f32, no optimizer. */
 enum layout_kind { LAYOUT_STATE, LAYOUT_GRADIENTS };
 void layout_init(struct layout *l, const struct plan *p, enum layout_kind kind);
 void layout_release(struct layout *l);

@@ -17,15 +17,16 @@ struct st_tensor {
 struct st_file {
     char *path;
     int fd;
-    int64_t data; /* offset of the data in the file */
-    int64_t size; /* of the file */
+    int64_t data;              /* offset of the data in the file */
+    int64_t size;              /* of the file */
     struct st_tensor *tensors; /* in order of `begin` */
     int *by_name;              /* the same in order of their names */
     int count;
     char **metadata; /* key, value, …, NULL */
 };
 
-/* Opens and checks: header size, JSON, dtypes, shapes × size = bytes, offsets inside the file, no overlap, no hole. -1: status 2, naming file and tensor. */
+/* Opens and checks: header size, JSON, dtypes, shapes × size = bytes, offsets inside the file, no overlap, no
+ * hole. -1: status 2, naming file and tensor. */
 int st_open(struct st_file *f, const char *path);
 void st_close(struct st_file *f);
 const struct st_tensor *st_find(const struct st_file *f, const char *name);

@@ -43,7 +43,7 @@ struct saver {
     int rank, size;
     struct layout l;
     struct units u;
-    char *dir;  /* the temporary directory */
+    char *dir;   /* the temporary directory */
     bool failed; /* here; the others learn of it in agree() */
     char text[640];
     int fd, fd_file;
@@ -60,7 +60,8 @@ struct saver {
 
 /* Keeps the recorded error as this rank's, unless it has one. */
 void save_failed(struct saver *v);
-/* All units through all ranks, and this rank's files synced. -1: communication failed; local failures wait in v. */
+/* All units through all ranks, and this rank's files synced. -1: communication failed; local failures wait in
+ * v. */
 int save_units(struct saver *v);
 
 #endif

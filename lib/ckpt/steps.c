@@ -11,6 +11,7 @@
 #include "base/file.h"
 #include "base/num.h"
 #include "ckpt/checkpoint.h"
+#include "ckpt/steps.h"
 
 /* The step of "step-00000100"; -1 for any other name. */
 static int64_t step_of(const char *name)
@@ -45,8 +46,7 @@ static int newest_first(const void *a, const void *b)
     return x > y ? -1 : x < y;
 }
 
-/* The whole steps under root, newest first. -1 only when root cannot be read; none where there is none. */
-static int list_steps(const char *root, int64_t **steps)
+int steps_list(const char *root, int64_t **steps)
 {
     *steps = NULL;
     DIR *d = opendir(root);
@@ -73,7 +73,7 @@ static int list_steps(const char *root, int64_t **steps)
 char *checkpoint_newest(const char *root, int64_t *step)
 {
     int64_t *steps;
-    int count = list_steps(root, &steps);
+    int count = steps_list(root, &steps);
     char *path = NULL;
     if (count >= 0)
         error_clear();
@@ -108,7 +108,7 @@ static int remove_leavings(const char *root)
 int checkpoint_prune(const char *root, int keep)
 {
     int64_t *steps;
-    int count = list_steps(root, &steps), rc = count < 0 ? -1 : 0;
+    int count = steps_list(root, &steps), rc = count < 0 ? -1 : 0;
     for (int i = keep > 0 ? keep : 0; i < count && rc == 0; i++) {
         char *path = xasprintf("%s/step-%08" PRId64, root, steps[i]);
         char *aside = xasprintf("%s/.step-%08" PRId64 ".old", root, steps[i]);

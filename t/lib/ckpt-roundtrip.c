@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: MIT */
+/* Saves and loads a state whose every value is a function of tensor, row, column and kind, so that it is known
+ * under any plan.
+ *
+ *   mpirun -n N ckpt-roundtrip save PLAN ROOT FIRST [LAST]   saves steps FIRST to LAST, printing each with
+ * bytes and seconds mpirun -n N ckpt-roundtrip load PLAN DIR                 loads and checks weights, master,
+ * moments, buffers mpirun -n N ckpt-roundtrip import PLAN DIR f32|bf16|f16  imports and checks weights (which
+ * the files hold in that type) and master mpirun -n N ckpt-roundtrip gradients PLAN DIR            saves values
+ * as if they were gradients ckpt-roundtrip newest ROOT Exit: 0; 1 when a value is wrong, naming it; else the
+ * error's status. $BACKEND: cpu, ref or guard (default). */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/num.h"
+#include "ckpt/checkpoint.h"
+#include "ckpt/convert.h"
+#include "ckpt/layout.h"
+
+#define CHUNK 65536
+
+static struct plan plan;
+static struct shards shards;
+static struct rank_state state;
+
+/* The master's value, or a moment's: 24 bits of a hash, so exact in f32 and rounded in bf16. */
+static float value_of(uint32_t tensor, int64_t row, int64_t col, enum part part)
+{
+    uint64_t x = (uint64_t)tensor << 32 ^ (uint64_t)row * 0x9e3779b97f4a7c15u ^
+                 (uint64_t)col * 0xc2b2ae3d27d4eb4fu ^ part;
+    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
+    x = (x ^ x >> 27) * 0x94d049bb133111ebu;
+    return (float)((int32_t)(x >> 40) - (1 << 23)) * 0x1p-23f;
+}
+
+static uint32_t tensor_seed(const struct shard *h)
+{
+    char name[128];
+    uint32_t hash = 2166136261u;
+    for (const char *s = tensor_name(&plan.model, &plan.inventory.tensors[h->tensor], name); *s; s++)
+        hash = (hash ^ (unsigned char)*s) * 16777619u;
+    return hash;
+}
+
+/* Elements [first, first+n) of a shard as they should be in memory of this type, after a stay in files of
+ * `stored`. */
+static void expected(const struct shard *h, enum part part, int64_t first, int64_t n, enum type type,
+                     enum number stored, void *out)
+{
+    static float f[CHUNK];
+    uint32_t seed = tensor_seed(h);
+    for (int64_t i = 0; i < n; i++) {
+        float x = value_of(seed, h->row + (first + i) / h->cols, h->col + (first + i) % h->cols, part);
+        if (stored == NUMBER_BF16)
+            x = bf16_to_f32(f32_to_bf16(x));
+        if (stored == NUMBER_F16)
+            x = (float)(_Float16)x;
+        f[i] = x;
+    }
+    convert(out, type, f, NUMBER_F32, n);
+}
+
+static int wrong(const struct shard *h, enum part part, int64_t i)
+{
+    char name[128];
+    return error(STATUS_NO, "rank %d: '%s%s' is wrong at row %" PRId64 ", column %" PRId64, state.rank,
+                 tensor_name(&plan.model, &plan.inventory.tensors[h->tensor], name), part_suffix[part],
+                 h->row + i / h->cols, h->col + i % h->cols);
+}
+
+/* Writes or checks a shard's part [begin,end) of flat buffer positions, which starts at `device`. */
+static int go(const struct shard *h, enum part part, void *device, enum type type, enum number stored,
+              int64_t begin, int64_t end, bool check)
+{
+    static char want[4 * CHUNK], have[4 * CHUNK];
+    int64_t size = (int64_t)type_bytes(type), first = max64(h->offset, begin),
+            last = min64(h->offset + h->rows * h->cols, end);
+    for (; first < last; first += CHUNK) {
+        int64_t n = min64(CHUNK, last - first);
+        char *at = (char *)device + (first - begin) * size;
+        expected(h, part, first - h->offset, n, type, stored, want);
+        if (!check) {
+            state.be->upload(state.stream, at, want, n * size);
+            continue;
+        }
+        if (state.be->download(state.stream, have, at, n * size) < 0)
+            return -1;
+        for (int64_t i = 0; i < n; i++)
+            if (memcmp(have + i * size, want + i * size, size) != 0)
+                return wrong(h, part, first - h->offset + i);
+    }
+    return 0;
+}
+
+static int all(bool check, bool moments, enum number stored)
+{
+    for (int i = 0; i < shards.count; i++) {
+        const struct shard *h = &shards.list[i];
+        enum flat f = h->flat;
+        bool f32 = f == FLAT_BUFFER || plan.training.precision == PRECISION_F32;
+        int64_t begin = shards.slice_first[f], end = begin + shards.slice[f];
+        enum number files =
+            f == FLAT_BUFFER && plan.training.precision != PRECISION_F32 && stored == NUMBER_BF16 ? NUMBER_F32
+                                                                                                  : stored;
+        if (go(h, PART_WEIGHT, state.weights[f], f32 ? F32 : BF16, files, 0, shards.padded[f], check) < 0)
+            return -1;
+        if (f == FLAT_BUFFER)
+            continue;
+        if (state.master[f] && go(h, PART_WEIGHT, state.master[f], F32, stored, begin, end, check) < 0)
+            return -1;
+        if (moments && (go(h, PART_EXP_AVG, state.exp_avg[f], F32, NUMBER_F32, begin, end, check) < 0 ||
+                        go(h, PART_EXP_AVG_SQ, state.exp_avg_sq[f], F32, NUMBER_F32, begin, end, check) < 0))
+            return -1;
+    }
+    return state.be->sync(state.stream);
+}
+
+static int make_state(int rank)
+{
+    bool f32 = plan.training.precision == PRECISION_F32;
+    shards_init(&shards, &plan, rank);
+    state.plan = &plan;
+    state.shards = &shards;
+    state.rank = rank;
+    state.companions = getenv("COMPANIONS");
+    for (int f = 0; f < FLATS; f++) {
+        size_t slice = max64(shards.slice[f], 1) * sizeof(float);
+        if (!(state.weights[f] =
+                  state.be->alloc(max64(shards.padded[f], 1) * (f32 || f == FLAT_BUFFER ? 4 : 2))))
+            return -1;
+        if (f == FLAT_BUFFER)
+            continue;
+        if (!(state.exp_avg[f] = state.be->alloc(slice)) || !(state.exp_avg_sq[f] = state.be->alloc(slice)) ||
+            (!f32 && !(state.master[f] = state.be->alloc(slice))))
+            return -1;
+    }
+    return 0;
+}
+
+static void free_state(void)
+{
+    bool f32 = plan.training.precision == PRECISION_F32;
+    for (int f = 0; f < FLATS; f++) {
+        size_t slice = max64(shards.slice[f], 1) * sizeof(float);
+        state.be->free(state.weights[f], max64(shards.padded[f], 1) * (f32 || f == FLAT_BUFFER ? 4 : 2));
+        for (int k = 0; k < 3 && f != FLAT_BUFFER; k++) {
+            float *p = k == 0 ? state.exp_avg[f] : k == 1 ? state.exp_avg_sq[f] : state.master[f];
+            if (p)
+                state.be->free(p, slice);
+        }
+    }
+    shards_release(&shards);
+    plan_release(&plan);
+}
+
+static int save_steps(struct comm *c, const char *root, int64_t first, int64_t last)
+{
+    if (all(false, true, NUMBER_F32) < 0)
+        return -1;
+    for (int64_t step = first; step <= last; step++) {
+        char *text = xasprintf("{\"step\": %" PRId64 "}\n", step);
+        int64_t bytes;
+        double start = now_s();
+        int rc = checkpoint_save(&state, c, root, step, text, &bytes);
+        free(text);
+        if (rc < 0)
+            return -1;
+        if (state.rank == 0) {
+            printf("step %" PRId64 ": %" PRId64 " bytes in %.3f s, %.2f GB/s\n", step, bytes, now_s() - start,
+                   1e-9 * bytes / (now_s() - start));
+            fflush(stdout);
+        }
+    }
+    return 0;
+}
+
+static int load(const char *dir)
+{
+    char *text = NULL;
+    double start = now_s();
+    if (checkpoint_load(&state, dir, &text) < 0)
+        return -1;
+    if (state.rank == 0)
+        printf("loaded in %.3f s, state %s", now_s() - start, text);
+    free(text);
+    return all(true, true, NUMBER_F32);
+}
+
+static int work(struct comm *c, int argc, char **argv)
+{
+    int64_t first = 0, last = 0;
+    if (plan_read(&plan, argv[2]) < 0 || make_state(comm_rank(c)) < 0)
+        return -1;
+    if (plan.world != comm_size(c))
+        return error(STATUS_USAGE, "%s is for %d ranks, not %d", argv[2], plan.world, comm_size(c));
+    if (strcmp(argv[1], "save") == 0 && argc >= 5 && parse_int(argv[4], 0, 1 << 30, &first) &&
+        parse_int(argc > 5 ? argv[5] : argv[4], 0, 1 << 30, &last))
+        return save_steps(c, argv[3], first, last);
+    if (strcmp(argv[1], "load") == 0)
+        return load(argv[3]);
+    if (strcmp(argv[1], "import") == 0 && argc == 5) {
+        enum number stored = strcmp(argv[4], "f32") == 0   ? NUMBER_F32
+                             : strcmp(argv[4], "f16") == 0 ? NUMBER_F16
+                                                           : NUMBER_BF16;
+        return checkpoint_import(&state, argv[3]) < 0 ? -1 : all(true, false, stored);
+    }
+    if (strcmp(argv[1], "gradients") == 0 && plan.training.precision == PRECISION_F32)
+        return all(false, true, NUMBER_F32) < 0
+                   ? -1
+                   : checkpoint_save_gradients(&state, c, (float *const *)state.weights, argv[3]);
+    return error(STATUS_USAGE, "see the top of t/lib/ckpt-roundtrip.c");
+}
+
+int main(int argc, char **argv)
+{
+    if (argc == 3 && strcmp(argv[1], "newest") == 0) {
+        int64_t step;
+        char *path = checkpoint_newest(argv[2], &step);
+        if (path)
+            printf("%s %" PRId64 "\n", path, step);
+        free(path);
+        return path ? 0 : error_status() ? error_status() : 1;
+    }
+    const char *backend = getenv("BACKEND");
+    state.be = backend_open(backend ? backend : "guard", 1);
+    state.stream = state.be ? state.be->stream_new() : NULL;
+    struct comm *c = state.be ? comm_open("auto", state.be, state.stream) : NULL;
+    int rc = !c         ? -1
+             : argc < 4 ? error(STATUS_USAGE, "see the top of t/lib/ckpt-roundtrip.c")
+                        : work(c, argc, argv);
+    int64_t status = rc < 0 ? error_status() : 0;
+    if (rc < 0)
+        fprintf(stderr, "ckpt-roundtrip: %s\n", error_text());
+    if (c && host_max(comm_world(c), &status) < 0)
+        comm_abort(c, STATUS_ENV);
+    comm_close(c);
+    if (plan.ranks && shards.list)
+        free_state();
+    return (int)status;
+}

@@ -495,6 +495,8 @@ static struct comm_request *post(struct group *g, bool receive, int peer, int ta
     struct comm_request *r = c->ops->post(g, receive, peer, tag, host, bytes);
     if (r && device && bytes)
         r->device = p;
+    else if (!r && device && bytes)
+        c->be->host_unmap(c->stream, p, bytes, access, host);
     return r;
 }
 

@@ -29,8 +29,9 @@ struct comm_piece {
     size_t bytes;
 };
 
-/* `kind`: "self", "mpi", or "auto" (mpi when a launcher started this process: OMPI_COMM_WORLD_SIZE, PMIX_RANK, PMI_RANK in
- * the environment; else self). Starts MPI if it must. be/stream: where device operations run. */
+/* `kind`: "self", "mpi", or "auto" (mpi when a launcher started this process: OMPI_COMM_WORLD_SIZE, PMIX_RANK, PMI_RANK, or
+ * SLURM_PROCID with SLURM_NTASKS > 1, in the environment; else self). Starts MPI if it must, and only once in a process.
+ * be/stream: where device operations run. */
 struct comm *comm_open(const char *kind, const struct backend *be, struct stream *stream);
 /* Collective; finalises MPI if comm_open() started it. NULL is fine. */
 void comm_close(struct comm *c);
@@ -42,7 +43,8 @@ int comm_size(const struct comm *c);
 const char *comm_kind(const struct comm *c);
 int comm_local_ranks(const struct comm *c); /* ranks of the job on this host */
 void comm_set_timeout(struct comm *c, double seconds); /* default 600; 0: wait for ever */
-/* Device scratch for sums, at least 64 KiB; larger is faster. Kept, not owned. */
+/* Device scratch for sums, the same size on every rank; 4 to 16 MiB is as fast as more. Kept, not owned. Without it (NULL)
+ * 64 KiB are taken from the backend when first needed. */
 void comm_set_scratch(struct comm *c, void *device, size_t bytes);
 
 /* A group over world ranks, all members calling with the same list; `name` (kept by copy) is for messages. Ranks not
@@ -64,8 +66,10 @@ int all_reduce(struct group *g, float *x, int64_t count);
 int exchange(struct group *g, const struct comm_piece *send, int sends, const struct comm_piece *recv, int recvs);
 
 /* Point to point on device memory, without waiting. The buffers belong to the request until comm_wait(), which frees it (NULL is fine).
- * Messages between two ranks match by tag (0 … 2^20). idle_s, if not NULL, is increased by the time spent before the message began
- * to arrive. A send never blocks its caller, whatever its size. */
+ * Messages between two ranks match by tag (0 … 2^20), whatever the group; those of one tag in order. Sizes must be equal.
+ * idle_s, if not NULL, is increased by the time comm_wait() spent before the message began to arrive. comm_send() never
+ * blocks, whatever the size; comm_wait() on a send may wait until the peer has called comm_recv() and then any of this header.
+ * Data moves only while both sides are in a call of this header, comm_done() being the cheapest. */
 struct comm_request *comm_send(struct group *g, int peer, int tag, const void *p, size_t bytes);
 struct comm_request *comm_recv(struct group *g, int peer, int tag, void *p, size_t bytes);
 int comm_wait(struct comm_request *r, double *idle_s);

@@ -122,13 +122,11 @@ static int look_around(struct comm *c)
     if (!code)
         code = count_cpus(host, &cpus);
     MPI_Comm_free(&host);
-    double crowd = (double)c->local_ranks / cpus;
-    bool crowded = crowd > 1;
-    m->spin_s = crowded ? 2e-6 : 20e-6;
-    m->yield_s = crowded ? 50e-6 : 1e-3;
-    m->nap_s = crowded ? 20e-6 * crowd : 200e-6;
-    if (m->nap_s < 200e-6)
-        m->nap_s = 200e-6;
+    /* A crowd of pollers that only yield keep each other from the one that has work. */
+    double crowd = cpus < c->local_ranks ? (double)c->local_ranks / cpus : 1;
+    m->spin_s = crowd > 1 ? 2e-6 : 20e-6;
+    m->yield_s = 1e-3 / (crowd * crowd);
+    m->nap_s = crowd > 10 ? 20e-6 * crowd : 200e-6;
     return code;
 }
 

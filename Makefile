@@ -86,9 +86,60 @@ $(BUILD)/t/%: t/lib/%.c $(TRAIN_O) $(STAT_O) $(CKPT_O) $(COMM_O) $(KERNEL_O) $(P
 	$(call say,TEST,$<)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CFLAGS) -o $@ $(filter %.c %.o,$^) $(LIBS) $(TRAIN_LIBS)
+$(BUILD)/t/bench/%: t/bench/%.c $(KERNEL_O) $(BASE_O)
+	$(call say,BENCH,$<)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_CFLAGS) -o $@ $(filter %.c %.o,$^) $(LIBS) -ldnnl -fopenmp
 unit: $(UNIT) $(HELPERS)
 
+# ---- tests ----
+# MOEKIT_REQUIRE="mpi torch …" turns a skip for want of that into a failure.
+PROVE_ENV = MOEKIT_BIN='$(CURDIR)/$(BUILD)/bin' MOEKIT_T='$(CURDIR)/$(BUILD)/t' MOEKIT_PYTHON='$(PYTHON)' \
+            OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 CMOCKA_MESSAGE_OUTPUT=TAP
+PYTHON    = $(CURDIR)/.build/oracles/bin/python
+TESTS     = $(sort $(wildcard t/[0-9]*.t))
+
+check: all unit
+	$(if $(SAN),,$(Q)$(MAKE) --no-print-directory FAULTS=1 all)
+	$(Q)$(PROVE_ENV) prove -j $(JOBS) --timer $(UNIT) $(TESTS)
+check-large: all unit
+	$(Q)$(MAKE) --no-print-directory FAULTS=1 all
+	$(Q)$(PROVE_ENV) MOEKIT_LARGE=1 prove --timer $(UNIT) $(TESTS)
+demo: all
+	$(Q)MOEKIT_BIN='$(CURDIR)/$(BUILD)/bin' sh t/demo
+bench: all $(patsubst t/bench/%.c,$(BUILD)/t/bench/%,$(wildcard t/bench/*.c))
+	$(Q)$(PROVE_ENV) sh t/bench/run
+
+# ---- what is needed, and what the tests compare with ----
+DEPS = gcc libc6-dev pkg-config libjansson-dev zlib1g-dev libopenmpi-dev openmpi-bin libdnnl-dev libcmocka-dev perl jq gnuplot-nox mandoc
+SUDO = $(if $(filter 0,$(shell id -u)),,sudo)
+deps:
+	$(Q)missing=$$(for p in $(DEPS); do dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done); \
+	[ -z "$$missing" ] || { $(SUDO) apt-get update -q && $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $$missing; }
+
+oracles: .build/oracles/done
+.build/oracles/done: contrib/oracle/requirements.txt
+	$(Q)mkdir -p .build && rm -rf .build/oracles && python3 -m venv .build/oracles
+	$(Q).build/oracles/bin/pip install -q -r $<
+	$(Q)touch $@
+
+# ---- installing ----
+bindir = $(DESTDIR)$(prefix)/bin
+datadir = $(DESTDIR)$(prefix)/share
+install: all
+	install -d $(bindir) $(datadir)/moekit/models $(datadir)/moekit/clusters $(datadir)/man/man1 $(datadir)/man/man5 $(datadir)/bash-completion/completions
+	install $(BIN) $(bindir)
+	install -m 644 share/models/*.json $(datadir)/moekit/models
+	install -m 644 share/clusters/*.json $(datadir)/moekit/clusters
+	install -m 644 share/man/*.1 $(datadir)/man/man1
+	install -m 644 share/man/*.5 $(datadir)/man/man5
+	for c in $(COMMANDS); do install -m 644 contrib/completions/moekit.bash $(datadir)/bash-completion/completions/$$c; done
+uninstall:
+	rm -f $(COMMANDS:%=$(bindir)/%) $(COMMANDS:%=$(datadir)/bash-completion/completions/%)
+	rm -f $(patsubst share/man/%,$(datadir)/man/man1/%,$(wildcard share/man/*.1)) $(patsubst share/man/%,$(datadir)/man/man5/%,$(wildcard share/man/*.5))
+	rm -rf $(datadir)/moekit
+
 clean:
-	rm -rf .build
+	rm -rf $(filter-out .build/oracles,$(wildcard .build/*))
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -1,0 +1,18 @@
+# SPDX-License-Identifier: MIT
+# Completion for the moekit commands (bash; zsh through bashcompinit). It asks the command itself: what -h lists is what is
+# offered, for a verb what that verb's -h lists.
+_moekit() {
+    local cur=${COMP_WORDS[COMP_CWORD]} cmd=${COMP_WORDS[0]} verb=${COMP_WORDS[1]} help
+    help=$("$cmd" -h 2>/dev/null)
+    if ((COMP_CWORD > 1)) && [[ $verb != -* ]] && grep -q "$cmd $verb\b" <<<"$help"; then
+        help=$("$cmd" "$verb" -h 2>/dev/null)
+    fi
+    if [[ $cur == -* ]]; then
+        mapfile -t COMPREPLY < <(compgen -W "$(grep -oE -- '^ +(-[a-zA-Z], )?--[a-z0-9-]+' <<<"$help" | grep -oE -- '--[a-z0-9-]+')" -- "$cur")
+    elif ((COMP_CWORD == 1)); then
+        mapfile -t COMPREPLY < <(compgen -W "$(grep -oE "$cmd [a-z]+" <<<"$help" | cut -d' ' -f2 | sort -u)" -f -- "$cur")
+    else
+        mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+    fi
+}
+complete -o filenames -F _moekit moe-partition moe-plan-check moe-train moe-ckpt moe-stat

@@ -1,0 +1,111 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# moe-plan-check: verdicts, their forms, edited plans, sealing, the schedule over time.
+. "$(dirname "$0")/lib/tap.sh"
+
+moe-partition -m moe-tiny --tp 2 --ep 2 --pp 2 --dp 2 --global-batch 8 -o "$T/p.plan"
+moe-partition --strategy ep16-tp4-pp2 -o "$T/a.plan"
+
+run moe-plan-check "$T/p.plan"
+is "$status" 0 'a plan of moe-partition passes'
+is "$(echo "$out" | grep -vc '^ok ')" 0 'every line is ok'
+like "$out" '^ok axes-dense: tp 2 .* dp 2 .* pp 2 is 8 ranks$' 'a line has the rule and the numbers'
+run moe-plan-check "$T/a.plan" "$T/p.plan"
+is "$status" 0 'several plans'
+is "$(echo "$out" | grep -c '^# ')" 2 'each under its name'
+run moe-plan-check - <"$T/a.plan"
+is "$status" 0 'a plan from standard input'
+run moe-plan-check
+is "$status" 2 'a plan is needed'
+run moe-plan-check "$T/none"
+is "$status" 2 'a plan that is not there is bad input'
+
+# every rule that a check prints is listed, and the other way round
+moe-plan-check --rules | sed 's/ .*//' | sort >"$T/rules"
+moe-plan-check "$T/p.plan" | sed 's/^[a-zA-Z]* //; s/:.*//' | sort >"$T/asked"
+cmp -s "$T/rules" "$T/asked"
+ok $? '--rules lists what is asked'
+
+# ---- edits ----
+# edit SED: p.plan edited, in e.plan, without a sum; then the check's lines that are not ok
+edit() {
+    sed "$1; /^sum /d" "$T/p.plan" >"$T/e.plan"
+    run moe-plan-check -q "$T/e.plan"
+    out=$(echo "$out" | grep -v '^ok \|^warn sealed')
+}
+edit ''
+is "$status $out" '0 ' 'without a sum it is legal'
+like "$(moe-plan-check "$T/e.plan" 2>&1)" 'e.plan: the plan has no sum' 'and warned of'
+while IFS='|' read -r name change want; do
+    edit "$change"
+    is "$status" 1 "$name: status 1"
+    like "$out" "^FAIL $want" "$name: $want"
+done <<'END'
+two members swapped|s/^group ep 0 0,1/group ep 0 1,0/|groups-coords: group ep 0 has rank 1 as member 0; the coordinates say rank 0
+a rank twice|s/^group dp 0 .*/group dp 0 0,0/|groups-partition: rank 0 is in two groups
+a group gone|/^group edp 1 /d|groups-partition: rank 1 is in no group of kind edp
+a coordinate|/^rank 3 /s/ tp=1/ tp=0/|ranks-coords: rank 3
+an op dropped|s/^\(schedule 0 .*\) B3/\1/|schedule-complete: stage 0: B3 is missing
+ops swapped|s/^schedule 1 F0 B0/schedule 1 B0 F0/|schedule-deadlock-free: deadlock: stage 0 waits .* for B0 of stage 1
+a stage that waits|s/^schedule 0 F0 F1 B0/schedule 0 F0 B0 F1/;s/^schedule 1 F0 B0 F1/schedule 1 F0 F1 B0/|schedule-deadlock-free: deadlock
+an expert twice|s/ids=4-7/ids=4-6,4/|experts-placed-once: layer 0: expert 7
+a layer gone|s/layers=2-3/layers=3/|stages-cover
+the batch|s/ global=8/ global=9/|batch-divide
+the prediction|s/ memory_bytes=\([0-9]* memory_rank\)/ memory_bytes=1\1/|predict-matches: memory_bytes
+END
+
+# ---- a wrong sum ----
+sed 's/lambda=1.5/lambda=2/' "$T/p.plan" >"$T/w.plan"
+run moe-plan-check "$T/w.plan"
+is "$status" 2 'a plan with a wrong sum is refused'
+like "$err" 'w.plan:[0-9]*:1: .*moe-plan-check --seal' 'and it says what to do'
+run moe-plan-check --seal "$T/w.plan"
+is "$status" 0 'sealing it'
+run moe-plan-check "$T/w.plan"
+is "$status $(echo "$out" | grep -vc '^ok ')" '0 0' 'then it passes, its predictions made anew'
+unlike "$(grep '^predict' "$T/w.plan")" "$(grep '^predict' "$T/p.plan")" 'skew 2 needs more memory'
+sed 's/^rank 0 /# by hand\n&/; s/F0 F1 B0 /F0 B0 F1 /; s/^schedule 0 F0 B0 F1/schedule 0 F0 F1 B0/' "$T/p.plan" >"$T/c.plan"
+moe-plan-check --seal "$T/c.plan"
+is "$(grep -c '^# by hand' "$T/c.plan")" 1 'comments stay'
+sed 's/ids=4-7/ids=4-6,4/' "$T/p.plan" >"$T/x.plan"
+cp "$T/x.plan" "$T/y.plan"
+run moe-plan-check --seal "$T/x.plan"
+is "$status" 1 'what fails is not sealed'
+like "$out" '^FAIL experts-placed-once' 'the rule is named'
+cmp -s "$T/x.plan" "$T/y.plan"
+ok $? 'and the file is left alone'
+sed '/^sum /d' "$T/p.plan" | moe-plan-check --seal - | cmp -s - "$T/p.plan"
+ok $? 'from standard input to standard output'
+
+# ---- against another cluster ----
+echo '{"name": "small", "device": "cuda", "nodes": 8, "ranks_per_node": 1, "memory_bytes": 1e6}' >"$T/small.json"
+run moe-plan-check -c "$T/small.json" "$T/p.plan"
+is "$status" 1 'another cluster can be too small'
+like "$out" '^FAIL memory-fits: rank .* of 1 MB' 'memory'
+like "$out" '^FAIL nodes-fit' 'nodes'
+moe-partition -m moe-tiny -c "$T/small.json" -n 8 --tp 2 -q >"$T/t.plan"
+like "$(moe-plan-check "$T/t.plan")" '^warn nodes-local: group tp 0 of 2 ranks is on 2 nodes' 'tensor parallelism over nodes is warned of'
+moe-partition -m moe-tiny --cp 2 | moe-plan-check - >"$T/out"
+is "$?" 0 'a plan for other trainers is valid'
+like "$(cat "$T/out")" '^warn runnable: .* cp 2' 'and said to be for planning only'
+
+# ---- forms ----
+moe-plan-check --tap "$T/p.plan" >"$T/tap"
+like "$(head -1 "$T/tap")" '^1..[0-9]+$' '--tap has a plan'
+is "$(grep -c '^ok ' "$T/tap")" "$(sed -n 's/^1\.\.//p' "$T/tap")" 'and as many lines'
+run moe-plan-check -q --tap "$T/e.plan"
+like "$out" '^not ok [0-9]+ - predict-matches' 'a failure is not ok'
+if need jq command -v jq; then
+    is "$(moe-plan-check --json "$T/p.plan" | jq -c '[.ok,.fails,.warns]')" '[true,0,0]' '--json'
+    is "$(moe-plan-check -q --json "$T/e.plan" | jq -r '.findings[]|select(.verdict=="FAIL").rule')" predict-matches '--json names the rule'
+fi
+
+# ---- the schedule over time ----
+moe-partition -m moe-tiny --pp 2 --global-batch 3 | moe-plan-check --simulate - >"$T/sim"
+is "$(sed -n 2p "$T/sim")" 'pp 0    F0 F1 ......B0--- F2 B1--- ...B2--- ' 'the first stage'
+is "$(sed -n 's/^bubble //p' "$T/sim")" 0.25 'its bubble is (p-1)/(m+p-1)'
+is "$(grep -c in_flight "$T/sim")" 2 'microbatches held, a line a stage'
+run moe-plan-check --simulate "$T/p.plan" --rules
+is "$status" 2 'one thing at a time'
+
+done_testing

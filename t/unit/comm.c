@@ -732,7 +732,7 @@ int main(int argc, char **argv)
     }
     struct comm *first = c = start("auto", guard);
     run_all();
-    staged = *guard;
+    staged = *backend_open("cpu", 1);
     staged.name = "staged";
     staged.host_map = stage_map;
     staged.host_unmap = stage_unmap;

@@ -101,9 +101,7 @@ static int all(bool check, bool moments, enum number stored)
         enum flat f = h->flat;
         bool f32 = f == FLAT_BUFFER || plan.training.precision == PRECISION_F32;
         int64_t begin = shards.slice_first[f], end = begin + shards.slice[f];
-        enum number files =
-            f == FLAT_BUFFER && plan.training.precision != PRECISION_F32 && stored == NUMBER_BF16 ? NUMBER_F32
-                                                                                                  : stored;
+        enum number files = f == FLAT_BUFFER && stored == NUMBER_BF16 ? NUMBER_F32 : stored;
         if (go(h, PART_WEIGHT, state.weights[f], f32 ? F32 : BF16, files, 0, shards.padded[f], check) < 0)
             return -1;
         if (f == FLAT_BUFFER)

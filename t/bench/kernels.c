@@ -80,7 +80,7 @@ static void products(const char *what, enum type type, double flops, double seco
 {
     double speed = flops * 1e-9 / seconds, ceiling = find_ceiling();
     printf("%-5s %-34s %8.1f GFLOP/s %5.0f %% of %.0f\n", type == F32 ? "f32" : "bf16", what, speed,
-           100 * speed / ceiling);
+           100 * speed / ceiling, ceiling);
 }
 
 static void traffic(const char *what, enum type type, double bytes, double seconds)

@@ -63,18 +63,22 @@ static void print_tap(const struct findings *f, const char *path, int *number)
 static int print_json(const struct findings *f, const char *path)
 {
     json_t *list = json_array();
-    for (int i = 0; i < f->count; i++)
-        json_array_append_new(list,
-                              json_pack("{s:s,s:s,s:s%}", "verdict", verdict_name[f->list[i].verdict], "rule",
-                                        f->list[i].rule, "text", f->list[i].text, strlen(f->list[i].text)));
+    bool whole = true; /* a name that is no UTF-8 cannot be shown */
+    for (int i = 0; i < f->count; i++) {
+        const struct finding *x = &f->list[i];
+        json_t *one =
+            json_pack("{s:s,s:s,s:s}", "verdict", verdict_name[x->verdict], "rule", x->rule, "text", x->text);
+        whole = whole && json_array_append_new(list, one) == 0;
+    }
     json_t *all = json_pack("{s:s,s:b,s:i,s:i,s:o}", "plan", path, "ok", f->fails == 0, "fails", f->fails,
                             "warns", f->warns, "findings", list);
-    if (!all)
-        return error(STATUS_ENV, "cannot show the findings as JSON");
-    json_dumpf(all, stdout, JSON_COMPACT);
-    putchar('\n');
+    int r = all && whole ? 0 : error(STATUS_USAGE, "%s: a name in it is no UTF-8, so there is no JSON", path);
+    if (r == 0) {
+        json_dumpf(all, stdout, JSON_COMPACT);
+        putchar('\n');
+    }
     json_decref(all);
-    return 0;
+    return r;
 }
 
 /* 0, 1 when a rule fails, -1 when the plan cannot be read. */

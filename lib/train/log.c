@@ -175,6 +175,10 @@ json_t *log_step_record(const struct engine *e, const struct step_report *r)
                           log_real(r->grad_norm), "lr", log_real(r->lr), "tokens", (json_int_t)r->tokens, "time_s",
                           log_real(r->time_s), "phases", phases(e, r), "comm", communication(e, r), "dropped",
                           (json_int_t)r->dropped, "overflow", (json_int_t)r->overflow, "memory_bytes", memory(e, r));
+    double peak = 0;
+    for (int i = 0; i < e->plan->world; i++)
+        peak = fmax(peak, r->arena_bytes[i]);
+    json_object_set_new(o, "peak_bytes", json_integer((json_int_t)peak));
     if (e->model->moe_layers) {
         json_object_set_new(o, "load", load_summary(e, r->loads));
         if (r->with_loads)

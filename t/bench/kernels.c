@@ -197,6 +197,7 @@ int main(int argc, char **argv)
         return error_status();
     }
     stream = be->stream_new();
+    setvbuf(stdout, NULL, _IOLBF, 0);
     for (enum type type = F32; type <= BF16; type++) {
         bench_linear(type, T, H, 3 * H);
         bench_linear(type, T, H, H);

@@ -14,7 +14,8 @@ norm clipped to 1. A JSON line a mode:
 The experts run as torch._grouped_mm, or as a loop over them in one autograd function (forward and backward by hand,
 weight gradients written straight into the gradient buffers; `compiled`: with torch.compile for what lies between);
 attention is scaled_dot_product_attention; the head and its cross entropy are one function, a chunk of rows at a time.
-Each way is timed, the fastest is `best`; tokens_per_s is the median over its steps, tokens_per_s_max the fastest step.
+Each way is timed, the fastest is `best`; tokens_per_s is the median over its steps, tokens_per_s_max the fastest step,
+cpu_s the median of the processor time of a step (all threads; what a busy machine leaves comparable).
 """
 import argparse
 import json
@@ -297,13 +298,14 @@ def batches():
 
 
 def run(way, compute):
-    model, data, seconds, seen = Model(way, compute), batches(), [], []
+    model, data, seconds, cpu, seen = Model(way, compute), batches(), [], [], []
     for _ in range(o.warmup + o.steps):
         tokens, target = next(data)
-        start = time.perf_counter()
+        start, cpu_start = time.perf_counter(), time.process_time()
         seen.append(model.step(tokens, target))
         seconds.append(time.perf_counter() - start)
-    return seconds[o.warmup:], seen
+        cpu.append(time.process_time() - cpu_start)
+    return seconds[o.warmup:], cpu[o.warmup:], seen
 
 
 def ceiling():
@@ -311,12 +313,14 @@ def ceiling():
     for name, dtype in (("f32", torch.float32), ("bf16", torch.bfloat16)):
         a, b = torch.randn(2048, 2048).to(dtype), torch.randn(2048, 2048).to(dtype)
         c = torch.empty(2048, 2048, dtype=dtype)
-        best = float("inf")
+        best = cpu = float("inf")
         for _ in range(8):
-            start = time.perf_counter()
+            start, cpu_start = time.perf_counter(), time.process_time()
             torch.mm(a, b, out=c)
             best = min(best, time.perf_counter() - start)
+            cpu = min(cpu, time.process_time() - cpu_start)
         out[name] = round(2 * 2048**3 / best / 1e9, 1)
+        out[name + "_a_cpu"] = round(2 * 2048**3 / cpu / 1e9, 1)
     return out
 
 
@@ -334,12 +338,13 @@ def main():
         ways = WAYS[mode] if o.ways == "all" else [w for w in o.ways.split(",") if w in WAYS[mode]]
         for name in ways:
             try:
-                seconds, seen = run(*name.split("/"))
+                seconds, cpu, seen = run(*name.split("/"))
             except Exception as e:  # a way that this machine or this torch does not have
                 print(f"bench-torch.py: {name}: {str(e).splitlines()[0]}", file=sys.stderr)
                 continue
             r = {"mode": mode, "best": name, "tokens_per_s": round(T / statistics.median(seconds), 1),
                  "tokens_per_s_max": round(T / min(seconds), 1), "step_s": [round(s, 4) for s in seconds],
+                 "cpu_s": round(statistics.median(cpu), 4),
                  "threads": o.threads, "torch": torch.__version__}
             if o.verbose:
                 print(json.dumps({"way": True, **r, "loss": [round(s[0], 5) for s in seen],

@@ -21,6 +21,8 @@ def main():
     import torch
     from safetensors.torch import save_file
     from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
+    logging.disable_progress_bar()
     model, info = AutoModelForCausalLM.from_pretrained(
         o.dir, dtype=torch.float32, attn_implementation="eager", experts_implementation="eager",
         output_loading_info=True)

@@ -203,7 +203,9 @@ def main():
     import torch.nn.functional as F
     from safetensors.torch import save_file
     from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
     torch.set_num_threads(o.threads)
+    logging.disable_progress_bar()
     capacity = Capacity(o.capacity_factor, o.drop, o.seq) if o.capacity_factor else None
     model = AutoModelForCausalLM.from_pretrained(
         hfdir, dtype=torch.float32, attn_implementation=o.attention,

@@ -92,10 +92,10 @@ static void layout_slot(struct layout *l, struct cursor *c, struct slot *slot, c
     slot->begin = c->at;
     for (int i = 0; i <= st->layers; i++)
         slot->x[i] = take(c, l->n * l->H, l->e);
-    if (slot->stage == 0)
-        slot->tokens = take(c, l->T, 4);
-    if (slot->stage == stages - 1)
-        slot->targets = take(c, l->T, 4);
+    /* In every slot, needed or not: slots of chunks of equal layers are then of equal size, and fit each other's places. */
+    void *tokens = take(c, l->T, 4), *targets = take(c, l->T, 4);
+    slot->tokens = slot->stage == 0 ? tokens : NULL;
+    slot->targets = slot->stage == stages - 1 ? targets : NULL;
     for (int i = 0; i < st->layers; i++) {
         int64_t mlp;
         bool moe = l->m->moe[st->first + i];

@@ -43,6 +43,8 @@ struct run {
     float *loads;        /* rank 0: [MoE layers,E] of the step */
     double mark_s;       /* end of the last step, for time_s */
     FILE *routing;
+    int64_t resident;    /* bytes of this process before the engine was there */
+    int64_t process_bytes; /* rank 0, at the end: the most any rank has grown by since then */
     enum status status;  /* how it ends */
 };
 
@@ -268,6 +270,7 @@ static int start(struct run *run)
     TRY(agree(run, read_plan(run)));
     TRY(agree(run, choose_backend(run)));
     TRY(agree(run, hosts_check(run->comm, &run->plan, strcmp(o->placement, "warn") == 0, &run->hosts)));
+    run->resident = process_resident_bytes();
     TRY(agree(run, engine_init(&run->e, &run->plan, run->be, run->stream, run->comm)));
     if (o->dry_run)
         return 0;
@@ -550,6 +553,12 @@ static int stopping(struct run *run, bool *stop)
     return 0;
 }
 
+static int measure_process(struct run *run)
+{
+    run->process_bytes = process_peak_bytes() - run->resident;
+    return host_max(comm_world(run->comm), &run->process_bytes);
+}
+
 static int steps(struct run *run)
 {
     const struct train_options *o = run->o;
@@ -576,6 +585,7 @@ static int steps(struct run *run)
     }
     if (o->save && run->saved != run->step)
         TRY(save(run));
+    TRY(measure_process(run));
     if (run->status == STATUS_REQUEUE && !o->save) {
         error(STATUS_ENV, "stopped by a signal after step %" PRId64 "; nothing was saved, as there was no --save", run->step);
         return agree(run, -1);
@@ -587,8 +597,9 @@ static int finish(struct run *run, int r)
 {
     static const char *const reason[] = {"done", "diverged", "bad input", "the environment failed"};
     enum status s = r < 0 ? error_status() : run->status;
-    json_t *end = json_pack("{s:s,s:I,s:i,s:s}", "kind", "end", "step", (json_int_t)run->step, "status", (int)s, "reason",
-                            s == STATUS_REQUEUE ? "stopped by a signal, checkpointed" : reason[s]);
+    json_t *end = json_pack("{s:s,s:I,s:i,s:s,s:I,s:I}", "kind", "end", "step", (json_int_t)run->step, "status", (int)s, "reason",
+                            s == STATUS_REQUEUE ? "stopped by a signal, checkpointed" : reason[s],
+                            "arena_bytes", (json_int_t)run->e.arena.bytes.total, "process_bytes", (json_int_t)run->process_bytes);
     int w = log_write(&run->log, end);
     int c = log_close(&run->log);
     return r < 0 || w < 0 || c < 0 ? -1 : 0;

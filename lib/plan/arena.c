@@ -87,12 +87,14 @@ static void layout_dear(struct layout *l, struct cursor *c, struct acts *x, bool
 }
 
 /* One slot's activations from the cursor. */
-static void layout_slot(struct layout *l, struct cursor *c, struct slot *slot, const struct stage *st, int stages)
+static void layout_slot(struct layout *l, struct cursor *c, struct slot *slot, const struct stage *st,
+                        int stages)
 {
     slot->begin = c->at;
     for (int i = 0; i <= st->layers; i++)
         slot->x[i] = take(c, l->n * l->H, l->e);
-    /* In every slot, needed or not: slots of chunks of equal layers are then of equal size, and fit each other's places. */
+    /* In every slot, needed or not: slots of chunks of equal layers are then of equal size, and fit each
+     * other's places. */
     void *tokens = take(c, l->T, 4), *targets = take(c, l->T, 4);
     slot->tokens = slot->stage == 0 ? tokens : NULL;
     slot->targets = slot->stage == stages - 1 ? targets : NULL;
@@ -125,7 +127,8 @@ static int64_t slot_bytes(struct layout *l, int stage)
     return c.at;
 }
 
-/* ---- which slot each (chunk, microbatch) uses: first fit over the program, a slot living from F to its last op ---- */
+/* ---- which slot each (chunk, microbatch) uses: first fit over the program, a slot living from F to its last
+ * op ---- */
 
 struct live {
     int64_t begin, end;
@@ -174,7 +177,8 @@ static int assign_slots(struct layout *l, int pp, int64_t *region)
     for (int i = 0; i < g->count && r == 0; i++) {
         const struct op *o = &g->ops[i];
         if (o->chunk < 0 || o->chunk >= v || o->microbatch < 0 || o->microbatch >= m) {
-            r = error(STATUS_USAGE, "schedule of stage %d: op %d names chunk %d, microbatch %d", pp, i, o->chunk, o->microbatch);
+            r = error(STATUS_USAGE, "schedule of stage %d: op %d names chunk %d, microbatch %d", pp, i,
+                      o->chunk, o->microbatch);
             break;
         }
         if (o->kind == 'F') {
@@ -187,7 +191,8 @@ static int assign_slots(struct layout *l, int pp, int64_t *region)
             memmove(live + at + 1, live + at, (count++ - at) * sizeof *live);
             live[at] = (struct live){begin, end, o->chunk, o->microbatch};
             *region = max64(*region, end);
-            a->slot_of_op[o->chunk * m + o->microbatch] = find_slot(a, plan_stage_of(p, pp, o->chunk), begin, end);
+            a->slot_of_op[o->chunk * m + o->microbatch] =
+                find_slot(a, plan_stage_of(p, pp, o->chunk), begin, end);
         } else if (o->kind == last) {
             for (int k = 0; k < count; k++)
                 if (live[k].chunk == o->chunk && live[k].microbatch == o->microbatch) {
@@ -226,7 +231,8 @@ static void layout_states(struct layout *l, struct cursor *c, const struct shard
     a->bytes.optimizer = c->at - begin;
 }
 
-/* What recompute shares, and the gradient rows when no slot keeps them. Room for the greediest kind of layer. */
+/* What recompute shares, and the gradient rows when no slot keeps them. Room for the greediest kind of layer.
+ */
 static void layout_shared(struct layout *l, struct cursor *c)
 {
     int64_t mlp = l->a->mlp;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Bytes of device memory a rank needs to run the plan with moe-train, by counting the very buffers that it will lay out (arena.h). */
+/* Bytes of device memory a rank needs to run the plan with moe-train, by counting the very buffers that it will
+ * lay out (arena.h). */
 #ifndef PLAN_MEMORY_H
 #define PLAN_MEMORY_H
 

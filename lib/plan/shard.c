@@ -168,7 +168,8 @@ void shards_release(struct shards *s)
     *s = (struct shards){0};
 }
 
-const struct shard *shards_find(const struct shards *s, const struct plan *p, enum tensor_kind kind, int layer, int expert)
+const struct shard *shards_find(const struct shards *s, const struct plan *p, enum tensor_kind kind, int layer,
+                                int expert)
 {
     for (int i = 0; i < s->count; i++) {
         const struct tensor *t = &p->inventory.tensors[s->list[i].tensor];

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* What one rank holds: its part of each tensor, and where that part lies in the rank's flat buffers.
  *
- * A rank has three flat buffers of parameters: DENSE and EXPERT, each with weights, f32 gradients and, cut over the replicas by ZeRO-1, master
- * and moments; and BUFFER, f32 values that no optimizer touches. In a flat buffer the tensors of two dimensions come first (they decay),
- * then the vectors; both in inventory order, back to back: so q|k|v is one [q+2kv, H] matrix, gate|up one [2F, H], and the local experts
- * of a layer, in slot order, lie at a constant stride. */
+ * A rank has three flat buffers of parameters: DENSE and EXPERT, each with weights, f32 gradients and, cut over
+ * the replicas by ZeRO-1, master and moments; and BUFFER, f32 values that no optimizer touches. In a flat
+ * buffer the tensors of two dimensions come first (they decay), then the vectors; both in inventory order, back
+ * to back: so q|k|v is one [q+2kv, H] matrix, gate|up one [2F, H], and the local experts of a layer, in slot
+ * order, lie at a constant stride. */
 #ifndef PLAN_SHARD_H
 #define PLAN_SHARD_H
 
@@ -13,35 +14,41 @@
 enum flat { FLAT_DENSE, FLAT_EXPERT, FLAT_BUFFER, FLATS };
 
 /* Gradients are partial sums over these ranks besides the replicas (dp, or edp for experts). */
-enum partial { PARTIAL_NONE, PARTIAL_TP /* whole on every tp rank, each saw other tokens */, PARTIAL_KV /* heads shared by a kv group */ };
+enum partial {
+    PARTIAL_NONE,
+    PARTIAL_TP /* whole on every tp rank, each saw other tokens */,
+    PARTIAL_KV /* heads shared by a kv group */
+};
 
 struct shard {
-    int tensor;              /* index in the inventory */
-    int64_t row, rows;       /* this rank's rows and columns of the tensor */
+    int tensor;        /* index in the inventory */
+    int64_t row, rows; /* this rank's rows and columns of the tensor */
     int64_t col, cols;
     enum flat flat;
-    int64_t offset;          /* elements from the start of the flat buffer; rows × cols, dense */
+    int64_t offset; /* elements from the start of the flat buffer; rows × cols, dense */
     enum partial partial;
-    bool counted;            /* this rank counts it in norms and writes it: one rank among those that hold the same part (its replicas apart) */
-    bool second;             /* the head's copy of a tied embedding on the last stage */
+    bool counted; /* this rank counts it in norms and writes it: one rank among those that hold the same part
+                     (its replicas apart) */
+    bool second;  /* the head's copy of a tied embedding on the last stage */
 };
 
 struct shards {
     struct shard *list; /* in inventory order; a tied head's copy last */
     int count;
-    int64_t elements[FLATS];  /* of each flat buffer */
-    int64_t decayed[FLATS];   /* of them, the first ones that decay */
-    int64_t padded[FLATS];    /* rounded up so that the replicas' slices are equal and 64-element aligned */
-    int replicas[FLATS];      /* dp (dense), edp (expert), 1 */
-    int replica[FLATS];       /* this rank's index among them */
-    int64_t slice[FLATS];     /* elements of a ZeRO slice: padded / replicas with zero ≥ 1, else padded */
+    int64_t elements[FLATS];    /* of each flat buffer */
+    int64_t decayed[FLATS];     /* of them, the first ones that decay */
+    int64_t padded[FLATS];      /* rounded up so that the replicas' slices are equal and 64-element aligned */
+    int replicas[FLATS];        /* dp (dense), edp (expert), 1 */
+    int replica[FLATS];         /* this rank's index among them */
+    int64_t slice[FLATS];       /* elements of a ZeRO slice: padded / replicas with zero ≥ 1, else padded */
     int64_t slice_first[FLATS]; /* where this rank's slice starts */
 };
 
 void shards_init(struct shards *s, const struct plan *p, int rank);
 void shards_release(struct shards *s);
 /* This rank's part of (kind, layer, expert), or NULL. */
-const struct shard *shards_find(const struct shards *s, const struct plan *p, enum tensor_kind kind, int layer, int expert);
+const struct shard *shards_find(const struct shards *s, const struct plan *p, enum tensor_kind kind, int layer,
+                                int expert);
 
 /* Part [*first, +*count) of `total` that index i of n gets: as even as can be, the first ones longer. */
 void even_part(int64_t total, int64_t n, int64_t i, int64_t *first, int64_t *count);

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /* Dispatch and combine: rows to the ranks that hold their experts, results back.
  *
- * The experts of one ep rank are cut over its etp group. A row goes to the host with the sender's own etp coordinate (all-to-all over
- * ep) and from there to the others of that etp group (all-gather), so it crosses the network once. Rows stand at a host by local expert, then
- * etp rank, then ep rank of the sender, so the rows of one expert are one run and nothing is permuted on arrival. Everyone knows everyone's
- * counts, hence every offset.
+ * The experts of one ep rank are cut over its etp group. A row goes to the host with the sender's own etp
+ * coordinate (all-to-all over ep) and from there to the others of that etp group (all-gather), so it crosses
+ * the network once. Rows stand at a host by local expert, then etp rank, then ep rank of the sender, so the
+ * rows of one expert are one run and nothing is permuted on arrival. Everyone knows everyone's counts, hence
+ * every offset.
  *
- * A host that gets more rows than the plan reserved (C) takes them in several passes: pass p is rows [p·C, (p+1)·C) of its order. */
+ * A host that gets more rows than the plan reserved (C) takes them in several passes: pass p is rows [p·C,
+ * (p+1)·C) of its order. */
 #include <stdlib.h>
 
 #include "base/num.h"
@@ -97,14 +99,16 @@ void dispatch_segments(const struct engine *e, const struct dispatch *d, int pas
         row[k] = min64(C, max64(0, d->segment[k * sources] - pass * C));
 }
 
-static void piece(struct comm_piece *list, int *count, int peer, void *base, int64_t row, int64_t rows, size_t bytes)
+static void piece(struct comm_piece *list, int *count, int peer, void *base, int64_t row, int64_t rows,
+                  size_t bytes)
 {
     if (rows > 0)
         list[(*count)++] = (struct comm_piece){peer, (char *)base + (size_t)row * bytes, (size_t)rows * bytes};
 }
 
 /* Pieces between this rank's order of sending (`out`) and its hosts. `weight` pieces follow their rows. */
-static int outer_pieces(struct engine *e, struct dispatch *d, int pass, struct comm_piece *list, void *out, float *weight)
+static int outer_pieces(struct engine *e, struct dispatch *d, int pass, struct comm_piece *list, void *out,
+                        float *weight)
 {
     int64_t El = local_experts(e);
     int count = 0;
@@ -120,7 +124,8 @@ static int outer_pieces(struct engine *e, struct dispatch *d, int pass, struct c
 }
 
 /* Pieces between the rows here and the ranks of the ep group they come from. */
-static int inner_pieces(struct engine *e, struct dispatch *d, int pass, struct comm_piece *list, void *rows, float *weight)
+static int inner_pieces(struct engine *e, struct dispatch *d, int pass, struct comm_piece *list, void *rows,
+                        float *weight)
 {
     int64_t El = local_experts(e);
     int count = 0;
@@ -136,8 +141,8 @@ static int inner_pieces(struct engine *e, struct dispatch *d, int pass, struct c
 }
 
 /* Rows here that came in through etp rank j, as pieces for `peer`. */
-static int through_pieces(struct engine *e, struct dispatch *d, int pass, int j, int peer, struct comm_piece *list, int count,
-                          void *rows, float *weight)
+static int through_pieces(struct engine *e, struct dispatch *d, int pass, int j, int peer,
+                          struct comm_piece *list, int count, void *rows, float *weight)
 {
     for (int64_t k = 0; k < local_experts(e); k++) {
         const int64_t *s = &d->segment[(k * e->etp + j) * e->ep];
@@ -161,13 +166,21 @@ static int spread_over_etp(struct engine *e, struct dispatch *d, int pass, void 
     return exchange(e->group[GROUP_ETP], e->send, sends, e->recv, recvs);
 }
 
-int dispatch_rows(struct engine *e, struct acts *a, struct dispatch *d, int pass, const void *x, void *rows, float *weight)
+int dispatch_rows(struct engine *e, struct acts *a, struct dispatch *d, int pass, const void *x, void *rows,
+                  float *weight)
 {
     enum phase before = profile_enter(&e->profile, PHASE_DISPATCH);
     bool local = e->ep * e->etp == 1;
-    e->be->permute(e->s, &(struct permute){.rows = d->send_first[e->E], .width = e->H, .top_k = e->K, .x = x, .source = a->source,
-                                           .y = local ? rows : e->ws->send, .weight_in = weight ? a->weight : NULL,
-                                           .weight_out = !weight ? NULL : local ? weight : e->ws->send_weight,
+    e->be->permute(e->s, &(struct permute){.rows = d->send_first[e->E],
+                                           .width = e->H,
+                                           .top_k = e->K,
+                                           .x = x,
+                                           .source = a->source,
+                                           .y = local ? rows : e->ws->send,
+                                           .weight_in = weight ? a->weight : NULL,
+                                           .weight_out = !weight ? NULL
+                                                         : local ? weight
+                                                                 : e->ws->send_weight,
                                            .type = e->type});
     if (!local) {
         int sends = outer_pieces(e, d, pass, e->send, e->ws->send, weight ? e->ws->send_weight : NULL);
@@ -180,15 +193,18 @@ int dispatch_rows(struct engine *e, struct acts *a, struct dispatch *d, int pass
     return 0;
 }
 
-/* Sums over the etp group the rows that came in through this rank: each hop k brings the partial sums of rank me−k. */
+/* Sums over the etp group the rows that came in through this rank: each hop k brings the partial sums of rank
+ * me−k. */
 static int reduce_over_etp(struct engine *e, struct dispatch *d, int pass, void *rows, float *weight)
 {
     struct workspace *ws = e->ws;
-    int64_t C = e->arena.row_capacity, total = min64(C, max64(0, d->segment[local_experts(e) * e->etp * e->ep] - pass * C));
+    int64_t C = e->arena.row_capacity,
+            total = min64(C, max64(0, d->segment[local_experts(e) * e->etp * e->ep] - pass * C));
     for (int hop = 1; hop < e->etp; hop++) {
         int to = (e->at.etp + hop) % e->etp, from = (e->at.etp - hop + e->etp) % e->etp;
         int sends = through_pieces(e, d, pass, to, to, e->send, 0, rows, weight);
-        int recvs = through_pieces(e, d, pass, e->at.etp, from, e->recv, 0, ws->peer_rows, weight ? ws->peer_weight : NULL);
+        int recvs = through_pieces(e, d, pass, e->at.etp, from, e->recv, 0, ws->peer_rows,
+                                   weight ? ws->peer_weight : NULL);
         TRY(exchange(e->group[GROUP_ETP], e->send, sends, e->recv, recvs));
         if (fault("etp-sum-skipped"))
             continue;
@@ -200,8 +216,11 @@ static int reduce_over_etp(struct engine *e, struct dispatch *d, int pass, void 
                 continue;
             add_into(e, some * e->H, (char *)rows + at, (char *)ws->peer_rows + at);
             if (weight)
-                e->be->add(e->s, &(struct add){.count = some, .a = weight + first, .b = ws->peer_weight + first,
-                                               .y = weight + first, .type = F32});
+                e->be->add(e->s, &(struct add){.count = some,
+                                               .a = weight + first,
+                                               .b = ws->peer_weight + first,
+                                               .y = weight + first,
+                                               .type = F32});
         }
     }
     return 0;
@@ -221,14 +240,22 @@ int combine_rows(struct engine *e, struct dispatch *d, int pass, void *rows, flo
     return 0;
 }
 
-void combine_tokens(struct engine *e, struct acts *a, struct dispatch *d, const void *rows, const float *weight, void *y,
-                    float *d_weight)
+void combine_tokens(struct engine *e, struct acts *a, struct dispatch *d, const void *rows, const float *weight,
+                    void *y, float *d_weight)
 {
     enum phase before = profile_enter(&e->profile, PHASE_COMBINE);
     bool local = e->ep * e->etp == 1;
-    e->be->unpermute(e->s, &(struct unpermute){.tokens = e->n, .width = e->H, .top_k = e->K, .rows = d->send_first[e->E],
-                                               .x = local ? rows : e->ws->back, .position = a->position, .y = y,
-                                               .weight_in = !d_weight ? NULL : local ? weight : e->ws->back_weight,
-                                               .weight_out = d_weight, .type = e->type});
+    e->be->unpermute(e->s, &(struct unpermute){.tokens = e->n,
+                                               .width = e->H,
+                                               .top_k = e->K,
+                                               .rows = d->send_first[e->E],
+                                               .x = local ? rows : e->ws->back,
+                                               .position = a->position,
+                                               .y = y,
+                                               .weight_in = !d_weight ? NULL
+                                                            : local   ? weight
+                                                                      : e->ws->back_weight,
+                                               .weight_out = d_weight,
+                                               .type = e->type});
     profile_enter(&e->profile, before);
 }

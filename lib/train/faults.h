@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Seeded faults: the test of the tests. A build with FAULTS=1 has, at the places that call fault(), the mistake that a
- * parallel trainer is most likely to make; $MOEKIT_FAULT names the one that is on. Other builds have none of it. */
+/* Seeded faults: the test of the tests. A build with FAULTS=1 has, at the places that call fault(), the mistake
+ * that a parallel trainer is most likely to make; $MOEKIT_FAULT names the one that is on. Other builds have
+ * none of it. */
 #ifndef TRAIN_FAULTS_H
 #define TRAIN_FAULTS_H
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The two ends of the model: embedding, and final norm with head and loss. Both matrices are cut by vocabulary over tp. */
+/* The two ends of the model: embedding, and final norm with head and loss. Both matrices are cut by vocabulary
+ * over tp. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,8 +25,8 @@ int embed_backward(struct engine *e, struct slot *slot, const void *d)
     const void *dg = tp_gather(e, d, e->ws->gather_d, e->H);
     if (!dg)
         return -1;
-    e->be->embedding_backward(e->s, &(struct embedding_backward){e->T, e->H, m->vocab_first, m->vocab, slot->tokens, dg,
-                                                                 e->embed.g, e->type});
+    e->be->embedding_backward(e->s, &(struct embedding_backward){e->T, e->H, m->vocab_first, m->vocab,
+                                                                 slot->tokens, dg, e->embed.g, e->type});
     return 0;
 }
 
@@ -37,7 +38,8 @@ static int write_logits(const char *path, const struct plan *p, const float *log
     char header[256];
     int n = snprintf(header, sizeof header - 8,
                      "{\"logits\":{\"dtype\":\"F32\",\"shape\":[%" PRId64 ",%" PRId64 ",%" PRId64
-                     "],\"data_offsets\":[0,%" PRId64 "]}}", p->batch.micro, p->batch.seq, p->model.vocab, bytes);
+                     "],\"data_offsets\":[0,%" PRId64 "]}}",
+                     p->batch.micro, p->batch.seq, p->model.vocab, bytes);
     while (n % 8)
         header[n++] = ' ';
     uint64_t size = (uint64_t)n;
@@ -91,16 +93,24 @@ static int loss(struct engine *e, struct slot *slot)
     struct workspace *ws = e->ws;
     int64_t V = e->arena.vocab, each = e->T * 3;
     float *mine = ws->ce_stats, *all = e->tp > 1 ? mine + each : mine;
-    e->be->softmax_stats(e->s, &(struct softmax_stats){e->T, V, e->arena.vocab_first, ws->logits, slot->targets, mine});
+    e->be->softmax_stats(
+        e->s, &(struct softmax_stats){e->T, V, e->arena.vocab_first, ws->logits, slot->targets, mine});
     if (e->tp > 1) {
         enum phase before = profile_enter(&e->profile, PHASE_TP);
         TRY(all_gather(e->group[GROUP_TP], mine, all, (size_t)each * 4));
         profile_enter(&e->profile, before);
     }
-    e->be->cross_entropy(e->s, &(struct cross_entropy){.rows = e->T, .width = V, .first = e->arena.vocab_first, .parts = e->tp,
-                                                       .logits = ws->logits, .stats = all, .target = slot->targets,
-                                                       .scale = (float)e->loss_scale, .loss = ws->losses,
-                                                       .dlogits = e->evaluate ? NULL : ws->dlogits, .type = e->type});
+    e->be->cross_entropy(e->s, &(struct cross_entropy){.rows = e->T,
+                                                       .width = V,
+                                                       .first = e->arena.vocab_first,
+                                                       .parts = e->tp,
+                                                       .logits = ws->logits,
+                                                       .stats = all,
+                                                       .target = slot->targets,
+                                                       .scale = (float)e->loss_scale,
+                                                       .loss = ws->losses,
+                                                       .dlogits = e->evaluate ? NULL : ws->dlogits,
+                                                       .type = e->type});
     e->be->sum(e->s, &(struct sum){e->T, ws->losses, ws->scalars});
     double sum;
     TRY(e->be->download(e->s, &sum, ws->scalars, sizeof sum));
@@ -113,13 +123,31 @@ int head_step(struct engine *e, struct slot *slot, void *x)
     struct workspace *ws = e->ws;
     int64_t H = e->H, V = e->arena.vocab;
     float eps = (float)e->model->norm_eps;
-    e->be->rmsnorm(e->s, &(struct rmsnorm){.rows = e->n, .heads = 1, .width = H, .x = x, .ldx = H, .w = e->final_norm.w,
-                                           .y = ws->branch, .ldy = H, .eps = eps, .type = e->type});
+    e->be->rmsnorm(e->s, &(struct rmsnorm){.rows = e->n,
+                                           .heads = 1,
+                                           .width = H,
+                                           .x = x,
+                                           .ldx = H,
+                                           .w = e->final_norm.w,
+                                           .y = ws->branch,
+                                           .ldy = H,
+                                           .eps = eps,
+                                           .type = e->type});
     const void *h = tp_gather(e, ws->branch, ws->gather, H);
     if (!h)
         return -1;
-    e->be->matmul(e->s, &(struct matmul){.m = e->T, .n = V, .k = H, .tb = true, .a = h, .lda = H, .b = e->head.w, .ldb = H,
-                                         .c = ws->logits, .ldc = V, .in = e->type, .out = F32});
+    e->be->matmul(e->s, &(struct matmul){.m = e->T,
+                                         .n = V,
+                                         .k = H,
+                                         .tb = true,
+                                         .a = h,
+                                         .lda = H,
+                                         .b = e->head.w,
+                                         .ldb = H,
+                                         .c = ws->logits,
+                                         .ldc = V,
+                                         .in = e->type,
+                                         .out = F32});
     if (e->logits_path)
         TRY(dump_logits(e));
     TRY(loss(e, slot));
@@ -128,9 +156,19 @@ int head_step(struct engine *e, struct slot *slot, void *x)
     linear_weight(e, e->T, V, H, ws->dlogits, h, e->head.g);
     linear_input(e, e->T, V, H, ws->dlogits, e->head.w, tp_partial(e, ws->dh));
     TRY(tp_reduce(e, ws->dh));
-    e->be->rmsnorm_backward(e->s, &(struct rmsnorm_backward){.rows = e->n, .heads = 1, .width = H, .x = x, .ldx = H,
-                                                             .w = e->final_norm.w, .dy = ws->dh, .lddy = H, .dx = ws->dh,
-                                                             .lddx = H, .dw = e->final_norm.g, .eps = eps, .type = e->type});
+    e->be->rmsnorm_backward(e->s, &(struct rmsnorm_backward){.rows = e->n,
+                                                             .heads = 1,
+                                                             .width = H,
+                                                             .x = x,
+                                                             .ldx = H,
+                                                             .w = e->final_norm.w,
+                                                             .dy = ws->dh,
+                                                             .lddy = H,
+                                                             .dx = ws->dh,
+                                                             .lddx = H,
+                                                             .dw = e->final_norm.g,
+                                                             .eps = eps,
+                                                             .type = e->type});
     e->be->copy(e->s, x, ws->dh, (size_t)(e->n * H) * type_bytes(e->type));
     return 0;
 }

@@ -80,9 +80,12 @@ int hosts_check(struct comm *c, const struct plan *p, bool warn, int *hosts)
         if (have <= planned)
             continue;
         if (warn)
-            notice("group %s %d is on %d hosts, the plan says %d", group_name[q->kind], q->index, have, planned);
+            notice("group %s %d is on %d hosts, the plan says %d", group_name[q->kind], q->index, have,
+                   planned);
         else
-            r = error(STATUS_USAGE, "group %s %d is on %d hosts, the plan says %d: launch so that rank R is on node R's host, or --placement warn",
+            r = error(STATUS_USAGE,
+                      "group %s %d is on %d hosts, the plan says %d: launch so that rank R is on node R's "
+                      "host, or --placement warn",
                       group_name[q->kind], q->index, have, planned);
     }
     free(names);

@@ -6,12 +6,15 @@
 #include "comm/comm.h"
 #include "plan/plan.h"
 
-/* Threads for this rank: `wanted`, else $OMP_NUM_THREADS, else the processors it may use, shared with the ranks that may use the same. Call before MPI starts. */
+/* Threads for this rank: `wanted`, else $OMP_NUM_THREADS, else the processors it may use, shared with the ranks
+ * that may use the same. Call before MPI starts. */
 int hosts_threads(int64_t wanted);
-/* Collective. A group that spans more hosts than the plan has nodes for it: -1 (status 2) naming it, or with `warn` a notice. *hosts: distinct ones. */
+/* Collective. A group that spans more hosts than the plan has nodes for it: -1 (status 2) naming it, or with
+ * `warn` a notice. *hosts: distinct ones. */
 int hosts_check(struct comm *c, const struct plan *p, bool warn, int *hosts);
 
-/* Resident bytes of this process now, and the most there ever were (Linux's VmRSS and VmHWM); 0 where unknown. */
+/* Resident bytes of this process now, and the most there ever were (Linux's VmRSS and VmHWM); 0 where unknown.
+ */
 int64_t process_resident_bytes(void);
 int64_t process_peak_bytes(void);
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* One transformer layer: x2 = x + attention(norm(x)); y = x2 + ffn(norm(x2)), ffn being an MLP or a mixture of experts. */
+/* One transformer layer: x2 = x + attention(norm(x)); y = x2 + ffn(norm(x2)), ffn being an MLP or a mixture of
+ * experts. */
 #include "train/engine.h"
 
 struct here {
@@ -18,8 +19,16 @@ static struct here locate(struct engine *e, struct slot *slot, int i)
 
 static void norm(struct engine *e, const void *x, const struct weight *w, void *y)
 {
-    e->be->rmsnorm(e->s, &(struct rmsnorm){.rows = e->n, .heads = 1, .width = e->H, .x = x, .ldx = e->H, .w = w->w, .y = y,
-                                           .ldy = e->H, .eps = (float)e->model->norm_eps, .type = e->type});
+    e->be->rmsnorm(e->s, &(struct rmsnorm){.rows = e->n,
+                                           .heads = 1,
+                                           .width = e->H,
+                                           .x = x,
+                                           .ldx = e->H,
+                                           .w = w->w,
+                                           .y = y,
+                                           .ldy = e->H,
+                                           .eps = (float)e->model->norm_eps,
+                                           .type = e->type});
 }
 
 /* Everything a layer keeps, and its ffn branch in ws.branch (not in a replay). */
@@ -38,7 +47,10 @@ int layer_forward(struct engine *e, struct slot *slot, int i)
 {
     struct here at = locate(e, slot, i);
     TRY(forward(e, &at, slot->x[i]));
-    e->be->add(e->s, &(struct add){.count = e->n * e->H, .a = at.a->x2, .b = e->ws->branch, .y = slot->x[i + 1], .type = e->type});
+    e->be->add(
+        e->s,
+        &(struct add){
+            .count = e->n * e->H, .a = at.a->x2, .b = e->ws->branch, .y = slot->x[i + 1], .type = e->type});
     return 0;
 }
 
@@ -75,12 +87,23 @@ int layer_backward(struct engine *e, struct slot *slot, int i, void *d, bool spl
         TRY(moe_backward(e, at.w, at.a, at.d, d, split));
     if (at.w->mlp_width)
         TRY(mlp_backward(e, at.w, at.a, d, split));
-    e->be->rmsnorm_backward(e->s, &(struct rmsnorm_backward){.rows = e->n, .heads = 1, .width = e->H, .x = at.a->x2, .ldx = e->H,
-                                                             .w = at.w->post_norm.w, .dy = e->ws->dh, .lddy = e->H, .dx = d,
-                                                             .lddx = e->H, .dw = at.w->post_norm.g, .accumulate = true,
-                                                             .eps = (float)e->model->norm_eps, .type = e->type});
+    e->be->rmsnorm_backward(e->s, &(struct rmsnorm_backward){.rows = e->n,
+                                                             .heads = 1,
+                                                             .width = e->H,
+                                                             .x = at.a->x2,
+                                                             .ldx = e->H,
+                                                             .w = at.w->post_norm.w,
+                                                             .dy = e->ws->dh,
+                                                             .lddy = e->H,
+                                                             .dx = d,
+                                                             .lddx = e->H,
+                                                             .dw = at.w->post_norm.g,
+                                                             .accumulate = true,
+                                                             .eps = (float)e->model->norm_eps,
+                                                             .type = e->type});
     TRY(attention_backward(e, at.w, at.a, slot->x[i], d, split));
-    if (keep) /* the layer's input is not needed any more: it keeps the gradient of the output for layer_weights() */
+    if (keep) /* the layer's input is not needed any more: it keeps the gradient of the output for
+                 layer_weights() */
         e->be->copy(e->s, slot->x[i], e->ws->keep_d, bytes);
     return 0;
 }

@@ -9,7 +9,8 @@
 
 #include "base/error.h"
 
-static const char *const phase_name[PHASES] = {"forward", "backward", "dispatch", "combine", "tp", "pp", "dp", "optimizer", "idle"};
+static const char *const phase_name[PHASES] = {"forward", "backward", "dispatch",  "combine", "tp",
+                                               "pp",      "dp",       "optimizer", "idle"};
 
 int log_open(struct log *l, const char *path)
 {
@@ -36,7 +37,8 @@ int log_close(struct log *l)
 int log_write(struct log *l, json_t *record)
 {
     int r = 0;
-    if (l->f && (json_dumpf(record, l->f, JSON_COMPACT | JSON_REAL_PRECISION(17)) < 0 || fputc('\n', l->f) == EOF || fflush(l->f) != 0))
+    if (l->f && (json_dumpf(record, l->f, JSON_COMPACT | JSON_REAL_PRECISION(17)) < 0 ||
+                 fputc('\n', l->f) == EOF || fflush(l->f) != 0))
         r = error_errno("cannot write the step log");
     if (r == 0 && l->f && l->f != stdout)
         fsync(fileno(l->f)); /* a pipe or a device refuses: then there is no disk to be on */
@@ -51,12 +53,13 @@ json_t *log_real(double x)
 
 static json_t *axes(const struct axes *a)
 {
-    return json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "tp", (json_int_t)a->tp, "cp", (json_int_t)a->cp, "ep", (json_int_t)a->ep,
-                     "etp", (json_int_t)a->etp, "edp", (json_int_t)a->edp, "dp", (json_int_t)a->dp, "pp", (json_int_t)a->pp,
-                     "vpp", (json_int_t)a->vpp);
+    return json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "tp", (json_int_t)a->tp, "cp", (json_int_t)a->cp,
+                     "ep", (json_int_t)a->ep, "etp", (json_int_t)a->etp, "edp", (json_int_t)a->edp, "dp",
+                     (json_int_t)a->dp, "pp", (json_int_t)a->pp, "vpp", (json_int_t)a->vpp);
 }
 
-json_t *log_start_record(const struct engine *e, const struct train_options *o, int64_t step, int threads, int hosts)
+json_t *log_start_record(const struct engine *e, const struct train_options *o, int64_t step, int threads,
+                         int hosts)
 {
     const struct plan *p = e->plan;
     const struct model *m = e->model;
@@ -65,17 +68,19 @@ json_t *log_start_record(const struct engine *e, const struct train_options *o, 
     time_t now = time(NULL);
     snprintf(crc, sizeof crc, "%08x", p->crc32);
     strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%SZ", gmtime(&now));
-    json_t *r = json_pack("{s:s,s:s,s:s,s:s,s:s,s:s,s:i,s:o}", "kind", "start", "version", VERSION, "time", when, "command",
-                          o->command_line, "plan", crc, "model", m->name, "world", p->world, "axes", axes(&p->axes));
-    json_t *more = json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:o,s:o,s:s,s:s,s:s,s:i,s:i,s:I,s:o}", "seq",
-                             (json_int_t)p->batch.seq, "micro_batch", (json_int_t)p->batch.micro, "global_batch",
-                             (json_int_t)p->batch.global, "layers", (json_int_t)m->layers, "experts", (json_int_t)m->experts,
-                             "top_k", (json_int_t)m->top_k, "parameters", (json_int_t)model_parameters(m), "active_parameters",
-                             (json_int_t)model_active_parameters(m), "flops_per_token",
-                             log_real(model_flops_per_token(m, p->batch.seq)), "peak_flops", peak > 0 ? json_real(peak) : json_null(),
-                             "precision", precision_name[p->training.precision], "backend", e->be->name, "comm",
-                             comm_kind(e->comm), "threads", threads, "hosts", hosts, "step", (json_int_t)step,
-                             "predicted_bytes", log_real(p->predict.memory_bytes));
+    json_t *r = json_pack("{s:s,s:s,s:s,s:s,s:s,s:s,s:i,s:o}", "kind", "start", "version", VERSION, "time",
+                          when, "command", o->command_line, "plan", crc, "model", m->name, "world", p->world,
+                          "axes", axes(&p->axes));
+    json_t *more =
+        json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:o,s:o,s:s,s:s,s:s,s:i,s:i,s:I,s:o}", "seq",
+                  (json_int_t)p->batch.seq, "micro_batch", (json_int_t)p->batch.micro, "global_batch",
+                  (json_int_t)p->batch.global, "layers", (json_int_t)m->layers, "experts",
+                  (json_int_t)m->experts, "top_k", (json_int_t)m->top_k, "parameters",
+                  (json_int_t)model_parameters(m), "active_parameters", (json_int_t)model_active_parameters(m),
+                  "flops_per_token", log_real(model_flops_per_token(m, p->batch.seq)), "peak_flops",
+                  peak > 0 ? json_real(peak) : json_null(), "precision", precision_name[p->training.precision],
+                  "backend", e->be->name, "comm", comm_kind(e->comm), "threads", threads, "hosts", hosts,
+                  "step", (json_int_t)step, "predicted_bytes", log_real(p->predict.memory_bytes));
     json_object_update(r, more);
     json_decref(more);
     return r;
@@ -94,8 +99,9 @@ static json_t *phases(const struct engine *e, const struct step_report *r)
             if (s > r->phase_s[worst * PHASES + k])
                 worst = i;
         }
-        json_object_set_new(o, phase_name[k], json_pack("{s:f,s:f,s:i}", "mean", sum / world, "max", r->phase_s[worst * PHASES + k],
-                                                        "rank", worst));
+        json_object_set_new(o, phase_name[k],
+                            json_pack("{s:f,s:f,s:i}", "mean", sum / world, "max",
+                                      r->phase_s[worst * PHASES + k], "rank", worst));
     }
     return o;
 }
@@ -106,7 +112,10 @@ static json_t *communication(const struct engine *e, const struct step_report *r
     static const struct {
         const char *name;
         enum phase first, last;
-    } kinds[] = {{"ep", PHASE_DISPATCH, PHASE_COMBINE}, {"tp", PHASE_TP, PHASE_TP}, {"pp", PHASE_PP, PHASE_PP}, {"dp", PHASE_DP, PHASE_DP}};
+    } kinds[] = {{"ep", PHASE_DISPATCH, PHASE_COMBINE},
+                 {"tp", PHASE_TP, PHASE_TP},
+                 {"pp", PHASE_PP, PHASE_PP},
+                 {"dp", PHASE_DP, PHASE_DP}};
     json_t *o = json_object();
     for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++) {
         double sum = 0;
@@ -140,7 +149,8 @@ static json_t *load_summary(const struct engine *e, const float *loads)
         std += sqrt(square / (double)E);
     }
     double n = layers ? (double)layers : 1;
-    return json_pack("{s:o,s:o,s:o}", "max_over_mean", log_real(max / n), "min_over_mean", log_real(min / n), "std", log_real(std / n));
+    return json_pack("{s:o,s:o,s:o}", "max_over_mean", log_real(max / n), "min_over_mean", log_real(min / n),
+                     "std", log_real(std / n));
 }
 
 static json_t *expert_load(const struct engine *e, const float *loads)
@@ -163,18 +173,20 @@ static json_t *memory(const struct engine *e, const struct step_report *r)
         for (int i = 0; i < e->plan->world; i++)
             if (e->plan->ranks[i].pp == pp && (worst < 0 || r->arena_bytes[i] > r->arena_bytes[worst]))
                 worst = i;
-        json_array_append_new(all, json_pack("{s:i,s:I,s:i}", "stage", pp, "max", (json_int_t)r->arena_bytes[worst], "rank", worst));
+        json_array_append_new(all, json_pack("{s:i,s:I,s:i}", "stage", pp, "max",
+                                             (json_int_t)r->arena_bytes[worst], "rank", worst));
     }
     return all;
 }
 
 json_t *log_step_record(const struct engine *e, const struct step_report *r)
 {
-    json_t *o = json_pack("{s:s,s:I,s:o,s:o,s:o,s:o,s:o,s:I,s:o,s:o,s:o,s:I,s:I,s:o}", "kind", "step", "step", (json_int_t)r->step,
-                          "loss", log_real(r->loss), "aux_loss", log_real(r->aux), "z_loss", log_real(r->z), "grad_norm",
-                          log_real(r->grad_norm), "lr", log_real(r->lr), "tokens", (json_int_t)r->tokens, "time_s",
-                          log_real(r->time_s), "phases", phases(e, r), "comm", communication(e, r), "dropped",
-                          (json_int_t)r->dropped, "overflow", (json_int_t)r->overflow, "memory_bytes", memory(e, r));
+    json_t *o = json_pack("{s:s,s:I,s:o,s:o,s:o,s:o,s:o,s:I,s:o,s:o,s:o,s:I,s:I,s:o}", "kind", "step", "step",
+                          (json_int_t)r->step, "loss", log_real(r->loss), "aux_loss", log_real(r->aux),
+                          "z_loss", log_real(r->z), "grad_norm", log_real(r->grad_norm), "lr", log_real(r->lr),
+                          "tokens", (json_int_t)r->tokens, "time_s", log_real(r->time_s), "phases",
+                          phases(e, r), "comm", communication(e, r), "dropped", (json_int_t)r->dropped,
+                          "overflow", (json_int_t)r->overflow, "memory_bytes", memory(e, r));
     double peak = 0;
     for (int i = 0; i < e->plan->world; i++)
         peak = fmax(peak, r->arena_bytes[i]);

@@ -25,12 +25,13 @@ struct step_report {
     int64_t step, tokens;
     double loss, aux, z, grad_norm, lr, time_s;
     double dropped, overflow;
-    const double *phase_s;   /* [world][PHASES] */
+    const double *phase_s;     /* [world][PHASES] */
     const double *arena_bytes; /* [world] */
-    const float *loads;      /* [MoE layers of the model][E] choices of this step */
+    const float *loads;        /* [MoE layers of the model][E] choices of this step */
     bool with_loads;
 };
-json_t *log_start_record(const struct engine *e, const struct train_options *o, int64_t step, int threads, int hosts);
+json_t *log_start_record(const struct engine *e, const struct train_options *o, int64_t step, int threads,
+                         int hosts);
 json_t *log_step_record(const struct engine *e, const struct step_report *r);
 
 #endif

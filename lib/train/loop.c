@@ -34,18 +34,18 @@ struct run {
     struct data *data, *eval;
     struct log log;
     int threads, hosts;
-    int64_t step;        /* last one done */
-    int64_t saved;       /* last one saved, or -1 */
+    int64_t step;  /* last one done */
+    int64_t saved; /* last one saved, or -1 */
     int64_t start_step;
-    int32_t *tokens;     /* this dp rank's part of a step */
-    bool *want;          /* which samples of a step this rank reads */
-    char *companions;    /* directory whose side files travel along */
-    float *loads;        /* rank 0: [MoE layers,E] of the step */
-    double mark_s;       /* end of the last step, for time_s */
+    int32_t *tokens;  /* this dp rank's part of a step */
+    bool *want;       /* which samples of a step this rank reads */
+    char *companions; /* directory whose side files travel along */
+    float *loads;     /* rank 0: [MoE layers,E] of the step */
+    double mark_s;    /* end of the last step, for time_s */
     FILE *routing;
-    int64_t resident;    /* bytes of this process before the engine was there */
+    int64_t resident;      /* bytes of this process before the engine was there */
     int64_t process_bytes; /* rank 0, at the end: the most any rank has grown by since then */
-    enum status status;  /* how it ends */
+    enum status status;    /* how it ends */
 };
 
 /* What each rank contributes to a step's figures before the update. */
@@ -53,10 +53,12 @@ struct share {
     double square, loss, aux, z, dropped, overflow;
 };
 
-/* All ranks agree on the worst status; the first rank with it keeps its text, the others' is emptied. 0 or -1. */
+/* All ranks agree on the worst status; the first rank with it keeps its text, the others' is emptied. 0 or -1.
+ */
 static int agree(struct run *run, int r)
 {
-    int64_t mine = r < 0 ? ((int64_t)error_status() << 32 | (INT32_MAX - comm_rank(run->comm))) : 0, worst = mine;
+    int64_t mine = r < 0 ? ((int64_t)error_status() << 32 | (INT32_MAX - comm_rank(run->comm))) : 0,
+            worst = mine;
     if (host_max(comm_world(run->comm), &worst) < 0)
         return -1;
     if (worst == 0)
@@ -80,15 +82,16 @@ static int read_plan(struct run *run)
         return error(STATUS_USAGE, "a plan from standard input reaches only one rank: give --plan a file");
     TRY(plan_read(&run->plan, run->o->plan));
     if (run->plan.world != world)
-        return error(STATUS_USAGE, "%s: the plan is for %d ranks, this job has %d: start it with mpirun -n %d", run->o->plan,
-                     run->plan.world, world, run->plan.world);
+        return error(STATUS_USAGE, "%s: the plan is for %d ranks, this job has %d: start it with mpirun -n %d",
+                     run->o->plan, run->plan.world, world, run->plan.world);
     TRY(plan_runnable(&run->plan));
     struct findings f = {0};
     plan_check(&run->plan, &f);
     int r = 0;
     for (int i = 0; i < f.count && r == 0; i++)
         if (f.list[i].verdict == VERDICT_FAIL && strcmp(f.list[i].rule, "memory-fits") != 0)
-            r = error(STATUS_USAGE, "%s: %s: %s (see moe-plan-check)", run->o->plan, f.list[i].rule, f.list[i].text);
+            r = error(STATUS_USAGE, "%s: %s: %s (see moe-plan-check)", run->o->plan, f.list[i].rule,
+                      f.list[i].text);
     findings_release(&f);
     return r;
 }
@@ -97,7 +100,9 @@ static int choose_backend(struct run *run)
 {
     const char *name = run->o->backend;
     if (strcmp(name, "auto") == 0 && strcmp(run->plan.machine.device, "cpu") != 0)
-        return error(STATUS_ENV, "the plan is for '%s' and this build has only the cpu backend: use --backend cpu", run->plan.machine.device);
+        return error(STATUS_ENV,
+                     "the plan is for '%s' and this build has only the cpu backend: use --backend cpu",
+                     run->plan.machine.device);
     return 0;
 }
 
@@ -109,7 +114,8 @@ static void mark_samples(struct run *run)
     run->want = xcalloc((size_t)p->batch.global, sizeof *run->want);
     for (int64_t i = 0; i < p->batch.global && reads; i++)
         run->want[i] = i / p->batch.micro % p->axes.dp == at->dp;
-    run->tokens = xcalloc((size_t)(p->batch.microbatches * p->batch.micro), (size_t)(p->batch.seq + 1) * sizeof *run->tokens);
+    run->tokens = xcalloc((size_t)(p->batch.microbatches * p->batch.micro),
+                          (size_t)(p->batch.seq + 1) * sizeof *run->tokens);
 }
 
 static int open_data(struct run *run)
@@ -135,7 +141,11 @@ static int open_data(struct run *run)
 static struct rank_state state_of(struct run *run)
 {
     const struct arena *a = &run->e.arena;
-    struct rank_state s = {.plan = &run->plan, .shards = &run->e.shards, .rank = run->e.rank, .be = run->be, .stream = run->stream,
+    struct rank_state s = {.plan = &run->plan,
+                           .shards = &run->e.shards,
+                           .rank = run->e.rank,
+                           .be = run->be,
+                           .stream = run->stream,
                            .companions = run->companions};
     for (int f = 0; f < FLATS; f++)
         s.weights[f] = a->weights[f];
@@ -159,8 +169,9 @@ static char *state_text(struct run *run)
         json_array_append_new(list, json_integer(given[i]));
     free(given);
     char *recipe = recipe_json(&run->recipe);
-    json_t *o = json_pack("{s:I,s:{s:I,s:o},s:o}", "step", (json_int_t)run->step, "data", "identity",
-                          (json_int_t)data_identity(run->data), "given", list, "recipe", json_loads(recipe, 0, NULL));
+    json_t *o =
+        json_pack("{s:I,s:{s:I,s:o},s:o}", "step", (json_int_t)run->step, "data", "identity",
+                  (json_int_t)data_identity(run->data), "given", list, "recipe", json_loads(recipe, 0, NULL));
     char *text = json_dumps(o, JSON_INDENT(1) | JSON_REAL_PRECISION(17));
     json_decref(o);
     free(recipe);
@@ -176,7 +187,8 @@ static int restore_position(struct run *run, struct json_doc *d)
     if (data)
         TRY(json_need_int(d, data, "identity", 0, UINT32_MAX, &identity));
     if (identity != data_identity(run->data) || sources != data_sources(run->data)) {
-        notice("the data, its weights, the sequence length or the seed are not the checkpoint's: the stream starts anew");
+        notice("the data, its weights, the sequence length or the seed are not the checkpoint's: the stream "
+               "starts anew");
         return 0;
     }
     int64_t *given = xcalloc((size_t)sources, sizeof *given);
@@ -204,7 +216,8 @@ static int continue_from(struct run *run, const char *dir, const char *text)
     return r;
 }
 
-/* What --resume names: a step directory; the newest one under a root (caller frees), or NULL when there is none. */
+/* What --resume names: a step directory; the newest one under a root (caller frees), or NULL when there is
+ * none. */
 static int resume_directory(const char *path, char **dir)
 {
     *dir = NULL;
@@ -287,102 +300,6 @@ static int start(struct run *run)
     return 0;
 }
 
-/* ---- expert loads: summed over dp, then brought to rank 0 ---- */
-
-static int sum_loads(struct run *run)
-{
-    struct engine *e = &run->e;
-    struct group *dp = e->group[GROUP_DP];
-    size_t count = (size_t)e->moe_layers * (size_t)e->E;
-    if (group_size(dp) == 1 || count == 0 || fault("loads-local"))
-        return 0;
-    float *all = xmalloc(count * sizeof(float) * (size_t)group_size(dp));
-    int r = host_gather(dp, e->totals.loads, all, count * sizeof(float));
-    for (size_t i = 0; i < count && r == 0; i++) {
-        e->totals.loads[i] = 0;
-        for (int k = 0; k < group_size(dp); k++)
-            e->totals.loads[i] += all[(size_t)k * count + i];
-    }
-    free(all);
-    return r;
-}
-
-/* MoE layers that pipeline rank pp holds, as indices among the model's MoE layers, in the order of totals.loads. */
-static int moe_layers_of(const struct plan *p, int pp, int *list)
-{
-    int count = 0, index = 0;
-    for (int l = 0; l < p->model.layers; l++) {
-        if (!p->model.moe[l])
-            continue;
-        for (int v = 0; v < p->stage_count; v++) {
-            const struct stage *s = &p->stages[v];
-            if (s->pp == pp && l >= s->first && l < s->first + s->layers)
-                list[count++] = index;
-        }
-        index++;
-    }
-    return count;
-}
-
-static int leader_of(const struct plan *p, int pp)
-{
-    for (int i = 0; i < p->world; i++) {
-        const struct coords *c = &p->ranks[i];
-        if (c->pp == pp && c->tp == 0 && c->cp == 0 && c->dp == 0)
-            return i;
-    }
-    return -1;
-}
-
-static int collect_loads(struct run *run)
-{
-    const struct plan *p = &run->plan;
-    struct engine *e = &run->e;
-    struct group *world = comm_world(run->comm);
-    int *layers = xcalloc((size_t)p->model.moe_layers + 1, sizeof *layers), r = 0;
-    float *part = xcalloc((size_t)p->model.moe_layers * (size_t)e->E + 1, sizeof *part);
-    for (int pp = 0; pp < p->axes.pp && r == 0; pp++) {
-        int leader = leader_of(p, pp), count = moe_layers_of(p, pp, layers);
-        size_t bytes = (size_t)count * (size_t)e->E * sizeof(float);
-        if (e->rank == leader && leader != 0)
-            r = comm_wait(host_send(world, 0, pp, e->totals.loads, bytes), NULL);
-        if (!first_rank(run))
-            continue;
-        if (leader == 0)
-            memcpy(part, e->totals.loads, bytes);
-        else
-            r = comm_wait(host_recv(world, leader, pp, part, bytes), NULL);
-        for (int i = 0; i < count && r == 0; i++)
-            memcpy(run->loads + (int64_t)layers[i] * e->E, part + (int64_t)i * e->E, (size_t)e->E * sizeof(float));
-    }
-    free(layers);
-    free(part);
-    return r;
-}
-
-/* Aux-loss-free balancing (DeepSeek-V3, arXiv 2412.19437): b += rate · sign(mean load − load), over the whole batch. */
-static int update_router_bias(struct run *run)
-{
-    struct engine *e = &run->e;
-    int64_t count = e->shards.elements[FLAT_BUFFER];
-    if (count == 0 || run->recipe.bias_rate == 0)
-        return 0;
-    float *bias = xmalloc((size_t)count * 4);
-    int r = run->be->download(run->stream, bias, e->arena.weights[FLAT_BUFFER], (size_t)count * 4);
-    for (int64_t l = 0; l < count / e->E && r == 0; l++) {
-        const float *load = e->totals.loads + l * e->E;
-        double mean = 0;
-        for (int64_t i = 0; i < e->E; i++)
-            mean += load[i] / (double)e->E;
-        for (int64_t i = 0; i < e->E; i++)
-            bias[l * e->E + i] += (float)(run->recipe.bias_rate * ((mean > load[i]) - (mean < load[i])));
-    }
-    if (r == 0)
-        run->be->upload(run->stream, e->arena.weights[FLAT_BUFFER], bias, (size_t)count * 4);
-    free(bias);
-    return r;
-}
-
 /* ---- one step ---- */
 
 static void clear_totals(struct engine *e)
@@ -398,8 +315,12 @@ static int gather_shares(struct run *run, double square, struct share *sum)
     const struct engine *e = &run->e;
     const struct totals *t = &e->totals;
     bool tp0 = e->at.tp == 0;
-    struct share mine = {.square = square, .loss = tp0 ? t->loss : 0, .aux = tp0 ? t->aux : 0, .z = tp0 ? t->z : 0,
-                         .dropped = tp0 ? t->dropped : 0, .overflow = e->at.ep == 0 && e->at.etp == 0 ? t->overflow : 0};
+    struct share mine = {.square = square,
+                         .loss = tp0 ? t->loss : 0,
+                         .aux = tp0 ? t->aux : 0,
+                         .z = tp0 ? t->z : 0,
+                         .dropped = tp0 ? t->dropped : 0,
+                         .overflow = e->at.ep == 0 && e->at.etp == 0 ? t->overflow : 0};
     struct share *all = xcalloc((size_t)run->plan.world, sizeof *all);
     int r = host_gather(comm_world(run->comm), &mine, all, sizeof mine);
     *sum = (struct share){0};
@@ -431,22 +352,33 @@ static int report_step(struct run *run, const struct share *sum, double norm, do
     memcpy(mine, e->profile.spent_s, sizeof e->profile.spent_s);
     mine[PHASES] = (double)e->arena.bytes.total;
     memset(e->profile.spent_s, 0, sizeof e->profile.spent_s);
-    double *all = xcalloc((size_t)p->world, sizeof mine), *phase = xcalloc((size_t)p->world, PHASES * sizeof(double));
+    double *all = xcalloc((size_t)p->world, sizeof mine),
+           *phase = xcalloc((size_t)p->world, PHASES * sizeof(double));
     double *bytes = xcalloc((size_t)p->world, sizeof *bytes);
     int r = host_gather(comm_world(run->comm), mine, all, sizeof mine);
     if (r == 0)
-        r = collect_loads(run);
+        r = loads_collect(e, run->loads);
     if (r == 0 && first_rank(run)) {
         for (int i = 0; i < p->world; i++) {
             memcpy(phase + i * PHASES, all + i * (PHASES + 1), PHASES * sizeof *phase);
             bytes[i] = all[i * (PHASES + 1) + PHASES];
         }
         int64_t every = run->o->loads_every;
-        struct step_report report = {.step = run->step, .tokens = p->batch.global * p->batch.seq, .loss = sum->loss * e->loss_scale,
-                                     .aux = sum->aux * e->aux_scale, .z = sum->z * e->aux_scale, .grad_norm = norm, .lr = lr,
-                                     .time_s = now - run->mark_s, .dropped = sum->dropped, .overflow = sum->overflow,
-                                     .phase_s = phase, .arena_bytes = bytes, .loads = run->loads,
-                                     .with_loads = every && (run->step % every == 0 || run->step == run->o->steps)};
+        struct step_report report = {.step = run->step,
+                                     .tokens = p->batch.global * p->batch.seq,
+                                     .loss = sum->loss * e->loss_scale,
+                                     .aux = sum->aux * e->aux_scale,
+                                     .z = sum->z * e->aux_scale,
+                                     .grad_norm = norm,
+                                     .lr = lr,
+                                     .time_s = now - run->mark_s,
+                                     .dropped = sum->dropped,
+                                     .overflow = sum->overflow,
+                                     .phase_s = phase,
+                                     .arena_bytes = bytes,
+                                     .loads = run->loads,
+                                     .with_loads =
+                                         every && (run->step % every == 0 || run->step == run->o->steps)};
         r = log_write(&run->log, log_step_record(e, &report));
         progress("step", (uint64_t)run->step, (uint64_t)run->o->steps, "steps");
     }
@@ -475,18 +407,19 @@ static int one_step(struct run *run)
     struct share sum;
     TRY(gradients_square(e, &square));
     TRY(gather_shares(run, square, &sum));
-    TRY(sum_loads(run));
+    TRY(loads_sum(e));
     double norm = sqrt(sum.square), lr = recipe_lr(r, run->step, run->o->steps);
     if (!isfinite(sum.loss) || !isfinite(norm)) {
         report_step(run, &sum, norm, lr);
-        error(STATUS_NO, "step %" PRId64 ": the %s is not finite: the run has diverged (the last checkpoint is %s)", run->step,
-              isfinite(sum.loss) ? "gradient norm" : "loss", run->saved >= 0 ? "untouched" : "none");
+        error(STATUS_NO,
+              "step %" PRId64 ": the %s is not finite: the run has diverged (the last checkpoint is %s)",
+              run->step, isfinite(sum.loss) ? "gradient norm" : "loss", run->saved >= 0 ? "untouched" : "none");
         return agree(run, -1);
     }
     double clip = r->clip > 0 ? fmin(1, r->clip / (norm + 1e-6)) : 1;
     struct hyper hyper = {lr, r->beta1, r->beta2, r->eps, r->weight_decay, r->clip};
     TRY(optimizer_update(e, &hyper, run->step, clip));
-    TRY(update_router_bias(run));
+    TRY(loads_update_bias(e, r->bias_rate));
     return report_step(run, &sum, norm, lr);
 }
 
@@ -497,7 +430,8 @@ static int evaluate(struct run *run)
     struct engine *e = &run->e;
     const struct plan *p = &run->plan;
     int64_t *origin = xcalloc((size_t)data_sources(run->eval), sizeof *origin);
-    int64_t all = data_tokens(run->eval) / p->batch.seq / p->batch.global, batches = max64(1, min64(run->o->eval_steps, all));
+    int64_t all = data_tokens(run->eval) / p->batch.seq / p->batch.global,
+            batches = max64(1, min64(run->o->eval_steps, all));
     double begin = now_s(), loss = 0;
     int r = data_seek(run->eval, origin, data_sources(run->eval));
     e->evaluate = true;
@@ -514,9 +448,10 @@ static int evaluate(struct run *run)
     e->evaluate = false;
     free(origin);
     TRY(r);
-    json_t *record = json_pack("{s:s,s:I,s:o,s:I,s:f}", "kind", "eval", "step", (json_int_t)run->step, "loss",
-                               log_real(loss / (double)batches), "tokens", (json_int_t)(batches * p->batch.global * p->batch.seq),
-                               "time_s", now_s() - begin);
+    json_t *record =
+        json_pack("{s:s,s:I,s:o,s:I,s:f}", "kind", "eval", "step", (json_int_t)run->step, "loss",
+                  log_real(loss / (double)batches), "tokens",
+                  (json_int_t)(batches * p->batch.global * p->batch.seq), "time_s", now_s() - begin);
     return log_write(&run->log, record);
 }
 
@@ -535,8 +470,9 @@ static int save(struct run *run)
     run->saved = run->step;
     if (first_rank(run)) {
         char *path = xasprintf("%s/step-%08" PRId64, run->o->save, run->step);
-        r = log_write(&run->log, json_pack("{s:s,s:I,s:s,s:I,s:f}", "kind", "save", "step", (json_int_t)run->step, "path", path, "bytes",
-                                           (json_int_t)bytes, "time_s", now_s() - begin));
+        r = log_write(&run->log,
+                      json_pack("{s:s,s:I,s:s,s:I,s:f}", "kind", "save", "step", (json_int_t)run->step, "path",
+                                path, "bytes", (json_int_t)bytes, "time_s", now_s() - begin));
         free(path);
         if (r == 0 && run->o->keep > 0)
             r = checkpoint_prune(run->o->save, (int)run->o->keep);
@@ -587,7 +523,9 @@ static int steps(struct run *run)
         TRY(save(run));
     TRY(measure_process(run));
     if (run->status == STATUS_REQUEUE && !o->save) {
-        error(STATUS_ENV, "stopped by a signal after step %" PRId64 "; nothing was saved, as there was no --save", run->step);
+        error(STATUS_ENV,
+              "stopped by a signal after step %" PRId64 "; nothing was saved, as there was no --save",
+              run->step);
         return agree(run, -1);
     }
     return 0;
@@ -597,9 +535,10 @@ static int finish(struct run *run, int r)
 {
     static const char *const reason[] = {"done", "diverged", "bad input", "the environment failed"};
     enum status s = r < 0 ? error_status() : run->status;
-    json_t *end = json_pack("{s:s,s:I,s:i,s:s,s:I,s:I}", "kind", "end", "step", (json_int_t)run->step, "status", (int)s, "reason",
-                            s == STATUS_REQUEUE ? "stopped by a signal, checkpointed" : reason[s],
-                            "arena_bytes", (json_int_t)run->e.arena.bytes.total, "process_bytes", (json_int_t)run->process_bytes);
+    json_t *end = json_pack(
+        "{s:s,s:I,s:i,s:s,s:I,s:I}", "kind", "end", "step", (json_int_t)run->step, "status", (int)s, "reason",
+        s == STATUS_REQUEUE ? "stopped by a signal, checkpointed" : reason[s], "arena_bytes",
+        (json_int_t)run->e.arena.bytes.total, "process_bytes", (json_int_t)run->process_bytes);
     int w = log_write(&run->log, end);
     int c = log_close(&run->log);
     return r < 0 || w < 0 || c < 0 ? -1 : 0;
@@ -613,8 +552,9 @@ static int report_dry_run(struct run *run)
     if (r == 0 && first_rank(run)) {
         printf("#rank\tstage\tweights\tgradients\toptimizer\tactivations\tworkspace\ttotal\n");
         for (int i = 0; i < run->plan.world; i++)
-            printf("%d\t%d\t%" PRId64 "\t%" PRId64 "\t%" PRId64 "\t%" PRId64 "\t%" PRId64 "\t%" PRId64 "\n", i, run->plan.ranks[i].pp,
-                   all[i].weights, all[i].gradients, all[i].optimizer, all[i].activations, all[i].workspace, all[i].total);
+            printf("%d\t%d\t%" PRId64 "\t%" PRId64 "\t%" PRId64 "\t%" PRId64 "\t%" PRId64 "\t%" PRId64 "\n", i,
+                   run->plan.ranks[i].pp, all[i].weights, all[i].gradients, all[i].optimizer,
+                   all[i].activations, all[i].workspace, all[i].total);
     }
     free(all);
     return agree(run, r);
@@ -652,7 +592,8 @@ enum status train_run(const struct train_options *o, struct comm **comm, bool *b
     if (r == 0)
         r = o->dry_run ? report_dry_run(&run) : steps(&run);
     if (r < 0 && *error_text() && comm_size(run.comm) > 1) {
-        /* Whoever has a text either speaks for all that agreed, or failed alone; then the others still wait for it. */
+        /* Whoever has a text either speaks for all that agreed, or failed alone; then the others still wait for
+         * it. */
         *broken = error_status() == STATUS_ENV;
     }
     if (run.log.f && finish(&run, r) < 0)

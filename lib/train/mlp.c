@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The SwiGLU MLP (arXiv 2002.05202) of a dense layer, and a shared expert, which is one beside the routed ones. */
+/* The SwiGLU MLP (arXiv 2002.05202) of a dense layer, and a shared expert, which is one beside the routed ones.
+ */
 #include "train/engine.h"
 
 static bool gated(const struct layer *w)
@@ -15,8 +16,18 @@ void mlp_refill(struct engine *e, struct layer *w, struct acts *a)
 /* The sigmoid gate of Qwen2-MoE's shared expert: a->mlp_out times sigmoid(h2·switch) into y. */
 static void gate_forward(struct engine *e, struct layer *w, struct acts *a, void *y)
 {
-    e->be->matmul(e->s, &(struct matmul){.m = e->n, .n = 1, .k = e->H, .tb = true, .a = a->h2, .lda = e->H,
-                                         .b = w->mlp_switch.w, .ldb = e->H, .c = a->mlp_gate, .ldc = 1, .in = e->type, .out = F32});
+    e->be->matmul(e->s, &(struct matmul){.m = e->n,
+                                         .n = 1,
+                                         .k = e->H,
+                                         .tb = true,
+                                         .a = a->h2,
+                                         .lda = e->H,
+                                         .b = w->mlp_switch.w,
+                                         .ldb = e->H,
+                                         .c = a->mlp_gate,
+                                         .ldc = 1,
+                                         .in = e->type,
+                                         .out = F32});
     e->be->row_gate(e->s, &(struct row_gate){e->n, e->H, a->mlp_out, a->mlp_gate, y, e->type});
 }
 
@@ -57,8 +68,8 @@ int mlp_backward(struct engine *e, struct layer *w, struct acts *a, const void *
     linear_input(e, e->T, e->H, M, dg, w->mlp_down.w, e->ws->mlp_d_act);
     if (!split)
         linear_weight(e, e->T, e->H, M, dg, a->mlp_act, w->mlp_down.g);
-    e->be->swiglu_backward(e->s, &(struct swiglu_backward){e->T, M, a->mlp_gate_up, NULL, e->ws->mlp_d_act, a->mlp_gate_up,
-                                                           NULL, e->type});
+    e->be->swiglu_backward(e->s, &(struct swiglu_backward){e->T, M, a->mlp_gate_up, NULL, e->ws->mlp_d_act,
+                                                           a->mlp_gate_up, NULL, e->type});
     if (!split) {
         const void *h = tp_gather(e, a->h2, e->ws->gather, e->H);
         if (!h)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* The routed experts of a layer: dispatch, grouped GEMM, SwiGLU, grouped GEMM, combine. A row's router weight multiplies its
- * activation before the down projection (linear, so the same as after it), so the result rows need not be kept. */
+/* The routed experts of a layer: dispatch, grouped GEMM, SwiGLU, grouped GEMM, combine. A row's router weight
+ * multiplies its activation before the down projection (linear, so the same as after it), so the result rows
+ * need not be kept. */
 #include <stdlib.h>
 
 #include "train/engine.h"
@@ -14,7 +15,8 @@ struct experts {
 static struct experts experts_open(struct engine *e)
 {
     int64_t El = e->E / e->ep, F = e->arena.ffn;
-    struct experts x = {El, F, 3 * F * e->H, xmalloc((size_t)(El + 1) * sizeof(int64_t)), xmalloc((size_t)El * sizeof(int))};
+    struct experts x = {El, F, 3 * F * e->H, xmalloc((size_t)(El + 1) * sizeof(int64_t)),
+                        xmalloc((size_t)El * sizeof(int))};
     for (int i = 0; i < El; i++)
         x.which[i] = i;
     return x;
@@ -27,11 +29,22 @@ static void experts_close(struct experts *x)
 }
 
 /* y [rows,n] and x [rows,k] with the experts' [n,k] matrices that start at `w`. */
-static void grouped(struct engine *e, const struct experts *p, enum grouped_kind kind, int64_t n, int64_t k, void *x, void *y, void *w)
+static void grouped(struct engine *e, const struct experts *p, enum grouped_kind kind, int64_t n, int64_t k,
+                    void *x, void *y, void *w)
 {
-    e->be->grouped_matmul(e->s, &(struct grouped_matmul){.kind = kind, .segments = (int)p->El, .row = p->row, .which = p->which,
-                                                         .n = n, .k = k, .x = x, .ldx = k, .y = y, .ldy = n, .w = w,
-                                                         .stride = p->stride, .type = e->type});
+    e->be->grouped_matmul(e->s, &(struct grouped_matmul){.kind = kind,
+                                                         .segments = (int)p->El,
+                                                         .row = p->row,
+                                                         .which = p->which,
+                                                         .n = n,
+                                                         .k = k,
+                                                         .x = x,
+                                                         .ldx = k,
+                                                         .y = y,
+                                                         .ldy = n,
+                                                         .w = w,
+                                                         .stride = p->stride,
+                                                         .type = e->type});
 }
 
 static void *down_of(struct engine *e, const struct experts *p, void *experts)
@@ -45,7 +58,8 @@ static void activate(struct engine *e, struct acts *a, const struct experts *p)
 }
 
 /* Rows of one pass and what the experts make of them up to the down projection. */
-static int fill_pass(struct engine *e, struct layer *w, struct acts *a, struct dispatch *d, int pass, struct experts *p)
+static int fill_pass(struct engine *e, struct layer *w, struct acts *a, struct dispatch *d, int pass,
+                     struct experts *p)
 {
     dispatch_segments(e, d, pass, p->row);
     TRY(dispatch_rows(e, a, d, pass, a->h2, a->rows, a->row_weight));
@@ -54,7 +68,8 @@ static int fill_pass(struct engine *e, struct layer *w, struct acts *a, struct d
     return 0;
 }
 
-static int forward_passes(struct engine *e, struct layer *w, struct acts *a, struct dispatch *d, struct experts *p)
+static int forward_passes(struct engine *e, struct layer *w, struct acts *a, struct dispatch *d,
+                          struct experts *p)
 {
     for (int pass = 0; pass < d->passes; pass++) {
         TRY(fill_pass(e, w, a, d, pass, p));
@@ -98,8 +113,8 @@ static void weight_products(struct engine *e, struct layer *w, struct acts *a, c
     grouped(e, p, GROUPED_WEIGHT, 2 * p->F, e->H, a->rows, a->gate_up, w->experts.g);
 }
 
-static int backward_passes(struct engine *e, struct layer *w, struct acts *a, struct dispatch *d, const void *d_out, bool split,
-                           struct experts *p)
+static int backward_passes(struct engine *e, struct layer *w, struct acts *a, struct dispatch *d,
+                           const void *d_out, bool split, struct experts *p)
 {
     struct workspace *ws = e->ws;
     for (int pass = 0; pass < d->passes; pass++) {
@@ -110,8 +125,9 @@ static int backward_passes(struct engine *e, struct layer *w, struct acts *a, st
         grouped(e, p, GROUPED_INPUT, e->H, p->F, ws->d_act, a->dy_rows, down_of(e, p, w->experts.w));
         if (!split || d->passes > 1) /* act must be read before gate_up turns into its gradient */
             grouped(e, p, GROUPED_WEIGHT, e->H, p->F, a->act, a->dy_rows, w->experts.g + 2 * p->F * e->H);
-        e->be->swiglu_backward(e->s, &(struct swiglu_backward){p->row[p->El], p->F, a->gate_up, a->row_weight, ws->d_act,
-                                                               a->gate_up, ws->d_row_weight, e->type});
+        e->be->swiglu_backward(e->s,
+                               &(struct swiglu_backward){p->row[p->El], p->F, a->gate_up, a->row_weight,
+                                                         ws->d_act, a->gate_up, ws->d_row_weight, e->type});
         if (!split || d->passes > 1)
             grouped(e, p, GROUPED_WEIGHT, 2 * p->F, e->H, a->rows, a->gate_up, w->experts.g);
         grouped(e, p, GROUPED_INPUT, 2 * p->F, e->H, ws->y_rows, a->gate_up, w->experts.w);
@@ -121,7 +137,8 @@ static int backward_passes(struct engine *e, struct layer *w, struct acts *a, st
     return 0;
 }
 
-int moe_backward(struct engine *e, struct layer *w, struct acts *a, struct dispatch *d, const void *d_out, bool split)
+int moe_backward(struct engine *e, struct layer *w, struct acts *a, struct dispatch *d, const void *d_out,
+                 bool split)
 {
     struct workspace *ws = e->ws;
     struct experts p = experts_open(e);

@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: MIT */
-/* What ends a step: gradients summed over everyone who has a part of them, their norm, AdamW on this rank's slice, weights gathered.
+/* What ends a step: gradients summed over everyone who has a part of them, their norm, AdamW on this rank's
+ * slice, weights gathered.
  *
- * ZeRO-1 (arXiv 1910.02054): master weights and moments are cut over the replicas of a parameter: dp for dense ones, edp for experts. */
+ * ZeRO-1 (arXiv 1910.02054): master weights and moments are cut over the replicas of a parameter: dp for dense
+ * ones, edp for experts. */
 #include <math.h>
 
 #include "train/engine.h"
 
 static struct group *replicas(const struct engine *e, enum flat f)
 {
-    if (fault("zero-group") && f == FLAT_EXPERT && e->shards.replicas[FLAT_DENSE] == e->shards.replicas[FLAT_EXPERT])
+    if (fault("zero-group") && f == FLAT_EXPERT &&
+        e->shards.replicas[FLAT_DENSE] == e->shards.replicas[FLAT_EXPERT])
         return e->group[GROUP_DP];
     return e->group[f == FLAT_DENSE ? GROUP_DP : GROUP_EDP];
 }
@@ -99,7 +102,8 @@ int gradients_square(struct engine *e, double *sum)
             continue;
         /* neighbours in the list that are neighbours in memory make one run */
         int64_t begin = h->offset, end = begin + h->rows * h->cols;
-        while (i + 1 < s->count && s->list[i + 1].flat == h->flat && s->list[i + 1].counted && s->list[i + 1].offset == end) {
+        while (i + 1 < s->count && s->list[i + 1].flat == h->flat && s->list[i + 1].counted &&
+               s->list[i + 1].offset == end) {
             i++;
             end += s->list[i].rows * s->list[i].cols;
         }
@@ -129,9 +133,14 @@ static void update_range(struct engine *e, enum flat f, int64_t begin, int64_t e
 
 int optimizer_update(struct engine *e, const struct hyper *h, int64_t step, double grad_scale)
 {
-    struct adamw op = {.lr = (float)h->lr, .beta1 = (float)h->beta1, .beta2 = (float)h->beta2, .eps = (float)h->eps,
-                       .grad_scale = (float)grad_scale, .correction1 = (float)(1 - pow(h->beta1, (double)step)),
-                       .correction2 = (float)(1 - pow(h->beta2, (double)step)), .type = e->type};
+    struct adamw op = {.lr = (float)h->lr,
+                       .beta1 = (float)h->beta1,
+                       .beta2 = (float)h->beta2,
+                       .eps = (float)h->eps,
+                       .grad_scale = (float)grad_scale,
+                       .correction1 = (float)(1 - pow(h->beta1, (double)step)),
+                       .correction2 = (float)(1 - pow(h->beta2, (double)step)),
+                       .type = e->type};
     const struct shards *s = &e->shards;
     enum phase before = profile_enter(&e->profile, PHASE_OPTIMIZER);
     for (int f = 0; f < 2; f++) {
@@ -144,11 +153,12 @@ int optimizer_update(struct engine *e, const struct hyper *h, int64_t step, doub
     TRY(e->be->sync(e->s));
     profile_enter(&e->profile, PHASE_DP);
     for (int f = 0; f < 2; f++) {
-        if (!e->plan->training.zero || s->replicas[f] == 1 || s->padded[f] == 0 || fault("weights-not-gathered"))
+        if (!e->plan->training.zero || s->replicas[f] == 1 || s->padded[f] == 0 ||
+            fault("weights-not-gathered"))
             continue;
         size_t bytes = type_bytes(e->type);
-        TRY(all_gather(replicas(e, f), (char *)e->arena.weights[f] + (size_t)s->slice_first[f] * bytes, e->arena.weights[f],
-                       (size_t)s->slice[f] * bytes));
+        TRY(all_gather(replicas(e, f), (char *)e->arena.weights[f] + (size_t)s->slice_first[f] * bytes,
+                       e->arena.weights[f], (size_t)s->slice[f] * bytes));
     }
     profile_enter(&e->profile, before);
     return 0;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Tensor parallelism with sequence parallelism (Megatron-LM, arXiv 2205.05198): activations between blocks are cut by token, inside blocks by
- * feature. A block starts with an all-gather over tp and ends with a reduce-scatter. */
+/* Tensor parallelism with sequence parallelism (Megatron-LM, arXiv 2205.05198): activations between blocks are
+ * cut by token, inside blocks by feature. A block starts with an all-gather over tp and ends with a
+ * reduce-scatter. */
 #include "train/engine.h"
 
 const void *tp_gather(struct engine *e, const void *x, void *buffer, int64_t width)
@@ -30,23 +31,55 @@ int tp_reduce(struct engine *e, void *out)
 
 void linear(struct engine *e, int64_t rows, int64_t n, int64_t k, const void *x, const void *w, void *y)
 {
-    e->be->matmul(e->s, &(struct matmul){.m = rows, .n = n, .k = k, .tb = true, .a = x, .lda = k, .b = w, .ldb = k,
-                                         .c = y, .ldc = n, .in = e->type, .out = e->type});
+    e->be->matmul(e->s, &(struct matmul){.m = rows,
+                                         .n = n,
+                                         .k = k,
+                                         .tb = true,
+                                         .a = x,
+                                         .lda = k,
+                                         .b = w,
+                                         .ldb = k,
+                                         .c = y,
+                                         .ldc = n,
+                                         .in = e->type,
+                                         .out = e->type});
 }
 
 void linear_input(struct engine *e, int64_t rows, int64_t n, int64_t k, const void *dy, const void *w, void *dx)
 {
-    e->be->matmul(e->s, &(struct matmul){.m = rows, .n = k, .k = n, .a = dy, .lda = n, .b = w, .ldb = k,
-                                         .c = dx, .ldc = k, .in = e->type, .out = e->type});
+    e->be->matmul(e->s, &(struct matmul){.m = rows,
+                                         .n = k,
+                                         .k = n,
+                                         .a = dy,
+                                         .lda = n,
+                                         .b = w,
+                                         .ldb = k,
+                                         .c = dx,
+                                         .ldc = k,
+                                         .in = e->type,
+                                         .out = e->type});
 }
 
-void linear_weight(struct engine *e, int64_t rows, int64_t n, int64_t k, const void *dy, const void *x, float *dw)
+void linear_weight(struct engine *e, int64_t rows, int64_t n, int64_t k, const void *dy, const void *x,
+                   float *dw)
 {
-    e->be->matmul(e->s, &(struct matmul){.m = n, .n = k, .k = rows, .ta = true, .a = dy, .lda = n, .b = x, .ldb = k,
-                                         .c = dw, .ldc = k, .beta = 1, .in = e->type, .out = F32});
+    e->be->matmul(e->s, &(struct matmul){.m = n,
+                                         .n = k,
+                                         .k = rows,
+                                         .ta = true,
+                                         .a = dy,
+                                         .lda = n,
+                                         .b = x,
+                                         .ldb = k,
+                                         .c = dw,
+                                         .ldc = k,
+                                         .beta = 1,
+                                         .in = e->type,
+                                         .out = F32});
 }
 
-void linear_f32_backward(struct engine *e, int64_t width, const float *dy, const struct weight *w, const void *x, void *dx)
+void linear_f32_backward(struct engine *e, int64_t width, const float *dy, const struct weight *w,
+                         const void *x, void *dx)
 {
     const struct backend *be = e->be;
     int64_t nH = e->n * e->H;
@@ -57,10 +90,27 @@ void linear_f32_backward(struct engine *e, int64_t width, const float *dy, const
         x32 = e->ws->h2_f32;
         w32 = e->ws->router_w;
     }
-    be->matmul(e->s, &(struct matmul){.m = width, .n = e->H, .k = e->n, .ta = true, .a = dy, .lda = width, .b = x32,
-                                      .ldb = e->H, .c = w->g, .ldc = e->H, .beta = 1});
-    struct matmul input = {.m = e->n, .n = e->H, .k = width, .a = dy, .lda = width, .b = w32, .ldb = e->H,
-                           .c = dx, .ldc = e->H, .beta = 1};
+    be->matmul(e->s, &(struct matmul){.m = width,
+                                      .n = e->H,
+                                      .k = e->n,
+                                      .ta = true,
+                                      .a = dy,
+                                      .lda = width,
+                                      .b = x32,
+                                      .ldb = e->H,
+                                      .c = w->g,
+                                      .ldc = e->H,
+                                      .beta = 1});
+    struct matmul input = {.m = e->n,
+                           .n = e->H,
+                           .k = width,
+                           .a = dy,
+                           .lda = width,
+                           .b = w32,
+                           .ldb = e->H,
+                           .c = dx,
+                           .ldc = e->H,
+                           .beta = 1};
     if (e->type != F32) {
         input.c = e->ws->h2_f32;
         input.beta = 0;

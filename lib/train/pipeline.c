@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* The pipeline: interprets this stage's program, one op after another. Any schedule is just another program.
  *
- * F takes the stage's input from the one before (or embeds), B the gradient from the one after (or makes it from the loss). What is sent
- * stays in its slot; the request is waited for when that memory is needed again. Sends never block, so the program can only deadlock as a
- * program, and moe-plan-check proves that it does not. */
+ * F takes the stage's input from the one before (or embeds), B the gradient from the one after (or makes it
+ * from the loss). What is sent stays in its slot; the request is waited for when that memory is needed again.
+ * Sends never block, so the program can only deadlock as a program, and moe-plan-check proves that it does not.
+ */
 #include <stdlib.h>
 
 #include "train/engine.h"
@@ -75,7 +76,8 @@ static int send_to(struct run *run, struct slot *slot, int stage, int microbatch
         return 0;
     }
     enum phase before = profile_enter(&e->profile, PHASE_PP);
-    struct comm_request *r = comm_send(e->group[GROUP_PP], to->pp, tag_of(e, stage, microbatch, dir), x, edge_bytes(e));
+    struct comm_request *r =
+        comm_send(e->group[GROUP_PP], to->pp, tag_of(e, stage, microbatch, dir), x, edge_bytes(e));
     profile_enter(&e->profile, before);
     if (!r)
         return -1;
@@ -92,7 +94,8 @@ static int recv_from(struct run *run, int from, int stage, int microbatch, enum 
             e->be->copy(e->s, x, slot_of(e, from, microbatch)->x[source->layers], edge_bytes(e));
         return 0;
     }
-    struct comm_request *r = comm_recv(e->group[GROUP_PP], source->pp, tag_of(e, stage, microbatch, dir), x, edge_bytes(e));
+    struct comm_request *r =
+        comm_recv(e->group[GROUP_PP], source->pp, tag_of(e, stage, microbatch, dir), x, edge_bytes(e));
     return r ? wait_for(e, r) : -1;
 }
 
@@ -169,7 +172,9 @@ static int run_op(struct run *run, const struct op *op)
 
 int pipeline_run(struct engine *e, const struct program *g, const int32_t *tokens)
 {
-    struct run run = {.e = e, .tokens = tokens, .split = program_splits_backward(g),
+    struct run run = {.e = e,
+                      .tokens = tokens,
+                      .split = program_splits_backward(g),
                       .pending = xcalloc((size_t)g->count + 1, sizeof(struct pending))};
     int r = 0;
     for (int i = 0; i < g->count && r == 0; i++)

@@ -5,7 +5,18 @@
 
 #include "base/num.h"
 
-enum phase { PHASE_FORWARD, PHASE_BACKWARD, PHASE_DISPATCH, PHASE_COMBINE, PHASE_TP, PHASE_PP, PHASE_DP, PHASE_OPTIMIZER, PHASE_IDLE, PHASES };
+enum phase {
+    PHASE_FORWARD,
+    PHASE_BACKWARD,
+    PHASE_DISPATCH,
+    PHASE_COMBINE,
+    PHASE_TP,
+    PHASE_PP,
+    PHASE_DP,
+    PHASE_OPTIMIZER,
+    PHASE_IDLE,
+    PHASES
+};
 
 struct profile {
     double spent_s[PHASES];

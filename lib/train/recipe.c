@@ -10,8 +10,17 @@
 #include "base/options.h"
 #include "train/train.h"
 
-const struct recipe recipe_defaults = {.lr = 3e-4, .min_lr = 0, .beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8, .weight_decay = 0.1,
-                                       .clip = 1, .aux_loss = NAN, .z_loss = NAN, .bias_rate = NAN, .seed = 1,
+const struct recipe recipe_defaults = {.lr = 3e-4,
+                                       .min_lr = 0,
+                                       .beta1 = 0.9,
+                                       .beta2 = 0.95,
+                                       .eps = 1e-8,
+                                       .weight_decay = 0.1,
+                                       .clip = 1,
+                                       .aux_loss = NAN,
+                                       .z_loss = NAN,
+                                       .bias_rate = NAN,
+                                       .seed = 1,
                                        .lr_schedule = "constant"};
 
 /* The recipe's numbers: option name, place. */
@@ -20,11 +29,21 @@ static const struct field {
     size_t at;
     bool whole;
 } fields[] = {
-#define NUM(name, member)   {name, offsetof(struct recipe, member), false}
-#define WHOLE(name, member) {name, offsetof(struct recipe, member), true}
-    NUM("lr", lr), NUM("min-lr", min_lr), NUM("beta1", beta1), NUM("beta2", beta2), NUM("eps", eps),
-    NUM("weight-decay", weight_decay), NUM("clip", clip), NUM("aux-loss", aux_loss), NUM("z-loss", z_loss),
-    NUM("bias-rate", bias_rate), WHOLE("warmup", warmup), WHOLE("decay-steps", decay_steps), WHOLE("seed", seed),
+#define NUM(name, member)                                                                                      \
+    {                                                                                                          \
+        name, offsetof(struct recipe, member), false                                                           \
+    }
+#define WHOLE(name, member)                                                                                    \
+    {                                                                                                          \
+        name, offsetof(struct recipe, member), true                                                            \
+    }
+    NUM("lr", lr),           NUM("min-lr", min_lr),
+    NUM("beta1", beta1),     NUM("beta2", beta2),
+    NUM("eps", eps),         NUM("weight-decay", weight_decay),
+    NUM("clip", clip),       NUM("aux-loss", aux_loss),
+    NUM("z-loss", z_loss),   NUM("bias-rate", bias_rate),
+    WHOLE("warmup", warmup), WHOLE("decay-steps", decay_steps),
+    WHOLE("seed", seed),
 };
 enum { FIELDS = sizeof fields / sizeof *fields };
 
@@ -50,7 +69,9 @@ char *recipe_json(const struct recipe *r)
     for (int i = 0; i < FIELDS; i++) {
         const char *p = (const char *)r + fields[i].at;
         double num = fields[i].whole ? 0 : *(const double *)p;
-        json_t *v = fields[i].whole ? json_integer(*(const int64_t *)p) : isnan(num) ? json_null() : json_real(num);
+        json_t *v = fields[i].whole ? json_integer(*(const int64_t *)p)
+                    : isnan(num)    ? json_null()
+                                    : json_real(num);
         json_object_set_new(o, fields[i].name, v);
     }
     json_object_set_new(o, "lr-schedule", json_string(r->lr_schedule));

@@ -14,10 +14,12 @@ static struct weight weight_at(const struct engine *e, const struct shard *s)
     const struct arena *a = &e->arena;
     if (s->flat == FLAT_BUFFER)
         return (struct weight){(float *)a->weights[s->flat] + s->offset, NULL};
-    return (struct weight){(char *)a->weights[s->flat] + (size_t)s->offset * type_bytes(e->type), a->grad[s->flat] + s->offset};
+    return (struct weight){(char *)a->weights[s->flat] + (size_t)s->offset * type_bytes(e->type),
+                           a->grad[s->flat] + s->offset};
 }
 
-/* Notes where one shard's parameter lies. Of fused ones (q|k|v, gate|up, the experts) the first gives the address. */
+/* Notes where one shard's parameter lies. Of fused ones (q|k|v, gate|up, the experts) the first gives the
+ * address. */
 static void locate(struct engine *e, const struct shard *s)
 {
     const struct tensor *t = &e->plan->inventory.tensors[s->tensor];
@@ -27,27 +29,56 @@ static void locate(struct engine *e, const struct shard *s)
     case T_EMBED:
         *(s->second ? &e->head : &e->embed) = at;
         break;
-    case T_FINAL_NORM: e->final_norm = at; break;
-    case T_HEAD: e->head = at; break;
-    case T_INPUT_NORM: l->input_norm = at; break;
-    case T_POST_NORM: l->post_norm = at; break;
-    case T_Q: l->qkv = at; break;
-    case T_Q_BIAS: l->qkv_bias = at; break;
-    case T_Q_NORM: l->q_norm = at; break;
-    case T_K_NORM: l->k_norm = at; break;
-    case T_O: l->o = at; break;
-    case T_ROUTER: l->router = at; break;
-    case T_ROUTER_BIAS: l->router_bias = at.w; break;
+    case T_FINAL_NORM:
+        e->final_norm = at;
+        break;
+    case T_HEAD:
+        e->head = at;
+        break;
+    case T_INPUT_NORM:
+        l->input_norm = at;
+        break;
+    case T_POST_NORM:
+        l->post_norm = at;
+        break;
+    case T_Q:
+        l->qkv = at;
+        break;
+    case T_Q_BIAS:
+        l->qkv_bias = at;
+        break;
+    case T_Q_NORM:
+        l->q_norm = at;
+        break;
+    case T_K_NORM:
+        l->k_norm = at;
+        break;
+    case T_O:
+        l->o = at;
+        break;
+    case T_ROUTER:
+        l->router = at;
+        break;
+    case T_ROUTER_BIAS:
+        l->router_bias = at.w;
+        break;
     case T_GATE:
-    case T_SHARED_GATE: l->mlp_gate_up = at; break;
+    case T_SHARED_GATE:
+        l->mlp_gate_up = at;
+        break;
     case T_DOWN:
-    case T_SHARED_DOWN: l->mlp_down = at; break;
-    case T_SHARED_SWITCH: l->mlp_switch = at; break;
+    case T_SHARED_DOWN:
+        l->mlp_down = at;
+        break;
+    case T_SHARED_SWITCH:
+        l->mlp_switch = at;
+        break;
     case T_EXPERT_GATE:
         if (!l->experts.w || at.w < l->experts.w)
             l->experts = at;
         break;
-    default: break;
+    default:
+        break;
     }
 }
 
@@ -120,7 +151,8 @@ static int make_dispatch(struct engine *e)
     return 0;
 }
 
-int engine_init(struct engine *e, const struct plan *plan, const struct backend *be, struct stream *s, struct comm *comm)
+int engine_init(struct engine *e, const struct plan *plan, const struct backend *be, struct stream *s,
+                struct comm *comm)
 {
     const struct model *m = &plan->model;
     *e = (struct engine){.plan = plan, .model = m, .rank = comm_rank(comm), .be = be, .s = s, .comm = comm};
@@ -192,16 +224,23 @@ int engine_init_weights(struct engine *e, uint64_t seed)
     for (int i = 0; i < e->shards.count; i++) {
         const struct shard *s = &e->shards.list[i];
         const struct tensor *t = &e->plan->inventory.tensors[s->tensor];
-        e->be->fill_normal(e->s, &(struct fill_normal){.rows = s->rows, .width = s->cols, .x = weight_at(e, s).w, .ldx = s->cols,
-                                                       .seed = tensor_seed(e, t, seed), .first = s->row * t->cols + s->col,
-                                                       .stride = t->cols, .mean = t->ones ? 1 : 0,
-                                                       .std = t->ones || t->zeros ? 0 : (float)e->model->init_std,
-                                                       .type = s->flat == FLAT_BUFFER ? F32 : e->type});
+        e->be->fill_normal(e->s,
+                           &(struct fill_normal){.rows = s->rows,
+                                                 .width = s->cols,
+                                                 .x = weight_at(e, s).w,
+                                                 .ldx = s->cols,
+                                                 .seed = tensor_seed(e, t, seed),
+                                                 .first = s->row * t->cols + s->col,
+                                                 .stride = t->cols,
+                                                 .mean = t->ones ? 1 : 0,
+                                                 .std = t->ones || t->zeros ? 0 : (float)e->model->init_std,
+                                                 .type = s->flat == FLAT_BUFFER ? F32 : e->type});
     }
     for (int f = 0; f < 2; f++)
         if (e->arena.master[f])
             e->be->convert(e->s, &(struct convert){e->shards.slice[f],
-                                                   (char *)e->arena.weights[f] + (size_t)e->shards.slice_first[f] * type_bytes(e->type),
+                                                   (char *)e->arena.weights[f] +
+                                                       (size_t)e->shards.slice_first[f] * type_bytes(e->type),
                                                    e->arena.master[f], e->type, F32, 1});
     return e->be->sync(e->s);
 }

@@ -9,7 +9,8 @@
 #include "base/error.h"
 #include "comm/comm.h"
 
-/* What shapes the numbers of a run. Kept in state.json; a resumed run takes them from there unless they are given anew. */
+/* What shapes the numbers of a run. Kept in state.json; a resumed run takes them from there unless they are
+ * given anew. */
 struct recipe {
     double lr, min_lr, beta1, beta2, eps, weight_decay, clip;
     double aux_loss, z_loss, bias_rate; /* coefficients; NaN: the config's */
@@ -31,12 +32,14 @@ struct train_options {
 
 /* The learning rate of `step` (from 1) of `steps`. */
 double recipe_lr(const struct recipe *r, int64_t step, int64_t steps);
-/* The recipe as a JSON object (caller frees), and from one: fields that were not given on the command line are taken; a given one that differs is announced. */
+/* The recipe as a JSON object (caller frees), and from one: fields that were not given on the command line are
+ * taken; a given one that differs is announced. */
 char *recipe_json(const struct recipe *r);
 int recipe_restore(struct recipe *r, const char *json_text, const char *where);
 
-/* Runs. Every rank returns the same status, with error() set when it is neither DONE nor REQUEUE; on all ranks but one the text is then empty. *comm is for the
- * caller to close. *broken: a rank failed alone (inside communication, say): the job must be aborted, not closed. */
+/* Runs. Every rank returns the same status, with error() set when it is neither DONE nor REQUEUE; on all ranks
+ * but one the text is then empty. *comm is for the caller to close. *broken: a rank failed alone (inside
+ * communication, say): the job must be aborted, not closed. */
 enum status train_run(const struct train_options *o, struct comm **comm, bool *broken);
 
 /* Signals: asks the run to stop after this step, checkpoint and return REQUEUE. Async-signal-safe. */

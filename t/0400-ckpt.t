@@ -1,0 +1,300 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# Checkpoints: any plan reads what any plan wrote, to the bit; a save that is killed or runs out of disk leaves nothing under a final
+# name; verify sees every flipped bit. MOEKIT_LARGE=1: more pairs, more kills, every disk size.
+. "$(dirname "$0")/lib/tap.sh"
+
+trip=$bin/../t/ckpt-roundtrip
+need_for_all mpi command -v mpirun
+need_for_all helpers test -x "$trip"
+unset OMPI_COMM_WORLD_SIZE PMIX_RANK PMI_RANK
+
+# mp RANKS ARGUMENTS…: with limited=BLOCKS no rank writes more into one file (mpirun itself may)
+mp() {
+    mp_n=$1
+    shift
+    mpirun --allow-run-as-root --oversubscribe -n "$mp_n" sh -c '[ -z "$limited" ] || { trap "" XFSZ; ulimit -f $limited; }; exec "$0" "$@"' "$trip" "$@"
+}
+
+sed 's/"vocab_size": [0-9]*/"vocab_size": 259/; s/"num_key_value_heads": [0-9]*/"num_key_value_heads": 2/;
+    s/"tie_word_embeddings": false/"tie_word_embeddings": true/; s/"hidden_size": [0-9]*/"hidden_size": 64/;
+    s/"intermediate_size": [0-9]*/"intermediate_size": 96/' "$top/share/models/moe-tiny.json" >"$T/tied.json"
+cat >"$T/glm.json" <<'EOF'
+{"model_type": "glm4_moe", "vocab_size": 301, "hidden_size": 64, "intermediate_size": 96, "moe_intermediate_size": 48,
+ "num_hidden_layers": 4, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16, "n_routed_experts": 8,
+ "n_shared_experts": 1, "num_experts_per_tok": 2, "n_group": 1, "topk_group": 1, "first_k_dense_replace": 1,
+ "norm_topk_prob": true, "routed_scaling_factor": 1.0, "use_qk_norm": true, "attention_bias": true,
+ "max_position_embeddings": 512, "rope_theta": 10000.0, "partial_rotary_factor": 0.5, "rms_norm_eps": 1e-5,
+ "hidden_act": "silu", "initializer_range": 0.02, "tie_word_embeddings": false, "torch_dtype": "bfloat16"}
+EOF
+
+# plan NAME RANKS MODEL LAYOUT…
+make_plan() {
+    name=$1 ranks=$2 model=$3
+    shift 3
+    moe-partition -q -m "$T/$model.json" -n "$ranks" "$@" -o "$T/$name.plan" 2>"$T/err" || { diag "$(cat "$T/err")"; return 1; }
+}
+make_plan t1 1 tied --precision bf16 &&
+    make_plan t8 8 tied --precision bf16 --tp 4 --etp 2 --ep 2 --pp 2 --zero 1 && # two kv heads on four ranks, 259 rows on four
+    make_plan t4 4 tied --precision f32 --pp 1 --ep 2 --zero 1 &&
+    make_plan t6 6 tied --precision bf16 --tp 2 --etp 1 --ep 2 --dp 3 --zero 0 &&
+    make_plan t3 3 tied --precision f32 --pp 3 --split 1,2,1 &&
+    make_plan g4 4 glm --precision bf16 --tp 2 --etp 2 --ep 1 --pp 1 --zero 1 &&
+    make_plan g8 8 glm --precision bf16 --tp 4 --etp 1 --ep 8 --zero 1 &&
+    make_plan g2 2 glm --precision f32 --pp 2
+ok $? 'plans are made'
+
+# ---- from every plan to every plan ----
+# family NAME:RANKS…
+family() {
+    for a in "$@"; do
+        run mp "${a#*:}" save "$T/${a%:*}.plan" "$T/${a%:*}" 7
+        is "$status" 0 "$a saves"
+        [ "$status" -eq 0 ] || diag "$err"
+        run moe-ckpt verify "$T/${a%:*}/step-00000007"
+        is "$status" 0 "what $a saved is whole"
+    done
+    for a in "$@"; do
+        for b in "$@"; do
+            case ${MOEKIT_LARGE:-}$a-$b in
+            t1:1-* | *-t1:1 | t4:4-t8:8 | t8:8-t3:3 | g* | 1*) ;;
+            *) continue ;;
+            esac
+            run mp "${b#*:}" load "$T/${b%:*}.plan" "$T/${a%:*}/step-00000007"
+            is "$status" 0 "$b loads what $a saved"
+            [ "$status" -eq 0 ] || diag "$err"
+        done
+    done
+}
+family t1:1 t8:8 t4:4 t6:6 t3:3
+family g4:4 g8:8 g2:2
+run moe-ckpt diff --optimizer "$T/t1/step-00000007" "$T/t8/step-00000007"
+is "$status" 0 'one rank and eight write the same bits'
+for f in dense.safetensors expert-005.safetensors optimizer/dense.safetensors config.json model.safetensors.index.json; do
+    cmp -s "$T/t1/step-00000007/$f" "$T/t6/step-00000007/$f"
+    ok $? "$f is the same file from six ranks"
+done
+is "$(sed -n 's/^| //p' "$T/t8.plan" | cksum)" "$(cksum <"$T/t8/step-00000007/config.json")" 'config.json is the source, verbatim'
+is "$(find "$T/t8" -name '.*' | wc -l)" 0 'nothing is left beside it'
+
+# ---- import ----
+for a in t4:f32 t8:bf16 g8:bf16; do
+    case $a in t*) to='t1:1 t3:3 t6:6' ;; *) to='g4:4 g2:2' ;; esac
+    mkdir "$T/hf" # weights alone, as any Hugging Face directory
+    cp "$T/${a%:*}/step-00000007"/*.safetensors "$T/${a%:*}/step-00000007"/model.* "$T/hf"
+    for b in $to; do
+        run mp "${b#*:}" import "$T/${b%:*}.plan" "$T/hf" "${a#*:}"
+        is "$status" 0 "$b imports weights of $a"
+        [ "$status" -eq 0 ] || diag "$err"
+    done
+    rm "$T/hf/model.safetensors.index.json"
+    run mp "${b#*:}" import "$T/${b%:*}.plan" "$T/hf" "${a#*:}"
+    is "$status" 0 'and without an index'
+    rm "$T/hf/expert-003.safetensors"
+    run mp "${b#*:}" import "$T/${b%:*}.plan" "$T/hf" "${a#*:}"
+    is "$status" 2 'a missing expert is bad input'
+    like "$err" "has no tensor '.*experts\.3\." 'and named'
+    rm -r "$T/hf"
+done
+run "$trip" import "$T/t1.plan" "$T/g8/step-00000007" bf16
+is "$status" 2 'another model is bad input'
+like "$err" "tensor 'model[^']*' (is not one of this model's|should have shape)" 'and the tensor is named'
+
+# ---- the same step again, the newest, gradients, companions ----
+mkdir "$T/side"
+echo '{"tokens": 1}' >"$T/side/tokenizer.json"
+echo junk >"$T/side/pytorch_model.bin"
+COMPANIONS=$T/side mp 2 save "$T/g2.plan" "$T/again" 7 7 >/dev/null && COMPANIONS=$T/side mp 2 save "$T/g2.plan" "$T/again" 7 12 >/dev/null
+ok $? 'a step that is there is saved again'
+is "$(cat "$T/again/step-00000012/tokenizer.json")" '{"tokens": 1}' 'a tokenizer travels along'
+test ! -e "$T/again/step-00000012/pytorch_model.bin"
+ok $? 'other weights do not'
+mkdir "$T/again/step-00000099" "$T/again/step-100" "$T/again/.step-00000200.tmp"
+run "$trip" newest "$T/again"
+is "$out" "$T/again/step-00000012 12" 'the newest whole step is found'
+run "$trip" newest "$T/nowhere"
+is "$status:$out:$err" '1::' 'a missing root has none, which is no error'
+mp 4 gradients "$T/t4.plan" "$T/grad4" && mp 3 gradients "$T/t3.plan" "$T/grad3"
+ok $? 'gradients are written'
+run moe-ckpt diff "$T/grad4" "$T/grad3"
+is "$status" 0 'and are the same from both layouts'
+
+# ---- list, diff ----
+S=$T/t1/step-00000007
+run moe-ckpt list "$S"
+is "$status" 0 'list'
+like "$out" 'optimizer/expert-007.safetensors' 'shows the files'
+like "$out" '# step 7' 'and the step'
+run moe-ckpt list --tensors "$S"
+like "$out" '^BF16 +\[259,64\] +33152  model.embed_tokens.weight  dense.safetensors$' 'a line a tensor'
+if need jq command -v jq; then
+    is "$(moe-ckpt list --json "$S" | jq -c '[.step, .plan.ranks, (.files | length), (.files[0].tensors[0].shape)]')" '[7,1,18,[259,64]]' 'and as JSON'
+    is "$(moe-ckpt list --json "$T/again" | jq -c '[.steps[].step]')" '[7,8,9,10,11,12]' 'a root lists its steps'
+fi
+run moe-ckpt diff "$S" "$T/t4/step-00000007"
+is "$status" 1 'bf16 and f32 differ'
+like "$out" '# 126 tensors, 126 differ, 126 beyond' 'everywhere'
+run moe-ckpt diff --tolerance 0.004 "$S" "$T/t4/step-00000007"
+is "$status" 0 'within the rounding of bf16'
+run moe-ckpt diff --tolerance 0.001 "$S" "$T/t4/step-00000007"
+is "$status" 1 'and beyond less'
+run moe-ckpt diff "$S" "$T/g4/step-00000007"
+is "$status" 1 'tensors of one side only'
+like "$out" 'is only in A' 'are named'
+cp -r "$S" "$T/nan"
+size=$(wc -c <"$T/nan/dense.safetensors")
+printf '\377\377' | dd of="$T/nan/dense.safetensors" bs=1 seek=$((size - 2)) conv=notrunc 2>/dev/null
+run moe-ckpt diff --tolerance 1e9 "$S" "$T/nan"
+is "$status" 1 'a NaN is beyond every tolerance'
+run moe-ckpt diff --tolerance 1e9 "$T/nan" "$T/nan"
+is "$status" 1 'on both sides too'
+run moe-ckpt diff "$S" "$T/nowhere"
+is "$status" 2 'a missing directory is bad input'
+rm -r "$T/nan"
+
+# ---- verify sees everything ----
+# flip FILE OFFSET: one bit
+flip() {
+    byte=$(od -An -tu1 -j "$2" -N 1 "$1")
+    printf "\\$(printf %o $((byte ^ 16)))" | dd of="$1" bs=1 seek="$2" conv=notrunc 2>/dev/null
+}
+cp -r "$T/g4/step-00000007" "$T/v"
+seed=$$ missed=
+for f in $(cd "$T/v" && find . -type f | sed 's,^\./,,'); do
+    size=$(wc -c <"$T/v/$f")
+    seed=$(((seed * 1103515245 + 12345) % 2147483648))
+    for at in 0 $((seed % size)) $((size - 1)); do
+        flip "$T/v/$f" "$at"
+        moe-ckpt verify -q "$T/v" >/dev/null 2>&1
+        [ $? -eq 1 ] || missed="$missed $f:$at"
+        flip "$T/v/$f" "$at"
+    done
+done
+is "$missed" '' 'a flipped bit in any file is seen'
+run moe-ckpt verify "$T/v"
+is "$status" 0 'and flipped back it is whole'
+flip "$T/v/expert-002.safetensors" $(($(wc -c <"$T/v/expert-002.safetensors") - 9))
+run moe-ckpt verify "$T/v"
+like "$err" "expert-002.safetensors: tensor 'model.layers.3.mlp.experts.2.down_proj.weight' is damaged" 'the damaged tensor is named'
+flip "$T/v/expert-002.safetensors" $(($(wc -c <"$T/v/expert-002.safetensors") - 9))
+# damaged NAME COMMAND…: not whole after COMMAND in the copy, whole again from the original
+damaged() {
+    damaged_name=$1
+    shift
+    (cd "$T/v" && "$@")
+    run moe-ckpt verify "$T/v"
+    is "$status" 1 "verify: $damaged_name"
+    rm -r "$T/v"
+    cp -r "$T/g4/step-00000007" "$T/v"
+}
+damaged 'a truncated file' truncate -s -1 optimizer/expert-001.safetensors
+damaged 'an empty file' truncate -s 0 plan.moe
+damaged 'a longer file' truncate -s +8 dense.safetensors
+damaged 'a missing file' rm state.json
+damaged 'a missing expert' rm expert-007.safetensors
+damaged 'no manifest' rm manifest.json
+damaged 'no config' rm config.json
+damaged 'no optimizer' rm -r optimizer
+damaged 'a file too many' touch more.txt
+damaged 'a directory too many' mkdir more
+damaged 'an expert in the place of another' cp expert-001.safetensors expert-002.safetensors
+run moe-ckpt verify "$T/nowhere"
+is "$status" 2 'verify: what does not exist is bad input'
+run moe-ckpt verify "$T/glm.json"
+is "$status" 1 'verify: a file that is no checkpoint is not whole'
+run moe-ckpt verify "$T"
+is "$status" 1 'verify: nor is any directory'
+mkdir "$T/hf"
+cp "$T/v"/*.safetensors "$T/v"/model.* "$T/v/config.json" "$T/hf"
+run moe-ckpt verify "$T/hf"
+is "$status" 0 'verify: a Hugging Face directory'
+truncate -s -2 "$T/hf/expert-000.safetensors"
+run moe-ckpt verify "$T/hf"
+is "$status" 1 'verify: whose file is cut'
+cp "$T/v/expert-000.safetensors" "$T/hf"
+sed 's/"vocab_size": 301/"vocab_size": 302/' "$T/glm.json" >"$T/hf/config.json"
+run moe-ckpt verify "$T/hf"
+is "$status" 1 'verify: whose shapes are not the config'"'"'s'
+like "$err" "tensor 'model.embed_tokens.weight' should have shape \[302,64\], not \[301,64\]" 'both shapes are named'
+
+# ---- killed ----
+# whole_steps ROOT: true when every step that has its final name is whole
+whole_steps() {
+    for d in "$1"/step-*; do
+        [ -e "$d" ] || continue
+        moe-ckpt verify -q "$d" >/dev/null 2>>"$T/err" || { diag "$d: $(tail -1 "$T/err")"; return 1; }
+    done
+}
+bad=0
+for i in 1 2 3 4 5 6 ${MOEKIT_LARGE:+7 8 9 10 11 12 13 14 15 16 17 18 19 20}; do
+    rm -rf "$T/kill"
+    BACKEND=cpu "$trip" save "$T/t1.plan" "$T/kill" 1 9999 >"$T/kill.log" 2>&1 &
+    pid=$!
+    while ! grep -q '^step 1:' "$T/kill.log" && kill -0 $pid 2>/dev/null; do sleep 0.02; done
+    seed=$(((seed * 1103515245 + 12345) % 2147483648))
+    sleep "0.$(printf %03d $((seed / 65536 % 400)))"
+    kill -9 $pid
+    wait $pid 2>/dev/null
+    whole_steps "$T/kill" || bad=$((bad + 1))
+    test -d "$T/kill/step-00000001" || bad=$((bad + 1))
+done
+is "$bad" 0 'kill -9 at any moment leaves only whole steps under final names'
+BACKEND=cpu "$trip" save "$T/t1.plan" "$T/kill" 1 >/dev/null
+ok $? 'and the root can be saved into again'
+rm -rf "$T/kill"
+
+# ---- the disk is full ----
+run mp 2 save "$T/g2.plan" "$T/full" 1
+for limit in 20 100 400; do # in 512 bytes
+    limited=$limit mp 2 save "$T/g2.plan" "$T/full" 2 >"$T/out" 2>"$T/err"
+    is $? 3 "a file limit of $limit blocks: the environment failed"
+    like "$(cat "$T/err")" "cannot write '.*step-00000002.tmp/" 'the file is named'
+    is "$(ls -A "$T/full")" step-00000001 'only the older step is there'
+done
+run moe-ckpt verify "$T/full/step-00000001"
+is "$status" 0 'and whole'
+
+in_tmpfs() { unshare -rm sh -c 'mkdir -p "$0" && mount -t tmpfs -o size='"$1"' none "$0" && shift && "$@"' "$T/tmpfs" "$@"; }
+if need tmpfs in_tmpfs 1m true; then
+    cat >"$T/fill" <<'EOF'
+for size in $SIZES; do
+    mount -o "remount,size=$size" "$T/tmpfs" || exit 1
+    "$trip" save "$T/g2b.plan" "$T/tmpfs" 2 >"$T/out" 2>"$T/err"
+    status=$?
+    left=$(ls -A "$T/tmpfs" | tr '\n' ' ')
+    case $status in
+    3) [ "$left" = 'step-00000001 ' ] || echo "$size: left $left" ;;
+    0) moe-ckpt verify -q "$T/tmpfs/step-00000002" >/dev/null || echo "$size: not whole"; rm -r "$T/tmpfs/step-00000002"; echo "$size" >>"$T/fits" ;;
+    *) echo "$size: status $status: $(cat "$T/err")" ;;
+    esac
+done
+moe-ckpt verify -q "$T/tmpfs/step-00000001" >/dev/null || echo 'the older step is not whole'
+EOF
+    make_plan g2b 1 glm --precision bf16
+
+    SIZES='6000k 8000k 9000k 9800k 10000k 10100k 10200k 10300k 10400k 16000k'
+    [ -z "${MOEKIT_LARGE:-}" ] || SIZES="$(seq -f %gk -s ' ' 5600 40 10600) 16000k"
+    export SIZES T trip
+    out=$(BACKEND=cpu in_tmpfs 16m sh -c '"$trip" save "$T/g2b.plan" "$T/tmpfs" 1 >"$T/out" && . "$T/fill"' 2>&1)
+    is "$out" '' 'a disk full at any point: status 3, only the older step left, and whole'
+    like "$(cat "$T/fits" 2>/dev/null)" 16000k 'with room enough it is saved'
+fi
+
+# ---- usage ----
+for verb in list verify diff; do
+    run moe-ckpt $verb -h
+    is "$status" 0 "$verb -h exits 0"
+    like "$out" "^usage: moe-ckpt $verb" 'and shows that verb'
+    run moe-ckpt $verb --nonsense x
+    is "$status" 2 "$verb: an unknown option is bad usage"
+    run moe-ckpt $verb
+    is "$status" 2 "$verb: without operands"
+done
+run moe-ckpt
+is "$status" 2 'a verb is needed'
+run moe-ckpt frobnicate
+is "$status" 2 'and must be one'
+run moe-ckpt list "$T"
+is "$status" 2 'list: a directory without tensors is bad input'
+
+done_testing

@@ -287,8 +287,9 @@ struct router_stats {
     const int32_t *topk;
     float *prob, *count, *z;
 };
-/* Which choices survive a capacity per expert, over ALL T tokens of a microbatch (§4 of the reference).
- * by_prob: each expert keeps its `capacity` largest weights, ties to the lower token; else the first tokens.
+/* Which choices survive a capacity per expert, over ALL T tokens of a microbatch.
+ * by_prob: each expert keeps its `capacity` largest weights; else the choices that stand first in their sequence (token t at
+ * t mod seq; seq 0: one sequence). Ties go to the lower token.
  * A token's choices are distinct experts. keep[t,k] is 1 or 0. dropped[0] f32: how many were cut. */
 struct capacity {
     int64_t tokens, experts, top_k, capacity;
@@ -297,6 +298,7 @@ struct capacity {
     const float *weight;
     int32_t *keep;
     float *dropped;
+    int64_t seq;
 };
 /* Sorts the kept choices by slot = slot_of[expert], stably by (token, k): the order in which rows are sent.
  * count[slot] int32 [E]; position[t,k] = row, or -1 when dropped; source[row] = t·K + k. keep NULL keeps all.

@@ -114,7 +114,7 @@ static int compare_bids(const void *a, const void *b)
 
 void ref_capacity(struct stream *s, const struct capacity *p)
 {
-    int64_t choices = p->tokens * p->top_k, dropped = 0;
+    int64_t choices = p->tokens * p->top_k, dropped = 0, seq = p->seq ? p->seq : choices + 1;
     int64_t *start = xcalloc((size_t)p->experts + 2, sizeof *start);
     struct bid *bid = xmalloc((size_t)(choices + 1) * sizeof *bid);
     for (int64_t i = 0; i < choices; i++)
@@ -122,10 +122,10 @@ void ref_capacity(struct stream *s, const struct capacity *p)
     for (int64_t e = 0; e < p->experts; e++)
         start[e + 1] += start[e];
     for (int64_t i = 0; i < choices; i++)
-        bid[start[p->topk[i] + 1]++] = (struct bid){p->by_prob ? p->weight[i] : 0, i};
+        bid[start[p->topk[i] + 1]++] = (struct bid){p->by_prob ? p->weight[i] : -(float)(i / p->top_k % seq), i};
     for (int64_t e = 0; e < p->experts; e++) {
         int64_t count = start[e + 1] - start[e];
-        if (p->by_prob && count > p->capacity)
+        if (count > p->capacity)
             qsort(bid + start[e], (size_t)count, sizeof *bid, compare_bids);
         for (int64_t i = 0; i < count; i++)
             p->keep[bid[start[e] + i].index] = i < p->capacity;

@@ -76,7 +76,8 @@ static int apply_capacity(struct engine *e, struct acts *a, const int32_t **keep
                                              .topk = topk,
                                              .weight = weight,
                                              .keep = ws->all_keep,
-                                             .dropped = ws->dropped});
+                                             .dropped = ws->dropped,
+                                             .seq = e->plan->batch.seq});
     *keep = ws->all_keep + (tokens == e->T ? e->at.tp * e->n * e->K : 0);
     if (!e->replay && !e->evaluate) {
         float dropped;

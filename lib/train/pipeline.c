@@ -3,8 +3,12 @@
  *
  * F takes the stage's input from the one before (or embeds), B the gradient from the one after (or makes it
  * from the loss). What is sent stays in its slot; the request is waited for when that memory is needed again.
- * Sends never block, so the program can only deadlock as a program, and moe-plan-check proves that it does not.
- */
+ *
+ * An output has then long been received, as its gradient came back. A gradient may not have been: its reader
+ * could be busy with an F that waits for us. So the receive of a gradient is begun as soon as the output is on
+ * its way, into the output's own place: nobody can send the gradient before having the output. Thus no send
+ * waits for the other side's program; the program can only deadlock as a program, and moe-plan-check proves
+ * that it does not. */
 #include <stdlib.h>
 
 #include "train/engine.h"
@@ -20,6 +24,8 @@ struct run {
     bool split;
     struct pending *pending;
     int count;
+    struct comm_request *
+        *gradient; /* [chunk·microbatches + microbatch]: under way from another rank, or NULL */
 };
 
 static int wait_for(struct engine *e, struct comm_request *r)
@@ -85,18 +91,47 @@ static int send_to(struct run *run, struct slot *slot, int stage, int microbatch
     return 0;
 }
 
-static int recv_from(struct run *run, int from, int stage, int microbatch, enum direction dir, void *x)
+/* The stage's input, from the stage before. */
+static int recv_input(struct run *run, struct slot *slot, int microbatch)
 {
     struct engine *e = run->e;
+    int from = slot->stage - 1;
     const struct stage *source = &e->plan->stages[from];
     if (source->pp == e->at.pp) {
-        if (dir == FORWARD)
-            e->be->copy(e->s, x, slot_of(e, from, microbatch)->x[source->layers], edge_bytes(e));
+        e->be->copy(e->s, slot->x[0], slot_of(e, from, microbatch)->x[source->layers], edge_bytes(e));
         return 0;
     }
-    struct comm_request *r =
-        comm_recv(e->group[GROUP_PP], source->pp, tag_of(e, stage, microbatch, dir), x, edge_bytes(e));
+    struct comm_request *r = comm_recv(e->group[GROUP_PP], source->pp,
+                                       tag_of(e, slot->stage, microbatch, FORWARD), slot->x[0], edge_bytes(e));
     return r ? wait_for(e, r) : -1;
+}
+
+static struct comm_request **gradient_of(struct run *run, int stage, int microbatch)
+{
+    struct engine *e = run->e;
+    return &run->gradient[e->plan->stages[stage].chunk * e->plan->batch.microbatches + microbatch];
+}
+
+/* The output is on its way to the next stage; begins to receive its gradient. */
+static int expect_gradient(struct run *run, struct slot *slot, int microbatch)
+{
+    struct engine *e = run->e;
+    int v = slot->stage;
+    const struct stage *from = &e->plan->stages[v + 1];
+    if (e->evaluate || from->pp == e->at.pp)
+        return 0;
+    struct comm_request **r = gradient_of(run, v, microbatch);
+    *r = comm_recv(e->group[GROUP_PP], from->pp, tag_of(e, v, microbatch, BACKWARD),
+                   slot->x[e->plan->stages[v].layers], edge_bytes(e));
+    return *r ? 0 : -1;
+}
+
+/* The gradient of the output is in its place; from a stage of this rank it already was. */
+static int await_gradient(struct run *run, struct slot *slot, int microbatch)
+{
+    struct comm_request **at = gradient_of(run, slot->stage, microbatch), *r = *at;
+    *at = NULL;
+    return wait_for(run->e, r);
 }
 
 static void upload_tokens(struct run *run, struct slot *slot, int microbatch)
@@ -121,11 +156,13 @@ static int run_forward(struct run *run, struct slot *slot, int microbatch)
     if (v == 0)
         TRY(embed_forward(e, slot));
     else
-        TRY(recv_from(run, v - 1, v, microbatch, FORWARD, slot->x[0]));
+        TRY(recv_input(run, slot, microbatch));
     for (int i = 0; i < layers; i++)
         TRY(layer_forward(e, slot, i));
-    if (v + 1 < e->plan->stage_count)
-        return send_to(run, slot, v + 1, microbatch, FORWARD, slot->x[layers]);
+    if (v + 1 < e->plan->stage_count) {
+        TRY(send_to(run, slot, v + 1, microbatch, FORWARD, slot->x[layers]));
+        return expect_gradient(run, slot, microbatch);
+    }
     return e->evaluate ? head_step(e, slot, slot->x[layers]) : 0;
 }
 
@@ -138,7 +175,7 @@ static int run_backward(struct run *run, struct slot *slot, int microbatch)
     if (v + 1 == e->plan->stage_count)
         TRY(head_step(e, slot, d));
     else
-        TRY(recv_from(run, v + 1, v, microbatch, BACKWARD, d));
+        TRY(await_gradient(run, slot, microbatch));
     for (int i = layers - 1; i >= 0; i--)
         TRY(layer_backward(e, slot, i, d, run->split));
     if (v == 0)
@@ -172,16 +209,19 @@ static int run_op(struct run *run, const struct op *op)
 
 int pipeline_run(struct engine *e, const struct program *g, const int32_t *tokens)
 {
+    size_t count = (size_t)(e->plan->axes.vpp * e->plan->batch.microbatches);
     struct run run = {.e = e,
                       .tokens = tokens,
                       .split = program_splits_backward(g),
-                      .pending = xcalloc((size_t)g->count + 1, sizeof(struct pending))};
+                      .pending = xcalloc((size_t)g->count + 1, sizeof(struct pending)),
+                      .gradient = xcalloc(count, sizeof(struct comm_request *))};
     int r = 0;
     for (int i = 0; i < g->count && r == 0; i++)
         r = run_op(&run, &g->ops[i]);
     if (r == 0)
         r = settle(&run, 0, INT64_MAX);
     free(run.pending);
+    free(run.gradient);
     profile_enter(&e->profile, PHASE_IDLE);
     return r == 0 ? e->be->sync(e->s) : -1;
 }

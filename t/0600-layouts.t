@@ -1,0 +1,205 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# Layout changes nothing: a plan for any number of ranks, cut along any axes, run by any schedule, trains the same model as one rank.
+#
+# Of each layout and of one rank: losses, gradient norm, dropped choices, expert loads and evaluation agree to 1e-5 in every step, final weights
+# to 1e-4 a tensor, and every token went to the same experts, unless it was within 1e-6 of a tie. MOEKIT_LARGE=1: all layouts.
+. "$(dirname "$0")/lib/tap.sh"
+. "$(dirname "$0")/lib/layouts.sh"
+
+need_for_all mpi command -v mpirun
+[ -x "$helpers/routing-compare" ] || { echo "1..0 # SKIP no $helpers/routing-compare: make unit builds it"; exit 0; }
+
+large=${MOEKIT_LARGE:-}
+steps=${large:+20}
+steps=${steps:-6}
+
+# AdamW divides by sqrt(v) + eps. Where a gradient is zero but for rounding, as for experts and tokens that nearly nothing reaches, rounding
+# is all that an eps of 1e-8 would leave, and it moves a weight by a whole learning rate. 1e-6 is above the rounding here.
+recipe="-d $T/text -s $steps --lr 2e-3 --warmup 3 --eps 1e-6 --eval $T/text --eval-every 5 --eval-steps 2 --loads-every 5"
+batch='--seq 32 --global-batch 16'
+last=step-$(printf '%08d' "$steps")
+
+write_tokens text 97 20000
+write_model mix mixtral
+write_model glm glm num_key_value_heads=4 topk_group=2
+write_model grouped glm
+write_model olmoe olmoe
+write_model qwen qwen
+write_model qwen3 qwen3
+write_model tied mixtral tie_word_embeddings=true num_experts_per_tok=3
+write_model one mixtral num_experts_per_tok=1
+
+# A model whose router is zero: all choices tie, so every token goes to expert 0. Its weights are those of another run, edited.
+zero_router() {
+    make_plan one.from one $batch && train one.from 1 -d "$T/text" -s 1 --save "$T/one.from" || return 1
+    cp -r "$T/one.from/step-00000001" "$T/one.init" || return 1
+    rm -f "$T/one.init/manifest.json" "$T/one.init/state.json"
+    perl -e '
+        for my $path (@ARGV) {
+            open(my $f, "+<:raw", $path) or die "$path: $!";
+            read $f, my $size, 8;
+            read $f, my $head, unpack("Q<", $size);
+            while ($head =~ /"[^"]*\.block_sparse_moe\.gate\.weight":\{[^}]*"data_offsets":\[(\d+),(\d+)\]/g) {
+                seek $f, 8 + length($head) + $1, 0;
+                print $f "\0" x ($2 - $1);
+                $n++;
+            }
+            close $f or die;
+        }
+        die "no router found\n" unless $n;' "$T/one.init"/*.safetensors
+}
+
+# What a run is compared with: options of the plan, and of the run, that change its numbers.
+plan_of() {
+    case $1 in
+    cap) echo "mix $batch --capacity-factor 1.1" ;;
+    pos) echo "mix $batch --capacity-factor 1.0 --drop position" ;;
+    micro) echo "mix $batch --micro-batch 2" ;;
+    plain | z) echo "mix $batch" ;;
+    *) echo "$1 $batch" ;;
+    esac
+}
+run_of() {
+    case $1 in
+    glm | grouped) echo '--bias-rate 0.01' ;;
+    plain) echo '--aux-loss 0 --z-loss 0 --clip 0 --weight-decay 0 --lr-schedule cosine' ;;
+    z) echo '--aux-loss 0.1 --z-loss 0.1 --clip 0.3 --lr-schedule wsd --decay-steps 5' ;;
+    one) echo "--aux-loss 0 --z-loss 0 --init $T/one.init" ;;
+    esac
+}
+
+# go NAME KIND RANKS PLAN-OPTION…: with $more, options of this run alone
+go() {
+    go_name=$1
+    go_kind=$2
+    go_ranks=$3
+    shift 3
+    # shellcheck disable=SC2046
+    make_plan "$go_name" $(plan_of "$go_kind") "$@" &&
+        train "$go_name" "$go_ranks" $recipe $(run_of "$go_kind") --save "$T/$go_name" --dump-routing "$T/$go_name.routing" $more
+}
+
+reference() {
+    [ -e "$T/ref.$1.log" ] && return 0
+    more='' go "ref.$1" "$1" 1 || { diag "one rank of $1: $(cat "$T/ref.$1.err")"; return 1; }
+}
+
+# check_layout NAME KIND RANKS PLAN-OPTION…
+check_layout() {
+    name=$1
+    kind=$2
+    reference "$kind" || { fail "$name"; return; }
+    go "$@" || { fail "$name"; diag "exit status $?: $(head -5 "$T/$name.err")"; return; }
+    losses=$(deviation "$name" "ref.$kind")
+    weights=$(moe-ckpt diff --tolerance 1e-4 "$T/$name/$last" "$T/ref.$kind/$last")
+    same_weights=$?
+    worst=$(printf '%s\n' "$weights" | sed -n 's/^#.*worst \([^ ]*\) in .*/\1/p')
+    routing=$("$helpers/routing-compare" 1e-6 "$T/$name.routing" "$T/ref.$kind.routing" 2>&1)
+    same_routing=$?
+    flips=$(printf '%s\n' "$routing" | sed -n 's/.* \([0-9]*\) differ.*/\1/p')
+    label="$name ($3 ranks of $kind): losses ${losses%% *}, weights ${worst:-0}, ${flips:-?} decisions differ"
+    if below "${losses%% *}" 1e-5 && [ $same_weights -eq 0 ] && [ $same_routing -eq 0 ]; then
+        pass "$label"
+    else
+        fail "$label"
+        diag "worst figure: $losses"
+        diag "worst weights: $(printf '%s\n' "$weights" | head -3)"
+        diag "$routing"
+    fi
+    rm -f "$T/$name.routing."*
+}
+
+overflows() {
+    grep -q '"kind":"step".*"overflow":[1-9]' "$T/$1.log"
+    ok $? "$1: some layer took more rows than were reserved, in several passes"
+}
+
+# The same log lines whatever the backend.
+check_guard() {
+    cp "$T/$1.plan" "$T/$1.guard.plan"
+    guard_name=$1
+    # shellcheck disable=SC2046
+    train "$1.guard" "$3" $recipe $(run_of "$2") --backend guard
+    is "$?" 0 "$1: no tensor is touched outside an operation (backend guard)" || diag "$(head -5 "$T/$guard_name.guard.err")"
+    is "$(figures "$1.guard")" "$(figures "$1")" "$1: its figures are bitwise those of the cpu backend"
+}
+
+check_twice() {
+    cp "$T/$1.plan" "$T/$1.again.plan"
+    # shellcheck disable=SC2046
+    train "$1.again" "$3" $recipe $(run_of "$2") --save "$T/$1.again"
+    is "$?" 0 "$1: runs again" || diag "$(head -5 "$T/$1.again.err")"
+    is "$(figures "$1.again")" "$(figures "$1")" "$1: the same plan twice: bitwise the same figures"
+    run moe-ckpt diff --optimizer "$T/$1/$last" "$T/$1.again/$last"
+    is "$status" 0 "$1: and bitwise the same weights and moments" || diag "$out"
+}
+
+more=
+check_layout tp4-ep4-pp2 glm 8 --tp 4 --ep 4 --pp 2 --recompute selective
+check_layout dp2-tp2-etp2-ep2 cap 4 --tp 2 --etp 2 --ep 2 --dp 2 --zero 1 --recompute full
+check_layout pp2-vpp2-ep2-uneven mix 4 --pp 2 --vpp 2 --ep 2 --split 1,2,0,1
+check_twice pp2-vpp2-ep2-uneven mix 4
+check_layout pp2-zb-tp2 tied 4 --pp 2 --tp 2 --schedule zb-h1
+check_guard pp2-zb-tp2 tied 4
+zero_router || fail "a model with a router of zeros"
+check_layout all-to-one one 4 --ep 4 --lambda 1.2
+overflows all-to-one
+[ -n "$large" ] || done_testing
+
+# ---- each axis alone ----
+check_layout dp2 mix 2 --dp 2
+check_layout dp4-zero0 z 4 --dp 4 --zero 0
+check_layout ep4 plain 4 --ep 4
+check_layout ep8-lambda1 mix 8 --ep 8 --lambda 1.0 --zero 0
+overflows ep8-lambda1
+check_layout tp2 mix 2 --tp 2
+check_layout tp4 mix 4 --tp 4
+check_layout tp8 qwen3 8 --tp 8
+check_layout etp2 mix 2 --etp 2
+check_layout etp4-edp1 mix 4 --etp 4
+check_layout ep2-edp2 z 4 --ep 2 --dp 4
+check_layout pp2-gpipe mix 2 --pp 2 --schedule gpipe
+check_layout pp4-1f1b mix 4 --pp 4 --split 2,1,0,1 --schedule 1f1b --recompute full
+check_layout pp2-zb z 2 --pp 2 --schedule zb-h1
+check_layout pp4-vpp2 mix 4 --pp 4 --vpp 2 --split 0,1,0,1,1,0,1,0
+check_layout pp4-zb plain 4 --pp 4 --schedule zb-h1 --split 0,2,2,0
+
+# ---- together ----
+check_layout tp2-ep2-etp2-edp2 mix 8 --tp 2 --ep 2 --etp 2 --dp 4
+check_twice tp2-ep2-etp2-edp2 mix 8
+check_layout tp4-ep2-etp4 mix 8 --tp 4 --ep 2 --etp 4 --dp 2
+check_guard tp4-ep2-etp4 mix 8
+check_layout tp2-ep4-full mix 8 --tp 2 --ep 4 --dp 4 --recompute full
+check_layout ordered mix 8 --tp 2 --ep 2 --dp 4 --order dp-ep-tp-cp-pp
+check_layout pp4-zb-tp2-ep4-dp2 mix 16 --pp 4 --tp 2 --ep 4 --dp 2 --schedule zb-h1
+check_guard pp4-zb-tp2-ep4-dp2 mix 16
+check_layout all-axes mix 16 --tp 2 --pp 2 --vpp 2 --dp 4 --ep 2 --etp 2 --recompute selective
+check_twice all-axes mix 16
+check_layout tp8-dp2 mix 16 --tp 8 --dp 2 --ep 8 --etp 2
+check_layout micro2-tp4-dp2 micro 8 --tp 4 --dp 2 --ep 8
+check_layout micro2-pp2-zb micro 4 --dp 2 --pp 2 --ep 2 --schedule zb-h1
+
+# ---- capacity ----
+check_layout cap-ep4-tp2 cap 8 --ep 4 --tp 2 --dp 4
+check_layout cap-tp4-pp2-zb cap 16 --tp 4 --pp 2 --ep 4 --dp 2 --schedule zb-h1
+check_layout pos-tp2-ep2 pos 4 --tp 2 --ep 2 --recompute full
+check_layout pos-ep4-pp2 pos 8 --ep 4 --dp 4 --pp 2 --zero 0
+
+# ---- families ----
+check_layout glm-dp2-pp4-zb glm 8 --dp 2 --pp 4 --split 1,2,0,1 --schedule zb-h1
+check_layout glm-etp2 grouped 16 --tp 2 --pp 2 --dp 4 --ep 4 --etp 2 --recompute selective
+check_layout glm-tp8 grouped 8 --tp 8 --ep 2
+check_layout olmoe-tp2 olmoe 2 --tp 2
+check_layout olmoe-tp4-pp2-zb olmoe 8 --tp 4 --pp 2 --ep 2 --schedule zb-h1
+check_layout olmoe-ep2-full olmoe 4 --ep 2 --dp 2 --pp 2 --recompute full
+check_layout qwen-tp4-etp2-zb qwen 8 --tp 4 --pp 2 --ep 2 --etp 2 --schedule zb-h1
+check_layout qwen-pp4 qwen 8 --dp 2 --pp 4 --schedule gpipe --recompute selective
+check_layout qwen-tp8 qwen 8 --tp 8 --recompute full
+check_layout tied-tp2-pp2 tied 8 --tp 2 --pp 2 --dp 2 --ep 4
+check_layout tied-pp4-vpp2 tied 8 --pp 4 --vpp 2 --dp 2 --split 1,0,1,0,1,0,1,0
+check_layout tied-zero0 tied 4 --dp 2 --pp 2 --zero 0 --schedule zb-h1
+check_layout one-tp2-etp2 one 8 --tp 2 --pp 2 --etp 2 --ep 2 --dp 2 --lambda 1.2 --schedule zb-h1
+overflows one-tp2-etp2
+
+done_testing

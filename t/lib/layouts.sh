@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: MIT
+# For tests that run plans in several layouts and compare. Source after tap.sh. Bash or POSIX sh.
+#
+#   write_model NAME FAMILY [KEY=VALUE…]   $T/NAME.json: the family's small model below, with these keys changed
+#   write_tokens NAME VOCAB COUNT   $T/NAME.bin and .idx: COUNT tokens below VOCAB, with some order to learn
+#   make_plan NAME MODEL OPTION…    $T/NAME.plan for $T/MODEL.json
+#   mpi N COMMAND…                  runs it on N ranks; one rank is run without a launcher
+#   train NAME N OPTION…            moe-train of $T/NAME.plan on N ranks: $T/NAME.log, $T/NAME.err; its exit status
+#   figures NAME                    of its log: KIND STEP FIGURE VALUE for losses, gradient norm, loads and tokens; of a repeated step the last
+#   deviation A B                   the worst relative difference of those, and where; loads count as text: nan if they differ
+#   below X Y                       whether X is a number that is at most Y
+# $helpers is where the test helpers in C are.
+
+helpers=${MOEKIT_T:-${bin%/bin}/t}
+OMP_NUM_THREADS=1
+OMPI_ALLOW_RUN_AS_ROOT=1
+OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+export OMP_NUM_THREADS OMPI_ALLOW_RUN_AS_ROOT OMPI_ALLOW_RUN_AS_ROOT_CONFIRM
+
+# What each family's tiny model adds to the common part. The spread of first weights is five times the usual one, so that routing
+# decisions are clear. Two key/value heads make tp 4 hold each twice, 97 tokens make uneven shards.
+model_keys() {
+    case $1 in
+    mixtral) echo 'model_type="mixtral" intermediate_size=48 num_local_experts=8 router_aux_loss_coef=0.01 router_z_loss_coef=0.001' ;;
+    glm) echo 'model_type="glm4_moe" intermediate_size=40 moe_intermediate_size=24 n_routed_experts=8 n_shared_experts=1
+        first_k_dense_replace=1 n_group=2 topk_group=1 routed_scaling_factor=1.5 norm_topk_prob=true use_qk_norm=true partial_rotary_factor=0.5
+        router_aux_loss_coef=0.01 router_z_loss_coef=0.001' ;;
+    olmoe) echo 'model_type="olmoe" intermediate_size=40 num_experts=8 num_attention_heads=8 head_dim=6 clip_qkv=1.0 norm_topk_prob=false
+        router_aux_loss_coef=0.01' ;;
+    qwen) echo 'model_type="qwen2_moe" intermediate_size=40 moe_intermediate_size=24 shared_expert_intermediate_size=32 num_experts=8
+        decoder_sparse_step=2 norm_topk_prob=true num_key_value_heads=4 vocab_size=101 router_aux_loss_coef=0.01' ;;
+    qwen3) echo 'model_type="qwen3_moe" moe_intermediate_size=24 num_experts=8 norm_topk_prob=true router_aux_loss_coef=0.01' ;;
+    esac
+}
+
+write_model() {
+    model_name=$1
+    model_family=$2
+    shift 2
+    perl -e '
+        my %c = (hidden_size => 48, num_hidden_layers => 4, num_attention_heads => 8, num_key_value_heads => 2, head_dim => 8,
+                 num_experts_per_tok => 2, vocab_size => 97, max_position_embeddings => 256, rope_theta => "10000.0",
+                 rms_norm_eps => "1e-05", hidden_act => "\"silu\"", initializer_range => 0.1, torch_dtype => "\"float32\"");
+        for (@ARGV) { my ($k, $v) = split /=/, $_, 2; $c{$k} = $v; }
+        print "{\n", join(",\n", map { "  \"$_\": $c{$_}" } sort keys %c), "\n}\n";' \
+        -- $(model_keys "$model_family") "$@" >"$T/$model_name.json"
+}
+
+# Each token follows from the two before it, three times in four; the others are drawn at random. None stands twice in a row: two of a kind at
+# the start of a sequence look alike to every layer, and rounding would choose which of them a full expert drops.
+write_tokens() {
+    perl -e '
+        my ($path, $vocab, $count) = @ARGV;
+        my ($x, $a, $b, @t) = (12345, 1, 2);
+        sub draw { $x = ($x * 1103515245 + 12345) % 2147483648; return int($x / 65536) % $_[0]; }
+        for (1 .. $count) {
+            my $c = draw(4) ? (3 * $a + 5 * $b + 7) % $vocab : draw($vocab);
+            $c = ($c + 1) % $vocab if $c == $b;
+            push @t, $c;
+            ($a, $b) = ($b, $c);
+        }
+        open(my $bin, ">:raw", "$path.bin") or die "$path.bin: $!";
+        print $bin pack("v*", @t);
+        close($bin) or die;
+        open(my $idx, ">:raw", "$path.idx") or die "$path.idx: $!";
+        print $idx "MMIDIDX\0\0", pack("Q<CQ<Q<l<q<q<q<", 1, 8, 1, 2, $count, 0, 0, 1);
+        close($idx) or die;' "$T/$1" "$2" "$3"
+}
+
+make_plan() {
+    plan_name=$1
+    plan_model=$2
+    shift 2
+    moe-partition -m "$T/$plan_model.json" -o "$T/$plan_name.plan" "$@" 2>"$T/$plan_name.err" ||
+        { diag "moe-partition $*: $(cat "$T/$plan_name.err")"; return 1; }
+}
+
+mpi() {
+    mpi_ranks=$1
+    shift
+    if [ "$mpi_ranks" -eq 1 ]; then "$@"; else mpirun --oversubscribe --bind-to none -n "$mpi_ranks" "$@"; fi
+}
+
+train() {
+    train_name=$1
+    train_ranks=$2
+    shift 2
+    mpi "$train_ranks" moe-train -p "$T/$train_name.plan" --log "$T/$train_name.log" "$@" 2>>"$T/$train_name.err" </dev/null
+}
+
+figures() {
+    perl -ne '
+        next unless /"kind":"(step|eval)"/;
+        my $kind = $1;
+        my ($step) = /"step":(\d+)/;
+        for my $name (qw(loss aux_loss z_loss grad_norm dropped tokens)) {
+            $figure{"$kind $step $name"} = $1 if /"$name":([^,}]+)/;
+        }
+        ($figure{"$kind $step expert_load"} = $1) =~ tr/ //d if /"expert_load":(\[\[.*?\]\])/;
+        END { print "$_ $figure{$_}\n" for sort keys %figure }' "$T/$1.log"
+}
+
+deviation() {
+    figures "$1" >"$T/.a"
+    figures "$2" >"$T/.b"
+    perl -e '
+        my ($a, $b) = map { open(my $f, "<", $_) or die; +{map { /^(.*) (\S+)$/ ? ($1, $2) : () } <$f>} } @ARGV;
+        my ($worst, $where) = (0, "");
+        for (sort keys %{{%$a, %$b}}) {
+            my ($x, $y) = ($a->{$_} // "none", $b->{$_} // "none");
+            next if $x eq $y;
+            if ("$x$y" =~ /[^-+.e0-9]/) { ($worst, $where) = ("nan", "$_: $x, not $y"); last }
+            my $err = abs($x - $y) / (abs($y) || 1);
+            ($worst, $where) = ($err, "$_: $x, not $y") if $err > $worst;
+        }
+        ($worst, $where) = ("nan", "no steps") unless grep { /^step/ } keys %$a;
+        printf "%s %s\n", $worst eq "nan" ? "nan" : sprintf("%.1e", $worst), $where;' "$T/.a" "$T/.b"
+}
+
+below() {
+    awk -v x="$1" -v y="$2" 'BEGIN { exit !(x ~ /^[-+]?[0-9.]+([eE][-+]?[0-9]+)?$/ && x + 0 <= y + 0) }'
+}

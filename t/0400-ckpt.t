@@ -297,4 +297,14 @@ is "$status" 2 'and must be one'
 run moe-ckpt list "$T"
 is "$status" 2 'list: a directory without tensors is bad input'
 
+# ---- the pages ----
+man=$top/share/man
+for option in $(for verb in list verify diff; do moe-ckpt $verb -h; done | sed -n 's/^ .*--\([a-z-]*\).*/\1/p' | sort -u); do
+    grep -Eq "^\.It Fl ([a-zA-Z] , )?-$option( |\$)" "$man/moe-ckpt.1"
+    ok $? "--$option is in the page"
+done
+if need mandoc command -v mandoc; then
+    is "$(mandoc -Tlint -Wwarning "$man/moe-ckpt.1" "$man/moe-checkpoint.5" 2>&1)" '' 'the pages are clean'
+fi
+
 done_testing

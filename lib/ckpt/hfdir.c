@@ -56,13 +56,20 @@ static void spare_descriptor(struct hf_dir *d)
 const struct st_file *hf_file(struct hf_dir *d, int file)
 {
     struct hf_file *f = &d->files[file];
+    if (f->why) {
+        error(f->status, "%s", f->why);
+        return NULL;
+    }
     if (!f->open) {
         spare_descriptor(d);
         char *path = path_join(d->path, f->name);
         int rc = st_open(&f->st, path);
         free(path);
-        if (rc < 0)
+        if (rc < 0) {
+            f->why = xstrdup(error_text());
+            f->status = error_status();
             return NULL;
+        }
         f->open = true;
         f->turn = ++d->turn;
         d->open_count++;
@@ -194,6 +201,7 @@ void hf_close(struct hf_dir *d)
         if (d->files[i].open)
             st_close(&d->files[i].st);
         free(d->files[i].name);
+        free(d->files[i].why);
     }
     for (int i = 0; i < d->name_count; i++)
         free(d->names[i].name);

@@ -12,6 +12,8 @@ struct hf_file {
     struct st_file st;
     bool open; /* its header is known; its descriptor may be closed meanwhile */
     int turn;  /* when it was last read */
+    char *why; /* it cannot be opened: the error, said again each time */
+    int status;
 };
 
 /* A tensor's name and the file that should hold it. */

@@ -211,7 +211,7 @@ static int list_root(const char *root, const int64_t *steps, int count, enum lis
     if (form != LIST_JSON)
         fprintf(out, "#     step            bytes  directory\n");
     for (int i = count - 1; i >= 0; i--) {
-        char *dir = xasprintf("%s/step-%08" PRId64, root, steps[i]);
+        char *dir = step_path(root, steps[i]);
         int64_t bytes = step_bytes(dir);
         if (form == LIST_JSON)
             json_array_append_new(list, json_pack("{s:s, s:I, s:I}", "path", dir, "step", (json_int_t)steps[i],

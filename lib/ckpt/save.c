@@ -53,8 +53,7 @@ static int make_file(struct saver *v, int file)
         rc = error_errno("cannot write '%s'", path);
     if (rc == 0)
         rc = pwrite_all(fd, header, bytes, 0, path);
-    if (rc == 0 && fsync(fd) != 0)
-        rc = error_errno("cannot write '%s'", path);
+    v->touched[file] = true; /* synced with the rest, at the end */
     if (fd >= 0)
         close(fd);
     free(header);
@@ -123,14 +122,16 @@ static bool is_companion(const char *dir, const char *name)
     return small;
 }
 
-static int put_companions(struct saver *v, struct manifest *m)
+/* When the directory they should come from is gone (a step that was resumed, and pruned since), the newest step
+ * has them. */
+static int put_companions(struct saver *v, struct manifest *m, const char *root)
 {
-    const char *from = v->s->companions;
+    if (!v->s->companions || v->gradients)
+        return 0;
+    char *from = is_dir(v->s->companions) ? xstrdup(v->s->companions) : checkpoint_newest(root, NULL);
     DIR *d = from ? opendir(from) : NULL;
-    if (!d)
-        return from ? error_errno("cannot open '%s'", from) : 0;
     int rc = 0;
-    for (struct dirent *e; rc == 0 && (e = readdir(d));) {
+    for (struct dirent *e; d && rc == 0 && (e = readdir(d));) {
         if (!is_companion(from, e->d_name))
             continue;
         size_t bytes;
@@ -139,7 +140,9 @@ static int put_companions(struct saver *v, struct manifest *m)
         free(text);
         free(path);
     }
-    closedir(d);
+    if (d)
+        closedir(d);
+    free(from);
     return rc;
 }
 
@@ -212,12 +215,16 @@ static int gather_ranges(struct saver *v)
 
 /* ---- the end ---- */
 
+static char *parent_of(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash ? xasprintf("%.*s", (int)max64(slash - path, 1), path) : xstrdup(".");
+}
+
 /* Gives the directory its final name. One that has it already changes places with the new one, and goes. */
 static int give_name(const char *temporary, const char *final)
 {
-    char *parent = xstrdup(final), *slash = strrchr(parent, '/');
-    if (slash)
-        slash[slash == parent] = '\0';
+    char *parent = parent_of(final);
     int rc = 0;
     bool old = file_exists(final);
     if (old && renameat2(AT_FDCWD, temporary, AT_FDCWD, final, RENAME_EXCHANGE) != 0) {
@@ -232,7 +239,7 @@ static int give_name(const char *temporary, const char *final)
         rc = error_errno("cannot rename '%s' to '%s'", temporary, final);
     }
     if (rc == 0)
-        rc = sync_dir(slash ? parent : ".");
+        rc = sync_dir(parent);
     if (rc == 0)
         rc = remove_tree(temporary);
     free(parent);
@@ -244,6 +251,7 @@ static int seal(struct saver *v, const char *final, int64_t step, const char *st
     struct manifest m = {.step = step};
     const struct model *model = &v->s->plan->model;
     char *optimizer = path_join(v->dir, "optimizer"), *index = layout_index_json(&v->l);
+    char *root = parent_of(final);
     qsort(v->ranges, v->range_count, sizeof *v->ranges, by_place);
     int rc = put_file(v, &m, "config.json", model->source, model->source_bytes), next = 0;
     if (rc == 0)
@@ -253,7 +261,7 @@ static int seal(struct saver *v, const char *final, int64_t step, const char *st
     if (rc == 0 && !v->gradients)
         rc = put_file(v, &m, "state.json", state_json, strlen(state_json));
     if (rc == 0)
-        rc = put_companions(v, &m);
+        rc = put_companions(v, &m, root);
     for (int f = 0; f < v->l.file_count && rc == 0; f++)
         rc = file_sums(v, &m, f, v->ranges, v->range_count, &next);
     if (rc == 0 && next != v->range_count)
@@ -271,6 +279,7 @@ static int seal(struct saver *v, const char *final, int64_t step, const char *st
     for (int i = 0; i < m.count; i++)
         *bytes += m.files[i].bytes;
     free(text);
+    free(root);
     free(index);
     free(optimizer);
     manifest_release(&m);

@@ -299,8 +299,10 @@ int save_units(struct saver *v)
             progress("writing checkpoint", done >> 20, v->l.bytes >> 20, "MiB");
         if (n->writer != v->rank && !units_touch(&v->u, n, v->rank))
             continue;
-        if (units_parts(&v->u, n) < 0)
-            return -1; /* the same on all ranks that touch it: a plan that plan_check() refuses */
+        if (units_parts(&v->u, n) < 0) { /* a plan that plan_check() refuses; all who touch the unit see it */
+            save_failed(v);
+            continue;
+        }
         if ((n->writer == v->rank ? gather_unit(v, n) : send_unit(v, n)) < 0)
             return -1;
     }

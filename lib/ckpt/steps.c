@@ -70,6 +70,13 @@ int steps_list(const char *root, int64_t **steps)
     return count;
 }
 
+char *step_path(const char *root, int64_t step)
+{
+    char name[40];
+    snprintf(name, sizeof name, "step-%08" PRId64, step);
+    return path_join(root, name);
+}
+
 char *checkpoint_newest(const char *root, int64_t *step)
 {
     int64_t *steps;
@@ -78,7 +85,7 @@ char *checkpoint_newest(const char *root, int64_t *step)
     if (count >= 0)
         error_clear();
     if (count > 0) {
-        path = xasprintf("%s/step-%08" PRId64, root, steps[0]);
+        path = step_path(root, steps[0]);
         if (step)
             *step = steps[0];
     }
@@ -110,7 +117,7 @@ int checkpoint_prune(const char *root, int keep)
     int64_t *steps;
     int count = steps_list(root, &steps), rc = count < 0 ? -1 : 0;
     for (int i = keep > 0 ? keep : 0; i < count && rc == 0; i++) {
-        char *path = xasprintf("%s/step-%08" PRId64, root, steps[i]);
+        char *path = step_path(root, steps[i]);
         char *aside = xasprintf("%s/.step-%08" PRId64 ".old", root, steps[i]);
         rc = remove_tree(aside);
         if (rc == 0 && rename(path, aside) != 0)

@@ -8,4 +8,7 @@
  * cannot be read. */
 int steps_list(const char *root, int64_t **steps);
 
+/* "ROOT/step-00000100"; caller frees. */
+char *step_path(const char *root, int64_t step);
+
 #endif

@@ -28,9 +28,12 @@ void problem(struct verified *v, const char *fmt, ...)
     vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
     pthread_mutex_lock(&lock);
-    if (v->count < MOST_PROBLEMS)
+    bool known = false; /* a bad file is met once a tensor */
+    for (int i = 0; i < v->count && i < MOST_PROBLEMS; i++)
+        known |= strcmp(v->problems[i], text) == 0;
+    if (!known && v->count < MOST_PROBLEMS)
         v->problems[v->count] = xstrdup(text);
-    v->count++;
+    v->count += !known;
     pthread_mutex_unlock(&lock);
 }
 

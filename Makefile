@@ -43,7 +43,7 @@ BIN        = $(COMMANDS:%=$(BUILD)/bin/%)
 UNIT       = $(patsubst t/unit/%.c,$(BUILD)/t/%,$(wildcard t/unit/*.c))
 HELPERS    = $(patsubst t/lib/%.c,$(BUILD)/t/%,$(wildcard t/lib/*.c))
 
-.PHONY: all unit check check-large demo bench oracles install uninstall deps clean help
+.PHONY: all unit check check-large check-sanitized prove-sanitized demo bench oracles install uninstall deps clean help
 all: $(BIN)
 	$(Q)ln -sfn $(notdir $(BUILD)) .build/current
 
@@ -105,6 +105,12 @@ check: all unit
 check-large: all unit
 	$(Q)$(MAKE) --no-print-directory FAULTS=1 all
 	$(Q)$(PROVE_ENV) MOEKIT_LARGE=1 prove --timer $(UNIT) $(TESTS)
+# Unit tests and a handful of layouts under ASan and UBSan; leaks are looked for where no MPI library is involved.
+check-sanitized:
+	$(Q)$(MAKE) --no-print-directory SAN=1 all unit
+	$(Q)$(MAKE) --no-print-directory SAN=1 prove-sanitized
+prove-sanitized:
+	$(Q)$(PROVE_ENV) ASAN_OPTIONS=detect_leaks=0 MOEKIT_SANITIZED=1 prove -j $(JOBS) --timer $(UNIT) t/0600-layouts.t
 demo: all
 	$(Q)MOEKIT_BIN='$(CURDIR)/$(BUILD)/bin' sh t/demo
 bench: all $(patsubst t/bench/%.c,$(BUILD)/t/bench/%,$(wildcard t/bench/*.c))

@@ -43,6 +43,7 @@ BIN        = $(COMMANDS:%=$(BUILD)/bin/%)
 UNIT       = $(patsubst t/unit/%.c,$(BUILD)/t/%,$(wildcard t/unit/*.c))
 HELPERS    = $(patsubst t/lib/%.c,$(BUILD)/t/%,$(wildcard t/lib/*.c))
 
+.SECONDARY:
 .PHONY: all unit check check-large check-sanitized prove-sanitized demo bench oracles install uninstall deps clean help
 all: $(BIN)
 	$(Q)ln -sfn $(notdir $(BUILD)) .build/current

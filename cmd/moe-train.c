@@ -94,6 +94,15 @@ static int check_usage(int operands)
     return 0;
 }
 
+/* Whether this is rank 0 as far as the launcher's environment tells: bad usage is said once. */
+static bool launched_first(void)
+{
+    const char *rank = getenv("PMIX_RANK");
+    if (!rank)
+        rank = getenv("SLURM_PROCID");
+    return !rank || strcmp(rank, "0") == 0;
+}
+
 static char *command_line(int argc, char **argv)
 {
     char *line = xstrdup(command.name);
@@ -111,7 +120,7 @@ int main(int argc, char **argv)
     char *line = command_line(argc, argv);
     int first = options_parse(&command, argc, argv);
     if (first < 0 || check_usage(argc - first) < 0)
-        return command_failed(&command);
+        return launched_first() ? command_failed(&command) : error_status();
     o.shuffle = !no_shuffle;
     o.command_line = line;
     struct sigaction act = {.sa_handler = on_signal, .sa_flags = SA_RESTART};

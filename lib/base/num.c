@@ -51,6 +51,10 @@ char *human_bytes(double bytes, char buf[static 24])
 
 char *exact_num(double value, char buf[static 32])
 {
+    if (value == floor(value) && fabs(value) < 1e15) {
+        snprintf(buf, 32, "%.0f", value);
+        return buf;
+    }
     for (int digits = 1; digits <= 17; digits++) {
         snprintf(buf, 32, "%.*g", digits, value);
         if (strtod(buf, NULL) == value)

@@ -43,6 +43,7 @@ struct run {
     float *loads;     /* rank 0: [MoE layers,E] of the step */
     double mark_s;    /* end of the last step, for time_s */
     FILE *routing;
+    bool agreed;           /* a failure that all ranks know of */
     int64_t resident;      /* bytes of this process before the engine was there */
     int64_t process_bytes; /* rank 0, at the end: the most any rank has grown by since then */
     enum status status;    /* how it ends */
@@ -65,6 +66,7 @@ static int agree(struct run *run, int r)
         return 0;
     if (worst != mine)
         error((enum status)(worst >> 32), "%s", "");
+    run->agreed = true;
     return -1;
 }
 
@@ -591,11 +593,7 @@ enum status train_run(const struct train_options *o, struct comm **comm, bool *b
     int r = start(&run);
     if (r == 0)
         r = o->dry_run ? report_dry_run(&run) : steps(&run);
-    if (r < 0 && *error_text() && comm_size(run.comm) > 1) {
-        /* Whoever has a text either speaks for all that agreed, or failed alone; then the others still wait for
-         * it. */
-        *broken = error_status() == STATUS_ENV;
-    }
+    *broken = r < 0 && !run.agreed && comm_size(run.comm) > 1; /* failed alone: the others still wait */
     if (run.log.f && finish(&run, r) < 0)
         r = -1;
     enum status s = r < 0 ? error_status() : run.status;

@@ -91,22 +91,10 @@ check_layout() {
     kind=$2
     reference "$kind" || { fail "$name"; return; }
     go "$@" || { fail "$name"; diag "exit status $?: $(head -5 "$T/$name.err")"; return; }
-    losses=$(deviation "$name" "ref.$kind")
-    weights=$(moe-ckpt diff --tolerance 1e-4 "$T/$name/$last" "$T/ref.$kind/$last")
-    same_weights=$?
-    worst=$(printf '%s\n' "$weights" | sed -n 's/^#.*worst \([^ ]*\) in .*/\1/p')
-    routing=$("$helpers/routing-compare" 1e-6 "$T/$name.routing" "$T/ref.$kind.routing" 2>&1)
-    same_routing=$?
-    flips=$(printf '%s\n' "$routing" | sed -n 's/.* \([0-9]*\) differ.*/\1/p')
-    label="$name ($3 ranks of $kind): losses ${losses%% *}, weights ${worst:-0}, ${flips:-?} decisions differ"
-    if below "${losses%% *}" 1e-5 && [ $same_weights -eq 0 ] && [ $same_routing -eq 0 ]; then
-        pass "$label"
-    else
-        fail "$label"
-        diag "worst figure: $losses"
-        diag "worst weights: $(printf '%s\n' "$weights" | head -3)"
-        diag "$routing"
-    fi
+    same_training "$name" "ref.$kind" "$steps"
+    same=$?
+    ok $same "$name ($3 ranks of $kind): $said"
+    [ $same -eq 0 ] || diag "$details"
     rm -f "$T/$name.routing."*
 }
 

@@ -67,7 +67,8 @@ static int refill(struct engine *e, struct here *at, const void *x)
         return r;
     case RECOMPUTE_SELECTIVE:
         norm(e, x, &at->w->input_norm, at->a->h);
-        norm(e, at->a->x2, &at->w->post_norm, at->a->h2);
+        if (!fault("recompute-stale"))
+            norm(e, at->a->x2, &at->w->post_norm, at->a->h2);
         if (at->w->mlp_width)
             mlp_refill(e, at->w, at->a);
         return at->w->moe ? moe_refill(e, at->w, at->a, at->d) : 0;
@@ -111,6 +112,8 @@ int layer_backward(struct engine *e, struct slot *slot, int i, void *d, bool spl
 int layer_weights(struct engine *e, struct slot *slot, int i)
 {
     struct here at = locate(e, slot, i);
+    if (fault("weights-skipped"))
+        return 0;
     if (at.w->moe)
         TRY(moe_weights(e, at.w, at.a, at.d));
     if (at.w->mlp_width)

@@ -115,7 +115,7 @@ static void mark_samples(struct run *run)
     bool reads = at->pp == p->stages[0].pp || at->pp == p->stages[p->stage_count - 1].pp;
     run->want = xcalloc((size_t)p->batch.global, sizeof *run->want);
     for (int64_t i = 0; i < p->batch.global && reads; i++)
-        run->want[i] = i / p->batch.micro % p->axes.dp == at->dp;
+        run->want[i] = i / p->batch.micro % p->axes.dp == (fault("data-same-dp") ? 0 : at->dp);
     run->tokens = xcalloc((size_t)(p->batch.microbatches * p->batch.micro),
                           (size_t)(p->batch.seq + 1) * sizeof *run->tokens);
 }
@@ -327,7 +327,11 @@ static int gather_shares(struct run *run, double square, struct share *sum)
     int r = host_gather(comm_world(run->comm), &mine, all, sizeof mine);
     *sum = (struct share){0};
     for (int i = 0; i < run->plan.world; i++) {
-        sum->square += fault("norm-missing-pp") && run->plan.ranks[i].pp != e->at.pp ? 0 : all[i].square;
+        const struct coords *at = &run->plan.ranks[i];
+        if (!(fault("norm-missing-pp") && at->pp != e->at.pp) &&
+            !(fault("norm-missing-tp") && at->tp != e->at.tp) &&
+            !(fault("norm-missing-dp") && at->dp != e->at.dp))
+            sum->square += all[i].square;
         sum->loss += all[i].loss;
         sum->aux += all[i].aux;
         sum->z += all[i].z;

@@ -146,9 +146,11 @@ int optimizer_update(struct engine *e, const struct hyper *h, int64_t step, doub
     for (int f = 0; f < 2; f++) {
         int64_t begin = s->slice_first[f], end = min64(begin + s->slice[f], s->elements[f]);
         op.decay = (float)h->weight_decay;
-        update_range(e, f, begin, min64(end, s->decayed[f]), op);
+        update_range(e, f, begin,
+                     fault("decay-by-slice") && begin < s->decayed[f] ? end : min64(end, s->decayed[f]), op);
         op.decay = 0;
-        update_range(e, f, max64(begin, s->decayed[f]), end, op);
+        update_range(e, f, fault("decay-by-slice") && begin < s->decayed[f] ? end : max64(begin, s->decayed[f]),
+                     end, op);
     }
     TRY(e->be->sync(e->s));
     profile_enter(&e->profile, PHASE_DP);

@@ -121,8 +121,8 @@ static int expect_gradient(struct run *run, struct slot *slot, int microbatch)
     if (e->evaluate || from->pp == e->at.pp)
         return 0;
     struct comm_request **r = gradient_of(run, v, microbatch);
-    *r = comm_recv(e->group[GROUP_PP], from->pp, tag_of(e, v, microbatch, BACKWARD),
-                   slot->x[e->plan->stages[v].layers], edge_bytes(e));
+    int tag = tag_of(e, v, fault("pipeline-microbatch") ? microbatch ^ 1 : microbatch, BACKWARD);
+    *r = comm_recv(e->group[GROUP_PP], from->pp, tag, slot->x[e->plan->stages[v].layers], edge_bytes(e));
     return *r ? 0 : -1;
 }
 

@@ -169,6 +169,8 @@ int engine_init(struct engine *e, const struct plan *plan, const struct backend 
     e->ws = &e->arena.ws;
     e->loss_scale = 1 / ((double)plan->batch.global * (double)plan->batch.seq);
     e->aux_scale = (double)plan->batch.micro / (double)plan->batch.global;
+    if (fault("loss-scale-local"))
+        e->loss_scale *= (double)plan->axes.dp;
     e->aux_coef = m->aux_coef;
     e->z_coef = m->z_coef;
     shards_init(&e->shards, plan, e->rank);
@@ -230,7 +232,7 @@ int engine_init_weights(struct engine *e, uint64_t seed)
                                                  .x = weight_at(e, s).w,
                                                  .ldx = s->cols,
                                                  .seed = tensor_seed(e, t, seed),
-                                                 .first = s->row * t->cols + s->col,
+                                                 .first = fault("init-local") ? 0 : s->row * t->cols + s->col,
                                                  .stride = t->cols,
                                                  .mean = t->ones ? 1 : 0,
                                                  .std = t->ones || t->zeros ? 0 : (float)e->model->init_std,

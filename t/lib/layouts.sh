@@ -9,6 +9,8 @@
 #   figures NAME                    of its log: KIND STEP FIGURE VALUE for losses, gradient norm, loads and tokens; of a repeated step the last
 #   deviation A B                   the worst relative difference of those, and where; loads count as text: nan if they differ
 #   below X Y                       whether X is a number that is at most Y
+#   same_training A B STEP          whether run A is B but for rounding: figures to 1e-5, weights after STEP to 1e-4, routing (if it was dumped to
+#                                   $T/A.routing) but for ties. Sets $said, the worst of each in a line, and $details
 # $helpers is where the test helpers in C are.
 
 helpers=${MOEKIT_T:-${bin%/bin}/t}
@@ -119,4 +121,22 @@ deviation() {
 
 below() {
     awk -v x="$1" -v y="$2" 'BEGIN { exit !(x ~ /^[-+]?[0-9.]+([eE][-+]?[0-9]+)?$/ && x + 0 <= y + 0) }'
+}
+
+same_training() {
+    st_step=step-$(printf '%08d' "$3")
+    st_losses=$(deviation "$1" "$2")
+    st_weights=$(moe-ckpt diff --tolerance 1e-4 "$T/$1/$st_step" "$T/$2/$st_step" 2>&1)
+    st_same=$?
+    st_worst=$(printf '%s\n' "$st_weights" | sed -n 's/^#.*worst \([^ ]*\) in .*/\1/p')
+    said="losses ${st_losses%% *}, weights ${st_worst:-0}"
+    st_routing=
+    if [ -e "$T/$1.routing.0" ]; then
+        st_routing=$("$helpers/routing-compare" 1e-6 "$T/$1.routing" "$T/$2.routing" 2>&1) || st_same=1
+        said="$said, $(printf '%s\n' "$st_routing" | sed -n 's/.* \([0-9]*\) differ.*/\1/p') decisions differ"
+    fi
+    details="worst figure: $st_losses
+worst weights: $(printf '%s\n' "$st_weights" | head -3)
+$st_routing"
+    [ "$st_same" -eq 0 ] && below "${st_losses%% *}" 1e-5
 }

@@ -120,7 +120,7 @@ int main(int argc, char **argv)
     char *line = command_line(argc, argv);
     int first = options_parse(&command, argc, argv);
     if (first < 0 || check_usage(argc - first) < 0)
-        return launched_first() ? command_failed(&command) : error_status();
+        return launched_first() ? command_failed(&command) : (int)error_status();
     o.shuffle = !no_shuffle;
     o.command_line = line;
     struct sigaction act = {.sa_handler = on_signal, .sa_flags = SA_RESTART};

@@ -227,10 +227,10 @@ whole_steps() {
 }
 bad=0
 for i in 1 2 3 4 5 6 ${MOEKIT_LARGE:+7 8 9 10 11 12 13 14 15 16 17 18 19 20}; do
-    rm -rf "$T/kill"
+    rm -rf "$T/kill" "$T/kill.log"
     BACKEND=cpu "$trip" save "$T/t1.plan" "$T/kill" 1 9999 >"$T/kill.log" 2>&1 &
     pid=$!
-    while ! grep -q '^step 1:' "$T/kill.log" && kill -0 $pid 2>/dev/null; do sleep 0.02; done
+    while ! grep -qs "^step 1:" "$T/kill.log" && kill -0 $pid 2>/dev/null; do sleep 0.02; done
     seed=$(((seed * 1103515245 + 12345) % 2147483648))
     sleep "0.$(printf %03d $((seed / 65536 % 400)))"
     kill -9 $pid

@@ -418,8 +418,8 @@ static int one_step(struct run *run)
     if (!isfinite(sum.loss) || !isfinite(norm)) {
         report_step(run, &sum, norm, lr);
         error(STATUS_NO,
-              "step %" PRId64 ": the %s is not finite: the run has diverged (the last checkpoint is %s)",
-              run->step, isfinite(sum.loss) ? "gradient norm" : "loss", run->saved >= 0 ? "untouched" : "none");
+              "step %" PRId64 ": the %s is not finite: the run has diverged (%s)",
+              run->step, isfinite(sum.loss) ? "gradient norm" : "loss", run->saved >= 0 ? "the last checkpoint is untouched" : "no checkpoint was written");
         return agree(run, -1);
     }
     double clip = r->clip > 0 ? fmin(1, r->clip / (norm + 1e-6)) : 1;

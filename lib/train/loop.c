@@ -402,7 +402,9 @@ static int one_step(struct run *run)
     const struct program *program = &run->plan.programs[e->at.pp];
     e->step = ++run->step;
     clear_totals(e);
+    profile_enter(&e->profile, PHASE_OPTIMIZER);
     gradients_zero(e);
+    profile_enter(&e->profile, PHASE_IDLE);
     TRY(agree(run, data_next(run->data, run->plan.batch.global, run->want, run->tokens)));
     TRY(pipeline_run(e, program, run->tokens));
     bool dump = run->o->dump_gradients && run->step == run->start_step + 1;
@@ -411,7 +413,9 @@ static int one_step(struct run *run)
         TRY(dump_gradients(run));
     double square;
     struct share sum;
+    profile_enter(&e->profile, PHASE_OPTIMIZER);
     TRY(gradients_square(e, &square));
+    profile_enter(&e->profile, PHASE_IDLE);
     TRY(gather_shares(run, square, &sum));
     TRY(loads_sum(e));
     double norm = sqrt(sum.square), lr = recipe_lr(r, run->step, run->o->steps);

@@ -70,7 +70,7 @@ $(BUILD)/%.o: %.c Makefile
 
 $(BUILD)/bin/moe-partition $(BUILD)/bin/moe-plan-check: $(PLAN_O) $(MODEL_O) $(BASE_O)
 $(BUILD)/bin/moe-stat: $(STAT_O) $(BASE_O)
-$(BUILD)/bin/moe-ckpt: $(CKPT_O) $(PLAN_O) $(MODEL_O) $(BASE_O)
+$(BUILD)/bin/moe-ckpt: $(filter-out $(BUILD)/lib/ckpt/save%,$(CKPT_O)) $(PLAN_O) $(MODEL_O) $(BASE_O)
 $(BUILD)/bin/moe-train: LIBS += $(TRAIN_LIBS)
 $(BUILD)/bin/moe-train: $(TRAIN_O) $(CKPT_O) $(COMM_O) $(KERNEL_O) $(PLAN_O) $(MODEL_O) $(BASE_O)
 $(BUILD)/bin/%: $(BUILD)/cmd/%.o

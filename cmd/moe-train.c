@@ -126,6 +126,7 @@ int main(int argc, char **argv)
     struct sigaction act = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
     sigaction(SIGUSR1, &act, NULL);
     sigaction(SIGTERM, &act, NULL);
+    signal(SIGXFSZ, SIG_IGN); /* a file size limit is then an error of the write, like a full disk */
 
     struct comm *comm;
     bool broken;

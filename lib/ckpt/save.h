@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Inside of a save (save*.c, the only files here that need lib/comm). */
+/* Inside of a save (save*.c, the only files here that need lib/comm: moe-ckpt, which saves nothing, is linked
+ * without them). */
 #ifndef CKPT_SAVE_H
 #define CKPT_SAVE_H
 
@@ -7,17 +8,6 @@
 #include "ckpt/layout.h"
 #include "ckpt/manifest.h"
 #include "ckpt/units.h"
-
-/* moe-ckpt, which saves nothing, is linked without lib/comm. */
-#pragma weak comm_world
-#pragma weak comm_rank
-#pragma weak comm_size
-#pragma weak comm_wait
-#pragma weak host_max
-#pragma weak host_broadcast
-#pragma weak host_gather
-#pragma weak host_send
-#pragma weak host_recv
 
 /* The checksum of bytes that one writer wrote: a part of one entry. */
 struct range {

@@ -86,7 +86,6 @@ static int read_plan(struct run *run)
     if (run->plan.world != world)
         return error(STATUS_USAGE, "%s: the plan is for %d ranks, this job has %d: start it with mpirun -n %d",
                      run->o->plan, run->plan.world, world, run->plan.world);
-    TRY(plan_runnable(&run->plan));
     struct findings f = {0};
     plan_check(&run->plan, &f);
     int r = 0;
@@ -95,7 +94,7 @@ static int read_plan(struct run *run)
             r = error(STATUS_USAGE, "%s: %s: %s (see moe-plan-check)", run->o->plan, f.list[i].rule,
                       f.list[i].text);
     findings_release(&f);
-    return r;
+    return r == 0 ? plan_runnable(&run->plan) : r;
 }
 
 static int choose_backend(struct run *run)
@@ -421,9 +420,9 @@ static int one_step(struct run *run)
     double norm = sqrt(sum.square), lr = recipe_lr(r, run->step, run->o->steps);
     if (!isfinite(sum.loss) || !isfinite(norm)) {
         report_step(run, &sum, norm, lr);
-        error(STATUS_NO,
-              "step %" PRId64 ": the %s is not finite: the run has diverged (%s)",
-              run->step, isfinite(sum.loss) ? "gradient norm" : "loss", run->saved >= 0 ? "the last checkpoint is untouched" : "no checkpoint was written");
+        error(STATUS_NO, "step %" PRId64 ": the %s is not finite: the run has diverged (%s)", run->step,
+              isfinite(sum.loss) ? "gradient norm" : "loss",
+              run->saved >= 0 ? "the last checkpoint is untouched" : "no checkpoint was written");
         return agree(run, -1);
     }
     double clip = r->clip > 0 ? fmin(1, r->clip / (norm + 1e-6)) : 1;
@@ -597,6 +596,8 @@ enum status train_run(const struct train_options *o, struct comm **comm, bool *b
     if (!run.comm)
         return error_status();
     comm_set_timeout(run.comm, o->timeout_s);
+    if (comm_rank(run.comm) > 0)
+        notice_open("moe-train", NOTICE_QUIET, 0); /* the first rank speaks for all */
     error_clear();
     int r = start(&run);
     if (r == 0)

@@ -69,7 +69,7 @@ run_of() {
     esac
 }
 
-# go NAME KIND RANKS PLAN-OPTION…: with $more, options of this run alone
+# go NAME KIND RANKS PLAN-OPTION…
 go() {
     go_name=$1
     go_kind=$2
@@ -77,12 +77,12 @@ go() {
     shift 3
     # shellcheck disable=SC2046
     make_plan "$go_name" $(plan_of "$go_kind") "$@" &&
-        train "$go_name" "$go_ranks" $recipe $(run_of "$go_kind") --save "$T/$go_name" --dump-routing "$T/$go_name.routing" $more
+        train "$go_name" "$go_ranks" $recipe $(run_of "$go_kind") --save "$T/$go_name" --dump-routing "$T/$go_name.routing"
 }
 
 reference() {
     [ -e "$T/ref.$1.log" ] && return 0
-    more='' go "ref.$1" "$1" 1 || { diag "one rank of $1: $(cat "$T/ref.$1.err")"; return 1; }
+    go "ref.$1" "$1" 1 || { diag "one rank of $1: $(cat "$T/ref.$1.err")"; return 1; }
 }
 
 # check_layout NAME KIND RANKS PLAN-OPTION…
@@ -123,7 +123,30 @@ check_twice() {
     is "$status" 0 "$1: and bitwise the same weights and moments" || diag "$out"
 }
 
-more=
+# In bf16 the order of sums shows in the losses. Two backends on one rank tell how much; a layout may do so three times as much.
+distance() {
+    figures "$1" | sed -n 's/^step \([0-9]*\) loss /\1 /p' >"$T/.a"
+    figures "$2" | sed -n 's/^step \([0-9]*\) loss /\1 /p' >"$T/.b"
+    join "$T/.a" "$T/.b" | awk '{ sum += ($2 - $3) ^ 2 } END { if (NR) printf "%.2e\n", sqrt(sum / NR); else print "none" }'
+}
+
+spread=
+check_bf16() {
+    name=$1
+    if [ -z "$spread" ]; then
+        make_plan bf16 mix $batch --precision bf16
+        cp "$T/bf16.plan" "$T/bf16.ref.plan"
+        train bf16 1 $recipe && train bf16.ref 1 $recipe --backend ref || diag "$(head -3 "$T/bf16.err" "$T/bf16.ref.err")"
+        spread=$(distance bf16.ref bf16)
+    fi
+    ranks=$2
+    shift 2
+    make_plan "$name" mix $batch --precision bf16 "$@" && train "$name" "$ranks" $recipe || diag "$(head -3 "$T/$name.err")"
+    far=$(distance "$name" bf16)
+    below "$far" "$(awk -v x="$spread" 'BEGIN { print 3 * x }')"
+    ok $? "$name ($ranks ranks of bf16): losses differ by $far rms; of two backends on one rank by $spread"
+}
+
 check_layout tp4-ep4-pp2 glm 8 --tp 4 --ep 4 --pp 2 --recompute selective
 check_layout dp2-tp2-etp2-ep2 cap 4 --tp 2 --etp 2 --ep 2 --dp 2 --zero 1 --recompute full
 check_layout pp2-vpp2-ep2-uneven mix 4 --pp 2 --vpp 2 --ep 2 --split 1,2,0,1
@@ -133,6 +156,7 @@ check_guard pp2-zb-tp2 tied 4
 zero_router || fail "a model with a router of zeros"
 check_layout all-to-one one 4 --ep 4 --lambda 1.2
 overflows all-to-one
+check_bf16 bf16-tp2-ep2 4 --tp 2 --ep 2 --dp 2
 [ -n "$large" ] || done_testing
 
 # ---- each axis alone ----
@@ -171,7 +195,7 @@ check_layout micro2-pp2-zb micro 4 --dp 2 --pp 2 --ep 2 --schedule zb-h1
 # ---- capacity ----
 check_layout cap-ep4-tp2 cap 8 --ep 4 --tp 2 --dp 4
 check_layout cap-tp4-pp2-zb cap 16 --tp 4 --pp 2 --ep 4 --dp 2 --schedule zb-h1
-check_layout pos-tp2-ep2 pos 4 --tp 2 --ep 2 --recompute full
+check_layout pos-tp2-ep2 pos 4 --tp 2 --ep 2 --dp 2 --recompute full
 check_layout pos-ep4-pp2 pos 8 --ep 4 --dp 4 --pp 2 --zero 0
 
 # ---- families ----
@@ -189,5 +213,13 @@ check_layout tied-pp4-vpp2 tied 8 --pp 4 --vpp 2 --dp 2 --split 1,0,1,0,1,0,1,0
 check_layout tied-zero0 tied 4 --dp 2 --pp 2 --zero 0 --schedule zb-h1
 check_layout one-tp2-etp2 one 8 --tp 2 --pp 2 --etp 2 --ep 2 --dp 2 --lambda 1.2 --schedule zb-h1
 overflows one-tp2-etp2
+
+# ---- bf16 ----
+check_bf16 bf16-ep4 4 --ep 4
+check_bf16 bf16-tp4 4 --tp 4
+check_bf16 bf16-pp2 2 --pp 2 --recompute selective
+check_bf16 bf16-etp2 4 --tp 2 --etp 2 --ep 2 --dp 2
+check_bf16 bf16-all 8 --tp 2 --pp 2 --ep 2 --dp 2 --schedule zb-h1
+check_bf16 bf16-zero0 4 --dp 2 --pp 2 --ep 2 --zero 0
 
 done_testing

@@ -133,7 +133,7 @@ same_training() {
     st_routing=
     if [ -e "$T/$1.routing.0" ]; then
         st_routing=$("$helpers/routing-compare" 1e-6 "$T/$1.routing" "$T/$2.routing" 2>&1) || st_same=1
-        said="$said, $(printf '%s\n' "$st_routing" | sed -n 's/.* \([0-9]*\) differ.*/\1/p') decisions differ"
+        said="$said, $(printf '%s\n' "$st_routing" | grep 'decisions, ')"
     fi
     details="worst figure: $st_losses
 worst weights: $(printf '%s\n' "$st_weights" | head -3)

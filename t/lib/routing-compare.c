@@ -4,9 +4,10 @@
  *   routing-compare MARGIN A B
  *
  * A decision is a token's set of experts in one layer. Both runs must have made the same ones, and those that
- * differ must have been close: a margin below MARGIN in both. Prints how many there are, how many differ, and
- * the widest margin of those. Exit: 0; 1 when a decision is missing, or differs without having been close; 2
- * for bad input. */
+ * differ must have been close: a margin below MARGIN in both. From a close one others follow: of that token and
+ * those after it in higher layers of its microbatch; and all later steps, which are then not judged. Prints how
+ * many differ, and how many of these were close and followed. Exit: 0; 1 when a decision is missing, or differs
+ * for neither reason; 2 for bad input. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -99,12 +100,34 @@ static int read_all(struct decisions *d, const char *prefix)
     }
 }
 
+/* A decision that differed, in the microbatch that is looked at: what may follow from it. */
+struct root {
+    int64_t step, microbatch, layer, token;
+};
+
+static bool follows(const struct decision *x, const struct root *roots, size_t count)
+{
+    for (size_t i = count; i-- > 0;) {
+        const struct root *r = &roots[i];
+        if (r->step != x->step || r->microbatch != x->microbatch)
+            return false;
+        if (r->layer < x->layer && r->token <= x->token)
+            return true;
+    }
+    return false;
+}
+
+static float wider(const struct decision *x, const struct decision *y)
+{
+    return x->margin > y->margin ? x->margin : y->margin;
+}
+
 /* The two runs' decisions, place by place. 0 when all is well, else 1. */
 static int compare(const struct decisions *a, const struct decisions *b, float close)
 {
-    size_t flips = 0, bad = 0;
-    float widest = 0;
-    if (a->count != b->count) {
+    size_t differ = 0, were_close = 0, followed = 0, bad = 0, count = 0;
+    struct root *roots = NULL;
+    if (a->count != b->count || a->count == 0) {
         printf("%zu decisions and %zu\n", a->count, b->count);
         return 1;
     }
@@ -113,20 +136,28 @@ static int compare(const struct decisions *a, const struct decisions *b, float c
         if (by_place(x, y) != 0 || x->k != y->k) {
             printf("decision %zu is one of step %" PRId64 " layer %" PRId64 " in one run only\n", i, x->step,
                    x->layer);
-            return 1;
+            bad++;
+            break;
         }
         if (memcmp(x->expert, y->expert, (size_t)x->k * sizeof *x->expert) == 0)
             continue;
-        flips++;
-        float margin = x->margin > y->margin ? x->margin : y->margin;
-        widest = margin > widest ? margin : widest;
-        if (!(margin < close) && bad++ == 0)
+        differ++;
+        bool is_close = wider(x, y) < close;
+        if (is_close)
+            were_close++;
+        else if (follows(x, roots, count) || (count && roots[0].step < x->step))
+            followed++;
+        else if (bad++ == 0)
             printf("step %" PRId64 ", microbatch %" PRId64 ", layer %" PRId64 ", token %" PRId64
                    ": other experts, by a margin of %g\n",
-                   x->step, x->microbatch, x->layer, x->token, (double)margin);
+                   x->step, x->microbatch, x->layer, x->token, (double)wider(x, y));
+        if ((count & (count + 1)) == 0)
+            roots = xrealloc(roots, 2 * count + 2, sizeof *roots);
+        roots[count++] = (struct root){x->step, x->microbatch, x->layer, x->token};
     }
-    printf("%zu decisions, %zu differ, widest margin %g\n", a->count, flips, (double)widest);
-    return bad || a->count == 0;
+    printf("%zu decisions, %zu differ: %zu close, %zu followed\n", a->count, differ, were_close, followed);
+    free(roots);
+    return bad != 0;
 }
 
 int main(int argc, char **argv)

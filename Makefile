@@ -15,7 +15,7 @@ BUILD    = .build/$(if $(SAN),san,$(if $(FAULTS),faults,release))
 
 # ---- flags ----
 STD      = -std=gnu11 -Wall -Wextra -Werror -Wno-unused-parameter -Wno-missing-field-initializers -Wvla -Wshadow=local -Ilib -Ikernels -DVERSION='"$(VERSION)"' \
-           -DDATADIR='"$(prefix)/share/moekit"' -D_GNU_SOURCE -fno-math-errno -fno-trapping-math -ffp-contract=off -fopenmp-simd
+           -D_GNU_SOURCE -fno-math-errno -fno-trapping-math -ffp-contract=off -fopenmp-simd
 SANFLAGS = $(if $(SAN),-fsanitize=address$(comma)undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)
 FAULTDEF = $(if $(FAULTS),-DMOEKIT_FAULTS)
 comma    = ,

@@ -288,9 +288,9 @@ struct router_stats {
     float *prob, *count, *z;
 };
 /* Which choices survive a capacity per expert, over ALL T tokens of a microbatch.
- * by_prob: each expert keeps its `capacity` largest weights; else the choices that stand first in their sequence (token t at
- * t mod seq; seq 0: one sequence). Ties go to the lower token.
- * A token's choices are distinct experts. keep[t,k] is 1 or 0. dropped[0] f32: how many were cut. */
+ * by_prob: each expert keeps its `capacity` largest weights; else the choices that stand first in their
+ * sequence (token t at t mod seq; seq 0: one sequence). Ties go to the lower token. A token's choices are
+ * distinct experts. keep[t,k] is 1 or 0. dropped[0] f32: how many were cut. */
 struct capacity {
     int64_t tokens, experts, top_k, capacity;
     bool by_prob;
@@ -415,12 +415,14 @@ struct fill_normal {
     enum type type;
 };
 
-#define BACKEND_OPS(X)                                                                                         \
-    X(matmul)                                                                                                  \
-    X(grouped_matmul) X(rmsnorm) X(rmsnorm_backward) X(row_sums) X(rope) X(attention) X(attention_backward)    \
-        X(swiglu) X(swiglu_backward) X(add) X(bias) X(bias_backward) X(clamp) X(clamp_backward) X(copy_rows)   \
-            X(convert) X(row_gate) X(row_gate_backward) X(router) X(router_backward) X(router_stats)           \
-                X(capacity) X(sort_choices) X(permute) X(unpermute) X(embedding) X(embedding_backward)         \
-                    X(softmax_stats) X(cross_entropy) X(sum_squares) X(sum) X(scale) X(adamw) X(fill_normal)
+/* clang-format off */
+#define BACKEND_OPS(X) \
+    X(matmul) X(grouped_matmul) X(rmsnorm) X(rmsnorm_backward) X(row_sums) X(rope) X(attention) \
+    X(attention_backward) X(swiglu) X(swiglu_backward) X(add) X(bias) X(bias_backward) X(clamp) \
+    X(clamp_backward) X(copy_rows) X(convert) X(row_gate) X(row_gate_backward) X(router) \
+    X(router_backward) X(router_stats) X(capacity) X(sort_choices) X(permute) X(unpermute) \
+    X(embedding) X(embedding_backward) X(softmax_stats) X(cross_entropy) X(sum_squares) X(sum) \
+    X(scale) X(adamw) X(fill_normal)
+/* clang-format on */
 
 #endif

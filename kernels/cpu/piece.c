@@ -67,7 +67,7 @@ float *scratch(int slot, int64_t count)
         have[slot].p = aligned_alloc(64, (size_t)have[slot].count * sizeof(float));
         if (!have[slot].p) {
             fprintf(stderr, "out of memory\n");
-            exit(STATUS_ENV);
+            _Exit(STATUS_ENV);
         }
     }
     return have[slot].p;

@@ -122,7 +122,8 @@ void ref_capacity(struct stream *s, const struct capacity *p)
     for (int64_t e = 0; e < p->experts; e++)
         start[e + 1] += start[e];
     for (int64_t i = 0; i < choices; i++)
-        bid[start[p->topk[i] + 1]++] = (struct bid){p->by_prob ? p->weight[i] : -(float)(i / p->top_k % seq), i};
+        bid[start[p->topk[i] + 1]++] =
+            (struct bid){p->by_prob ? p->weight[i] : -(float)(i / p->top_k % seq), i};
     for (int64_t e = 0; e < p->experts; e++) {
         int64_t count = start[e + 1] - start[e];
         if (count > p->capacity)

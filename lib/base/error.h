@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Errors: a library function that fails calls error() and returns what it returns, -1 (or NULL).
  * The text and the exit status wait in thread-local storage, as errno does, until a command prints them.
- * Texts are lowercase, have no full stop, put names in 'quotes', and begin with file:line:column where there is one. */
+ * Texts are lowercase, have no full stop, put names in 'quotes', and begin with file:line:column where there is
+ * one. */
 #ifndef BASE_ERROR_H
 #define BASE_ERROR_H
 
@@ -15,7 +16,8 @@ enum status {
 
 /* Records the failure and returns -1. A later call replaces an earlier one. */
 int error(enum status status, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-/* As error(), then ": " and strerror(errno); status is STATUS_ENV, or STATUS_USAGE for a file that is not there. */
+/* As error(), then ": " and strerror(errno); status is STATUS_ENV, or STATUS_USAGE for a file that is not
+ * there. */
 int error_errno(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* Puts "PREFIX: " before the recorded text; returns -1. */
 int error_prefix(const char *fmt, ...) __attribute__((format(printf, 1, 2)));

@@ -110,8 +110,8 @@ int pread_all(int fd, void *p, size_t bytes, int64_t offset, const char *path)
         if (n < 0)
             return error_errno("cannot read '%s'", path);
         if (n == 0)
-            return error(STATUS_USAGE, "%s: ends at byte %lld, %zu bytes short", path, (long long)(offset + (int64_t)done),
-                         bytes - done);
+            return error(STATUS_USAGE, "%s: ends at byte %lld, %zu bytes short", path,
+                         (long long)(offset + (int64_t)done), bytes - done);
         done += n;
     }
     return 0;

@@ -3,16 +3,16 @@
 #ifndef BASE_FILE_H
 #define BASE_FILE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
-#include <stdbool.h>
 
 /* The whole file (`-`: stdin), NUL-terminated, at most `max` bytes; caller frees. NULL with error() set. */
 char *file_read(const char *path, size_t max, size_t *size);
 
-/* A file written beside its final name and renamed by output_commit(); `-` or NULL is stdout. output_abandon() removes it.
- * Between the two write to ->stream. */
+/* A file written beside its final name and renamed by output_commit(); `-` or NULL is stdout. output_abandon()
+ * removes it. Between the two write to ->stream. */
 struct output {
     FILE *stream;
     char *path, *temporary; /* NULL for stdout */
@@ -25,9 +25,9 @@ void output_abandon(struct output *o);
 int pread_all(int fd, void *p, size_t bytes, int64_t offset, const char *path);
 int pwrite_all(int fd, const void *p, size_t bytes, int64_t offset, const char *path);
 
-int make_dirs(const char *path);     /* mkdir -p */
-int sync_dir(const char *path);      /* fsync of a directory */
-int remove_tree(const char *path);   /* rm -r; a path that is not there is fine */
+int make_dirs(const char *path);   /* mkdir -p */
+int sync_dir(const char *path);    /* fsync of a directory */
+int remove_tree(const char *path); /* rm -r; a path that is not there is fine */
 bool is_dir(const char *path);
 bool file_exists(const char *path);
 char *path_join(const char *dir, const char *name); /* caller frees */

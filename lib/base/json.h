@@ -19,15 +19,22 @@ int json_open(struct json_doc *d, const char *text, size_t bytes, const char *wh
 int json_open_file(struct json_doc *d, const char *path, size_t max_bytes);
 void json_close(struct json_doc *d);
 
-/* error(STATUS_USAGE, "FILE:LINE:COL: key 'KEY' …"), the place being where the key first stands in the text. Returns -1. */
-int json_bad(const struct json_doc *d, const char *key, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+/* error(STATUS_USAGE, "FILE:LINE:COL: key 'KEY' …"), the place being where the key first stands in the text.
+ * Returns -1. */
+int json_bad(const struct json_doc *d, const char *key, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
 
-/* Members of obj. A missing member (or null) leaves *value alone and returns 0; the `need_` forms fail instead. 1 if it was there. -1: wrong type or outside [min,max]. */
-int json_int(const struct json_doc *d, const json_t *obj, const char *key, int64_t min, int64_t max, int64_t *value);
-int json_num(const struct json_doc *d, const json_t *obj, const char *key, double min, double max, double *value);
+/* Members of obj. A missing member (or null) leaves *value alone and returns 0; the `need_` forms fail instead.
+ * 1 if it was there. -1: wrong type or outside [min,max]. */
+int json_int(const struct json_doc *d, const json_t *obj, const char *key, int64_t min, int64_t max,
+             int64_t *value);
+int json_num(const struct json_doc *d, const json_t *obj, const char *key, double min, double max,
+             double *value);
 int json_flag(const struct json_doc *d, const json_t *obj, const char *key, bool *value);
 int json_text(const struct json_doc *d, const json_t *obj, const char *key, const char **value);
-int json_need_int(const struct json_doc *d, const json_t *obj, const char *key, int64_t min, int64_t max, int64_t *value);
-int json_need_num(const struct json_doc *d, const json_t *obj, const char *key, double min, double max, double *value);
+int json_need_int(const struct json_doc *d, const json_t *obj, const char *key, int64_t min, int64_t max,
+                  int64_t *value);
+int json_need_num(const struct json_doc *d, const json_t *obj, const char *key, double min, double max,
+                  double *value);
 
 #endif

@@ -61,8 +61,8 @@ void progress(const char *what, uint64_t done, uint64_t total, const char *unit)
     if (done < total && now_s - last_s < 0.2)
         return;
     last_s = now_s;
-    fprintf(stderr, "%s%s: %s %" PRIu64 "/%" PRIu64 " %s%s", terminal ? "\r\033[K" : "", name, what, done, total, unit,
-            terminal ? "" : "\n");
+    fprintf(stderr, "%s%s: %s %" PRIu64 "/%" PRIu64 " %s%s", terminal ? "\r\033[K" : "", name, what, done,
+            total, unit, terminal ? "" : "\n");
     drawn = terminal;
 }
 

@@ -33,7 +33,8 @@ static inline int64_t max64(int64_t a, int64_t b)
     return a > b ? a : b;
 }
 
-/* The whole of `text` is one number in [min,max]; false otherwise. No leading blanks, no trailing text, no NaN. */
+/* The whole of `text` is one number in [min,max]; false otherwise. No leading blanks, no trailing text, no NaN.
+ */
 bool parse_int(const char *text, int64_t min, int64_t max, int64_t *value);
 bool parse_num(const char *text, double min, double max, double *value);
 

@@ -32,8 +32,8 @@ static void print_opt(const struct opt *o)
         return;
     }
     char left[80];
-    snprintf(left, sizeof left, "  %c%c%s --%s%s%s", o->letter ? '-' : ' ', o->letter ? o->letter : ' ', o->letter ? "," : " ",
-             o->name, o->arg ? " " : "", o->arg ? o->arg : "");
+    snprintf(left, sizeof left, "  %c%c%s --%s%s%s", o->letter ? '-' : ' ', o->letter ? o->letter : ' ',
+             o->letter ? "," : " ", o->name, o->arg ? " " : "", o->arg ? o->arg : "");
     printf(strlen(left) < 32 ? "%-32s%s\n" : "%s\n                                %s\n", left, o->help);
 }
 
@@ -79,13 +79,14 @@ static int take(const struct opt *o, const char *arg)
         return 0;
     case OPT_INT:
         if (!parse_int(arg, (int64_t)o->min, (int64_t)o->max, &i))
-            return error(STATUS_USAGE, "--%s takes a whole number from %.0f to %.0f, not '%s'", o->name, o->min, o->max, arg);
+            return error(STATUS_USAGE, "--%s takes a whole number from %.0f to %.0f, not '%s'", o->name, o->min,
+                         o->max, arg);
         *(int64_t *)o->value = i;
         return 0;
     case OPT_NUM:
         if (!parse_num(arg, o->min, o->max, o->value))
-            return error(STATUS_USAGE, "--%s takes a number from %s to %s, not '%s'", o->name, exact_num(o->min, low),
-                         exact_num(o->max, high), arg);
+            return error(STATUS_USAGE, "--%s takes a number from %s to %s, not '%s'", o->name,
+                         exact_num(o->min, low), exact_num(o->max, high), arg);
         return 0;
     case OPT_CHOICE:
         if (!one_of(o->choices, arg))
@@ -177,7 +178,11 @@ int options_parse(const struct command *c, int argc, char **argv)
         if (givens < MAX_OPTS)
             given[givens++] = o->name;
     }
-    notice_open(c->name, quiet_flag ? NOTICE_QUIET : verbose_flag ? NOTICE_VERBOSE : NOTICE_NORMAL, progress_flag ? 1 : -1);
+    notice_open(c->name,
+                quiet_flag     ? NOTICE_QUIET
+                : verbose_flag ? NOTICE_VERBOSE
+                               : NOTICE_NORMAL,
+                progress_flag ? 1 : -1);
     return optind;
 }
 

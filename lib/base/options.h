@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Command lines. One table of options drives parsing (getopt_long), -h, and through -h the completions and the check of the man pages. -h, --help, --version, -q, -v and --progress are in every command without being listed. */
+/* Command lines. One table of options drives parsing (getopt_long), -h, and through -h the completions and the
+ * check of the man pages. -h, --help, --version, -q, -v and --progress are in every command without being
+ * listed. */
 #ifndef BASE_OPTIONS_H
 #define BASE_OPTIONS_H
 
@@ -38,7 +40,8 @@ struct command {
 
 #define OPTS(table) .opts = (table), .count = (int)(sizeof(table) / sizeof *(table))
 
-/* Parses argv[1…]; operands end up in argv[first…argc-1] (options may come after operands). Prints and exits 0 for -h and
+/* Parses argv[1…]; operands end up in argv[first…argc-1] (options may come after operands). Prints and exits 0
+ * for -h and
  * --version; opens notices (-q, -v, --progress). Returns `first`, or -1 with error() set, status 2.
  * An option given is remembered: option_given(table entry's name). */
 int options_parse(const struct command *c, int argc, char **argv);

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /* Communication between the ranks of a job: one table of functions a kind (`self`: one rank; `mpi`).
  *
- * A struct group is an ordered set of ranks that holds this one; "peer" is an index into it. Device operations take
- * device pointers and are ordered in a stream: they see all work queued before them, and work queued later sees their
- * results. Groups of one rank cost nothing (a copy at most). Everything is deterministic: sums run in rank order in f32.
- * Every member of a group must make the same calls on it in the same order.
+ * A struct group is an ordered set of ranks that holds this one; "peer" is an index into it. Device operations
+ * take device pointers and are ordered in a stream: they see all work queued before them, and work queued later
+ * sees their results. Groups of one rank cost nothing (a copy at most). Everything is deterministic: sums run
+ * in rank order in f32. Every member of a group must make the same calls on it in the same order.
  *
- * Errors: -1 with error() set (status 3). A peer that does not answer within the timeout is an error that names the
- * operation, the group and the peers still awaited. After an error the job can only be ended: comm_abort(). */
+ * Errors: -1 with error() set (status 3). A peer that does not answer within the timeout is an error that names
+ * the operation, the group and the peers still awaited. After an error the job can only be ended: comm_abort().
+ */
 #ifndef COMM_COMM_H
 #define COMM_COMM_H
 
@@ -21,17 +22,17 @@ struct comm;
 struct group;
 struct comm_request;
 
-/* One piece of a message. All pieces for one peer in one call travel as one message, in list order; lists of the
- * two sides must agree in total bytes, not in cutting. A piece for oneself is a copy. */
+/* One piece of a message. All pieces for one peer in one call travel as one message, in list order; lists of
+ * the two sides must agree in total bytes, not in cutting. A piece for oneself is a copy. */
 struct comm_piece {
     int peer;
     void *p; /* device memory, or host memory where the call says so */
     size_t bytes;
 };
 
-/* `kind`: "self", "mpi", or "auto" (mpi when a launcher started this process: OMPI_COMM_WORLD_SIZE, PMIX_RANK, PMI_RANK, or
- * SLURM_PROCID with SLURM_NTASKS > 1, in the environment; else self). Starts MPI if it must, and only once in a process.
- * be/stream: where device operations run. */
+/* `kind`: "self", "mpi", or "auto" (mpi when a launcher started this process: OMPI_COMM_WORLD_SIZE, PMIX_RANK,
+ * PMI_RANK, or SLURM_PROCID with SLURM_NTASKS > 1, in the environment; else self). Starts MPI if it must, and
+ * only once in a process. be/stream: where device operations run. */
 struct comm *comm_open(const char *kind, const struct backend *be, struct stream *stream);
 /* Collective; finalises MPI if comm_open() started it. NULL is fine. */
 void comm_close(struct comm *c);
@@ -41,14 +42,14 @@ _Noreturn void comm_abort(struct comm *c, int status);
 int comm_rank(const struct comm *c);
 int comm_size(const struct comm *c);
 const char *comm_kind(const struct comm *c);
-int comm_local_ranks(const struct comm *c); /* ranks of the job on this host */
+int comm_local_ranks(const struct comm *c);            /* ranks of the job on this host */
 void comm_set_timeout(struct comm *c, double seconds); /* default 600; 0: wait for ever */
-/* Device scratch for sums, the same size on every rank; 4 to 16 MiB is as fast as more. Kept, not owned. Without it (NULL)
- * 64 KiB are taken from the backend when first needed. */
+/* Device scratch for sums, the same size on every rank; 4 to 16 MiB is as fast as more. Kept, not owned.
+ * Without it (NULL) 64 KiB are taken from the backend when first needed. */
 void comm_set_scratch(struct comm *c, void *device, size_t bytes);
 
-/* A group over world ranks, all members calling with the same list; `name` (kept by copy) is for messages. Ranks not
- * in the list do not call. NULL on failure. comm_world(): everyone; do not free. */
+/* A group over world ranks, all members calling with the same list; `name` (kept by copy) is for messages.
+ * Ranks not in the list do not call. NULL on failure. comm_world(): everyone; do not free. */
 struct group *comm_group(struct comm *c, const char *name, const int *ranks, int count);
 void comm_group_free(struct group *g);
 struct group *comm_world(struct comm *c);
@@ -57,19 +58,21 @@ int group_rank(const struct group *g); /* this rank's index in it */
 
 /* whole[i·bytes …] = part of peer i. part may be its own place in whole. */
 int all_gather(struct group *g, const void *part, void *whole, size_t bytes);
-/* part = Σ over peers, in peer order, of their whole[me·count …]. part may be this rank's own place in whole; whole is
- * otherwise unchanged. BF16 is summed in f32 and rounded once. */
+/* part = Σ over peers, in peer order, of their whole[me·count …]. part may be this rank's own place in whole;
+ * whole is otherwise unchanged. BF16 is summed in f32 and rounded once. */
 int reduce_scatter(struct group *g, enum type type, const void *whole, void *part, int64_t count);
 /* x = Σ over peers, bitwise the same on all. */
 int all_reduce(struct group *g, float *x, int64_t count);
 /* Everyone's sends and receives, at once: the all-to-all. */
-int exchange(struct group *g, const struct comm_piece *send, int sends, const struct comm_piece *recv, int recvs);
+int exchange(struct group *g, const struct comm_piece *send, int sends, const struct comm_piece *recv,
+             int recvs);
 
-/* Point to point on device memory, without waiting. The buffers belong to the request until comm_wait(), which frees it (NULL is fine).
- * Messages between two ranks match by tag (0 … 2^20), whatever the group; those of one tag in order. Sizes must be equal.
- * idle_s, if not NULL, is increased by the time comm_wait() spent before the message began to arrive. comm_send() never
- * blocks, whatever the size; comm_wait() on a send may wait until the peer has called comm_recv() and then any of this header.
- * Data moves only while both sides are in a call of this header, comm_done() being the cheapest. */
+/* Point to point on device memory, without waiting. The buffers belong to the request until comm_wait(), which
+ * frees it (NULL is fine). Messages between two ranks match by tag (0 … 2^20), whatever the group; those of one
+ * tag in order. Sizes must be equal. idle_s, if not NULL, is increased by the time comm_wait() spent before the
+ * message began to arrive. comm_send() never blocks, whatever the size; comm_wait() on a send may wait until
+ * the peer has called comm_recv() and then any of this header. Data moves only while both sides are in a call
+ * of this header, comm_done() being the cheapest. */
 struct comm_request *comm_send(struct group *g, int peer, int tag, const void *p, size_t bytes);
 struct comm_request *comm_recv(struct group *g, int peer, int tag, void *p, size_t bytes);
 int comm_wait(struct comm_request *r, double *idle_s);

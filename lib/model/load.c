@@ -14,18 +14,21 @@
 
 enum { MAX_CONFIG_BYTES = 16 << 20 };
 
-/* share/ of the tree whose .build/ holds the running binary, into buf; false when it runs from elsewhere. */
-static bool tree_share(char *buf, size_t room)
+/* Where the data files are, from where this program is: TREE/.build/…/bin/NAME has TREE/share, PREFIX/bin/NAME
+ * has PREFIX/share/moekit. So an installed tree may be moved. */
+static void beside_program(char *buf, size_t room)
 {
-    ssize_t n = readlink("/proc/self/exe", buf, room - 1);
-    if (n < 0)
-        return false;
-    buf[n] = '\0';
-    char *build = strstr(buf, "/.build/");
-    if (!build || (size_t)(build - buf) + sizeof "/share" > room)
-        return false;
-    strcpy(build, "/share");
-    return true;
+    ssize_t n = readlink("/proc/self/exe", buf, room - sizeof "/share/moekit");
+    buf[n > 0 ? n : 0] = '\0';
+    char *end = strstr(buf, "/.build/");
+    if (end) {
+        strcpy(end, "/share");
+        return;
+    }
+    for (int up = 0; up < 2; up++)
+        if ((end = strrchr(buf, '/')))
+            *end = '\0';
+    strcat(buf, "/share/moekit");
 }
 
 const char *data_dir(void)
@@ -34,8 +37,8 @@ const char *data_dir(void)
     const char *chosen = getenv("MOEKIT_DATA");
     if (chosen && *chosen)
         snprintf(dir, sizeof dir, "%s", chosen);
-    else if (!tree_share(dir, sizeof dir))
-        snprintf(dir, sizeof dir, "%s", DATADIR);
+    else
+        beside_program(dir, sizeof dir);
     return dir;
 }
 

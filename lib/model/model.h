@@ -10,9 +10,14 @@
 #include <stdint.h>
 
 enum family { MIXTRAL, QWEN2_MOE, QWEN3_MOE, OLMOE, GLM4_MOE, FAMILIES };
-extern const char *const family_type[FAMILIES]; /* config.json's model_type: mixtral qwen2_moe qwen3_moe olmoe glm4_moe */
+extern const char
+    *const family_type[FAMILIES]; /* config.json's model_type: mixtral qwen2_moe qwen3_moe olmoe glm4_moe */
 
-enum qk_norm { QK_NORM_NONE, QK_NORM_HEAD /* over head_dim */, QK_NORM_FULL /* over the whole projection (OLMoE) */ };
+enum qk_norm {
+    QK_NORM_NONE,
+    QK_NORM_HEAD /* over head_dim */,
+    QK_NORM_FULL /* over the whole projection (OLMoE) */
+};
 
 struct model {
     enum family family;
@@ -23,45 +28,52 @@ struct model {
     bool *moe;                          /* [layers] which layers are MoE */
     int64_t moe_layers;
 
-    bool tied;           /* lm_head shares the embedding */
-    bool qkv_bias;       /* q, k and v have biases; o never does (a config that gives it one is plan_only) */
-    bool shared_gate;    /* sigmoid gate on the shared expert (Qwen2-MoE) */
+    bool tied;        /* lm_head shares the embedding */
+    bool qkv_bias;    /* q, k and v have biases; o never does (a config that gives it one is plan_only) */
+    bool shared_gate; /* sigmoid gate on the shared expert (Qwen2-MoE) */
     enum qk_norm qk_norm;
-    double clip_qkv;     /* 0: none */
-    int64_t rotary_dim;  /* even, <= head_dim: the part of a head that RoPE turns */
+    double clip_qkv;    /* 0: none */
+    int64_t rotary_dim; /* even, <= head_dim: the part of a head that RoPE turns */
     double rope_theta;
     double norm_eps, init_std;
 
-    bool sigmoid;        /* router scores: sigmoid, with correction bias; else softmax */
-    bool renormalise;    /* the K weights are divided by their sum */
+    bool sigmoid;               /* router scores: sigmoid, with correction bias; else softmax */
+    bool renormalise;           /* the K weights are divided by their sum */
     int64_t groups, top_groups; /* group-limited routing; 1, 1: none */
     double route_scale;
-    double aux_coef, z_coef, bias_rate; /* coefficients of the losses and the rate of the aux-free bias; 0: off. Keys router_aux_loss_coef, router_z_loss_coef, router_bias_update_rate (the last two are ours; default 0) */
+    double aux_coef, z_coef, bias_rate; /* coefficients of the losses and the rate of the aux-free bias; 0: off.
+                                           Keys router_aux_loss_coef, router_z_loss_coef,
+                                           router_bias_update_rate (the last two are ours; default 0) */
 
     int64_t max_positions; /* 0: unknown */
     bool bf16;             /* torch_dtype/dtype says bfloat16 */
     char plan_only[160];   /* why moe-train cannot run it ("sliding_window 4096 is shorter than …"), or "" */
 
-    char *source;          /* the config verbatim, NUL-terminated */
+    char *source; /* the config verbatim, NUL-terminated */
     size_t source_bytes;
     uint32_t source_crc32; /* zlib's crc32 */
     char name[64];         /* preset's or directory's name: for people */
 };
 
-/* MODEL of the command line: an HF config.json, a directory that holds one, "-" (stdin), or a preset's name. 0 or -1 (status 2; file:line:column of the bad key). */
+/* MODEL of the command line: an HF config.json, a directory that holds one, "-" (stdin), or a preset's name. 0
+ * or -1 (status 2; file:line:column of the bad key). */
 int model_load(struct model *m, const char *what);
-/* From text (kept by copy); `where` names it in errors. Every field is checked: missing, negative, huge, contradictory. */
+/* From text (kept by copy); `where` names it in errors. Every field is checked: missing, negative, huge,
+ * contradictory. */
 int model_parse(struct model *m, const char *text, size_t bytes, const char *where);
 void model_release(struct model *m);
 
-/* Directory of the data files (presets): $MOEKIT_DATA, the source tree's share/ beside a binary in .build, or what was installed. Static buffer. */
+/* Directory of the data files (presets): $MOEKIT_DATA, else share/ of the source tree or PREFIX/share/moekit,
+ * found from where the program is. Static buffer. */
 const char *data_dir(void);
 
-int64_t model_q_dim(const struct model *m);  /* heads·head_dim */
-int64_t model_kv_dim(const struct model *m); /* kv_heads·head_dim */
-int64_t model_parameters(const struct model *m);        /* every trained tensor and buffers counted by transformers (router correction bias) */
+int64_t model_q_dim(const struct model *m);      /* heads·head_dim */
+int64_t model_kv_dim(const struct model *m);     /* kv_heads·head_dim */
+int64_t model_parameters(const struct model *m); /* every trained tensor and buffers counted by transformers
+                                                    (router correction bias) */
 int64_t model_active_parameters(const struct model *m); /* with K of E experts */
-/* Forward and backward FLOPs a token at this sequence length, Megatron's convention (reference: NVIDIA Megatron-LM, num_floating_point_operations; causal attention halved, router not counted). */
+/* Forward and backward FLOPs a token at this sequence length, Megatron's convention (reference: NVIDIA
+ * Megatron-LM, num_floating_point_operations; causal attention halved, router not counted). */
 double model_flops_per_token(const struct model *m, int64_t seq);
 
 #endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* The plan: who owns what, and in which order it runs. A text file, complete in itself; moe-plan(5) gives the format.
- * moe-partition makes it, moe-plan-check proves it, moe-train executes it and derives nothing on its own. */
+/* The plan: who owns what, and in which order it runs. A text file, complete in itself; moe-plan(5) gives the
+ * format. moe-partition makes it, moe-plan-check proves it, moe-train executes it and derives nothing on its
+ * own. */
 #ifndef PLAN_PLAN_H
 #define PLAN_PLAN_H
 
@@ -20,9 +21,22 @@ struct coords {
     int node, tp, cp, dp, etp, ep, edp, pp;
 };
 
-/* Groups of ranks that communicate. GROUP_KV: ranks that hold the same key/value heads (only when tp > kv_heads);
- * GROUP_EMBED: first and last stage of a tied model (only when pp > 1 and tied). DP_CP: what dense gradients are summed over (only when cp > 1). */
-enum group_kind { GROUP_TP, GROUP_CP, GROUP_DP, GROUP_DP_CP, GROUP_EP, GROUP_ETP, GROUP_EDP, GROUP_PP, GROUP_KV, GROUP_EMBED, GROUP_KINDS };
+/* Groups of ranks that communicate. GROUP_KV: ranks that hold the same key/value heads (only when tp >
+ * kv_heads); GROUP_EMBED: first and last stage of a tied model (only when pp > 1 and tied). DP_CP: what dense
+ * gradients are summed over (only when cp > 1). */
+enum group_kind {
+    GROUP_TP,
+    GROUP_CP,
+    GROUP_DP,
+    GROUP_DP_CP,
+    GROUP_EP,
+    GROUP_ETP,
+    GROUP_EDP,
+    GROUP_PP,
+    GROUP_KV,
+    GROUP_EMBED,
+    GROUP_KINDS
+};
 extern const char *const group_name[GROUP_KINDS]; /* tp cp dp dp-cp ep etp edp pp kv embed */
 
 struct plan_group {
@@ -32,7 +46,8 @@ struct plan_group {
     int *ranks; /* in the order of the group */
 };
 
-/* One virtual stage: consecutive layers on one pipeline rank. The first also embeds, the last also has final norm, head and loss. */
+/* One virtual stage: consecutive layers on one pipeline rank. The first also embeds, the last also has final
+ * norm, head and loss. */
 struct stage {
     int pp, chunk;
     int first, layers; /* layers may be 0 */
@@ -40,7 +55,8 @@ struct stage {
 
 /* One operation of a schedule. */
 struct op {
-    char kind; /* 'F' forward, 'B' backward (all of it, or inputs only when the program has W), 'W' weight gradients */
+    char kind; /* 'F' forward, 'B' backward (all of it, or inputs only when the program has W), 'W' weight
+                  gradients */
     int chunk, microbatch;
 };
 struct program {
@@ -68,17 +84,17 @@ struct routing {
 struct training {
     enum precision precision;
     enum recompute recompute;
-    int zero;                    /* 0…3 */
-    char schedule[16];           /* gpipe 1f1b interleaved zb-h1 */
-    char dispatcher[16];         /* alltoall deepep hybridep */
+    int zero;            /* 0…3 */
+    char schedule[16];   /* gpipe 1f1b interleaved zb-h1 */
+    char dispatcher[16]; /* alltoall deepep hybridep */
     bool overlap, grad_bf16, moment_bf16;
 };
 
 /* What the plan knows of the machine. */
 struct machine {
-    char name[48], device[8];    /* device: cpu or cuda */
-    int64_t nodes, per_node;     /* ranks a node */
-    double memory_bytes;         /* a rank's; 0: unknown */
+    char name[48], device[8];     /* device: cpu or cuda */
+    int64_t nodes, per_node;      /* ranks a node */
+    double memory_bytes;          /* a rank's; 0: unknown */
     double flops_bf16, flops_f32; /* a rank's peak, 0: unknown */
     double intra_Bps, inter_Bps;  /* a rank's, one direction, inside a node and between nodes; 0: unknown */
     double intra_s, inter_s;      /* latency of a message; 0: unknown */
@@ -105,13 +121,15 @@ struct plan {
     struct coords *ranks; /* [world] */
     struct plan_group *groups;
     int group_count;
-    int *group_index;     /* [GROUP_KINDS][world]: index in groups of the group of that kind that holds a rank, or -1 */
-    int16_t *expert_slot; /* [layers][E]: slot of each expert, ep·(E/ep) + index on that ep rank; -1: none (and in layers that are not MoE) */
+    int *group_index; /* [GROUP_KINDS][world]: index in groups of the group of that kind that holds a rank, or
+                         -1 */
+    int16_t *expert_slot; /* [layers][E]: slot of each expert, ep·(E/ep) + index on that ep rank; -1: none (and
+                             in layers that are not MoE) */
     struct program *programs; /* [pp] */
     struct predict predict;
-    uint32_t crc32;   /* of the text it was read from, to the sum record */
-    bool sealed;      /* had a (right) sum */
-    char *made_by;    /* command line, or NULL */
+    uint32_t crc32; /* of the text it was read from, to the sum record */
+    bool sealed;    /* had a (right) sum */
+    char *made_by;  /* command line, or NULL */
 };
 
 /* What a plan is asked to be. 0 / negative / NULL means: derive it or take the default. */
@@ -120,22 +138,26 @@ struct request {
     const char *cluster; /* preset or JSON; NULL: local */
     const char *strategy;
     int64_t world;
-    struct axes axes;    /* 0: derived or 1 */
-    const char *split;   /* layers per virtual stage, "4,3,4,5"; "auto": costs balanced; NULL: even, the first ones one more */
-    struct batch batch;     /* microbatches is not looked at */
+    struct axes axes;   /* 0: derived or 1 */
+    const char *split;  /* layers per virtual stage, "4,3,4,5"; "auto": costs balanced; NULL: even, the first
+                           ones one more */
+    struct batch batch; /* microbatches is not looked at */
     struct routing routing; /* lambda 0: default */
     const char *precision, *recompute, *schedule;
-    int64_t zero;        /* -1: default 1 */
-    const char *dispatcher, *overlap, *grad_dtype, *moment_dtype; /* words of the options; NULL: alltoall off f32 f32 */
+    int64_t zero; /* -1: default 1 */
+    const char *dispatcher, *overlap, *grad_dtype,
+        *moment_dtype;   /* words of the options; NULL: alltoall off f32 f32 */
     const char *made_by; /* command line to note in the plan, or NULL */
 };
 
-/* Makes the plan, predictions included. A request that cannot be met: -1, status 2, naming the rule, the numbers and the nearest legal values. */
+/* Makes the plan, predictions included. A request that cannot be met: -1, status 2, naming the rule, the
+ * numbers and the nearest legal values. */
 int plan_make(struct plan *p, const struct request *r);
-int plan_read(struct plan *p, const char *path);  /* syntax, completeness and sum; whether it makes sense is plan_check()'s */
+int plan_read(struct plan *p,
+              const char *path); /* syntax, completeness and sum; whether it makes sense is plan_check()'s */
 /* The same from text; check_sum false: a wrong sum (or none) is no error, p->sealed says which. */
 int plan_parse(struct plan *p, const char *text, size_t bytes, const char *where, bool check_sum);
-int plan_write(const struct plan *p, FILE *f);    /* with sum */
+int plan_write(const struct plan *p, FILE *f); /* with sum */
 int plan_write_json(const struct plan *p, FILE *f);
 void plan_release(struct plan *p);
 
@@ -145,8 +167,9 @@ extern const char *const schedule_name[4];
 bool program_splits_backward(const struct program *g); /* has W ops */
 
 /* Lookups. */
-int plan_stage_of(const struct plan *p, int pp, int chunk);  /* index in stages */
-const struct plan_group *plan_group_of(const struct plan *p, enum group_kind kind, int rank); /* NULL when there is none */
+int plan_stage_of(const struct plan *p, int pp, int chunk); /* index in stages */
+const struct plan_group *plan_group_of(const struct plan *p, enum group_kind kind,
+                                       int rank); /* NULL when there is none */
 static inline int64_t plan_layer_slot(const struct plan *p, int layer, int expert)
 {
     return p->expert_slot[(int64_t)layer * p->model.experts + expert];
@@ -164,7 +187,8 @@ static inline int64_t plan_local_tokens(const struct plan *p)
 {
     return plan_microbatch_tokens(p) / (p->axes.tp * p->axes.cp);
 }
-/* Capacity of one expert for one microbatch of T tokens (Megatron: ceil((T·K/E)·factor) in fp64), 0 when dropless. */
+/* Capacity of one expert for one microbatch of T tokens (Megatron: ceil((T·K/E)·factor) in fp64), 0 when
+ * dropless. */
 int64_t plan_expert_capacity(const struct plan *p, int64_t tokens);
 
 /* Verdicts (check.c). One line a rule. */
@@ -180,22 +204,26 @@ struct findings {
 };
 void plan_check(const struct plan *p, struct findings *out);
 void findings_release(struct findings *f);
-/* For moe-train, before it trusts a plan: -1 with error() when it cannot run it (cp > 1, zero > 1, fp8, …: status 2) or when the plan contradicts itself (status 1, the rule). */
+/* For moe-train, before it trusts a plan: -1 with error() when it cannot run it (cp > 1, zero > 1, fp8, …:
+ * status 2) or when the plan contradicts itself (status 1, the rule). */
 int plan_runnable(const struct plan *p);
 /* Its first half: what is planned for other trainers only. */
 int plan_within_limits(const struct plan *p);
 /* Fills p->predict anew. */
 int plan_predict(struct plan *p);
 
-/* Runs the programs of all pipeline ranks with unit costs (simulate.c). F, B, W seconds a layer-less op; a B of a program without W costs b+w. */
+/* Runs the programs of all pipeline ranks with unit costs (simulate.c). F, B, W seconds a layer-less op; a B of
+ * a program without W costs b+w. */
 struct simulation {
-    double span_s, bubble;   /* time of the whole; 1 − busy/(pp·span) */
-    int *in_flight;          /* [pp] most microbatch·chunks held at once: from the start of F to the end of B, or of W where there is one */
+    double span_s, bubble; /* time of the whole; 1 − busy/(pp·span) */
+    int *in_flight; /* [pp] most microbatch·chunks held at once: from the start of F to the end of B, or of W
+                       where there is one */
     int max_in_flight;
-    int ranks;               /* pp */
-    double **start_s;        /* [pp][ops of that rank's program]: when each op starts */
+    int ranks;        /* pp */
+    double **start_s; /* [pp][ops of that rank's program]: when each op starts */
 };
-/* -1 with error() (status 1) when the programs deadlock, miss or repeat an op, or order one wrongly: the text says which op of which stage waits for what. */
+/* -1 with error() (status 1) when the programs deadlock, miss or repeat an op, or order one wrongly: the text
+ * says which op of which stage waits for what. */
 int plan_simulate(const struct plan *p, double f_s, double b_s, double w_s, struct simulation *out);
 /* Only whether each program has every op once: -1 with error() (status 1). */
 int plan_programs_complete(const struct plan *p);

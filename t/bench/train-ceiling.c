@@ -9,12 +9,19 @@
 
 enum { N = 2048 };
 
-#define CHECK(call) do { dnnl_status_t st = (call); if (st != dnnl_success) { fprintf(stderr, "train-ceiling: %s: %d\n", #call, (int)st); exit(3); } } while (0)
+#define CHECK(call)                                                                                            \
+    do {                                                                                                       \
+        dnnl_status_t st = (call);                                                                             \
+        if (st != dnnl_success) {                                                                              \
+            fprintf(stderr, "train-ceiling: %s: %d\n", #call, (int)st);                                        \
+            exit(3);                                                                                           \
+        }                                                                                                      \
+    } while (0)
 
 /* out: seconds of one round, in which each thread multiplies its own pair */
 static double best_round(dnnl_data_type_t type, int threads, double seconds)
 {
-    const dnnl_dims_t dims = { N, N };
+    const dnnl_dims_t dims = {N, N};
     dnnl_engine_t engine;
     dnnl_memory_desc_t in, out;
     dnnl_matmul_desc_t desc;
@@ -25,14 +32,14 @@ static double best_round(dnnl_data_type_t type, int threads, double seconds)
     CHECK(dnnl_memory_desc_init_by_tag(&in, 2, dims, type, dnnl_ab));
     CHECK(dnnl_memory_desc_init_by_tag(&out, 2, dims, dnnl_f32, dnnl_ab));
     CHECK(dnnl_matmul_desc_init(&desc, &in, &in, NULL, &out));
-    #pragma omp parallel num_threads(threads) private(pd)
+#pragma omp parallel num_threads(threads) private(pd)
     {
         dnnl_stream_t stream;
         dnnl_primitive_t primitive;
         dnnl_memory_t a, b, c;
         int more = 1;
 
-        #pragma omp critical
+#pragma omp critical
         {
             /* made here, inside the parallel region, for one thread */
             CHECK(dnnl_primitive_desc_create(&pd, &desc, NULL, engine, NULL));
@@ -42,31 +49,38 @@ static double best_round(dnnl_data_type_t type, int threads, double seconds)
             CHECK(dnnl_memory_create(&b, &in, engine, DNNL_MEMORY_ALLOCATE));
             CHECK(dnnl_memory_create(&c, &out, engine, DNNL_MEMORY_ALLOCATE));
         }
-        dnnl_memory_t operands[2] = { a, b };
+        dnnl_memory_t operands[2] = {a, b};
         for (int k = 0; k < 2; k++) {
             void *p;
             CHECK(dnnl_memory_get_data_handle(operands[k], &p));
             for (size_t i = 0; i < (size_t)N * N; i++) {
-                union { float f; unsigned u; } v = { .f = (float)((i * 2654435761u >> 8) & 1023) / 1024 - 0.5f };
-                if (type == dnnl_f32) ((float *)p)[i] = v.f;
-                else ((unsigned short *)p)[i] = (unsigned short)(v.u >> 16);
+                union {
+                    float f;
+                    unsigned u;
+                } v = {.f = (float)((i * 2654435761u >> 8) & 1023) / 1024 - 0.5f};
+                if (type == dnnl_f32)
+                    ((float *)p)[i] = v.f;
+                else
+                    ((unsigned short *)p)[i] = (unsigned short)(v.u >> 16);
             }
         }
-        dnnl_exec_arg_t args[3] = { { DNNL_ARG_SRC, a }, { DNNL_ARG_WEIGHTS, b }, { DNNL_ARG_DST, c } };
+        dnnl_exec_arg_t args[3] = {{DNNL_ARG_SRC, a}, {DNNL_ARG_WEIGHTS, b}, {DNNL_ARG_DST, c}};
         while (more) {
             double start;
-            #pragma omp barrier
+#pragma omp barrier
             start = omp_get_wtime();
             CHECK(dnnl_primitive_execute(primitive, stream, 3, args));
             CHECK(dnnl_stream_wait(stream));
-            #pragma omp barrier
-            #pragma omp master
+#pragma omp barrier
+#pragma omp master
             {
                 double now = omp_get_wtime();
-                if (now - start < best) best = now - start;
-                if (now > until) until = 0;
+                if (now - start < best)
+                    best = now - start;
+                if (now > until)
+                    until = 0;
             }
-            #pragma omp barrier
+#pragma omp barrier
             more = until > 0;
         }
         /* the process ends soon: what was made is left to it */
@@ -80,7 +94,8 @@ int main(int argc, char **argv)
     double seconds = argc > 2 ? atof(argv[2]) : 2;
     double flops = 2.0 * N * N * N * threads;
 
-    if (threads < 1) return fprintf(stderr, "usage: train-ceiling THREADS [SECONDS]\n"), 2;
+    if (threads < 1)
+        return fprintf(stderr, "usage: train-ceiling THREADS [SECONDS]\n"), 2;
     printf("f32 %.1f\n", flops / best_round(dnnl_f32, threads, seconds) / 1e9);
     printf("bf16 %.1f\n", flops / best_round(dnnl_bf16, threads, seconds) / 1e9);
     return fflush(stdout) ? 3 : 0;

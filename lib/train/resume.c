@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: MIT */
+/* Where a run starts from: state.json holds the step, the position in the data and the recipe. */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/json.h"
+#include "base/notice.h"
+#include "base/num.h"
+#include "train/run.h"
+
+struct rank_state run_state(struct run *run)
+{
+    const struct arena *a = &run->e.arena;
+    struct rank_state s = {.plan = &run->plan,
+                           .shards = &run->e.shards,
+                           .rank = run->e.rank,
+                           .be = run->be,
+                           .stream = run->stream,
+                           .companions = run->companions};
+    for (int f = 0; f < FLATS; f++)
+        s.weights[f] = a->weights[f];
+    for (int f = 0; f < 2; f++) {
+        s.master[f] = a->master[f];
+        s.exp_avg[f] = a->exp_avg[f];
+        s.exp_avg_sq[f] = a->exp_avg_sq[f];
+    }
+    return s;
+}
+
+char *run_state_text(struct run *run)
+{
+    int sources = data_sources(run->data);
+    int64_t *given = xcalloc((size_t)sources, sizeof *given);
+    data_tell(run->data, given);
+    json_t *list = json_array();
+    for (int i = 0; i < sources; i++)
+        json_array_append_new(list, json_integer(given[i]));
+    free(given);
+    char *recipe = recipe_json(&run->recipe);
+    json_t *o =
+        json_pack("{s:I,s:{s:I,s:o},s:o}", "step", (json_int_t)run->step, "data", "identity",
+                  (json_int_t)data_identity(run->data), "given", list, "recipe", json_loads(recipe, 0, NULL));
+    char *text = json_dumps(o, JSON_INDENT(1) | JSON_REAL_PRECISION(17));
+    json_decref(o);
+    free(recipe);
+    return text;
+}
+
+static int restore_position(struct run *run, struct json_doc *d)
+{
+    const json_t *data = json_object_get(d->root, "data"), *list = json_object_get(data, "given");
+    int sources = (int)json_array_size(list);
+    int64_t identity = -1;
+    TRY(json_need_int(d, d->root, "step", 0, INT64_MAX, &run->step));
+    if (data)
+        TRY(json_need_int(d, data, "identity", 0, UINT32_MAX, &identity));
+    if (identity != data_identity(run->data) || sources != data_sources(run->data)) {
+        notice("the data, its weights, the sequence length or the seed are not the checkpoint's: the stream "
+               "starts anew");
+        return 0;
+    }
+    int64_t *given = xcalloc((size_t)sources, sizeof *given);
+    for (int i = 0; i < sources; i++)
+        given[i] = json_integer_value(json_array_get(list, (size_t)i));
+    int r = data_seek(run->data, given, sources);
+    free(given);
+    return r;
+}
+
+/* The seed decides the data's order, so the recipe comes before the data is opened. */
+static int load_checkpoint(struct run *run, const char *dir, char **text)
+{
+    struct rank_state s = run_state(run);
+    TRY(checkpoint_load(&s, dir, text));
+    return recipe_restore(&run->recipe, *text, dir);
+}
+
+static int continue_from(struct run *run, const char *dir, const char *text)
+{
+    struct json_doc d;
+    TRY(json_open(&d, text, strlen(text), dir));
+    int r = restore_position(run, &d);
+    json_close(&d);
+    return r;
+}
+
+/* What --resume names: a step directory; the newest one under a root (caller frees), or NULL when there is
+ * none. */
+static int resume_directory(const char *path, char **dir)
+{
+    *dir = NULL;
+    char *manifest = path_join(path, "manifest.json");
+    bool is_step = file_exists(manifest);
+    free(manifest);
+    if (is_step) {
+        *dir = xstrdup(path);
+        return 0;
+    }
+    const char *base = strrchr(path, '/');
+    if (!is_dir(path) && strncmp(base ? base + 1 : path, "step-", 5) == 0)
+        return error(STATUS_USAGE, "no checkpoint '%s'", path);
+    int64_t step;
+    *dir = checkpoint_newest(path, &step);
+    return !*dir && error_status() != STATUS_DONE ? -1 : 0;
+}
+
+static int first_weights(struct run *run)
+{
+    if (!run->o->init)
+        return engine_init_weights(&run->e, (uint64_t)run->recipe.seed);
+    struct rank_state s = run_state(run);
+    run->companions = xstrdup(run->o->init);
+    return checkpoint_import(&s, run->o->init);
+}
+
+int run_load_state(struct run *run)
+{
+    char *dir = NULL, *text = NULL;
+    if (run->o->resume)
+        TRY(resume_directory(run->o->resume, &dir));
+    if (run->o->resume && !dir && run_is_first(run))
+        notice("no checkpoint under '%s': starting from step 0", run->o->resume);
+    int r = dir ? load_checkpoint(run, dir, &text) : first_weights(run);
+    if (r == 0)
+        r = run_open_data(run);
+    if (r == 0 && dir)
+        r = continue_from(run, dir, text);
+    if (r == 0 && dir && run_is_first(run))
+        notice("resumed from '%s' at step %" PRId64, dir, run->step);
+    if (dir)
+        run->companions = dir;
+    free(text);
+    run->saved = dir ? run->step : -1;
+    return r;
+}

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: MIT */
+/* A run in progress: what start.c, resume.c and loop.c share. */
+#ifndef TRAIN_RUN_H
+#define TRAIN_RUN_H
+
+#include <stdio.h>
+
+#include "ckpt/checkpoint.h"
+#include "train/data.h"
+#include "train/engine.h"
+#include "train/log.h"
+#include "train/train.h"
+
+struct run {
+    const struct train_options *o;
+    struct recipe recipe;
+    struct plan plan;
+    const struct backend *be;
+    struct stream *stream;
+    struct comm *comm;
+    struct engine e;
+    struct data *data, *eval;
+    struct log log;
+    int threads, hosts;
+    char host[64]; /* this rank's */
+    int64_t step;  /* last one done */
+    int64_t saved; /* last one saved, or -1 */
+    int64_t start_step;
+    int32_t *tokens;  /* this dp rank's part of a step */
+    bool *want;       /* which samples of a step this rank reads */
+    char *companions; /* directory whose side files travel along */
+    float *loads;     /* rank 0: [MoE layers,E] of the step */
+    double mark_s;    /* end of the last step, for time_s */
+    FILE *routing;
+    bool agreed;           /* a failure that all ranks know of */
+    int64_t resident;      /* bytes of this process before the engine was there */
+    int64_t process_bytes; /* rank 0, at the end: the most any rank has grown by since then */
+    enum status status;    /* how it ends */
+};
+
+/* All ranks agree on the worst status; the first rank with it keeps its text, the others' is emptied. 0 or -1.
+ */
+int run_agree(struct run *run, int r);
+bool run_is_first(const struct run *run); /* rank 0 */
+
+/* start.c: plan, engine, weights, data, log. */
+int run_start(struct run *run);
+int run_open_data(struct run *run);
+
+/* resume.c: what a checkpoint holds of this rank; the text of its state.json (caller frees); first weights, or
+ * those of --resume, and the place in the data. */
+struct rank_state run_state(struct run *run);
+char *run_state_text(struct run *run);
+int run_load_state(struct run *run);
+
+#endif

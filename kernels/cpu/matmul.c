@@ -3,6 +3,9 @@
  * tiles as they come, and one thread computes a tile from start to end, so who computed it does not show.
  * oneDNN runs on one thread inside a parallel region.
  *
+ * f32 goes to sgemm as it lies, but for long products with a transposed A, whose strided columns are first
+ * copied into compact panels: sgemm packs those faster.
+ *
  * bf16 has two ways: `convert` makes f32 panels for sgemm, `native` (matmul_native.c) uses the processor's bf16
  * instructions. MOEKIT_BF16 names one; unset, native is taken where the processor has the instructions. */
 #include <omp.h>
@@ -60,21 +63,27 @@ static void tile_f32(const struct matmul *p, const struct tile *t)
 
 /* What a thread's panel holds, so that the next tile of the same rows need not convert them again. */
 struct panel {
-    const uint16_t *src;
+    const char *src;
     int64_t ld, rows, columns;
     uint64_t serial; /* of the operation: the contents may change between two */
 };
 
-static const float *panel(struct panel *have, int slot, const void *p, int64_t first, int64_t ld, int64_t rows,
-                          int64_t columns, uint64_t serial)
+static const float *panel(struct panel *have, int slot, enum type type, const void *p, int64_t first,
+                          int64_t ld, int64_t rows, int64_t columns, uint64_t serial)
 {
-    struct panel want = {(const uint16_t *)p + first, ld, rows, columns, serial};
+    size_t bytes = type_bytes(type);
+    struct panel want = {(const char *)p + (size_t)first * bytes, ld, rows, columns, serial};
     float *to = scratch(slot, rows * columns);
     if (want.src == have->src && ld == have->ld && rows == have->rows && columns == have->columns &&
         serial == have->serial)
         return to;
-    for (int64_t r = 0; r < rows; r++)
-        widen(to + r * columns, want.src + r * ld, columns);
+    for (int64_t r = 0; r < rows; r++) {
+        const char *row = want.src + (size_t)(r * ld) * bytes;
+        if (type == F32)
+            memcpy(to + r * columns, row, (size_t)columns * bytes);
+        else
+            widen(to + r * columns, (const uint16_t *)row, columns);
+    }
     *have = want;
     return to;
 }
@@ -91,7 +100,7 @@ static void write_tile(const struct matmul *p, const struct tile *t, const float
         narrow((uint16_t *)p->c + (t->i + r) * p->ldc + t->j, c + r * t->n, t->n);
 }
 
-static void tile_bf16(const struct matmul *p, const struct tile *t, uint64_t serial)
+static void tile_panels(const struct matmul *p, const struct tile *t, uint64_t serial)
 {
     static _Thread_local struct panel have_a, have_b;
     bool direct = p->out == F32;
@@ -100,12 +109,12 @@ static void tile_bf16(const struct matmul *p, const struct tile *t, uint64_t ser
         read_tile(p, t, c);
     for (int64_t k = 0; k < p->k; k += DEPTH) {
         int64_t depth = min64(DEPTH, p->k - k), lda = p->ta ? t->m : depth, ldb = p->tb ? depth : t->n;
-        const float *a = p->ta
-                             ? panel(&have_a, SCRATCH_A, p->a, k * p->lda + t->i, p->lda, depth, t->m, serial)
-                             : panel(&have_a, SCRATCH_A, p->a, t->i * p->lda + k, p->lda, t->m, depth, serial);
-        const float *b = p->tb
-                             ? panel(&have_b, SCRATCH_B, p->b, t->j * p->ldb + k, p->ldb, t->n, depth, serial)
-                             : panel(&have_b, SCRATCH_B, p->b, k * p->ldb + t->j, p->ldb, depth, t->n, serial);
+        const float *a =
+            p->ta ? panel(&have_a, SCRATCH_A, p->in, p->a, k * p->lda + t->i, p->lda, depth, t->m, serial)
+                  : panel(&have_a, SCRATCH_A, p->in, p->a, t->i * p->lda + k, p->lda, t->m, depth, serial);
+        const float *b =
+            p->tb ? panel(&have_b, SCRATCH_B, p->in, p->b, t->j * p->ldb + k, p->ldb, t->n, depth, serial)
+                  : panel(&have_b, SCRATCH_B, p->in, p->b, k * p->ldb + t->j, p->ldb, depth, t->n, serial);
         product(p->ta, p->tb, t->m, t->n, depth, 1, a, lda, b, ldb, k ? 1 : p->beta, c, direct ? p->ldc : t->n);
     }
     if (!direct)
@@ -121,12 +130,12 @@ static void run_tile(const struct sum_of *sum, int64_t number, uint64_t serial)
         const struct matmul *p = sum->part + part;
         if (p->k == 0 && p->beta == 0)
             zero_tile(p, &t);
-        else if (p->k > 0 && p->in == F32)
+        else if (p->k > 0 && p->in == F32 && !(p->ta && p->k > DEPTH))
             tile_f32(p, &t);
-        else if (p->k > 0 && native_bf16())
+        else if (p->k > 0 && p->in == BF16 && native_bf16())
             matmul_native(p, &t);
         else if (p->k > 0)
-            tile_bf16(p, &t, serial);
+            tile_panels(p, &t, serial);
     }
 }
 

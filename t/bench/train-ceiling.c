@@ -88,6 +88,29 @@ static double best_round(dnnl_data_type_t type, int threads, double seconds)
     return best;
 }
 
+/* The same through sgemm, which packs as it goes: on some machines the faster of the two. */
+static double best_sgemm(int threads, double seconds)
+{
+    double best = 1e30, until = omp_get_wtime() + seconds;
+    float *abc = malloc(sizeof(float) * 3 * N * N * (size_t)threads);
+    if (!abc)
+        exit(3);
+    for (size_t i = 0; i < (size_t)3 * N * N * (size_t)threads; i++)
+        abc[i] = (float)((i * 2654435761u >> 8) & 1023) / 1024 - 0.5f;
+    while (omp_get_wtime() < until) {
+        double start = omp_get_wtime();
+#pragma omp parallel num_threads(threads)
+        {
+            float *a = abc + (size_t)3 * N * N * (size_t)omp_get_thread_num();
+            CHECK(dnnl_sgemm('N', 'N', N, N, N, 1, a, N, a + N * N, N, 0, a + 2 * N * N, N));
+        }
+        if (omp_get_wtime() - start < best)
+            best = omp_get_wtime() - start;
+    }
+    free(abc);
+    return best;
+}
+
 int main(int argc, char **argv)
 {
     int threads = argc > 1 ? atoi(argv[1]) : 2;
@@ -96,7 +119,8 @@ int main(int argc, char **argv)
 
     if (threads < 1)
         return fprintf(stderr, "usage: train-ceiling THREADS [SECONDS]\n"), 2;
-    printf("f32 %.1f\n", flops / best_round(dnnl_f32, threads, seconds) / 1e9);
+    double primitive = best_round(dnnl_f32, threads, seconds), sgemm = best_sgemm(threads, seconds);
+    printf("f32 %.1f\n", flops / (sgemm < primitive ? sgemm : primitive) / 1e9);
     printf("bf16 %.1f\n", flops / best_round(dnnl_bf16, threads, seconds) / 1e9);
     return fflush(stdout) ? 3 : 0;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Between comm.c, which knows the collectives and device memory, and the kinds, which move bytes. */
+/* Between comm.c and collective.c, which know groups and device memory, and the kinds, which move bytes. */
 #ifndef COMM_OPS_H
 #define COMM_OPS_H
 
@@ -24,7 +24,7 @@ struct comm_ops {
     bool (*done)(struct comm_request *r);
     int (*wait)(struct comm_request *r, double *idle_s);
 
-    /* Device collectives of the kind's own. NULL: those of comm.c, made of the messages above. */
+    /* Device collectives of the kind's own. NULL: those of collective.c, made of the messages above. */
     int (*all_gather)(struct group *g, const void *part, void *whole, size_t bytes);
     int (*reduce_scatter)(struct group *g, enum type type, const void *whole, void *part, int64_t count);
     int (*all_reduce)(struct group *g, float *x, int64_t count);
@@ -65,6 +65,7 @@ struct comm_request {
     void *device; /* the memory that `host` stands for; NULL for a host request */
 };
 
-#define COMM_TAG_MAX (1 << 20)
+#define COMM_TAG_MAX  (1 << 20)
+#define LEAST_SCRATCH (64 << 10) /* what comm_set_scratch() must at least give */
 
 #endif

@@ -63,7 +63,8 @@ $(BUILD)/kernels/%.o: ALL_CFLAGS += -fopenmp
 $(BUILD)/kernels/cpu/%.o: ALL_CFLAGS += -O3
 $(BUILD)/t/%: ALL_CFLAGS += -fopenmp -It
 
-$(BUILD)/%.o: %.c Makefile
+# `make -j deps demo` must not compile before deps is through.
+$(BUILD)/%.o: %.c Makefile | $(filter deps,$(MAKECMDGOALS))
 	$(call say,CC,$<)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CFLAGS) -c -o $@ $<

@@ -11,13 +11,12 @@ struct part {
     int64_t full; /* that projection's width over all ranks, shared heads counted as often as they are held */
 };
 
-static int parts(struct engine *e, struct layer *w, struct acts *a, struct part out[2])
+static void parts(struct engine *e, struct layer *w, struct acts *a, struct part out[2])
 {
     struct arena *m = &e->arena;
     out[0] = (struct part){m->heads, m->q, 0, &w->q_norm, a->qk_ss, m->q * e->tp};
     out[1] =
         (struct part){m->kv_heads, m->kv, m->q, &w->k_norm, a->qk_ss ? a->qk_ss + e->T : NULL, m->kv * e->tp};
-    return 2;
 }
 
 static void *column(struct engine *e, const void *base, int64_t at)

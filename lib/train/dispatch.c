@@ -24,13 +24,12 @@ static size_t row_bytes(const struct engine *e)
     return (size_t)e->H * type_bytes(e->type);
 }
 
-int dispatch_init(struct engine *e, struct dispatch *d)
+void dispatch_init(struct engine *e, struct dispatch *d)
 {
     int64_t sources = (int64_t)e->ep * e->etp;
     d->send_first = xcalloc(e->E + 1, sizeof *d->send_first);
     d->landing = xcalloc(e->E, sizeof *d->landing);
     d->segment = xcalloc(local_experts(e) * sources + 1, sizeof *d->segment);
-    return 0;
 }
 
 void dispatch_release(struct dispatch *d)

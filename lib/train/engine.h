@@ -153,7 +153,7 @@ int moe_weights(struct engine *e, struct layer *w, struct acts *a, struct dispat
 int moe_refill(struct engine *e, struct layer *w, struct acts *a, struct dispatch *d);
 
 /* ---- dispatch.c ---- */
-int dispatch_init(struct engine *e, struct dispatch *d);
+void dispatch_init(struct engine *e, struct dispatch *d);
 void dispatch_release(struct dispatch *d);
 /* After the choices are sorted into a->position and a->source and counted in ws.counts: who sends how many rows
  * where. */
@@ -192,7 +192,7 @@ int loads_update_bias(struct engine *e, double rate);
 
 /* ---- optimizer.c ---- */
 struct hyper {
-    double lr, beta1, beta2, eps, weight_decay, clip;
+    double lr, beta1, beta2, eps, weight_decay;
 };
 /* Gradients summed over every rank that has a part of them. whole: leave all of them on every replica, not just
  * this one's slice. */

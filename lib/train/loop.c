@@ -148,7 +148,7 @@ static int one_step(struct run *run)
         return run_agree(run, -1);
     }
     double clip = r->clip > 0 ? fmin(1, r->clip / (norm + 1e-6)) : 1;
-    struct hyper hyper = {lr, r->beta1, r->beta2, r->eps, r->weight_decay, r->clip};
+    struct hyper hyper = {lr, r->beta1, r->beta2, r->eps, r->weight_decay};
     TRY(optimizer_update(e, &hyper, run->step, clip));
     TRY(loads_update_bias(e, r->bias_rate));
     return report_step(run, &sum, norm, lr);

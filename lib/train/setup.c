@@ -142,7 +142,7 @@ static int make_dispatch(struct engine *e)
     size_t count = (size_t)e->arena.slot_count * (size_t)e->dispatch_stride;
     e->dispatch = xcalloc(count, sizeof *e->dispatch);
     for (size_t i = 0; i < count && e->E; i++)
-        TRY(dispatch_init(e, &e->dispatch[i]));
+        dispatch_init(e, &e->dispatch[i]);
     e->counts = xcalloc((size_t)(e->ep * e->etp) * (size_t)e->E, sizeof *e->counts);
     e->piece_room = (int)(2 * e->E + 2 * e->E / e->ep * e->etp);
     e->send = xcalloc((size_t)e->piece_room, sizeof *e->send);

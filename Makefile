@@ -28,13 +28,14 @@ MPI_LIBS   = $(shell pkg-config --libs ompi-c 2>/dev/null)
 
 # ---- what is built ----
 obj      = $(patsubst %.c,$(BUILD)/%.o,$(wildcard $(1)))
-BASE_O   = $(call obj,lib/base/*.c)
-MODEL_O  = $(call obj,lib/model/*.c)
-PLAN_O   = $(call obj,lib/plan/*.c)
-CKPT_O   = $(call obj,lib/ckpt/*.c)
-STAT_O   = $(call obj,lib/stat/*.c)
-COMM_O   = $(call obj,lib/comm/*.c)
-TRAIN_O  = $(call obj,lib/train/*.c)
+rooms    = $(call obj,$(1:%=lib/%/*.c))
+# The rooms of lib that each command is linked with; unit tests and the bench may use all.
+PARTITION_O  = $(call rooms,base model plan cost choose emit)
+PLAN_CHECK_O = $(call rooms,base model plan cost check)
+STAT_O       = $(call rooms,base stat)
+CKPT_O       = $(filter-out $(BUILD)/lib/ckpt/save%,$(call rooms,base model plan tensors ckpt))
+TRAIN_O      = $(call rooms,base model plan cost check tensors ckpt data comm engine train) $(KERNEL_O)
+ALL_O        = $(call rooms,*) $(KERNEL_O)
 KERNEL_O = $(call obj,kernels/*.c kernels/ref/*.c kernels/cpu/*.c)
 
 LIBS       = -ljansson -lz -lm
@@ -69,26 +70,27 @@ $(BUILD)/%.o: %.c Makefile | $(filter deps,$(MAKECMDGOALS))
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CFLAGS) -c -o $@ $<
 
-$(BUILD)/bin/moe-partition $(BUILD)/bin/moe-plan-check: $(PLAN_O) $(MODEL_O) $(BASE_O)
-$(BUILD)/bin/moe-stat: $(STAT_O) $(BASE_O)
-$(BUILD)/bin/moe-ckpt: $(filter-out $(BUILD)/lib/ckpt/save%,$(CKPT_O)) $(PLAN_O) $(MODEL_O) $(BASE_O)
+$(BUILD)/bin/moe-partition: $(PARTITION_O)
+$(BUILD)/bin/moe-plan-check: $(PLAN_CHECK_O)
+$(BUILD)/bin/moe-stat: $(STAT_O)
+$(BUILD)/bin/moe-ckpt: $(CKPT_O)
 $(BUILD)/bin/moe-train: LIBS += $(TRAIN_LIBS)
-$(BUILD)/bin/moe-train: $(TRAIN_O) $(CKPT_O) $(COMM_O) $(KERNEL_O) $(PLAN_O) $(MODEL_O) $(BASE_O)
+$(BUILD)/bin/moe-train: $(TRAIN_O)
 $(BUILD)/bin/%: $(BUILD)/cmd/%.o
 	$(call say,LD,$@)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS) $(SANFLAGS) -o $@ $^ $(LIBS)
 
 # A unit test is one file; it may use the whole library.
-$(BUILD)/t/%: t/unit/%.c $(TRAIN_O) $(STAT_O) $(CKPT_O) $(COMM_O) $(KERNEL_O) $(PLAN_O) $(MODEL_O) $(BASE_O)
+$(BUILD)/t/%: t/unit/%.c $(ALL_O)
 	$(call say,TEST,$<)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CFLAGS) -o $@ $(filter %.c %.o,$^) $(LIBS) $(TRAIN_LIBS) -lcmocka
-$(BUILD)/t/%: t/lib/%.c $(TRAIN_O) $(STAT_O) $(CKPT_O) $(COMM_O) $(KERNEL_O) $(PLAN_O) $(MODEL_O) $(BASE_O)
+$(BUILD)/t/%: t/lib/%.c $(ALL_O)
 	$(call say,TEST,$<)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CFLAGS) -o $@ $(filter %.c %.o,$^) $(LIBS) $(TRAIN_LIBS)
-$(BUILD)/t/bench/%: t/bench/%.c $(KERNEL_O) $(BASE_O)
+$(BUILD)/t/bench/%: t/bench/%.c $(KERNEL_O) $(call rooms,base)
 	$(call say,BENCH,$<)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CFLAGS) -o $@ $(filter %.c %.o,$^) $(LIBS) -ldnnl -fopenmp

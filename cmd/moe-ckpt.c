@@ -62,16 +62,16 @@ static int verify_one(const char *path, bool *whole)
     char size[24];
     if (verify_dir(&v, path) < 0)
         return -1;
-    for (int i = 0; i < v.count && i < MOST_PROBLEMS; i++)
-        fprintf(stderr, "moe-ckpt verify: %s\n", v.problems[i]);
-    if (v.count > MOST_PROBLEMS)
-        fprintf(stderr, "moe-ckpt verify: and %d problems more\n", v.count - MOST_PROBLEMS);
-    if (v.count)
-        printf("%s: not whole: %d problem%s\n", path, v.count, v.count > 1 ? "s" : "");
+    for (int i = 0; i < v.problems.count && i < MOST_PROBLEMS; i++)
+        fprintf(stderr, "moe-ckpt verify: %s\n", v.problems.list[i]);
+    if (v.problems.count > MOST_PROBLEMS)
+        fprintf(stderr, "moe-ckpt verify: and %d problems more\n", v.problems.count - MOST_PROBLEMS);
+    if (v.problems.count)
+        printf("%s: not whole: %d problem%s\n", path, v.problems.count, v.problems.count > 1 ? "s" : "");
     else
         printf("%s: %s: %d files, %d tensors, %s\n", path, v.step ? "whole" : "well formed", v.files, v.tensors,
                human_bytes((double)v.bytes, size));
-    *whole &= v.count == 0;
+    *whole &= v.problems.count == 0;
     verified_release(&v);
     return 0;
 }

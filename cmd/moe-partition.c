@@ -8,7 +8,9 @@
 #include "base/notice.h"
 #include "base/num.h"
 #include "base/options.h"
-#include "plan/plan.h"
+#include "choose/make.h"
+#include "emit/json.h"
+#include "plan/text.h"
 
 static struct request request = {.zero = -1};
 static const char *out_path, *order, *scope, *drop;

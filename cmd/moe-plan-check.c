@@ -11,11 +11,11 @@
 #include "base/notice.h"
 #include "base/num.h"
 #include "base/options.h"
-#include "plan/cluster.h"
-#include "plan/diagram.h"
-#include "plan/plan.h"
-#include "plan/rules.h"
-#include "plan/seal.h"
+#include "check/check.h"
+#include "check/seal.h"
+#include "cost/cluster.h"
+#include "cost/diagram.h"
+#include "plan/text.h"
 
 static const char *cluster, *seal_path, *simulate_path;
 static bool as_json, as_tap, list_rules;
@@ -115,8 +115,11 @@ static int check_all(char **paths, int count)
         return error(STATUS_USAGE, "no plan (see 'moe-plan-check -h')");
     if (as_json && as_tap)
         return error(STATUS_USAGE, "--json and --tap are one too many");
+    int rules = 0;
+    while (rule_at(rules))
+        rules++;
     if (as_tap)
-        printf("1..%d\n", count * (shape_rule_count + plan_rule_count));
+        printf("1..%d\n", count * rules);
     for (int i = 0; i < count; i++) {
         int r = check_one(paths[i], count > 1, &number);
         if (r < 0)
@@ -128,10 +131,9 @@ static int check_all(char **paths, int count)
 
 static int show_rules(void)
 {
-    for (int i = 0; i < shape_rule_count + plan_rule_count; i++) {
-        const struct rule *r = i < shape_rule_count ? &shape_rules[i] : &plan_rules[i - shape_rule_count];
+    const struct rule *r;
+    for (int i = 0; (r = rule_at(i)); i++)
         printf("%-24s %s\n", r->id, r->proves);
-    }
     return 0;
 }
 

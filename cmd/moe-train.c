@@ -10,6 +10,7 @@
 #include "base/notice.h"
 #include "base/num.h"
 #include "base/options.h"
+#include "train/loop.h"
 #include "train/train.h"
 
 static struct train_options o = {.steps = -1,

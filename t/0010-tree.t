@@ -20,7 +20,7 @@ none() {
 none "$(cut -d/ -f1 "$T/files" | sort -u | grep -vxE 'Makefile|cmd|lib|kernels|share|t|contrib|README|INSTALL|\..*')" \
     'the top has the nine entries and dotfiles'
 none "$(grep -E '\.(o|a|so|d|pyc|png|bin|safetensors)$' "$T/files")" 'nothing that was built is kept'
-is "$(find lib -mindepth 1 -maxdepth 1 -type f)" '' 'lib has folders only'
+is "$(find lib -mindepth 1 -maxdepth 1 -type f)" 'lib/README' 'lib has folders, and their map'
 
 # ---- layers: what a folder's files include ----
 # includes FOLDER…: what they include, a path from the top a line
@@ -40,20 +40,50 @@ includes() {
 only() {
     none "$(includes "$1" | grep -vE "^[^ ]* ($2)")" "$1 includes only $(echo "$2" | sed 's/\\//g')"
 }
-[ "$(includes lib/* kernels cmd | wc -l)" -gt 300 ]
+[ "$(includes lib/*/ kernels cmd | wc -l)" -gt 300 ]
 ok $? 'includes are found'
-only lib/base 'lib/base/'
-only lib/model 'lib/(base|model)/'
-only lib/plan 'lib/(base|model|plan)/'
-only lib/stat 'lib/(base|stat)/' # it reads files and nothing else
-only lib/comm 'lib/(base|comm)/|kernels/backend\.h|kernels/ops\.h'
-only lib/ckpt 'lib/(base|model|plan|comm|ckpt)/|kernels/backend\.h|kernels/ops\.h'
-only lib/train 'lib/(base|model|plan|comm|ckpt|train)/|kernels/backend\.h|kernels/ops\.h'
+#        room          what it may look into, besides itself
+layers='base
+         model         base
+         plan          base model
+         cost          base model plan
+         emit          base model plan
+         tensors       base model
+         data          base
+         comm          base
+         check         base model plan cost
+         choose        base model plan cost
+         engine        base model plan cost comm
+         ckpt          base model plan tensors comm
+         train         base model plan cost check tensors data comm engine ckpt
+         stat          base'
+is "$(printf '%s\n' "$layers" | awk '{ print $1 }' | sort | tr '\n' ' ')" "$(ls lib | grep -v README | sort | tr '\n' ' ')" 'every room has its place'
+printf '%s\n' "$layers" >"$T/layers"
+while read -r room below; do
+    only "lib/$room" "lib/($(echo "$room $below" | sed 's/ *$//; s/ /|/g'))/|kernels/(backend|ops)\.h"
+done <"$T/layers"
+for room in base model plan cost emit data check choose stat; do
+    case $room in cost) continue ;; esac # the arena is laid out in the backend's types
+    none "$(includes "lib/$room" | grep ' kernels/')" "lib/$room knows no kernel"
+done
 only cmd 'lib/'
 for folder in kernels kernels/*/; do
     only "${folder%/}" 'lib/base/|kernels/'
 done
 none "$(includes kernels/ref | grep 'kernels/cpu/'; includes kernels/cpu | grep 'kernels/ref/')" 'no backend looks into another'
+
+# A file and the header of its name are one module: no two may need each other.
+includes lib/*/ kernels kernels/*/ | sed -E 's,/+,/,g; s/\.[ch]:? / /; s/\.h$//' | awk '$1 != $2' | sort -u >"$T/needs"
+tsort "$T/needs" 2>&1 >/dev/null | sed 's/^tsort: -: //' >"$T/circles"
+none "$(cat "$T/circles")" 'no module needs itself in a circle'
+
+# Files are called after the header they implement (NAME.h: NAME.c, NAME_part.c) and the other way round.
+none "$(grep -E '^lib/.*\.c$' "$T/files" | while read -r f; do
+    stem=${f%.c}
+    until [ -f "$stem.h" ]; do
+        case ${stem##*/} in *_*) stem=${stem%_*} ;; *) echo "$f" && break ;; esac
+    done
+done)" 'every file implements the header of its name'
 
 # door NAME HEADER FOLDER: only files in FOLDER include it
 door() {
@@ -72,10 +102,10 @@ none "$(grep -E '^(cmd|lib|kernels)/.*\.[ch]$' "$T/files" | xargs grep -nE '# *i
 #   lib/base/options.c:*        -h and --version print and end the command
 #   lib/comm/comm.c:exit        comm_abort(), which is there to end the job
 #   lib/plan/layout.c:abort     a caller's mistake that no input can cause
-#   lib/train/loop.c:printf     --dry-run's table
+#   lib/train/train.c:printf    --dry-run's table
 #   kernels/cpu/piece.c:_Exit    no memory inside a thread
 #   kernels/guard.c:abort       the guard backend exists to end a test
-allowed='^(lib/base/num\.c:_Exit|lib/base/options\.c:[a-z]*|lib/comm/comm\.c:exit|lib/plan/layout\.c:abort|lib/train/loop\.c:printf|kernels/cpu/piece\.c:_Exit|kernels/guard\.c:abort)$'
+allowed='^(lib/base/num\.c:_Exit|lib/base/options\.c:[a-z]*|lib/comm/comm\.c:exit|lib/plan/layout\.c:abort|lib/train/train\.c:printf|kernels/cpu/piece\.c:_Exit|kernels/guard\.c:abort)$'
 calls=$(grep -E '^(lib|kernels)/.*\.c$' "$T/files" | xargs grep -onE '(^|[^A-Za-z0-9_.>])(exit|_exit|_Exit|quick_exit|abort|assert|printf|vprintf|puts|putchar|perror)\(' |
     grep -vE ':[^:]*//' | sed -E 's/^([^:]*):[0-9]*:[^a-z_]*([A-Za-z_]*)\($/\1:\2/' | sort -u)
 none "$(printf '%s\n' "$calls" | grep -vE "$allowed" | grep .)" 'library code does not exit, abort or print'

@@ -5,6 +5,7 @@
 
 #include "cpu.h"
 #include "matmul.h"
+#include "piece.h"
 
 enum { QUERIES = 128, KEYS = 512 };
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "cpu.h"
+#include "piece.h"
 
 /* For each piece of a row: `c`, `n`. */
 #define PIECES(width) for (int64_t c = 0, n; c < (width) && (n = min64(CHUNK, (width)-c)) > 0; c += CHUNK)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "cpu.h"
+#include "piece.h"
 
 static void cpu_embedding(struct stream *s, const struct embedding *p)
 {

@@ -15,6 +15,7 @@
 #include "../failure.h"
 #include "cpu.h"
 #include "matmul.h"
+#include "piece.h"
 
 enum { DEPTH = 256 /* K of a converted panel: two of 512 rows fill a 1 MiB L2 */ };
 

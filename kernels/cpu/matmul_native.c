@@ -9,6 +9,7 @@
 #include "../failure.h"
 #include "cpu.h"
 #include "matmul.h"
+#include "piece.h"
 
 struct shape {
     int64_t m, n, k, lda, ldb, ldc;

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "cpu.h"
+#include "piece.h"
 
 HOT static void normalise(float *y, const float *x, const float *w, float rstd, float clip, int64_t n)
 {

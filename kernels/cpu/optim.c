@@ -3,6 +3,7 @@
 
 #include "../random.h"
 #include "cpu.h"
+#include "piece.h"
 
 enum { BLOCK = 16 * 1024 };
 

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
+#include "piece.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "base/error.h"
-#include "cpu.h"
 
 HOT void widen(float *restrict dst, const uint16_t *restrict src, int64_t n)
 {

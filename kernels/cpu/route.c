@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "cpu.h"
+#include "piece.h"
 
 static const float TINY = 1e-20f; /* as in the reference */
 

@@ -22,6 +22,13 @@ int error_errno(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* Puts "PREFIX: " before the recorded text; returns -1. */
 int error_prefix(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
+/* In a function that returns what it calls returns: -1 at the first failure. */
+#define TRY(call)                                                                                              \
+    do {                                                                                                       \
+        if ((call) < 0)                                                                                        \
+            return -1;                                                                                         \
+    } while (0)
+
 const char *error_text(void);
 enum status error_status(void);
 void error_clear(void);

@@ -9,8 +9,9 @@
 #include "base/file.h"
 #include "base/notice.h"
 #include "base/num.h"
-#include "ckpt/convert.h"
-#include "ckpt/hfdir.h"
+#include "ckpt/names.h"
+#include "tensors/convert.h"
+#include "tensors/hfdir.h"
 
 #define CHUNK ((int64_t)1 << 20) /* numbers */
 
@@ -193,9 +194,9 @@ int diff_dirs(struct diff *out, const char *a, const char *b, double tolerance, 
         sides[i]->numbers = xmalloc(CHUNK * sizeof(float));
     }
     int rc = diff_pair(&d, a, b, NULL);
-    d.prefix = "optimizer/";
+    d.prefix = OPTIMIZER_DIR "/";
     if (rc == 0 && optimizer)
-        rc = diff_pair(&d, a, b, "optimizer");
+        rc = diff_pair(&d, a, b, OPTIMIZER_DIR);
     progress_end();
     for (int i = 0; i < 2; i++) {
         free(sides[i]->raw);

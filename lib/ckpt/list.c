@@ -9,10 +9,14 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/num.h"
-#include "ckpt/checkpoint.h"
-#include "ckpt/hfdir.h"
 #include "ckpt/manifest.h"
 #include "ckpt/steps.h"
+#include "tensors/hfdir.h"
+
+#include "ckpt/names.h"
+#include "ckpt/steps.h"
+#include "model/size.h"
+#include "plan/text.h"
 
 /* What is to be told; parts that the directory does not have are NULL. */
 struct listing {
@@ -27,8 +31,8 @@ struct listing {
 /* Everything here is extra: a directory without them is listed all the same. */
 static void open_extras(struct listing *l)
 {
-    char *config = path_join(l->path, "config.json"), *plan = path_join(l->path, "plan.moe");
-    char *manifest = path_join(l->path, "manifest.json"), *optimizer = path_join(l->path, "optimizer");
+    char *config = path_join(l->path, CONFIG_FILE), *plan = path_join(l->path, PLAN_FILE);
+    char *manifest = path_join(l->path, MANIFEST_FILE), *optimizer = path_join(l->path, OPTIMIZER_DIR);
     l->has_model = file_exists(config) && model_load(&l->model, config) == 0;
     l->has_plan = file_exists(plan) && plan_read(&l->plan, plan) == 0;
     l->has_manifest = file_exists(manifest) && manifest_read(&l->manifest, l->path) == 0;
@@ -115,7 +119,7 @@ static void print_table(struct listing *l, FILE *out)
     fprintf(out, "# tensors            bytes  dtype     file\n");
     print_files(&l->weights, "", &tensors, &bytes, out);
     if (l->has_optimizer)
-        print_files(&l->optimizer, "optimizer/", &tensors, &bytes, out);
+        print_files(&l->optimizer, OPTIMIZER_DIR "/", &tensors, &bytes, out);
     fprintf(out, "# %" PRId64 " tensors, %s\n", tensors, human_bytes((double)bytes, size));
 }
 
@@ -186,7 +190,7 @@ static int listing_json(const struct listing *l, FILE *out)
     }
     files_json(&l->weights, "", files);
     if (l->has_optimizer)
-        files_json(&l->optimizer, "optimizer/", files);
+        files_json(&l->optimizer, OPTIMIZER_DIR "/", files);
     json_object_set_new(root, "files", files);
     return print_json(root, out);
 }
@@ -253,7 +257,7 @@ int list_dir(const char *path, enum list_form form, FILE *out)
     if (rc == 0 && form == LIST_TENSORS) {
         print_tensors(&l.weights, "", out);
         if (l.has_optimizer)
-            print_tensors(&l.optimizer, "optimizer/", out);
+            print_tensors(&l.optimizer, OPTIMIZER_DIR "/", out);
     }
     if (rc == 0 && form == LIST_JSON)
         rc = listing_json(&l, out);

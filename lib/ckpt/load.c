@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Reading: each rank takes its own rows and columns out of whole tensors, through one buffer of a few MiB. A
  * column cut reads whole rows and keeps its columns: ranks of one host find the rest in the page cache. */
+#include "ckpt/load.h"
+
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,9 +10,9 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/num.h"
-#include "ckpt/checkpoint.h"
-#include "ckpt/layout.h"
-#include "ckpt/source.h"
+#include "ckpt/map.h"
+#include "ckpt/names.h"
+#include "tensors/source.h"
 
 #define CHUNK_BYTES ((int64_t)8 << 20)
 #define MAX_STATE   ((size_t)256 << 20)
@@ -171,11 +173,11 @@ static int load_all(struct loader *l)
 
 int checkpoint_load(const struct rank_state *s, const char *dir, char **state_json)
 {
-    char *state = path_join(dir, "state.json"), *text = file_read(state, MAX_STATE, NULL);
+    char *state = path_join(dir, STATE_FILE), *text = file_read(state, MAX_STATE, NULL);
     struct loader l = {.s = s, .resume = true};
     int rc = text ? hf_open(&l.weights, dir) : -1;
     if (rc == 0) {
-        l.optimizer = (struct hf_dir){.path = path_join(dir, "optimizer")};
+        l.optimizer = (struct hf_dir){.path = path_join(dir, OPTIMIZER_DIR)};
         rc = load_all(&l);
     }
     free(state);

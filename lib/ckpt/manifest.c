@@ -11,6 +11,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/num.h"
+#include "ckpt/names.h"
 
 #define MAX_MANIFEST ((size_t)1 << 30)
 #define SUM_FORMAT   ",\n  \"sum\": \"%08" PRIx32 "\"\n}\n"
@@ -138,7 +139,7 @@ int manifest_read(struct manifest *m, const char *dir)
 {
     *m = (struct manifest){0};
     size_t size;
-    char *path = path_join(dir, "manifest.json"), *text = file_read(path, MAX_MANIFEST, &size);
+    char *path = path_join(dir, MANIFEST_FILE), *text = file_read(path, MAX_MANIFEST, &size);
     int rc = text ? read_text(m, text, size, path) : -1;
     free(text);
     free(path);

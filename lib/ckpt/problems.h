@@ -1,13 +1,17 @@
 /* SPDX-License-Identifier: MIT */
-/* Inside of verify: what is wrong, noted by several threads. */
+/* What is wrong with a checkpoint, noted by several threads. */
 #ifndef CKPT_PROBLEMS_H
 #define CKPT_PROBLEMS_H
 
-#include "ckpt/manifest.h"
-#include "ckpt/verify.h"
+enum { MOST_PROBLEMS = 100 };
 
-void problem(struct verified *v, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-/* Reads every file of the manifest, on several threads, and compares sizes and checksums, tensor by tensor. */
-void verify_sums(struct verified *v, const struct manifest *m, const char *dir);
+struct problems {
+    char **list; /* sentences naming file and tensor; the first MOST_PROBLEMS of them, none twice */
+    int count;   /* of all */
+};
+
+/* Safe from any thread. */
+void problem(struct problems *p, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void problems_release(struct problems *p);
 
 #endif

@@ -16,6 +16,11 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/num.h"
+#include "ckpt/names.h"
+#include "ckpt/save_units.h"
+#include "ckpt/steps.h"
+#include "plan/text.h"
+#include "tensors/hfdir.h"
 
 #define COMPANION_BYTES ((size_t)64 << 20)
 
@@ -42,9 +47,9 @@ static int agree(struct saver *v)
  */
 static int make_file(struct saver *v, int file)
 {
-    const struct layout_file *f = &v->l.files[file];
+    const struct map_file *f = &v->l.files[file];
     int64_t bytes;
-    char *path = path_join(v->dir, f->name), *header = layout_header(&v->l, file, &bytes);
+    char *path = path_join(v->dir, f->name), *header = map_header(&v->l, file, &bytes);
     int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     int rc = fd < 0 ? error_errno("cannot write '%s'", path) : 0;
     if (rc == 0 && fallocate(fd, 0, 0, f->bytes) != 0 && errno != EOPNOTSUPP && errno != ENOSYS)
@@ -63,7 +68,7 @@ static int make_file(struct saver *v, int file)
 
 static int make_tree(struct saver *v)
 {
-    char *optimizer = path_join(v->dir, "optimizer");
+    char *optimizer = path_join(v->dir, OPTIMIZER_DIR);
     int rc = remove_tree(v->dir);
     if (rc == 0)
         rc = make_dirs(v->gradients ? v->dir : optimizer);
@@ -96,7 +101,7 @@ static int put_plan(struct saver *v, struct manifest *m)
     int rc = plan_write(v->s->plan, f);
     fclose(f);
     if (rc == 0)
-        rc = put_file(v, m, "plan.moe", text, bytes);
+        rc = put_file(v, m, PLAN_FILE, text, bytes);
     free(text);
     return rc;
 }
@@ -104,7 +109,7 @@ static int put_plan(struct saver *v, struct manifest *m)
 /* Whether a file beside a model is neither the model nor ours. */
 static bool is_companion(const char *dir, const char *name)
 {
-    static const char *const ours[] = {"config.json", "plan.moe", "state.json", "manifest.json"};
+    static const char *const ours[] = {CONFIG_FILE, PLAN_FILE, STATE_FILE, MANIFEST_FILE};
     static const char *const weights[] = {".safetensors", ".index.json", ".bin", ".pt",
                                           ".pth",         ".gguf",       ".h5",  ".msgpack"};
     size_t n = strlen(name);
@@ -161,14 +166,14 @@ static int by_place(const void *a, const void *b)
 static int file_sums(const struct saver *v, struct manifest *m, int file, const struct range *ranges, int count,
                      int *next)
 {
-    const struct layout_file *f = &v->l.files[file];
-    char name[160], *header = layout_header(&v->l, file, &(int64_t){0});
+    const struct map_file *f = &v->l.files[file];
+    char name[160], *header = map_header(&v->l, file, &(int64_t){0});
     uint32_t whole = (uint32_t)crc32_z(0, (const Bytef *)header, f->header);
     free(header);
     struct manifest_file *out = manifest_add(m, xstrdup(f->name), f->bytes, 0);
     out->tensors = xcalloc(f->count, sizeof *out->tensors);
     for (int e = f->first; e < f->first + f->count; e++) {
-        const struct entry *x = &v->l.entries[e];
+        const struct map_entry *x = &v->l.entries[e];
         uint32_t crc = 0;
         int64_t end = 0;
         for (; *next < count && ranges[*next].entry == e && ranges[*next].begin == end; ++*next) {
@@ -178,9 +183,9 @@ static int file_sums(const struct saver *v, struct manifest *m, int file, const 
         if (end != x->bytes)
             return error(STATUS_ENV,
                          "'%s' was not written whole: byte %" PRId64 " of %" PRId64 " is missing or twice",
-                         entry_name(&v->l, x, name), end, x->bytes);
+                         map_entry_name(&v->l, x, name), end, x->bytes);
         whole = (uint32_t)crc32_combine64(whole, crc, x->bytes);
-        out->tensors[out->count++] = (struct manifest_tensor){xstrdup(entry_name(&v->l, x, name)), crc};
+        out->tensors[out->count++] = (struct manifest_tensor){xstrdup(map_entry_name(&v->l, x, name)), crc};
     }
     out->crc32 = whole;
     return 0;
@@ -250,16 +255,16 @@ static int seal(struct saver *v, const char *final, int64_t step, const char *st
 {
     struct manifest m = {.step = step};
     const struct model *model = &v->s->plan->model;
-    char *optimizer = path_join(v->dir, "optimizer"), *index = layout_index_json(&v->l);
+    char *optimizer = path_join(v->dir, OPTIMIZER_DIR), *index = map_index_json(&v->l);
     char *root = parent_of(final);
     qsort(v->ranges, v->range_count, sizeof *v->ranges, by_place);
-    int rc = put_file(v, &m, "config.json", model->source, model->source_bytes), next = 0;
+    int rc = put_file(v, &m, CONFIG_FILE, model->source, model->source_bytes), next = 0;
     if (rc == 0)
-        rc = put_file(v, &m, "model.safetensors.index.json", index, strlen(index));
+        rc = put_file(v, &m, INDEX_FILE, index, strlen(index));
     if (rc == 0)
         rc = put_plan(v, &m);
     if (rc == 0 && !v->gradients)
-        rc = put_file(v, &m, "state.json", state_json, strlen(state_json));
+        rc = put_file(v, &m, STATE_FILE, state_json, strlen(state_json));
     if (rc == 0)
         rc = put_companions(v, &m, root);
     for (int f = 0; f < v->l.file_count && rc == 0; f++)
@@ -268,7 +273,7 @@ static int seal(struct saver *v, const char *final, int64_t step, const char *st
         rc = error(STATUS_ENV, "a part of the checkpoint was written twice");
     char *text = manifest_text(&m);
     if (rc == 0)
-        rc = put_file(v, NULL, "manifest.json", text, strlen(text));
+        rc = put_file(v, NULL, MANIFEST_FILE, text, strlen(text));
     if (rc == 0 && !v->gradients)
         rc = sync_dir(optimizer);
     if (rc == 0)
@@ -305,7 +310,7 @@ static void saver_release(struct saver *v)
     free(v->ranges);
     free(v->touched);
     units_release(&v->u);
-    layout_release(&v->l);
+    map_release(&v->l);
 }
 
 /* On failure rank 0 takes away what there is of it. The error stays what it was. */
@@ -339,7 +344,7 @@ static void saver_init(struct saver *v, const struct rank_state *s, struct comm 
     *v = (struct saver){.s = s, .gradients = gradients, .world = comm_world(c), .fd = -1, .fd_file = -1};
     v->rank = comm_rank(c);
     v->size = comm_size(c);
-    layout_init(&v->l, s->plan, gradients ? LAYOUT_GRADIENTS : LAYOUT_STATE);
+    map_init(&v->l, s->plan, gradients ? MAP_GRADIENTS : MAP_STATE);
     units_init(&v->u, &v->l);
     v->touched = xcalloc(v->l.file_count, sizeof *v->touched);
 }
@@ -349,8 +354,8 @@ int checkpoint_save(const struct rank_state *s, struct comm *c, const char *root
 {
     struct saver v;
     saver_init(&v, s, c, NULL);
-    v.dir = xasprintf("%s/.step-%08" PRId64 ".tmp", root, step);
-    char *final = xasprintf("%s/step-%08" PRId64, root, step);
+    v.dir = step_hidden_path(root, step, ".tmp");
+    char *final = step_path(root, step);
     int rc = save_tree(&v, final, step, state_json ? state_json : "{}\n", bytes);
     free(final);
     free(v.dir);

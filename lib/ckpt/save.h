@@ -1,68 +1,19 @@
 /* SPDX-License-Identifier: MIT */
-/* Inside of a save (save*.c, the only files here that need lib/comm: moe-ckpt, which saves nothing, is linked
- * without them). */
+/* Writing a step directory (its shape: state.h). */
 #ifndef CKPT_SAVE_H
 #define CKPT_SAVE_H
 
-#include "ckpt/checkpoint.h"
-#include "ckpt/layout.h"
-#include "ckpt/manifest.h"
-#include "ckpt/units.h"
+#include "ckpt/state.h"
+#include "comm/comm.h"
 
-/* The checksum of bytes that one writer wrote: a part of one entry. */
-struct range {
-    int entry;
-    uint32_t crc32;
-    int64_t begin, bytes; /* in the entry */
-};
-
-enum { SENDS = 8, GATHERS = 3 };
-
-/* A message on its way. */
-struct sending {
-    struct comm_request *request;
-    char *buffer;
-    int64_t room;
-};
-
-/* A unit being assembled at its writer. */
-struct gathering {
-    bool busy;
-    struct unit unit;          /* segments are its own */
-    struct contribution *list; /* those of other ranks, a copy */
-    int count, list_room;
-    struct comm_request **requests; /* one a contributor, in order of its first contribution */
-    int *senders, sender_count, sender_room;
-    char *bytes, *incoming;
-    int64_t room, incoming_room;
-};
-
-struct saver {
-    const struct rank_state *s;
-    float *const *gradients; /* NULL: the whole state is saved */
-    struct group *world;
-    int rank, size;
-    struct layout l;
-    struct units u;
-    char *dir;   /* the temporary directory */
-    bool failed; /* here; the others learn of it in agree() */
-    char text[640];
-    int fd, fd_file;
-    bool *touched; /* files this rank wrote to */
-    struct range *ranges;
-    int range_count, range_room;
-    struct sending sends[SENDS];
-    int next_send;
-    struct gathering gathers[GATHERS];
-    int next_gather;
-    char *scratch;
-    int64_t scratch_room;
-};
-
-/* Keeps the recorded error as this rank's, unless it has one. */
-void save_failed(struct saver *v);
-/* All units through all ranks, and this rank's files synced. -1: communication failed; local failures wait in
- * v. */
-int save_units(struct saver *v);
+/* Collective over comm_world(c): every rank returns the same value. Saves the step; on failure (status 3)
+ * nothing has the final name and nothing older is touched. state_json: text put into state.json (same on all
+ * ranks). *bytes (or NULL): what was written by all ranks. */
+int checkpoint_save(const struct rank_state *s, struct comm *c, const char *root, int64_t step,
+                    const char *state_json, int64_t *bytes);
+/* The gradients (flat f32 buffers, whole and summed; FLAT_BUFFER ignored) written as one HF-named directory for
+ * tests and tools: dense.safetensors and expert files, f32. */
+int checkpoint_save_gradients(const struct rank_state *s, struct comm *c, float *const gradients[2],
+                              const char *dir);
 
 #endif

@@ -5,6 +5,8 @@
  * their arrival, and gathers what it writes, at most GATHERS units at once. This cannot deadlock: consider the
  * lowest unit that any rank waits for. If its writer waits for a piece, the contributor that has not sent it
  * waits for a lower one; if a contributor waits for its writer to receive, the writer waits for a lower one. */
+#include "ckpt/save_units.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -16,7 +18,6 @@
 #include "base/file.h"
 #include "base/notice.h"
 #include "base/num.h"
-#include "ckpt/save.h"
 
 #define TAGS (1 << 20)
 
@@ -41,29 +42,30 @@ static char *room_for(char **buffer, int64_t *room, int64_t bytes)
 /* ---- from the device ---- */
 
 /* Downloads that follow each other on both sides are made as one. */
-struct run {
+struct copying {
     const char *from;
     char *to;
     size_t bytes;
 };
 
-static void run_flush(struct saver *v, struct run *r)
+static void copying_flush(struct saver *v, struct copying *r)
 {
     if (r->bytes && v->s->be->download(v->s->stream, r->to, r->from, r->bytes) < 0)
         save_failed(v);
     r->bytes = 0;
 }
 
-static void run_add(struct saver *v, struct run *r, const char *from, char *to, size_t bytes)
+static void copying_add(struct saver *v, struct copying *r, const char *from, char *to, size_t bytes)
 {
     if (!r->bytes || from != r->from + r->bytes || to != r->to + r->bytes) {
-        run_flush(v, r);
-        *r = (struct run){from, to, 0};
+        copying_flush(v, r);
+        *r = (struct copying){from, to, 0};
     }
     r->bytes += bytes;
 }
 
-static const struct entry *entry_of(const struct saver *v, const struct unit *n, const struct contribution *c)
+static const struct map_entry *entry_of(const struct saver *v, const struct unit *n,
+                                        const struct contribution *c)
 {
     return &v->l.entries[n->segments[c->segment].entry];
 }
@@ -77,7 +79,7 @@ static int64_t contribution_bytes(const struct saver *v, const struct unit *n, c
 static const char *held_at(const struct saver *v, const struct unit *n, const struct contribution *c)
 {
     const struct rank_state *s = v->s;
-    const struct entry *e = entry_of(v, n, c);
+    const struct map_entry *e = entry_of(v, n, c);
     enum flat flat = c->shard->flat;
     if (e->part == PART_WEIGHT)
         return (v->gradients ? (const char *)v->gradients[flat] : s->weights[flat]) +
@@ -104,15 +106,15 @@ static int send_unit(struct saver *v, const struct unit *n)
         return -1;
     }
     char *to = room_for(&out->buffer, &out->room, bytes);
-    struct run run = {0};
+    struct copying run = {0};
     for (int i = 0; i < v->u.list_count; i++) {
         const struct contribution *c = &v->u.list[i];
         if (c->rank != v->rank)
             continue;
-        run_add(v, &run, held_at(v, n, c), to, contribution_bytes(v, n, c));
+        copying_add(v, &run, held_at(v, n, c), to, contribution_bytes(v, n, c));
         to += contribution_bytes(v, n, c);
     }
-    run_flush(v, &run);
+    copying_flush(v, &run);
     out->request = host_send(v->world, n->writer, (int)(n->number % TAGS), out->buffer, bytes);
     return out->request ? 0 : -1;
 }
@@ -167,14 +169,14 @@ static int64_t sent_by(const struct saver *v, const struct gathering *g, int ran
 /* This rank's own part of a unit it writes. */
 static void fill_own(struct saver *v, struct gathering *g)
 {
-    struct run run = {0};
+    struct copying run = {0};
     for (int i = 0; i < v->u.list_count; i++) {
         const struct contribution *c = &v->u.list[i];
         if (c->rank != v->rank)
             continue;
         int64_t bytes = contribution_bytes(v, &g->unit, c), at = unit_run(&v->u, &g->unit, c);
         if (at >= 0) {
-            run_add(v, &run, held_at(v, &g->unit, c), g->bytes + at, bytes);
+            copying_add(v, &run, held_at(v, &g->unit, c), g->bytes + at, bytes);
             continue;
         }
         char *packed = room_for(&v->scratch, &v->scratch_room, bytes);
@@ -182,7 +184,7 @@ static void fill_own(struct saver *v, struct gathering *g)
             save_failed(v);
         unit_scatter(&v->u, &g->unit, c, packed, g->bytes);
     }
-    run_flush(v, &run);
+    copying_flush(v, &run);
 }
 
 static int open_file(struct saver *v, int file)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Step directories under a root: which are whole, which is newest, which may go. */
+#include "ckpt/steps.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
@@ -10,30 +11,38 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/num.h"
-#include "ckpt/checkpoint.h"
-#include "ckpt/steps.h"
+#include "ckpt/names.h"
 
-/* The step of "step-00000100"; -1 for any other name. */
-static int64_t step_of(const char *name)
+static const char prefix[] = "step-";
+
+char *step_name(int64_t step, char buf[static STEP_NAME])
 {
-    char again[40];
+    snprintf(buf, STEP_NAME, "%s%08" PRId64, prefix, step);
+    return buf;
+}
+
+int64_t step_of(const char *name)
+{
+    char again[STEP_NAME];
     int64_t step;
-    if (strncmp(name, "step-", 5) != 0 || !strchr("0123456789", name[5]))
+    if (strncmp(name, prefix, strlen(prefix)) != 0)
         return -1;
-    char *digits = xstrdup(name + 5);
-    char *from = digits + strspn(digits, "0");
-    bool number = *from ? parse_int(from, 0, INT64_MAX, &step) : (step = 0, name[5] != '\0');
-    free(digits);
-    if (!number)
+    const char *digits = name + strlen(prefix), *from = digits + strspn(digits, "0");
+    if (!*digits || !(*from ? parse_int(from, 1, INT64_MAX, &step) : (step = 0, true)))
         return -1;
-    snprintf(again, sizeof again, "step-%08" PRId64, step);
-    return strcmp(again, name) == 0 ? step : -1;
+    return strcmp(step_name(step, again), name) == 0 ? step : -1;
+}
+
+bool step_meant(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return strncmp(slash ? slash + 1 : path, prefix, strlen(prefix)) == 0;
 }
 
 static bool is_whole(const char *root, const char *name)
 {
-    char *manifest = xasprintf("%s/%s/manifest.json", root, name),
-         *state = xasprintf("%s/%s/state.json", root, name);
+    char *manifest = xasprintf("%s/%s/" MANIFEST_FILE, root, name),
+         *state = xasprintf("%s/%s/" STATE_FILE, root, name);
     bool whole = file_exists(manifest) && file_exists(state);
     free(manifest);
     free(state);
@@ -72,9 +81,14 @@ int steps_list(const char *root, int64_t **steps)
 
 char *step_path(const char *root, int64_t step)
 {
-    char name[40];
-    snprintf(name, sizeof name, "step-%08" PRId64, step);
-    return path_join(root, name);
+    char name[STEP_NAME];
+    return path_join(root, step_name(step, name));
+}
+
+char *step_hidden_path(const char *root, int64_t step, const char *suffix)
+{
+    char name[STEP_NAME];
+    return xasprintf("%s/.%s%s", root, step_name(step, name), suffix);
 }
 
 char *checkpoint_newest(const char *root, int64_t *step)
@@ -93,15 +107,21 @@ char *checkpoint_newest(const char *root, int64_t *step)
     return path;
 }
 
+/* What step_hidden_path() names. */
+static bool is_leaving(const char *name)
+{
+    size_t n = strlen(name);
+    return name[0] == '.' && step_meant(name + 1) && n >= 4 &&
+           (strcmp(name + n - 4, ".tmp") == 0 || strcmp(name + n - 4, ".old") == 0);
+}
+
 /* What a killed save or removal left. */
 static int remove_leavings(const char *root)
 {
     DIR *d = opendir(root);
     int rc = 0;
     for (struct dirent *e; d && rc == 0 && (e = readdir(d));) {
-        size_t n = strlen(e->d_name);
-        if (strncmp(e->d_name, ".step-", 6) != 0 || n < 10 ||
-            (strcmp(e->d_name + n - 4, ".tmp") != 0 && strcmp(e->d_name + n - 4, ".old") != 0))
+        if (!is_leaving(e->d_name))
             continue;
         char *path = path_join(root, e->d_name);
         rc = remove_tree(path);
@@ -118,7 +138,7 @@ int checkpoint_prune(const char *root, int keep)
     int count = steps_list(root, &steps), rc = count < 0 ? -1 : 0;
     for (int i = keep > 0 ? keep : 0; i < count && rc == 0; i++) {
         char *path = step_path(root, steps[i]);
-        char *aside = xasprintf("%s/.step-%08" PRId64 ".old", root, steps[i]);
+        char *aside = step_hidden_path(root, steps[i], ".old");
         rc = remove_tree(aside);
         if (rc == 0 && rename(path, aside) != 0)
             rc = error_errno("cannot rename '%s'", path);

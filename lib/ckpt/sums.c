@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Files against their checksums: a file is a task, the largest first, taken by whichever thread is free. */
+#include "ckpt/sums.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -16,14 +18,13 @@
 #include "base/file.h"
 #include "base/notice.h"
 #include "base/num.h"
-#include "ckpt/problems.h"
-#include "ckpt/safetensors.h"
+#include "tensors/safetensors.h"
 
 #define CHUNK_BYTES  ((int64_t)4 << 20)
 #define MOST_THREADS 8
 
 struct summing {
-    struct verified *v;
+    struct problems *problems;
     const struct manifest *m;
     const char *dir;
     int *order; /* files, largest first */
@@ -45,7 +46,7 @@ static bool sum_bytes(struct worker *w, int fd, const char *path, int64_t from, 
     for (int64_t done = 0; done < bytes;) {
         int64_t n = min64(CHUNK_BYTES, bytes - done);
         if (pread_all(fd, w->buffer, n, from + done, path) < 0) {
-            problem(w->s->v, "%s", error_text());
+            problem(w->s->problems, "%s", error_text());
             return false;
         }
         *crc = (uint32_t)crc32_z(*crc, (const Bytef *)w->buffer, n);
@@ -67,12 +68,12 @@ static int by_name(const void *a, const void *b)
  */
 static void sum_tensors(struct worker *w, const struct manifest_file *f, const char *path)
 {
-    struct verified *v = w->s->v;
+    struct problems *problems = w->s->problems;
     struct st_file st;
     uint32_t whole, crc;
     int damaged = 0;
     if (st_open(&st, path) < 0) {
-        problem(v, "%s", error_text());
+        problem(problems, "%s", error_text());
         return;
     }
     bool read = sum_bytes(w, st.fd, path, 0, st.data, &whole);
@@ -82,21 +83,21 @@ static void sum_tensors(struct worker *w, const struct manifest_file *f, const c
         const struct manifest_tensor *listed =
             f->count ? bsearch(&key, f->tensors, f->count, sizeof key, by_name) : NULL;
         if (!listed)
-            problem(v, "%s: tensor '%s' is not in the manifest", path, t->name);
+            problem(problems, "%s: tensor '%s' is not in the manifest", path, t->name);
         if (!(read = sum_bytes(w, st.fd, path, st.data + t->begin, t->end - t->begin, &crc)))
             break;
         if (listed && listed->crc32 != crc) {
-            problem(v, "%s: tensor '%s' is damaged: crc32 %08" PRIx32 ", not %08" PRIx32, path, t->name, crc,
-                    listed->crc32);
+            problem(problems, "%s: tensor '%s' is damaged: crc32 %08" PRIx32 ", not %08" PRIx32, path, t->name,
+                    crc, listed->crc32);
             damaged++;
         }
         whole = (uint32_t)crc32_combine64(whole, crc, t->end - t->begin);
     }
     for (int i = 0; i < f->count; i++)
         if (!st_find(&st, f->tensors[i].name))
-            problem(v, "%s: has no tensor '%s', which the manifest lists", path, f->tensors[i].name);
+            problem(problems, "%s: has no tensor '%s', which the manifest lists", path, f->tensors[i].name);
     if (read && !damaged && whole != f->crc32)
-        problem(v, "%s: is damaged: crc32 %08" PRIx32 ", not %08" PRIx32, path, whole, f->crc32);
+        problem(problems, "%s: is damaged: crc32 %08" PRIx32 ", not %08" PRIx32, path, whole, f->crc32);
     st_close(&st);
 }
 
@@ -105,9 +106,9 @@ static void sum_plain(struct worker *w, const struct manifest_file *f, const cha
     uint32_t crc;
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
-        problem(w->s->v, "cannot open '%s': %s", path, strerror(errno));
+        problem(w->s->problems, "cannot open '%s': %s", path, strerror(errno));
     else if (sum_bytes(w, fd, path, 0, f->bytes, &crc) && crc != f->crc32)
-        problem(w->s->v, "%s: is damaged: crc32 %08" PRIx32 ", not %08" PRIx32, path, crc, f->crc32);
+        problem(w->s->problems, "%s: is damaged: crc32 %08" PRIx32 ", not %08" PRIx32, path, crc, f->crc32);
     if (fd >= 0)
         close(fd);
 }
@@ -117,11 +118,11 @@ static void sum_file(struct worker *w, const struct manifest_file *f)
     struct stat st;
     char *path = path_join(w->s->dir, f->name);
     if (stat(path, &st) != 0)
-        problem(w->s->v, "%s: is missing", path);
+        problem(w->s->problems, "%s: is missing", path);
     else if (!S_ISREG(st.st_mode))
-        problem(w->s->v, "%s: is not a regular file", path);
+        problem(w->s->problems, "%s: is not a regular file", path);
     else if (st.st_size != f->bytes)
-        problem(w->s->v, "%s: has %" PRId64 " bytes, not %" PRId64, path, (int64_t)st.st_size, f->bytes);
+        problem(w->s->problems, "%s: has %" PRId64 " bytes, not %" PRId64, path, (int64_t)st.st_size, f->bytes);
     else if (f->tensors)
         sum_tensors(w, f, path);
     else
@@ -146,9 +147,9 @@ static int largest_first(const void *a, const void *b, void *files)
     return x > y ? -1 : x < y;
 }
 
-void verify_sums(struct verified *v, const struct manifest *m, const char *dir)
+void sums_verify(struct problems *p, const struct manifest *m, const char *dir)
 {
-    struct summing s = {.v = v, .m = m, .dir = dir, .order = xcalloc(m->count, sizeof *s.order)};
+    struct summing s = {.problems = p, .m = m, .dir = dir, .order = xcalloc(m->count, sizeof *s.order)};
     for (int i = 0; i < m->count; i++) {
         s.order[i] = i;
         s.total += m->files[i].bytes;

@@ -9,7 +9,7 @@
 
 #define UNIT_BYTES (8 << 20)
 
-static const struct tensor *tensor_of(const struct units *u, const struct entry *e)
+static const struct tensor *tensor_of(const struct units *u, const struct map_entry *e)
 {
     return &u->plan->inventory.tensors[e->tensor];
 }
@@ -57,7 +57,7 @@ static const int *holders(const struct units *u, const struct tensor *t, int *co
     return u->by_pp_ep + u->ep_first[key];
 }
 
-void units_init(struct units *u, const struct layout *l)
+void units_init(struct units *u, const struct ckpt_map *l)
 {
     const struct plan *p = l->plan;
     *u = (struct units){.l = l, .plan = p};
@@ -118,7 +118,7 @@ const struct unit *units_next(struct units *u)
     n->count = 0;
     n->bytes = 0;
     while (u->entry < u->l->count) {
-        const struct entry *e = &u->l->entries[u->entry];
+        const struct map_entry *e = &u->l->entries[u->entry];
         int64_t row = row_bytes(u->l, e), left = tensor_of(u, e)->rows - u->row;
         if (n->count && (e->file != n->file || n->bytes + row > UNIT_BYTES))
             break;
@@ -177,7 +177,7 @@ static const struct shard *counted_shard(const struct shards *s, int tensor)
     return h && h->tensor == tensor && h->counted && !h->second ? h : NULL;
 }
 
-bool units_sliced(const struct units *u, const struct entry *e, const struct shards *s, enum flat flat)
+bool units_sliced(const struct units *u, const struct map_entry *e, const struct shards *s, enum flat flat)
 {
     return e->part != PART_WEIGHT && u->plan->training.zero > 0 && s->replicas[flat] > 1;
 }
@@ -196,7 +196,7 @@ static int64_t offer(struct units *u, const struct unit *unit, int segment, int 
                      const struct shards *writer)
 {
     const struct segment *g = &unit->segments[segment];
-    const struct entry *e = &u->l->entries[g->entry];
+    const struct map_entry *e = &u->l->entries[g->entry];
     const struct shards *s = units_shards(u, rank);
     const struct shard *h = counted_shard(s, e->tensor);
     if (!h)
@@ -233,7 +233,8 @@ int units_parts(struct units *u, const struct unit *unit)
             char name[160];
             return error(STATUS_USAGE, "plan: its ranks hold %lld of %lld elements of rows %lld-%lld of '%s'",
                          (long long)have, (long long)(g->rows * t->cols), (long long)g->row,
-                         (long long)(g->row + g->rows - 1), entry_name(u->l, &u->l->entries[g->entry], name));
+                         (long long)(g->row + g->rows - 1),
+                         map_entry_name(u->l, &u->l->entries[g->entry], name));
         }
     }
     return 0;
@@ -242,7 +243,7 @@ int units_parts(struct units *u, const struct unit *unit)
 int64_t unit_run(const struct units *u, const struct unit *unit, const struct contribution *c)
 {
     const struct segment *g = &unit->segments[c->segment];
-    const struct entry *e = &u->l->entries[g->entry];
+    const struct map_entry *e = &u->l->entries[g->entry];
     const struct tensor *t = tensor_of(u, e);
     const struct shard *h = c->shard;
     if (h->cols != t->cols)
@@ -254,7 +255,7 @@ void unit_scatter(const struct units *u, const struct unit *unit, const struct c
                   const void *packed, char *bytes)
 {
     const struct segment *g = &unit->segments[c->segment];
-    const struct entry *e = &u->l->entries[g->entry];
+    const struct map_entry *e = &u->l->entries[g->entry];
     const struct tensor *t = tensor_of(u, e);
     const struct shard *h = c->shard;
     int64_t size = (int64_t)type_bytes(e->type), run = unit_run(u, unit, c);

@@ -4,7 +4,7 @@
 #ifndef CKPT_UNITS_H
 #define CKPT_UNITS_H
 
-#include "ckpt/layout.h"
+#include "ckpt/map.h"
 #include "plan/shard.h"
 
 /* Whole rows of one entry. */
@@ -31,7 +31,7 @@ struct contribution {
 };
 
 struct units {
-    const struct layout *l;
+    const struct ckpt_map *l;
     const struct plan *plan;
     struct shards **shards;   /* [world], made when first needed */
     int *by_pp, *by_pp_ep;    /* ranks sorted by pp, and by (pp, ep) */
@@ -45,7 +45,7 @@ struct units {
     int list_count, list_room;
 };
 
-void units_init(struct units *u, const struct layout *l);
+void units_init(struct units *u, const struct ckpt_map *l);
 void units_release(struct units *u);
 /* The next unit, in the order of the files; NULL at the end. Good until the next call. */
 const struct unit *units_next(struct units *u);
@@ -56,7 +56,7 @@ bool units_touch(const struct units *u, const struct unit *unit, int rank);
 int units_parts(struct units *u, const struct unit *unit);
 const struct shards *units_shards(struct units *u, int rank);
 /* Whether optimizer state is cut over the replicas of this flat buffer. */
-bool units_sliced(const struct units *u, const struct entry *e, const struct shards *s, enum flat flat);
+bool units_sliced(const struct units *u, const struct map_entry *e, const struct shards *s, enum flat flat);
 
 /* Copies a contribution's elements between its packed form and their places in the unit's bytes. */
 void unit_scatter(const struct units *u, const struct unit *unit, const struct contribution *c,

@@ -4,8 +4,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
-#include <pthread.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -14,32 +12,15 @@
 #include "base/file.h"
 #include "base/notice.h"
 #include "base/num.h"
-#include "ckpt/layout.h"
-#include "ckpt/problems.h"
-#include "ckpt/source.h"
-
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-
-void problem(struct verified *v, const char *fmt, ...)
-{
-    char text[1500];
-    va_list ap;
-    va_start(ap, fmt);
-    vsnprintf(text, sizeof text, fmt, ap);
-    va_end(ap);
-    pthread_mutex_lock(&lock);
-    bool known = false; /* a bad file is met once a tensor */
-    for (int i = 0; i < v->count && i < MOST_PROBLEMS; i++)
-        known |= strcmp(v->problems[i], text) == 0;
-    if (!known && v->count < MOST_PROBLEMS)
-        v->problems[v->count] = xstrdup(text);
-    v->count += !known;
-    pthread_mutex_unlock(&lock);
-}
+#include "ckpt/map.h"
+#include "ckpt/names.h"
+#include "ckpt/steps.h"
+#include "ckpt/sums.h"
+#include "tensors/source.h"
 
 static void recorded(struct verified *v)
 {
-    problem(v, "%s", error_text());
+    problem(&v->problems, "%s", error_text());
 }
 
 /* ---- files ---- */
@@ -57,19 +38,19 @@ static void find_unlisted(struct verified *v, const struct manifest *m, const ch
 {
     DIR *d = opendir(dir);
     if (!d) {
-        problem(v, "cannot open '%s': %s", dir, strerror(errno));
+        problem(&v->problems, "cannot open '%s': %s", dir, strerror(errno));
         return;
     }
     for (struct dirent *e; (e = readdir(d));) {
         if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
             continue;
         char *path = path_join(dir, e->d_name), *name = xasprintf("%s%s", prefix, e->d_name);
-        if (is_dir(path) && strcmp(name, "optimizer") == 0)
-            find_unlisted(v, m, path, "optimizer/");
+        if (is_dir(path) && strcmp(name, OPTIMIZER_DIR) == 0)
+            find_unlisted(v, m, path, OPTIMIZER_DIR "/");
         else if (is_dir(path))
-            problem(v, "%s: a directory that does not belong here", path);
-        else if (strcmp(name, "manifest.json") != 0 && !listed(m, name))
-            problem(v, "%s: a file that the manifest does not list", path);
+            problem(&v->problems, "%s: a directory that does not belong here", path);
+        else if (strcmp(name, MANIFEST_FILE) != 0 && !listed(m, name))
+            problem(&v->problems, "%s: a file that the manifest does not list", path);
         free(path);
         free(name);
     }
@@ -78,11 +59,10 @@ static void find_unlisted(struct verified *v, const struct manifest *m, const ch
 
 static void need_files(struct verified *v, const struct manifest *m, const char *dir)
 {
-    static const char *const needed[] = {"config.json", "model.safetensors.index.json", "plan.moe",
-                                         "state.json"};
+    static const char *const needed[] = {CONFIG_FILE, INDEX_FILE, PLAN_FILE, STATE_FILE};
     for (size_t i = 0; i < sizeof needed / sizeof *needed; i++)
         if (!listed(m, needed[i]))
-            problem(v, "%s/manifest.json: does not list '%s'", dir, needed[i]);
+            problem(&v->problems, "%s/" MANIFEST_FILE ": does not list '%s'", dir, needed[i]);
 }
 
 /* ---- tensors ---- */
@@ -103,9 +83,10 @@ static void check_indexed(struct verified *v, struct hf_dir *d, int file)
         if (!t && failed)
             recorded(v);
         else if (!t)
-            problem(v, "%s: tensor '%s' is not in the index", f->path, f->tensors[i].name);
+            problem(&v->problems, "%s: tensor '%s' is not in the index", f->path, f->tensors[i].name);
         else if (where != file)
-            problem(v, "%s: tensor '%s' is in '%s' too", f->path, f->tensors[i].name, d->files[where].name);
+            problem(&v->problems, "%s: tensor '%s' is in '%s' too", f->path, f->tensors[i].name,
+                    d->files[where].name);
     }
 }
 
@@ -128,7 +109,7 @@ static void check_weights(struct verified *v, struct hf_dir *d, const struct mod
         if (source_find(d, m, &inv->tensors[i], &at) < 0)
             recorded(v);
         else if (hf_has(d, tensor_name(m, &inv->tensors[i], name)) && has_fused(d, m, &inv->tensors[i]))
-            problem(v, "%s: tensor '%s' is there twice, alone and fused", d->path, name);
+            problem(&v->problems, "%s: tensor '%s' is there twice, alone and fused", d->path, name);
     }
     if (source_extras(d, m, inv) < 0)
         recorded(v);
@@ -141,10 +122,10 @@ static void check_state(struct verified *v, const struct st_file *f, const struc
     snprintf(full, sizeof full, "%s%s", tensor_name(m, t, name), part_suffix[part]);
     const struct st_tensor *x = st_find(f, full);
     if (!x)
-        problem(v, "%s: has no tensor '%s'", f->path, full);
+        problem(&v->problems, "%s: has no tensor '%s'", f->path, full);
     else if (strcmp(x->dtype, "F32") != 0 || x->dims != t->dims || x->shape[0] != t->rows ||
              (t->dims == 2 && x->shape[1] != t->cols))
-        problem(v, "%s: tensor '%s' is %s %s, which the model does not say", f->path, full, x->dtype,
+        problem(&v->problems, "%s: tensor '%s' is %s %s, which the model does not say", f->path, full, x->dtype,
                 st_shape_text(x, shape));
 }
 
@@ -152,7 +133,7 @@ static void check_state(struct verified *v, const struct st_file *f, const struc
 static void check_optimizer(struct verified *v, struct hf_dir *weights, const struct model *m,
                             const struct inventory *inv)
 {
-    struct hf_dir d = {.path = path_join(weights->path, "optimizer")};
+    struct hf_dir d = {.path = path_join(weights->path, OPTIMIZER_DIR)};
     int expected = 0, found = 0;
     for (int i = 0; i < inv->count; i++) {
         const struct tensor *t = &inv->tensors[i];
@@ -171,7 +152,7 @@ static void check_optimizer(struct verified *v, struct hf_dir *weights, const st
             recorded(v);
     }
     if (found > expected)
-        problem(v, "%s: holds %d tensors more than the model has", d.path, found - expected);
+        problem(&v->problems, "%s: holds %d tensors more than the model has", d.path, found - expected);
     v->tensors += found;
     hf_close(&d);
 }
@@ -211,9 +192,8 @@ static void check_model(struct verified *v, const char *dir)
 /* Whether this is, or was meant to be, one of ours. */
 static bool is_step(const char *path)
 {
-    static const char *const marks[] = {"manifest.json", "state.json", "plan.moe", "optimizer"};
-    const char *name = strrchr(path, '/');
-    if (strncmp(name ? name + 1 : path, "step-", 5) == 0)
+    static const char *const marks[] = {MANIFEST_FILE, STATE_FILE, PLAN_FILE, OPTIMIZER_DIR};
+    if (step_meant(path))
         return true;
     for (size_t i = 0; i < sizeof marks / sizeof *marks; i++) {
         char *mark = path_join(path, marks[i]);
@@ -237,18 +217,18 @@ static void verify_step(struct verified *v, const char *path)
         v->bytes += m.files[i].bytes;
     need_files(v, &m, path);
     find_unlisted(v, &m, path, "");
-    verify_sums(v, &m, path);
+    sums_verify(&v->problems, &m, path);
     manifest_release(&m);
 }
 
 int verify_dir(struct verified *v, const char *path)
 {
     struct stat st;
-    *v = (struct verified){.problems = xcalloc(MOST_PROBLEMS, sizeof *v->problems)};
+    *v = (struct verified){0};
     if (stat(path, &st) != 0)
         return error_errno("cannot open '%s'", path);
     if (!S_ISDIR(st.st_mode)) {
-        problem(v, "'%s' is not a directory", path);
+        problem(&v->problems, "'%s' is not a directory", path);
         return 0;
     }
     char *plain = xstrdup(path);
@@ -264,8 +244,6 @@ int verify_dir(struct verified *v, const char *path)
 
 void verified_release(struct verified *v)
 {
-    for (int i = 0; i < v->count && i < MOST_PROBLEMS; i++)
-        free(v->problems[i]);
-    free(v->problems);
+    problems_release(&v->problems);
     *v = (struct verified){0};
 }

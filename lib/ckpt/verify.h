@@ -6,14 +6,14 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "ckpt/problems.h"
+
 struct verified {
-    char **problems; /* sentences naming file and tensor; the first MOST_PROBLEMS of them */
-    int count;       /* of all problems */
+    struct problems problems;
     bool step; /* a step directory (everything is read and summed); else any HF directory (headers and index) */
     int files, tensors;
     int64_t bytes;
 };
-enum { MOST_PROBLEMS = 100 };
 
 /* Fills v, problems included. -1 only when path does not exist or cannot be read (status 2 or 3). */
 int verify_dir(struct verified *v, const char *path);

@@ -12,6 +12,7 @@
 #include "base/num.h"
 #include "model/family.h"
 #include "model/model.h"
+#include "model/size.h"
 
 enum {
     MAX_HIDDEN = 1 << 20,
@@ -30,12 +31,6 @@ struct reader {
     struct model *m;
     const struct family_style *style;
 };
-
-#define TRY(call)                                                                                              \
-    do {                                                                                                       \
-        if ((call) < 0)                                                                                        \
-            return -1;                                                                                         \
-    } while (0)
 
 #define BAD(key, ...) json_bad(&r->doc, key, __VA_ARGS__)
 
@@ -429,7 +424,7 @@ static void name_after(struct model *m, const char *where)
 {
     const char *end = where + strlen(where), *start = strrchr(where, '/');
     start = start ? start + 1 : where;
-    if (strcmp(start, "config.json") == 0 && start > where + 1) {
+    if (strcmp(start, CONFIG_FILE) == 0 && start > where + 1) {
         end = start - 1;
         for (start = end; start > where && start[-1] != '/';)
             start--;

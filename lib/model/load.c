@@ -1,46 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /* MODEL of the command line: a file, a directory, stdin or a preset. */
 #include <dirent.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/error.h"
 #include "base/file.h"
 #include "base/num.h"
+#include "base/presets.h"
 #include "model/model.h"
 
 enum { MAX_CONFIG_BYTES = 16 << 20 };
-
-/* Where the data files are, from where this program is: TREE/.build/…/bin/NAME has TREE/share, PREFIX/bin/NAME
- * has PREFIX/share/moekit. So an installed tree may be moved. */
-static void beside_program(char *buf, size_t room)
-{
-    ssize_t n = readlink("/proc/self/exe", buf, room - sizeof "/share/moekit");
-    buf[n > 0 ? n : 0] = '\0';
-    char *end = strstr(buf, "/.build/");
-    if (end) {
-        strcpy(end, "/share");
-        return;
-    }
-    for (int up = 0; up < 2; up++)
-        if ((end = strrchr(buf, '/')))
-            *end = '\0';
-    strcat(buf, "/share/moekit");
-}
-
-const char *data_dir(void)
-{
-    static char dir[PATH_MAX];
-    const char *chosen = getenv("MOEKIT_DATA");
-    if (chosen && *chosen)
-        snprintf(dir, sizeof dir, "%s", chosen);
-    else
-        beside_program(dir, sizeof dir);
-    return dir;
-}
 
 static int is_json(const struct dirent *e)
 {
@@ -90,7 +61,7 @@ static int load_preset(struct model *m, const char *name)
 static int load_dir(struct model *m, const char *dir)
 {
     /* "." and "model/" have a name too; the path in messages stays as it was given */
-    char *file = path_join(dir, "config.json"), *full = realpath(dir, NULL);
+    char *file = path_join(dir, CONFIG_FILE), *full = realpath(dir, NULL);
     int rc = load_file(m, file);
     if (rc == 0 && full)
         snprintf(m->name, sizeof m->name, "%.63s", strrchr(full, '/') + 1);

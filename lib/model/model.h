@@ -9,6 +9,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define CONFIG_FILE "config.json" /* in a Hugging Face directory */
+
 enum family { MIXTRAL, QWEN2_MOE, QWEN3_MOE, OLMOE, GLM4_MOE, FAMILIES };
 extern const char
     *const family_type[FAMILIES]; /* config.json's model_type: mixtral qwen2_moe qwen3_moe olmoe glm4_moe */
@@ -63,17 +65,13 @@ int model_load(struct model *m, const char *what);
 int model_parse(struct model *m, const char *text, size_t bytes, const char *where);
 void model_release(struct model *m);
 
-/* Directory of the data files (presets): $MOEKIT_DATA, else share/ of the source tree or PREFIX/share/moekit,
- * found from where the program is. Static buffer. */
-const char *data_dir(void);
-
-int64_t model_q_dim(const struct model *m);      /* heads·head_dim */
-int64_t model_kv_dim(const struct model *m);     /* kv_heads·head_dim */
-int64_t model_parameters(const struct model *m); /* every trained tensor and buffers counted by transformers
-                                                    (router correction bias) */
-int64_t model_active_parameters(const struct model *m); /* with K of E experts */
-/* Forward and backward FLOPs a token at this sequence length, Megatron's convention (reference: NVIDIA
- * Megatron-LM, num_floating_point_operations; causal attention halved, router not counted). */
-double model_flops_per_token(const struct model *m, int64_t seq);
+static inline int64_t model_q_dim(const struct model *m)
+{
+    return m->heads * m->head_dim;
+}
+static inline int64_t model_kv_dim(const struct model *m)
+{
+    return m->kv_heads * m->head_dim;
+}
 
 #endif

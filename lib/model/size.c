@@ -1,17 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Sums over the inventory's table: no tensor is listed, so a model of any size is counted at once. */
+#include "model/size.h"
+
 #include "base/num.h"
-#include "model/inventory.h"
-
-int64_t model_q_dim(const struct model *m)
-{
-    return m->heads * m->head_dim;
-}
-
-int64_t model_kv_dim(const struct model *m)
-{
-    return m->kv_heads * m->head_dim;
-}
 
 /* Elements of all tensors (or of the matrices alone), with this many experts in a layer. -1 on overflow. */
 static int64_t total(const struct model *m, int64_t experts, bool matrices)

@@ -132,39 +132,7 @@ struct plan {
     char *made_by;  /* command line, or NULL */
 };
 
-/* What a plan is asked to be. 0 / negative / NULL means: derive it or take the default. */
-struct request {
-    const char *model;   /* --model, or NULL when the strategy names one */
-    const char *cluster; /* preset or JSON; NULL: local */
-    const char *strategy;
-    int64_t world;
-    struct axes axes;   /* 0: derived or 1 */
-    const char *split;  /* layers per virtual stage, "4,3,4,5"; "auto": costs balanced; NULL: even, the first
-                           ones one more */
-    struct batch batch; /* microbatches is not looked at */
-    struct routing routing; /* lambda 0: default */
-    const char *precision, *recompute, *schedule;
-    int64_t zero; /* -1: default 1 */
-    const char *dispatcher, *overlap, *grad_dtype,
-        *moment_dtype;   /* words of the options; NULL: alltoall off f32 f32 */
-    const char *made_by; /* command line to note in the plan, or NULL */
-};
-
-/* Makes the plan, predictions included. A request that cannot be met: -1, status 2, naming the rule, the
- * numbers and the nearest legal values. */
-int plan_make(struct plan *p, const struct request *r);
-int plan_read(struct plan *p,
-              const char *path); /* syntax, completeness and sum; whether it makes sense is plan_check()'s */
-/* The same from text; check_sum false: a wrong sum (or none) is no error, p->sealed says which. */
-int plan_parse(struct plan *p, const char *text, size_t bytes, const char *where, bool check_sum);
-int plan_write(const struct plan *p, FILE *f); /* with sum */
-int plan_write_json(const struct plan *p, FILE *f);
 void plan_release(struct plan *p);
-
-/* The schedule for every pipeline rank (schedule.c): names as in struct training. */
-int schedule_make(struct plan *p);
-extern const char *const schedule_name[4];
-bool program_splits_backward(const struct program *g); /* has W ops */
 
 /* Lookups. */
 int plan_stage_of(const struct plan *p, int pp, int chunk); /* index in stages */
@@ -190,43 +158,5 @@ static inline int64_t plan_local_tokens(const struct plan *p)
 /* Capacity of one expert for one microbatch of T tokens (Megatron: ceil((T·K/E)·factor) in fp64), 0 when
  * dropless. */
 int64_t plan_expert_capacity(const struct plan *p, int64_t tokens);
-
-/* Verdicts (check.c). One line a rule. */
-enum verdict { VERDICT_OK, VERDICT_WARN, VERDICT_FAIL };
-struct finding {
-    enum verdict verdict;
-    const char *rule; /* id, as --rules lists */
-    char text[400];   /* what, where, the numbers */
-};
-struct findings {
-    struct finding *list;
-    int count, fails, warns;
-};
-void plan_check(const struct plan *p, struct findings *out);
-void findings_release(struct findings *f);
-/* For moe-train, before it trusts a plan: -1 with error() when it cannot run it (cp > 1, zero > 1, fp8, …:
- * status 2) or when the plan contradicts itself (status 1, the rule). */
-int plan_runnable(const struct plan *p);
-/* Its first half: what is planned for other trainers only. */
-int plan_within_limits(const struct plan *p);
-/* Fills p->predict anew. */
-int plan_predict(struct plan *p);
-
-/* Runs the programs of all pipeline ranks with unit costs (simulate.c). F, B, W seconds a layer-less op; a B of
- * a program without W costs b+w. */
-struct simulation {
-    double span_s, bubble; /* time of the whole; 1 − busy/(pp·span) */
-    int *in_flight; /* [pp] most microbatch·chunks held at once: from the start of F to the end of B, or of W
-                       where there is one */
-    int max_in_flight;
-    int ranks;        /* pp */
-    double **start_s; /* [pp][ops of that rank's program]: when each op starts */
-};
-/* -1 with error() (status 1) when the programs deadlock, miss or repeat an op, or order one wrongly: the text
- * says which op of which stage waits for what. */
-int plan_simulate(const struct plan *p, double f_s, double b_s, double w_s, struct simulation *out);
-/* Only whether each program has every op once: -1 with error() (status 1). */
-int plan_programs_complete(const struct plan *p);
-void simulation_release(struct simulation *s);
 
 #endif

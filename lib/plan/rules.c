@@ -7,7 +7,7 @@
 
 #include "base/error.h"
 #include "base/num.h"
-#include "plan/layout.h"
+#include "plan/axes.h"
 
 typedef long long ll;
 #define say verdict_say
@@ -19,38 +19,6 @@ enum verdict verdict_say(char text[static 400], enum verdict v, const char *fmt,
     vsnprintf(text, 400, fmt, ap);
     va_end(ap);
     return v;
-}
-
-/* The `want` divisors of n nearest to `to`, ascending. */
-static int nearest(int64_t n, int64_t to, int64_t *out, int want)
-{
-    int count = 0;
-    for (int64_t d = min64(to, n); d >= 1 && count < want - 1; d--)
-        if (n % d == 0)
-            out[count++] = d;
-    for (int i = 0; i < count / 2; i++) {
-        int64_t t = out[i];
-        out[i] = out[count - 1 - i];
-        out[count - 1 - i] = t;
-    }
-    for (int64_t d = to + 1; d <= n && count < want; d++)
-        if (n % d == 0)
-            out[count++] = d;
-    return count;
-}
-
-void near_divisors(char *buf, size_t room, int64_t n, int64_t to)
-{
-    int64_t d[4];
-    int count = nearest(n, to, d, 4);
-    size_t used = 0;
-    *buf = '\0';
-    for (int i = 0; i < count && used < room; i++)
-        used += snprintf(buf + used, room - used, "%s%lld",
-                         i == 0           ? ""
-                         : i == count - 1 ? " or "
-                                          : ", ",
-                         (ll)d[i]);
 }
 
 /* whole % part == 0, told in the words given. */

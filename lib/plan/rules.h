@@ -8,6 +8,8 @@
 
 #define MAX_EXPERT_SLOTS (1 << 20) /* layers · experts */
 
+enum verdict { VERDICT_OK, VERDICT_WARN, VERDICT_FAIL };
+
 /* What must hold before a rule can be asked. */
 enum needs {
     NEEDS_NOTHING,
@@ -22,9 +24,8 @@ struct rule {
     enum needs needs;
     bool sound; /* part of what moe-train demands of a plan */
 };
-extern const struct rule shape_rules[],
-    plan_rules[]; /* plan_rules: on what the plan lists, asked after the shape */
-extern const int shape_rule_count, plan_rule_count;
+extern const struct rule shape_rules[];
+extern const int shape_rule_count;
 
 /* snprintf into text, returning v. */
 enum verdict verdict_say(char text[static 400], enum verdict v, const char *fmt, ...)
@@ -32,8 +33,5 @@ enum verdict verdict_say(char text[static 400], enum verdict v, const char *fmt,
 
 /* The first shape rule that fails becomes error(STATUS_USAGE, "rule ID: …"). */
 int shape_legal(const struct plan *p);
-
-/* "1, 2 or 4": divisors of n, those nearest to `to`. */
-void near_divisors(char *buf, size_t room, int64_t n, int64_t to);
 
 #endif

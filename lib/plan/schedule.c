@@ -8,12 +8,13 @@
  * forwards first zb-h1        1F1B whose backward is split (Qi et al. 2023): B passes the gradient on at once,
  * W fills what would be idle; no rank holds more than the first does in 1F1B, min(m, p)
  */
+#include "plan/schedule.h"
+
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/error.h"
 #include "base/num.h"
-#include "plan/plan.h"
 
 const char *const schedule_name[4] = {"gpipe", "1f1b", "interleaved", "zb-h1"};
 

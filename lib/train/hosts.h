@@ -13,9 +13,4 @@ int hosts_threads(int64_t wanted);
  * `warn` a notice. *hosts: distinct ones. */
 int hosts_check(struct comm *c, const struct plan *p, bool warn, int *hosts);
 
-/* Resident bytes of this process now, and the most there ever were (Linux's VmRSS and VmHWM); 0 where unknown.
- */
-int64_t process_resident_bytes(void);
-int64_t process_peak_bytes(void);
-
 #endif

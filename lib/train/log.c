@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "model/size.h"
 
 static const char *const phase_name[PHASES] = {"forward", "backward", "dispatch",  "combine", "tp",
                                                "pp",      "dp",       "optimizer", "idle"};

@@ -6,8 +6,8 @@
 #include <jansson.h>
 #include <stdio.h>
 
-#include "train/engine.h"
-#include "train/train.h"
+#include "engine/engine.h"
+#include "train/options.h"
 
 struct log {
     FILE *f; /* NULL: a rank that does not write */

@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: MIT */
+#include "train/recipe.h"
+
 #include <math.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -8,7 +10,6 @@
 #include "base/notice.h"
 #include "base/num.h"
 #include "base/options.h"
-#include "train/train.h"
 
 const struct recipe recipe_defaults = {.lr = 3e-4,
                                        .min_lr = 0,

@@ -1,14 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 /* Where a run starts from: state.json holds the step, the position in the data and the recipe. */
+#include "train/resume.h"
+
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/error.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "base/notice.h"
 #include "base/num.h"
-#include "train/run.h"
+#include "ckpt/load.h"
+#include "ckpt/names.h"
+#include "ckpt/steps.h"
+#include "engine/setup.h"
+#include "train/feed.h"
 
 struct rank_state run_state(struct run *run)
 {
@@ -91,15 +98,14 @@ static int continue_from(struct run *run, const char *dir, const char *text)
 static int resume_directory(const char *path, char **dir)
 {
     *dir = NULL;
-    char *manifest = path_join(path, "manifest.json");
+    char *manifest = path_join(path, MANIFEST_FILE);
     bool is_step = file_exists(manifest);
     free(manifest);
     if (is_step) {
         *dir = xstrdup(path);
         return 0;
     }
-    const char *base = strrchr(path, '/');
-    if (!is_dir(path) && strncmp(base ? base + 1 : path, "step-", 5) == 0)
+    if (!is_dir(path) && step_meant(path))
         return error(STATUS_USAGE, "no checkpoint '%s'", path);
     int64_t step;
     *dir = checkpoint_newest(path, &step);
@@ -124,7 +130,7 @@ int run_load_state(struct run *run)
         notice("no checkpoint under '%s': starting from step 0", run->o->resume);
     int r = dir ? load_checkpoint(run, dir, &text) : first_weights(run);
     if (r == 0)
-        r = run_open_data(run);
+        r = feed_open(run);
     if (r == 0 && dir)
         r = continue_from(run, dir, text);
     if (r == 0 && dir && run_is_first(run))

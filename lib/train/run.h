@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT */
-/* A run in progress: what start.c, resume.c and loop.c share. */
+/* A run in progress: what all of this folder share. */
 #ifndef TRAIN_RUN_H
 #define TRAIN_RUN_H
 
 #include <stdio.h>
 
-#include "ckpt/checkpoint.h"
-#include "train/data.h"
-#include "train/engine.h"
+#include "base/error.h"
+#include "data/data.h"
+#include "engine/engine.h"
 #include "train/log.h"
-#include "train/train.h"
+#include "train/options.h"
 
 struct run {
     const struct train_options *o;
@@ -42,15 +42,5 @@ struct run {
  */
 int run_agree(struct run *run, int r);
 bool run_is_first(const struct run *run); /* rank 0 */
-
-/* start.c: plan, engine, weights, data, log. */
-int run_start(struct run *run);
-int run_open_data(struct run *run);
-
-/* resume.c: what a checkpoint holds of this rank; the text of its state.json (caller frees); first weights, or
- * those of --resume, and the place in the data. */
-struct rank_state run_state(struct run *run);
-char *run_state_text(struct run *run);
-int run_load_state(struct run *run);
 
 #endif

@@ -1,32 +1,22 @@
 /* SPDX-License-Identifier: MIT */
 /* How a run starts: every step on all ranks, and all agree before the next. */
+#include "train/start.h"
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "base/error.h"
 #include "base/num.h"
+#include "base/process.h"
+#include "check/check.h"
+#include "check/runnable.h"
+#include "engine/setup.h"
+#include "plan/text.h"
+#include "train/feed.h"
 #include "train/hosts.h"
-#include "train/run.h"
-
-int run_agree(struct run *run, int r)
-{
-    int64_t mine = r < 0 ? ((int64_t)error_status() << 32 | (INT32_MAX - comm_rank(run->comm))) : 0,
-            worst = mine;
-    if (host_max(comm_world(run->comm), &worst) < 0)
-        return -1;
-    if (worst == 0)
-        return 0;
-    if (worst != mine)
-        error((enum status)(worst >> 32), "%s", "");
-    run->agreed = true;
-    return -1;
-}
-
-bool run_is_first(const struct run *run)
-{
-    return comm_rank(run->comm) == 0;
-}
+#include "train/resume.h"
 
 static int read_plan(struct run *run)
 {
@@ -58,38 +48,6 @@ static int choose_backend(struct run *run)
     return 0;
 }
 
-static void mark_samples(struct run *run)
-{
-    const struct plan *p = &run->plan;
-    const struct coords *at = &run->e.at;
-    bool reads = at->pp == p->stages[0].pp || at->pp == p->stages[p->stage_count - 1].pp;
-    run->want = xcalloc((size_t)p->batch.global, sizeof *run->want);
-    for (int64_t i = 0; i < p->batch.global && reads; i++)
-        run->want[i] = i / p->batch.micro % p->axes.dp == (fault("data-same-dp") ? 0 : at->dp);
-    run->tokens = xcalloc((size_t)(p->batch.microbatches * p->batch.micro),
-                          (size_t)(p->batch.seq + 1) * sizeof *run->tokens);
-}
-
-int run_open_data(struct run *run)
-{
-    const struct plan *p = &run->plan;
-    uint64_t seed = (uint64_t)run->recipe.seed;
-    run->data = data_open(run->o->data, p->batch.seq, p->model.vocab, seed, run->o->shuffle);
-    if (!run->data)
-        return -1;
-    if (run->o->eval && !(run->eval = data_open(run->o->eval, p->batch.seq, p->model.vocab, seed, false)))
-        return -1;
-    if (run->o->dump_routing) {
-        char *path = xasprintf("%s.%d", run->o->dump_routing, comm_rank(run->comm));
-        run->routing = fopen(path, "wb");
-        int r = run->routing ? 0 : error_errno("cannot write '%s'", path);
-        free(path);
-        run->e.routing_dump = run->routing;
-        return r;
-    }
-    return 0;
-}
-
 static void apply_recipe(struct run *run)
 {
     struct recipe *r = &run->recipe;
@@ -112,7 +70,7 @@ int run_start(struct run *run)
     TRY(run_agree(run, engine_init(&run->e, &run->plan, run->be, run->stream, run->comm)));
     if (o->dry_run)
         return 0;
-    mark_samples(run);
+    feed_mark(run);
     TRY(run_agree(run, run_load_state(run)));
     run->start_step = run->step;
     apply_recipe(run);

@@ -15,9 +15,13 @@
 
 #include "base/error.h"
 #include "base/num.h"
-#include "ckpt/checkpoint.h"
-#include "ckpt/convert.h"
-#include "ckpt/layout.h"
+#include "choose/make.h"
+#include "ckpt/load.h"
+#include "ckpt/map.h"
+#include "ckpt/save.h"
+#include "ckpt/steps.h"
+#include "plan/text.h"
+#include "tensors/convert.h"
 
 #define CHUNK 65536
 

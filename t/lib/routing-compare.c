@@ -16,6 +16,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/num.h"
+#include "plan/text.h"
 
 enum { MAX_K = 64 };
 

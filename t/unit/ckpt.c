@@ -16,13 +16,16 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/num.h"
-#include "ckpt/checkpoint.h"
-#include "ckpt/convert.h"
-#include "ckpt/layout.h"
+#include "choose/make.h"
+#include "ckpt/load.h"
 #include "ckpt/manifest.h"
-#include "ckpt/safetensors.h"
-#include "ckpt/source.h"
+#include "ckpt/map.h"
+#include "ckpt/steps.h"
 #include "ckpt/units.h"
+#include "plan/text.h"
+#include "tensors/convert.h"
+#include "tensors/safetensors.h"
+#include "tensors/source.h"
 
 static char dir[64];
 
@@ -192,18 +195,18 @@ static void make(struct plan *p, struct request r)
 
 static void layouts(void **state)
 {
-    for (int kind = LAYOUT_STATE; kind <= LAYOUT_GRADIENTS; kind++) {
+    for (int kind = MAP_STATE; kind <= MAP_GRADIENTS; kind++) {
         struct plan p;
         make(&p, (struct request){.model = "moe-tiny", .world = 1, .precision = "bf16"});
-        struct layout l;
-        layout_init(&l, &p, kind);
+        struct ckpt_map l;
+        map_init(&l, &p, kind);
         int *seen = xcalloc(p.inventory.count * PARTS, sizeof *seen);
         assert_int_equal(l.weight_files, 1 + p.model.experts);
-        assert_int_equal(l.file_count, kind == LAYOUT_STATE ? 2 * l.weight_files : l.weight_files);
+        assert_int_equal(l.file_count, kind == MAP_STATE ? 2 * l.weight_files : l.weight_files);
         for (int i = 0; i < l.file_count; i++) {
-            const struct layout_file *f = &l.files[i];
+            const struct map_file *f = &l.files[i];
             int64_t bytes;
-            char *header = layout_header(&l, i, &bytes);
+            char *header = map_header(&l, i, &bytes);
             assert_int_equal(bytes % 8, 0);
             assert_int_equal(bytes, f->header);
             write_file(in_dir("y.safetensors"), header, bytes);
@@ -214,9 +217,9 @@ static void layouts(void **state)
                 fail_msg("%s", error_text());
             assert_int_equal(st.count, f->count);
             for (int e = f->first; e < f->first + f->count; e++) {
-                const struct entry *x = &l.entries[e];
+                const struct map_entry *x = &l.entries[e];
                 char name[160];
-                const struct st_tensor *t = st_find(&st, entry_name(&l, x, name));
+                const struct st_tensor *t = st_find(&st, map_entry_name(&l, x, name));
                 assert_non_null(t);
                 assert_int_equal(t->begin, x->begin);
                 assert_int_equal(t->begin % st_dtype_bytes(t->dtype), 0);
@@ -226,9 +229,9 @@ static void layouts(void **state)
             st_close(&st);
         }
         for (int i = 0; i < p.inventory.count * PARTS; i++)
-            assert_int_equal(seen[i], kind == LAYOUT_STATE || i % PARTS == PART_WEIGHT);
+            assert_int_equal(seen[i], kind == MAP_STATE || i % PARTS == PART_WEIGHT);
         free(seen);
-        layout_release(&l);
+        map_release(&l);
         plan_release(&p);
     }
 }
@@ -237,10 +240,10 @@ static void layouts(void **state)
 static void check_units(struct request r, bool bytewise, double uneven)
 {
     struct plan p;
-    struct layout l;
+    struct ckpt_map l;
     struct units u;
     make(&p, r);
-    layout_init(&l, &p, LAYOUT_STATE);
+    map_init(&l, &p, MAP_STATE);
     units_init(&u, &l);
     int64_t total = 0, end = 0, file = 0, data = 0;
     char *ones = xmalloc(32 << 20), *marks = xmalloc(32 << 20);
@@ -275,7 +278,7 @@ static void check_units(struct request r, bool bytewise, double uneven)
     free(ones);
     free(marks);
     units_release(&u);
-    layout_release(&l);
+    map_release(&l);
     plan_release(&p);
 }
 

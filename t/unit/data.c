@@ -15,8 +15,8 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/num.h"
-#include "train/data.h"
-#include "train/shuffle.h"
+#include "data/data.h"
+#include "data/shuffle.h"
 
 static char dir[] = "/tmp/moekit-data-XXXXXX";
 

@@ -27,7 +27,12 @@
 
 #include "base/error.h"
 #include "base/num.h"
-#include "train/engine.h"
+#include "check/runnable.h"
+#include "choose/make.h"
+#include "engine/engine.h"
+#include "engine/optimizer.h"
+#include "engine/pipeline.h"
+#include "engine/setup.h"
 
 #define TOLERANCE 2e-3
 #define NOISE     3e-5

@@ -19,6 +19,7 @@
 #include "base/json.h"
 #include "base/num.h"
 #include "model/inventory.h"
+#include "model/size.h"
 
 /* ---- configs: one key a line, so that tests can replace one ---- */
 

@@ -16,10 +16,17 @@
 #include "base/error.h"
 #include "base/num.h"
 #include "base/record.h"
+#include "check/check.h"
+#include "check/runnable.h"
+#include "choose/make.h"
+#include "cost/memory.h"
+#include "cost/simulate.h"
+#include "emit/json.h"
+#include "plan/axes.h"
 #include "plan/layout.h"
-#include "plan/memory.h"
-#include "plan/plan.h"
 #include "plan/rules.h"
+#include "plan/schedule.h"
+#include "plan/text.h"
 
 static const struct request tiny = {.model = "moe-tiny", .zero = -1};
 

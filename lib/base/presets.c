@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: MIT */
+#include "base/presets.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Where the data files are, from where this program is: TREE/.build/…/bin/NAME has TREE/share, PREFIX/bin/NAME
+ * has PREFIX/share/moekit. So an installed tree may be moved. */
+static void beside_program(char *buf, size_t room)
+{
+    ssize_t n = readlink("/proc/self/exe", buf, room - sizeof "/share/moekit");
+    buf[n > 0 ? n : 0] = '\0';
+    char *end = strstr(buf, "/.build/");
+    if (end) {
+        strcpy(end, "/share");
+        return;
+    }
+    for (int up = 0; up < 2; up++)
+        if ((end = strrchr(buf, '/')))
+            *end = '\0';
+    strcat(buf, "/share/moekit");
+}
+
+const char *data_dir(void)
+{
+    static char dir[PATH_MAX];
+    const char *chosen = getenv("MOEKIT_DATA");
+    if (chosen && *chosen)
+        snprintf(dir, sizeof dir, "%s", chosen);
+    else
+        beside_program(dir, sizeof dir);
+    return dir;
+}

@@ -1,0 +1,438 @@
+/* SPDX-License-Identifier: MIT */
+/* The rules on what a plan lists, and the verdict over all rules. A rule that cannot be asked because an
+ * earlier one failed says so. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <zlib.h>
+
+#include "base/error.h"
+#include "base/num.h"
+#include "check/check.h"
+#include "check/runnable.h"
+#include "cost/predict.h"
+#include "cost/simulate.h"
+#include "model/size.h"
+#include "plan/layout.h"
+#include "plan/schedule.h"
+#include "plan/text.h"
+
+typedef long long ll;
+#define say verdict_say
+
+static enum verdict config_match(const struct plan *p, char text[static 400])
+{
+    const struct model *m = &p->model;
+    struct model again;
+    uint32_t crc = (uint32_t)crc32_z(0, (const unsigned char *)m->source, m->source_bytes);
+    if (crc != m->source_crc32)
+        return say(text, VERDICT_FAIL, "the config's crc32 is %08x, not %08x", crc, m->source_crc32);
+    if (model_parse(&again, m->source, m->source_bytes, "config") < 0)
+        return say(text, VERDICT_FAIL, "%s", error_text());
+    int64_t is[MODEL_FIGURES], was[MODEL_FIGURES];
+    model_figures(&again, is);
+    model_figures(m, was);
+    model_release(&again);
+    for (int i = 0; i < MODEL_FIGURES; i++)
+        if (is[i] != was[i])
+            return say(text, VERDICT_FAIL, "%s is %lld, in the config %lld", model_figure_name[i], (ll)was[i],
+                       (ll)is[i]);
+    return say(text, VERDICT_OK, "%s, %lld parameters, crc32 %08x", family_type[m->family],
+               (ll)model_parameters(m), crc);
+}
+
+static enum verdict stages_cover(const struct plan *p, char text[static 400])
+{
+    int64_t pp = p->axes.pp, next = 0;
+    if (p->stage_count != pp * p->axes.vpp)
+        return say(text, VERDICT_FAIL, "%d stages; pp %lld · vpp %lld is %lld", p->stage_count, (ll)pp,
+                   (ll)p->axes.vpp, (ll)(pp * p->axes.vpp));
+    for (int i = 0; i < p->stage_count; i++) {
+        const struct stage *s = &p->stages[i];
+        if (s->pp != i % pp || s->chunk != i / pp)
+            return say(text, VERDICT_FAIL,
+                       "stage %d is on pp %d as chunk %d; it belongs on pp %lld as chunk %lld", i, s->pp,
+                       s->chunk, (ll)(i % pp), (ll)(i / pp));
+        if (s->first != next)
+            return say(text, VERDICT_FAIL, "stage %d begins with layer %d; %lld is next", i, s->first,
+                       (ll)next);
+        next += s->layers;
+    }
+    if (next != p->model.layers)
+        return say(text, VERDICT_FAIL, "the stages hold %lld layers; the model has %lld", (ll)next,
+                   (ll)p->model.layers);
+    return say(text, VERDICT_OK, "%d stages hold %lld layers", p->stage_count, (ll)next);
+}
+
+/* ---- ranks and groups, against a layout made from the axes alone ---- */
+
+static struct plan layout_of(const struct plan *p)
+{
+    struct plan q = *p;
+    q.ranks = NULL;
+    q.groups = NULL;
+    q.group_index = NULL;
+    q.group_count = 0;
+    layout_make(&q);
+    return q;
+}
+
+static void layout_drop(struct plan *q)
+{
+    for (int i = 0; i < q->group_count; i++)
+        free(q->groups[i].ranks);
+    free(q->groups);
+    free(q->group_index);
+    free(q->ranks);
+}
+
+static enum verdict ranks_coords(const struct plan *p, char text[static 400])
+{
+    struct plan q = layout_of(p);
+    enum verdict v = say(text, VERDICT_OK, "%d ranks stand where %s puts them", p->world, p->axes.order);
+    for (int r = 0; r < p->world && v == VERDICT_OK; r++) {
+        struct coords is = p->ranks[r], should = q.ranks[r];
+        is.node = should.node;
+        if (memcmp(&is, &should, sizeof is) != 0)
+            v = say(
+                text, VERDICT_FAIL,
+                "rank %d is at tp %d cp %d dp %d etp %d ep %d edp %d pp %d; %s puts it at %d %d %d %d %d %d %d",
+                r, is.tp, is.cp, is.dp, is.etp, is.ep, is.edp, is.pp, p->axes.order, should.tp, should.cp,
+                should.dp, should.etp, should.ep, should.edp, should.pp);
+    }
+    layout_drop(&q);
+    return v;
+}
+
+static enum verdict nodes_fit(const struct plan *p, char text[static 400])
+{
+    const struct machine *m = &p->machine;
+    int64_t used = 0;
+    int *count = xcalloc(m->nodes, sizeof *count);
+    enum verdict v = VERDICT_OK;
+    for (int r = 0; r < p->world && v == VERDICT_OK; r++) {
+        int node = p->ranks[r].node;
+        if (node >= m->nodes)
+            v = say(text, VERDICT_FAIL, "rank %d is on node %d; %s has %lld nodes", r, node, m->name,
+                    (ll)m->nodes);
+        else if (++count[node] > m->per_node)
+            v = say(text, VERDICT_FAIL, "node %d has more than %lld ranks, rank %d among them", node,
+                    (ll)m->per_node, r);
+        else
+            used += count[node] == 1;
+    }
+    free(count);
+    return v ? v
+             : say(text, v, "%d ranks on %lld of %lld nodes, at most %lld each", p->world, (ll)used,
+                   (ll)m->nodes, (ll)m->per_node);
+}
+
+/* Every rank once in each kind of group that the plan must have. */
+static enum verdict groups_partition(const struct plan *p, char text[static 400])
+{
+    struct plan q = layout_of(p);
+    bool need[GROUP_KINDS] = {false};
+    char *times = xcalloc((size_t)GROUP_KINDS * p->world, 1);
+    enum verdict v = say(text, VERDICT_OK, "%d groups; every rank in one of each kind", p->group_count);
+    for (int i = 0; i < q.group_count; i++)
+        need[q.groups[i].kind] = true;
+    for (int i = 0; i < p->group_count && v == VERDICT_OK; i++) {
+        const struct plan_group *g = &p->groups[i];
+        if (!need[g->kind])
+            v = say(text, VERDICT_FAIL, "group %s %d: this layout has no such groups", group_name[g->kind],
+                    g->index);
+        for (int k = 0; k < g->size && v == VERDICT_OK; k++)
+            if (times[(int64_t)g->kind * p->world + g->ranks[k]]++)
+                v = say(text, VERDICT_FAIL, "rank %d is in two groups, or twice in one, of kind %s (%s %d)",
+                        g->ranks[k], group_name[g->kind], group_name[g->kind], g->index);
+    }
+    for (int kind = 0; kind < GROUP_KINDS && v == VERDICT_OK; kind++)
+        for (int r = 0; r < p->world && v == VERDICT_OK; r++)
+            if (q.group_index[(int64_t)kind * p->world + r] >= 0 && !times[(int64_t)kind * p->world + r])
+                v = say(text, VERDICT_FAIL, "rank %d is in no group of kind %s", r, group_name[kind]);
+    free(times);
+    layout_drop(&q);
+    return v;
+}
+
+static enum verdict groups_coords(const struct plan *p, char text[static 400])
+{
+    struct plan q = layout_of(p);
+    enum verdict v =
+        say(text, VERDICT_OK, "%d groups have the members that the coordinates say, in order", p->group_count);
+    int *found = xcalloc(q.group_count, sizeof *found), first[GROUP_KINDS], count[GROUP_KINDS] = {0};
+    for (int i = q.group_count - 1; i >= 0; i--) {
+        first[q.groups[i].kind] = i;
+        count[q.groups[i].kind]++;
+    }
+    for (int i = 0; i < p->group_count && v == VERDICT_OK; i++) {
+        const struct plan_group *g = &p->groups[i];
+        if (g->index >= count[g->kind]) {
+            v = say(text, VERDICT_FAIL, "group %s %d: there are %d of the kind", group_name[g->kind], g->index,
+                    count[g->kind]);
+            continue;
+        }
+        const struct plan_group *should = &q.groups[first[g->kind] + g->index];
+        if (found[first[g->kind] + g->index]++)
+            v = say(text, VERDICT_FAIL, "group %s %d is repeated", group_name[g->kind], g->index);
+        else if (g->size != should->size)
+            v = say(text, VERDICT_FAIL, "group %s %d has %d members; the axes say %d", group_name[g->kind],
+                    g->index, g->size, should->size);
+        for (int k = 0; k < g->size && v == VERDICT_OK; k++)
+            if (g->ranks[k] != should->ranks[k])
+                v = say(text, VERDICT_FAIL, "group %s %d has rank %d as member %d; the coordinates say rank %d",
+                        group_name[g->kind], g->index, g->ranks[k], k, should->ranks[k]);
+    }
+    for (int i = 0; i < q.group_count && v == VERDICT_OK; i++)
+        if (!found[i])
+            v = say(text, VERDICT_FAIL, "group %s %d is missing", group_name[q.groups[i].kind],
+                    q.groups[i].index);
+    free(found);
+    layout_drop(&q);
+    return v;
+}
+
+static int nodes_of(const struct plan *p, const struct plan_group *g)
+{
+    int nodes = 0;
+    for (int i = 0; i < g->size; i++) {
+        bool first = true;
+        for (int k = 0; k < i && first; k++)
+            first = p->ranks[g->ranks[k]].node != p->ranks[g->ranks[i]].node;
+        nodes += first;
+    }
+    return nodes;
+}
+
+/* Tensor parallelism talks in every layer: across nodes it is slow, though legal. */
+static enum verdict nodes_local(const struct plan *p, char text[static 400])
+{
+    for (int i = 0; i < p->group_count; i++) {
+        const struct plan_group *g = &p->groups[i];
+        if ((g->kind != GROUP_TP && g->kind != GROUP_ETP) || g->size > 4096)
+            continue;
+        int nodes = nodes_of(p, g);
+        if (nodes > 1)
+            return say(text, VERDICT_WARN, "group %s %d of %d ranks is on %d nodes", group_name[g->kind],
+                       g->index, g->size, nodes);
+    }
+    return say(text, VERDICT_OK, "every tp and etp group is on one node");
+}
+
+static enum verdict experts_placed(const struct plan *p, char text[static 400])
+{
+    const struct model *m = &p->model;
+    int *holder = xcalloc(m->experts, sizeof *holder);
+    enum verdict v =
+        say(text, VERDICT_OK, "%lld experts in each of %lld layers, one a slot, %lld slots an ep rank",
+            (ll)m->experts, (ll)m->moe_layers, (ll)(m->experts / p->axes.ep));
+    for (int l = 0; l < m->layers && v == VERDICT_OK; l++) {
+        for (int e = 0; e < m->experts; e++)
+            holder[e] = -1;
+        for (int e = 0; e < m->experts && m->moe[l] && v == VERDICT_OK; e++) {
+            int64_t slot = plan_layer_slot(p, l, e);
+            if (slot < 0 || slot >= m->experts)
+                v = say(text, VERDICT_FAIL, "layer %d: expert %d has no slot (is another listed twice?)", l, e);
+            else if (holder[slot] >= 0)
+                v = say(text, VERDICT_FAIL, "layer %d: experts %d and %d share slot %lld of ep rank %lld", l,
+                        holder[slot], e, (ll)(slot % max64(m->experts / p->axes.ep, 1)),
+                        (ll)(slot / max64(m->experts / p->axes.ep, 1)));
+            else
+                holder[slot] = e;
+        }
+    }
+    free(holder);
+    return v;
+}
+
+/* ---- the schedule ---- */
+
+static enum verdict schedule_complete(const struct plan *p, char text[static 400])
+{
+    int64_t ops = 0;
+    bool split = false;
+    if (plan_programs_complete(p) < 0)
+        return say(text, VERDICT_FAIL, "%s", error_text());
+    for (int i = 0; i < p->axes.pp; i++) {
+        ops += p->programs[i].count;
+        split = split || program_splits_backward(&p->programs[i]);
+    }
+    if (split && p->training.recompute != RECOMPUTE_NONE)
+        return say(text, VERDICT_FAIL, "W operations need recompute none, not %s",
+                   recompute_name[p->training.recompute]);
+    return say(text, VERDICT_OK, "%lld operations, each once", (ll)ops);
+}
+
+static enum verdict schedule_deadlock_free(const struct plan *p, char text[static 400])
+{
+    struct simulation s;
+    if (plan_simulate(p, 1, 1, 1, &s) < 0)
+        return say(text, VERDICT_FAIL, "%s", error_text());
+    enum verdict v =
+        say(text, VERDICT_OK, "%s ends; bubble %.2f%% at F = B/2", p->training.schedule, 100 * s.bubble);
+    simulation_release(&s);
+    return v;
+}
+
+/* What the schedule of that name holds at most on stage i (schedule.c). */
+static int64_t in_flight_bound(const struct plan *p, int i)
+{
+    int64_t pp = p->axes.pp, v = p->axes.vpp, m = p->batch.microbatches;
+    const char *s = p->training.schedule;
+    if (strcmp(s, "1f1b") == 0)
+        return min64(m, pp - i);
+    if (strcmp(s, "interleaved") == 0)
+        return min64(m * v, 2 * (pp - i - 1) + (v - 1) * pp + 1);
+    return strcmp(s, "zb-h1") == 0 ? min64(m, pp) : m * v;
+}
+
+static enum verdict schedule_in_flight(const struct plan *p, char text[static 400])
+{
+    struct simulation s;
+    if (plan_simulate(p, 1, 1, 1, &s) < 0)
+        return say(text, VERDICT_FAIL, "%s", error_text());
+    enum verdict v = say(text, VERDICT_OK, "at most %d microbatch%s a stage", s.max_in_flight,
+                         p->axes.vpp > 1 ? "·chunks" : "es");
+    for (int i = 0; i < p->axes.pp && v == VERDICT_OK; i++)
+        if (s.in_flight[i] > in_flight_bound(p, i))
+            v = say(text, VERDICT_FAIL, "stage %d holds %d at once; %s promises %lld", i, s.in_flight[i],
+                    p->training.schedule, (ll)in_flight_bound(p, i));
+    simulation_release(&s);
+    return v;
+}
+
+/* ---- predictions ---- */
+
+static bool differ(double is, double was)
+{
+    return isnan(is) != isnan(was) || (!isnan(is) && !(fabs(is - was) <= 1e-9 * fabs(is)));
+}
+
+static enum verdict predict_matches(const struct plan *p, char text[static 400])
+{
+    struct plan q = *p; /* only its predict changes */
+    char is_text[32], was_text[32];
+    if (plan_predict(&q) < 0)
+        return say(text, VERDICT_FAIL, "%s", error_text());
+    const struct predict *is = &q.predict, *was = &p->predict;
+    const struct {
+        const char *name;
+        double is, was;
+    } figure[] = {{"memory_bytes", is->memory_bytes, was->memory_bytes},
+                  {"state_bytes", is->state_bytes, was->state_bytes},
+                  {"activation_bytes", is->activation_bytes, was->activation_bytes},
+                  {"workspace_bytes", is->workspace_bytes, was->workspace_bytes},
+                  {"memory_rank", is->memory_rank, was->memory_rank},
+                  {"flops_per_token", is->flops_per_token, was->flops_per_token},
+                  {"bubble", is->bubble, was->bubble}};
+    for (size_t i = 0; i < sizeof figure / sizeof *figure; i++)
+        if (differ(figure[i].is, figure[i].was))
+            return say(text, VERDICT_FAIL, "%s is %s; the plan says %s", figure[i].name,
+                       figure_text(figure[i].is, is_text), figure_text(figure[i].was, was_text));
+    return say(text, VERDICT_OK, "memory, flops and bubble come out the same");
+}
+
+static enum verdict memory_fits(const struct plan *p, char text[static 400])
+{
+    char needs[24], has[24];
+    double need = p->predict.memory_bytes, have = p->machine.memory_bytes;
+    human_bytes(need, needs);
+    human_bytes(have, has);
+    if (!(have > 0))
+        return say(text, VERDICT_OK, "rank %d needs %s; the memory of %s is not known", p->predict.memory_rank,
+                   needs, p->machine.name);
+    bool fits = need <= have;
+    return say(text, fits ? VERDICT_OK : VERDICT_FAIL, "rank %d needs %s of %s, %.1f%%", p->predict.memory_rank,
+               needs, has, 100 * need / have);
+}
+
+static enum verdict runnable(const struct plan *p, char text[static 400])
+{
+    if (plan_within_limits(p) < 0)
+        return say(text, VERDICT_WARN, "%s", error_text());
+    return say(text, VERDICT_OK, "moe-train can run it");
+}
+
+static enum verdict sealed(const struct plan *p, char text[static 400])
+{
+    if (!p->sealed)
+        return say(text, VERDICT_WARN, "the plan has no sum over its text");
+    return say(text, VERDICT_OK, "crc32 %08x", p->crc32);
+}
+
+static const struct rule listed_rules[] = {
+    {"config-match", "the model's figures are those of the config, the config is unchanged", config_match,
+     NEEDS_NOTHING, true},
+    {"stages-cover", "the virtual stages hold every layer once, in order, each on its pipeline rank",
+     stages_cover, NEEDS_NOTHING, true},
+    {"ranks-coords", "every rank's coordinates are those that the order gives it", ranks_coords, NEEDS_AXES,
+     true},
+    {"groups-partition", "every rank is in exactly one group of each kind", groups_partition, NEEDS_AXES, true},
+    {"groups-coords", "every group has the members that the coordinates say, in order", groups_coords,
+     NEEDS_AXES, true},
+    {"nodes-fit", "no node has more ranks than the machine gives it", nodes_fit, NEEDS_NOTHING, false},
+    {"nodes-local", "every tp and etp group is on one node (else a warning)", nodes_local, NEEDS_NOTHING,
+     false},
+    {"experts-placed-once", "every expert of every layer has one slot, and every slot one expert",
+     experts_placed, NEEDS_NOTHING, true},
+    {"schedule-complete",
+     "every microbatch has one F, one B and, where it is split, one W on every virtual stage",
+     schedule_complete, NEEDS_NOTHING, true},
+    {"schedule-deadlock-free", "played with what each operation waits for, all programs end",
+     schedule_deadlock_free, NEEDS_NOTHING, true},
+    {"schedule-in-flight", "no stage holds more microbatches than the named schedule promises",
+     schedule_in_flight, NEEDS_NOTHING, false},
+    {"predict-matches", "memory, flops and bubble, computed again, are those of the plan", predict_matches,
+     NEEDS_ALL, false},
+    {"memory-fits", "the worst rank's memory is within the machine's", memory_fits, NEEDS_NOTHING, false},
+    {"runnable", "moe-train can run it (else a warning: for planning only)", runnable, NEEDS_NOTHING, false},
+    {"sealed", "the sum over the text is there and right (else a warning)", sealed, NEEDS_NOTHING, false},
+};
+enum { LISTED_RULES = sizeof listed_rules / sizeof *listed_rules };
+
+const struct rule *rule_at(int i)
+{
+    if (i < shape_rule_count)
+        return &shape_rules[i];
+    i -= shape_rule_count;
+    return i < LISTED_RULES ? &listed_rules[i] : NULL;
+}
+
+/* ---- the verdict ---- */
+
+static bool is_axes_rule(const char *id)
+{
+    return strncmp(id, "axes-", 5) == 0 || strcmp(id, "kv-heads-divide") == 0;
+}
+
+static void ask(const struct plan *p, const struct rule *rule, struct findings *out)
+{
+    struct finding *f = &out->list[out->count];
+    const char *obstacle = NULL;
+    for (int i = 0; i < out->count && !obstacle; i++)
+        if (out->list[i].verdict == VERDICT_FAIL &&
+            (rule->needs == NEEDS_ALL || (rule->needs == NEEDS_AXES && is_axes_rule(out->list[i].rule))))
+            obstacle = out->list[i].rule;
+    f->rule = rule->id;
+    if (obstacle)
+        f->verdict = say(f->text, VERDICT_WARN, "not asked, because %s fails", obstacle);
+    else
+        f->verdict = rule->check(p, f->text);
+    out->count++;
+    out->fails += f->verdict == VERDICT_FAIL;
+    out->warns += f->verdict == VERDICT_WARN;
+}
+
+void plan_check(const struct plan *p, struct findings *out)
+{
+    *out = (struct findings){.list = xcalloc(shape_rule_count + LISTED_RULES, sizeof *out->list)};
+    const struct rule *rule;
+    for (int i = 0; (rule = rule_at(i)); i++)
+        ask(p, rule, out);
+}
+
+void findings_release(struct findings *f)
+{
+    free(f->list);
+    *f = (struct findings){0};
+}

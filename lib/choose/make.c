@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: MIT */
+/* A request becomes a plan: strategy, model, axes, machine, numbers of the run, rules, then everything that
+ * follows from them. */
+#include "choose/make.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/num.h"
+#include "cost/cluster.h"
+#include "cost/predict.h"
+#include "plan/axes.h"
+#include "plan/layout.h"
+#include "plan/rules.h"
+#include "plan/schedule.h"
+#include "plan/split.h"
+
+/* Named strategies: a request that options override. */
+static const struct strategy {
+    const char *name;
+    struct request request;
+} strategies[] = {
+    {"ep16-tp4-pp2", /* experts cut over tp: one replica of each */
+     {.model = "moe-7b",
+      .cluster = "ref-64g",
+      .world = 128,
+      .axes = {.tp = 4, .etp = 4, .ep = 16, .pp = 2, .vpp = 4},
+      .batch = {.seq = 2048, .micro = 1, .global = 128},
+      .routing = {.lambda = 1},
+      .precision = "bf16",
+      .recompute = "none",
+      .zero = 1}},
+    {"ep16-tp4-pp2-folded", /* whole experts, four replicas of each */
+     {.model = "moe-7b",
+      .cluster = "ref-64g",
+      .world = 128,
+      .axes = {.tp = 4, .etp = 1, .ep = 16, .pp = 2, .vpp = 4},
+      .batch = {.seq = 2048, .micro = 1, .global = 128},
+      .routing = {.lambda = 1},
+      .precision = "bf16",
+      .recompute = "none",
+      .zero = 1}},
+};
+
+static void fill(int64_t *value, int64_t from)
+{
+    if (*value == 0)
+        *value = from;
+}
+
+static void fill_text(const char **value, const char *from)
+{
+    if (!*value)
+        *value = from;
+}
+
+static int apply_strategy(struct request *r)
+{
+    const struct strategy *s = NULL;
+    for (size_t i = 0; i < sizeof strategies / sizeof *strategies; i++)
+        if (strcmp(strategies[i].name, r->strategy) == 0)
+            s = &strategies[i];
+    if (!s)
+        return error(STATUS_USAGE, "no strategy '%s'; there are ep16-tp4-pp2 and ep16-tp4-pp2-folded",
+                     r->strategy);
+    const struct request *from = &s->request;
+    fill_text(&r->model, from->model);
+    fill_text(&r->cluster, from->cluster);
+    fill(&r->world, from->world);
+    fill(&r->axes.tp, from->axes.tp);
+    fill(&r->axes.etp, from->axes.etp);
+    fill(&r->axes.ep, from->axes.ep);
+    fill(&r->axes.pp, from->axes.pp);
+    fill(&r->axes.vpp, from->axes.vpp);
+    fill(&r->batch.seq, from->batch.seq);
+    fill(&r->batch.micro, from->batch.micro);
+    fill(&r->batch.global, from->batch.global);
+    if (!(r->routing.lambda > 0))
+        r->routing.lambda = from->routing.lambda;
+    fill_text(&r->precision, from->precision);
+    fill_text(&r->recompute, from->recompute);
+    if (r->zero < 0)
+        r->zero = from->zero;
+    return 0;
+}
+
+static int choose(const char *what, const char *word, const char *const *names, int count, int *index)
+{
+    for (int i = 0; i < count; i++)
+        if (strcmp(word, names[i]) == 0) {
+            *index = i;
+            return 0;
+        }
+    return error(STATUS_USAGE, "no %s '%s'", what, word);
+}
+
+static int set_axes(struct plan *p, const struct request *r)
+{
+    int64_t world = r->world;
+    enum axis order[AXES];
+    p->axes = r->axes;
+    if (!*p->axes.order)
+        strcpy(p->axes.order, "tp-cp-ep-dp-pp");
+    if (order_parse(p->axes.order, order) < 0 || axes_derive(&p->axes, &world) < 0)
+        return -1;
+    p->world = (int)world;
+    return 0;
+}
+
+static void set_batch(struct plan *p, const struct request *r)
+{
+    struct batch *b = &p->batch;
+    const struct axes *a = &p->axes;
+    *b = r->batch;
+    fill(&b->seq, p->model.max_positions ? min64(p->model.max_positions, 2048) : 512);
+    fill(&b->micro, 1);
+    fill(&b->global, b->micro * a->dp * (a->pp > 1 ? 4 * a->pp : 1)); /* a bubble of a fifth at most */
+    b->microbatches = b->global / (b->micro * a->dp);
+}
+
+static int set_training(struct plan *p, const struct request *r)
+{
+    struct training *t = &p->training;
+    int precision = 0, recompute = 0, schedule = 0, dispatcher = 0, overlap = 0, grad = 0, moment = 0;
+    static const char *const off_on[] = {"off", "on"}, *const types[] = {"f32", "bf16"};
+    if (choose("precision",
+               r->precision    ? r->precision
+               : p->model.bf16 ? "bf16"
+                               : "f32",
+               precision_name, 3, &precision) < 0 ||
+        choose("recompute", r->recompute ? r->recompute : "none", recompute_name, 3, &recompute) < 0 ||
+        choose("schedule",
+               r->schedule       ? r->schedule
+               : p->axes.vpp > 1 ? "interleaved"
+                                 : "1f1b",
+               schedule_name, 4, &schedule) < 0 ||
+        (r->overlap && choose("overlap", r->overlap, off_on, 2, &overlap) < 0) ||
+        (r->grad_dtype && choose("grad-dtype", r->grad_dtype, types, 2, &grad) < 0) ||
+        (r->moment_dtype && choose("moment-dtype", r->moment_dtype, types, 2, &moment) < 0) ||
+        (r->dispatcher && choose("dispatcher", r->dispatcher, dispatcher_name, 3, &dispatcher) < 0))
+        return -1;
+    *t = (struct training){.precision = precision,
+                           .recompute = recompute,
+                           .zero = r->zero < 0 ? 1 : (int)r->zero,
+                           .overlap = overlap,
+                           .grad_bf16 = grad,
+                           .moment_bf16 = moment};
+    snprintf(t->schedule, sizeof t->schedule, "%s", schedule_name[schedule]);
+    snprintf(t->dispatcher, sizeof t->dispatcher, "%s", dispatcher_name[dispatcher]);
+    return 0;
+}
+
+/* Contiguous: expert e in slot e, which is on ep rank e div (E/ep). */
+static void place_experts(struct plan *p)
+{
+    const struct model *m = &p->model;
+    p->expert_slot = xcalloc(m->layers * m->experts, sizeof *p->expert_slot);
+    for (int64_t l = 0; l < m->layers; l++)
+        for (int64_t e = 0; e < m->experts; e++)
+            p->expert_slot[l * m->experts + e] = m->moe[l] ? (int16_t)e : -1;
+}
+
+static int make(struct plan *p, struct request *r)
+{
+    if (r->strategy && apply_strategy(r) < 0)
+        return -1;
+    if (!r->model)
+        return error(STATUS_USAGE, "no model: name one with --model");
+    if (model_load(&p->model, r->model) < 0 || set_axes(p, r) < 0 ||
+        cluster_load(&p->machine, r->cluster, p->world) < 0)
+        return -1;
+    p->routing = r->routing;
+    if (!(p->routing.lambda > 0))
+        p->routing.lambda = 1.5;
+    set_batch(p, r);
+    if (set_training(p, r) < 0 || shape_legal(p) < 0 || split_make(p, r->split) < 0)
+        return -1;
+    if (inventory_init(&p->inventory, &p->model) < 0)
+        return -1;
+    layout_make(p);
+    place_experts(p);
+    p->made_by = r->made_by ? xstrdup(r->made_by) : NULL;
+    if (schedule_make(p) < 0)
+        return -1;
+    return plan_predict(p);
+}
+
+int plan_make(struct plan *p, const struct request *asked)
+{
+    struct request r = *asked;
+    *p = (struct plan){0};
+    if (make(p, &r) == 0)
+        return 0;
+    plan_release(p);
+    return -1;
+}

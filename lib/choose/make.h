@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: MIT */
+/* A plan for exactly what was asked: `moe-partition plan`. */
+#ifndef CHOOSE_MAKE_H
+#define CHOOSE_MAKE_H
+
+#include "plan/plan.h"
+
+/* What a plan is asked to be. 0 / negative / NULL means: derive it or take the default. */
+struct request {
+    const char *model;   /* --model, or NULL when the strategy names one */
+    const char *cluster; /* preset or JSON; NULL: local */
+    const char *strategy;
+    int64_t world;
+    struct axes axes;   /* 0: derived or 1 */
+    const char *split;  /* layers per virtual stage, "4,3,4,5"; "auto": costs balanced; NULL: even, the first
+                           ones one more */
+    struct batch batch; /* microbatches is not looked at */
+    struct routing routing; /* lambda 0: default */
+    const char *precision, *recompute, *schedule;
+    int64_t zero; /* -1: default 1 */
+    const char *dispatcher, *overlap, *grad_dtype,
+        *moment_dtype;   /* words of the options; NULL: alltoall off f32 f32 */
+    const char *made_by; /* command line to note in the plan, or NULL */
+};
+
+/* Makes the plan, predictions included. A request that cannot be met: -1, status 2, naming the rule, the
+ * numbers and the nearest legal values. */
+int plan_make(struct plan *p, const struct request *r);
+
+#endif

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: MIT */
+/* Where everything in a checkpoint lies: files and byte offsets follow from the inventory and the plan's type
+ * alone, so that ranks agree on them without a word. */
+#ifndef CKPT_MAP_H
+#define CKPT_MAP_H
+
+#include "ops.h"
+#include "plan/plan.h"
+
+/* What a file's tensor is of the model's tensor. In file order. */
+enum part { PART_WEIGHT, PART_MASTER, PART_EXP_AVG, PART_EXP_AVG_SQ, PARTS };
+extern const char *const part_suffix[PARTS]; /* "", ".master", ".exp_avg", ".exp_avg_sq" */
+
+/* A tensor of a file. */
+struct map_entry {
+    int tensor; /* in the inventory */
+    int file;
+    enum part part;
+    enum type type;
+    int64_t begin, bytes; /* in the file's data */
+};
+
+struct map_file {
+    char *name; /* in the step directory: "expert-003.safetensors", "optimizer/dense.safetensors" */
+    int first, count;
+    int64_t header; /* bytes before the data */
+    int64_t bytes;  /* of the whole file */
+};
+
+struct ckpt_map {
+    const struct plan *plan;
+    struct map_entry *entries; /* file by file, in order of begin */
+    int count;
+    struct map_file *files; /* the weights' files first */
+    int file_count, weight_files;
+    int64_t bytes; /* of all files */
+};
+
+/* Files are dense.safetensors, then expert-NNN.safetensors with all layers of one expert; within each,
+ * untrained f32 buffers come first (so that every tensor is aligned to its type), then inventory order.
+ * MAP_GRADIENTS: trained tensors only, f32, no optimizer. */
+enum map_kind { MAP_STATE, MAP_GRADIENTS };
+void map_init(struct ckpt_map *l, const struct plan *p, enum map_kind kind);
+void map_release(struct ckpt_map *l);
+
+char *map_entry_name(const struct ckpt_map *l, const struct map_entry *e, char buf[static 160]);
+/* The file's first bytes: size word and JSON, padded with blanks to 8 bytes. Caller frees. */
+char *map_header(const struct ckpt_map *l, int file, int64_t *bytes);
+/* model.safetensors.index.json. Caller frees. */
+char *map_index_json(const struct ckpt_map *l);
+
+static inline int64_t row_bytes(const struct ckpt_map *l, const struct map_entry *e)
+{
+    return l->plan->inventory.tensors[e->tensor].cols * (int64_t)type_bytes(e->type);
+}
+
+#endif

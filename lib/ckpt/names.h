@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: MIT */
+/* The files of a step directory (state.h) that are not Hugging Face's own. */
+#ifndef CKPT_NAMES_H
+#define CKPT_NAMES_H
+
+#define PLAN_FILE     "plan.moe"
+#define STATE_FILE    "state.json"
+#define MANIFEST_FILE "manifest.json"
+#define OPTIMIZER_DIR "optimizer"
+
+#endif

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: MIT */
+/* Inside of a save (save*.c, the only files here that need lib/comm: moe-ckpt, which saves nothing, is linked
+ * without them). */
+#ifndef CKPT_SAVE_UNITS_H
+#define CKPT_SAVE_UNITS_H
+
+#include "ckpt/manifest.h"
+#include "ckpt/map.h"
+#include "ckpt/state.h"
+#include "ckpt/units.h"
+#include "comm/comm.h"
+
+/* The checksum of bytes that one writer wrote: a part of one entry. */
+struct range {
+    int entry;
+    uint32_t crc32;
+    int64_t begin, bytes; /* in the entry */
+};
+
+enum { SENDS = 8, GATHERS = 3 };
+
+/* A message on its way. */
+struct sending {
+    struct comm_request *request;
+    char *buffer;
+    int64_t room;
+};
+
+/* A unit being assembled at its writer. */
+struct gathering {
+    bool busy;
+    struct unit unit;          /* segments are its own */
+    struct contribution *list; /* those of other ranks, a copy */
+    int count, list_room;
+    struct comm_request **requests; /* one a contributor, in order of its first contribution */
+    int *senders, sender_count, sender_room;
+    char *bytes, *incoming;
+    int64_t room, incoming_room;
+};
+
+struct saver {
+    const struct rank_state *s;
+    float *const *gradients; /* NULL: the whole state is saved */
+    struct group *world;
+    int rank, size;
+    struct ckpt_map l;
+    struct units u;
+    char *dir;   /* the temporary directory */
+    bool failed; /* here; the others learn of it in agree() */
+    char text[640];
+    int fd, fd_file;
+    bool *touched; /* files this rank wrote to */
+    struct range *ranges;
+    int range_count, range_room;
+    struct sending sends[SENDS];
+    int next_send;
+    struct gathering gathers[GATHERS];
+    int next_gather;
+    char *scratch;
+    int64_t scratch_room;
+};
+
+/* Keeps the recorded error as this rank's, unless it has one. */
+void save_failed(struct saver *v);
+/* All units through all ranks, and this rank's files synced. -1: communication failed; local failures wait in
+ * v. */
+int save_units(struct saver *v);
+
+#endif

@@ -1,0 +1,425 @@
+/* SPDX-License-Identifier: MIT */
+#include "cost/arena.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/num.h"
+#include "plan/schedule.h"
+
+enum { ALIGN = 64, MIN_COMM_SCRATCH = 1 << 20 };
+
+/* A cursor over one block of memory. */
+struct cursor {
+    char *base;
+    int64_t at;
+};
+
+static void *take(struct cursor *c, int64_t count, int64_t bytes)
+{
+    void *p = c->base ? c->base + c->at : NULL;
+    c->at += round_up(count * bytes, ALIGN);
+    return count ? p : NULL;
+}
+
+struct laying {
+    const struct plan *p;
+    const struct model *m;
+    struct arena *a;
+    int64_t e, n, T, H, K; /* bytes of an element; see arena.h */
+    bool split;            /* the program splits weight gradients off */
+    struct acts shared;    /* what recompute shares between layers */
+};
+
+static bool has_mlp(const struct laying *l, int layer, int64_t *width)
+{
+    *width = (l->m->moe[layer] ? l->m->shared_ffn : l->m->dense_ffn) / l->p->axes.tp;
+    return *width > 0;
+}
+
+/* Buffers that a selective recompute shares between layers: outputs of norms, SwiGLU and permutation. */
+static void layout_cheap(struct laying *l, struct cursor *c, struct acts *x, bool moe, int64_t mlp)
+{
+    struct arena *a = l->a;
+    x->h = take(c, l->n * l->H, l->e);
+    x->h2 = take(c, l->n * l->H, l->e);
+    if (moe) {
+        x->rows = take(c, a->row_capacity * l->H, l->e);
+        x->act = take(c, a->row_capacity * a->ffn, l->e);
+    }
+    if (mlp)
+        x->mlp_act = take(c, l->T * mlp, l->e);
+}
+
+/* The rest: outputs of matrix products and attention, and the router's small tables. */
+static void layout_dear(struct laying *l, struct cursor *c, struct acts *x, bool moe, int64_t mlp)
+{
+    struct arena *a = l->a;
+    int64_t E = l->m->experts, nk = l->n * l->K;
+    x->qkv = take(c, l->T * (a->q + 2 * a->kv), l->e);
+    if (l->m->qk_norm != QK_NORM_NONE)
+        x->qk_raw = take(c, l->T * (a->q + a->kv), l->e);
+    if (l->m->qk_norm == QK_NORM_FULL)
+        x->qk_ss = take(c, 2 * l->T, 4);
+    x->o = take(c, l->T * a->q, l->e);
+    x->lse = take(c, l->T * a->heads, 4);
+    x->x2 = take(c, l->n * l->H, l->e);
+    if (moe) {
+        x->logits = take(c, l->n * E, 4);
+        x->scores = take(c, l->n * E, 4);
+        x->rlse = take(c, l->n, 4);
+        x->topk = take(c, nk, 4);
+        x->weight = take(c, nk, 4);
+        x->aux = take(c, E, 4);
+        x->position = take(c, nk, 4);
+        x->source = take(c, nk, 4);
+        x->row_weight = take(c, a->row_capacity, 4);
+        x->gate_up = take(c, a->row_capacity * 2 * a->ffn, l->e);
+        if (l->split)
+            x->dy_rows = take(c, a->row_capacity * l->H, l->e);
+    }
+    if (mlp)
+        x->mlp_gate_up = take(c, l->T * 2 * mlp, l->e);
+    if (moe && l->m->shared_gate) {
+        x->mlp_out = take(c, l->n * l->H, l->e);
+        x->mlp_gate = take(c, l->n, 4);
+    }
+}
+
+/* One slot's activations from the cursor. */
+static void layout_slot(struct laying *l, struct cursor *c, struct slot *slot, const struct stage *st,
+                        int stages)
+{
+    slot->begin = c->at;
+    for (int i = 0; i <= st->layers; i++)
+        slot->x[i] = take(c, l->n * l->H, l->e);
+    /* In every slot, needed or not: slots of chunks of equal layers are then of equal size, and fit each
+     * other's places. */
+    void *tokens = take(c, l->T, 4), *targets = take(c, l->T, 4);
+    slot->tokens = slot->stage == 0 ? tokens : NULL;
+    slot->targets = slot->stage == stages - 1 ? targets : NULL;
+    for (int i = 0; i < st->layers; i++) {
+        int64_t mlp;
+        bool moe = l->m->moe[st->first + i];
+        has_mlp(l, st->first + i, &mlp);
+        struct acts *x = &slot->acts[i];
+        *x = l->shared;
+        if (l->p->training.recompute == RECOMPUTE_NONE)
+            layout_cheap(l, c, x, moe, mlp);
+        if (l->p->training.recompute != RECOMPUTE_FULL)
+            layout_dear(l, c, x, moe, mlp);
+        if (!l->split)
+            x->dy_rows = l->shared.dy_rows;
+    }
+    slot->end = c->at;
+}
+
+static int64_t slot_bytes(struct laying *l, int stage)
+{
+    const struct stage *st = &l->p->stages[stage];
+    struct cursor c = {0};
+    struct slot slot = {.stage = stage,
+                        .acts = xcalloc(st->layers, sizeof(struct acts)),
+                        .x = xcalloc(st->layers + 1, sizeof(void *))};
+    layout_slot(l, &c, &slot, st, l->p->stage_count);
+    free(slot.acts);
+    free(slot.x);
+    return c.at;
+}
+
+/* ---- which slot each (chunk, microbatch) uses: first fit over the program, a slot living from F to its last
+ * op ---- */
+
+struct live {
+    int64_t begin, end;
+    int chunk, microbatch;
+};
+
+/* Lowest gap of `bytes` among live blocks sorted by begin; *at: where in the list it goes. */
+static int64_t first_fit(const struct live *live, int count, int64_t bytes, int *at)
+{
+    int64_t place = 0;
+    for (*at = 0; *at < count; (*at)++) {
+        if (live[*at].begin - place >= bytes)
+            break;
+        place = live[*at].end;
+    }
+    return place;
+}
+
+static int find_slot(struct arena *a, int stage, int64_t begin, int64_t end)
+{
+    for (int i = 0; i < a->slot_count; i++)
+        if (a->slots[i].stage == stage && a->slots[i].begin == begin)
+            return i;
+    if ((a->slot_count & (a->slot_count + 1)) == 0)
+        a->slots = xrealloc(a->slots, 2 * (size_t)a->slot_count + 2, sizeof *a->slots);
+    a->slots[a->slot_count] = (struct slot){.stage = stage, .begin = begin, .end = end};
+    return a->slot_count++;
+}
+
+static int assign_slots(struct laying *l, int pp, int64_t *region)
+{
+    const struct plan *p = l->p;
+    struct arena *a = l->a;
+    int64_t m = p->batch.microbatches, v = p->axes.vpp;
+    const struct program *g = &p->programs[pp];
+    char last = program_splits_backward(g) ? 'W' : 'B';
+    struct live *live = xcalloc(m * v + 1, sizeof *live);
+    int64_t *bytes = xcalloc(v, sizeof *bytes);
+    int count = 0, r = 0;
+    *region = 0;
+    for (int c = 0; c < v; c++)
+        bytes[c] = slot_bytes(l, plan_stage_of(p, pp, c));
+    a->slot_of_op = xmalloc(m * v * sizeof(int));
+    for (int64_t i = 0; i < m * v; i++)
+        a->slot_of_op[i] = -1;
+    for (int i = 0; i < g->count && r == 0; i++) {
+        const struct op *o = &g->ops[i];
+        if (o->chunk < 0 || o->chunk >= v || o->microbatch < 0 || o->microbatch >= m) {
+            r = error(STATUS_USAGE, "schedule of stage %d: op %d names chunk %d, microbatch %d", pp, i,
+                      o->chunk, o->microbatch);
+            break;
+        }
+        if (o->kind == 'F') {
+            int at;
+            int64_t begin = first_fit(live, count, bytes[o->chunk], &at), end = begin + bytes[o->chunk];
+            if (count >= m * v) {
+                r = error(STATUS_USAGE, "schedule of stage %d: more forwards than microbatches", pp);
+                break;
+            }
+            memmove(live + at + 1, live + at, (count++ - at) * sizeof *live);
+            live[at] = (struct live){begin, end, o->chunk, o->microbatch};
+            *region = max64(*region, end);
+            a->slot_of_op[o->chunk * m + o->microbatch] =
+                find_slot(a, plan_stage_of(p, pp, o->chunk), begin, end);
+        } else if (o->kind == last) {
+            for (int k = 0; k < count; k++)
+                if (live[k].chunk == o->chunk && live[k].microbatch == o->microbatch) {
+                    memmove(live + k, live + k + 1, (--count - k) * sizeof *live);
+                    break;
+                }
+        }
+    }
+    free(live);
+    free(bytes);
+    return r;
+}
+
+/* ---- the parts ---- */
+
+static void layout_states(struct laying *l, struct cursor *c, const struct shards *s)
+{
+    struct arena *a = l->a;
+    int64_t begin = c->at;
+    for (int f = 0; f < FLATS; f++)
+        a->weights[f] = take(c, s->padded[f], f == FLAT_BUFFER ? 4 : l->e);
+    a->cos_sin = take(c, l->p->batch.seq * l->m->rotary_dim, 4);
+    a->slot_of = take(c, l->m->layers * l->m->experts, 4);
+    a->bytes.weights = c->at - begin;
+    begin = c->at;
+    for (int f = 0; f < 2; f++)
+        a->grad[f] = take(c, s->padded[f], 4);
+    a->bytes.gradients = c->at - begin;
+    begin = c->at;
+    for (int f = 0; f < 2; f++) {
+        if (l->p->training.precision != PRECISION_F32)
+            a->master[f] = take(c, s->slice[f], 4);
+        a->exp_avg[f] = take(c, s->slice[f], 4);
+        a->exp_avg_sq[f] = take(c, s->slice[f], 4);
+    }
+    a->bytes.optimizer = c->at - begin;
+}
+
+/* What recompute shares, and the gradient rows when no slot keeps them. Room for the greediest kind of layer.
+ */
+static void layout_shared(struct laying *l, struct cursor *c)
+{
+    int64_t mlp = l->a->mlp;
+    bool moe = l->m->moe_layers > 0;
+    if (l->p->training.recompute == RECOMPUTE_FULL)
+        layout_dear(l, c, &l->shared, moe, mlp);
+    if (l->p->training.recompute != RECOMPUTE_NONE)
+        layout_cheap(l, c, &l->shared, moe, mlp);
+    if (moe && !l->split)
+        l->shared.dy_rows = take(c, l->a->row_capacity * l->H, l->e);
+}
+
+static void layout_router(struct laying *l, struct cursor *c)
+{
+    struct workspace *w = &l->a->ws;
+    const struct axes *x = &l->p->axes;
+    int64_t E = l->m->experts, nk = l->n * l->K, tk = l->T * l->K;
+    w->d_weight = take(c, nk, 4);
+    w->counts = take(c, E, 4);
+    w->all_counts = take(c, x->etp * x->ep * E, 4);
+    w->stats = take(c, 2 * E + 1, 4);
+    w->margin = take(c, l->n, 4);
+    if (l->e != 4) {
+        w->router_w = take(c, E * l->H, 4);
+        w->h2_f32 = take(c, l->n * l->H, 4);
+    }
+    w->dropped = take(c, 1, 4);
+    if (l->p->routing.capacity > 0) {
+        w->all_topk = take(c, tk, 4);
+        w->all_keep = take(c, tk, 4);
+        w->all_weight = take(c, tk, 4);
+    }
+    w->send_weight = take(c, nk, 4);
+    w->d_row_weight = take(c, l->a->row_capacity, 4);
+    w->y_rows = take(c, l->a->row_capacity * l->H, l->e);
+    w->d_act = take(c, l->a->row_capacity * l->a->ffn, l->e);
+    if (x->ep * x->etp > 1) {
+        w->send = take(c, nk * l->H, l->e);
+        w->back = take(c, nk * l->H, l->e);
+        w->back_weight = take(c, nk, 4);
+    }
+    if (x->etp > 1) {
+        w->peer_rows = take(c, l->a->row_capacity * l->H, l->e);
+        w->peer_weight = take(c, l->a->row_capacity, 4);
+    }
+}
+
+static void layout_head(struct laying *l, struct cursor *c)
+{
+    struct workspace *w = &l->a->ws;
+    int64_t cells = l->T * l->a->vocab;
+    w->logits = take(c, cells, 4);
+    w->dlogits = l->e == 4 ? w->logits : take(c, cells, l->e);
+    w->ce_stats = take(c, (1 + l->p->axes.tp) * l->T * 3, 4);
+    w->losses = take(c, l->T, 4);
+}
+
+static void layout_workspace(struct laying *l, struct cursor *c, bool last_stage, int world)
+{
+    struct arena *a = l->a;
+    struct workspace *w = &a->ws;
+    int64_t nH = l->n * l->H, TH = l->T * l->H, qkv = l->T * (a->q + 2 * a->kv);
+    if (l->p->axes.tp > 1) {
+        w->gather = take(c, TH, l->e);
+        w->gather_d = take(c, TH, l->e);
+        w->partial = take(c, TH, l->e);
+    }
+    w->branch = take(c, nH, l->e);
+    w->dh = take(c, nH, l->e);
+    if (l->split)
+        w->keep_d = take(c, nH, l->e);
+    w->dqkv = take(c, qkv, l->e);
+    w->d_o = take(c, l->T * a->q, l->e);
+    w->delta = take(c, l->T * a->heads, 4);
+    if (l->m->qk_norm == QK_NORM_FULL)
+        w->norm_sums = take(c, l->T, 4);
+    if (l->m->moe_layers)
+        layout_router(l, c);
+    if (a->mlp)
+        w->mlp_d_act = take(c, l->T * a->mlp, l->e);
+    if (l->m->shared_gate) {
+        w->mlp_dy = take(c, nH, l->e);
+        w->mlp_dg = take(c, l->n, 4);
+    }
+    if (last_stage)
+        layout_head(l, c);
+    w->scalars = take(c, 16, 8);
+    if (world > 1) {
+        w->comm_bytes = max64(MIN_COMM_SCRATCH, l->p->axes.tp > 1 ? TH * l->e : 0);
+        w->comm = take(c, w->comm_bytes, 1);
+    }
+}
+
+/* Rows reserved for the local experts of one layer and microbatch. */
+static int64_t row_capacity(const struct plan *p, int64_t n)
+{
+    const struct model *m = &p->model;
+    int64_t sources = p->axes.ep * p->axes.etp, local = m->experts / p->axes.ep;
+    int64_t most = n * sources * min64(m->top_k, local), want = n * m->top_k;
+    if (sources > 1)
+        want = (int64_t)(p->routing.lambda * (double)(n * m->top_k * p->axes.etp) + 0.999999);
+    int64_t limit = plan_expert_capacity(p, plan_microbatch_tokens(p));
+    if (limit)
+        most = min64(most, limit * local * max64(1, ceil_div(n * sources, plan_microbatch_tokens(p))));
+    return max64(1, min64(want, most));
+}
+
+static void measure(struct laying *l, const struct coords *at)
+{
+    const struct plan *p = l->p;
+    const struct model *m = l->m;
+    struct arena *a = l->a;
+    a->tokens = l->T;
+    a->local_tokens = l->n;
+    a->heads = m->heads / p->axes.tp;
+    a->kv_heads = max64(1, m->kv_heads / p->axes.tp);
+    a->q = a->heads * m->head_dim;
+    a->kv = a->kv_heads * m->head_dim;
+    a->ffn = m->expert_ffn / p->axes.etp;
+    a->row_capacity = m->moe_layers ? row_capacity(p, l->n) : 0;
+    for (int i = 0; i < m->layers; i++) {
+        int64_t mlp;
+        if (has_mlp(l, i, &mlp))
+            a->mlp = max64(a->mlp, mlp);
+    }
+    even_part(m->vocab, p->axes.tp, at->tp, &a->vocab_first, &a->vocab);
+}
+
+static void build_slots(struct laying *l, struct cursor *c)
+{
+    struct arena *a = l->a;
+    size_t acts = 0, xs = 0;
+    for (int i = 0; i < a->slot_count; i++) {
+        acts += l->p->stages[a->slots[i].stage].layers;
+        xs += l->p->stages[a->slots[i].stage].layers + 1;
+    }
+    struct acts *next = a->acts_block = xcalloc(acts, sizeof *next);
+    void **x = a->x_block = xcalloc(xs, sizeof *x);
+    for (int i = 0; i < a->slot_count; i++) {
+        struct slot *s = &a->slots[i];
+        const struct stage *st = &l->p->stages[s->stage];
+        struct cursor at = {c->base ? c->base + c->at : NULL, s->begin};
+        s->acts = next;
+        s->x = x;
+        next += st->layers;
+        x += st->layers + 1;
+        layout_slot(l, &at, s, st, l->p->stage_count);
+    }
+}
+
+int arena_layout(struct arena *a, const struct plan *p, int rank, const struct shards *s, void *base)
+{
+    *a = (struct arena){0};
+    const struct coords *at = &p->ranks[rank];
+    struct laying l = {.p = p,
+                       .m = &p->model,
+                       .a = a,
+                       .e = (int64_t)plan_type_bytes(p),
+                       .n = plan_local_tokens(p),
+                       .H = p->model.hidden,
+                       .K = p->model.top_k,
+                       .split = program_splits_backward(&p->programs[at->pp])};
+    l.T = l.n * p->axes.tp;
+    measure(&l, at);
+    struct cursor c = {base, 0};
+    layout_states(&l, &c, s);
+    int64_t begin = c.at;
+    layout_shared(&l, &c);
+    layout_workspace(&l, &c, at->pp == p->stages[p->stage_count - 1].pp, p->world);
+    a->bytes.workspace = c.at - begin;
+    int64_t region;
+    if (assign_slots(&l, at->pp, &region) < 0) {
+        arena_release(a);
+        return -1;
+    }
+    build_slots(&l, &c);
+    a->bytes.activations = region;
+    a->bytes.total = c.at + region;
+    return 0;
+}
+
+void arena_release(struct arena *a)
+{
+    free(a->slots);
+    free(a->slot_of_op);
+    free(a->acts_block);
+    free(a->x_block);
+    *a = (struct arena){0};
+}

@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: MIT */
+/* Everything a rank keeps in device memory, laid out by one function in one block.
+ *
+ * arena_layout() is called with no memory by moe-partition, to count the bytes, and with memory by moe-train,
+ * to use them: so what the plan predicts is what runs. Shapes: n local tokens of a microbatch (sequence
+ * parallel: T/tp), T = seq·micro, H hidden, E experts, K top-k; q and kv are this tp rank's projection widths,
+ * F' = F/etp, C rows reserved for the local experts (skew λ included). "act" is the plan's type. */
+#ifndef COST_ARENA_H
+#define COST_ARENA_H
+
+#include "cost/memory.h"
+#include "plan/shard.h"
+
+/* What one layer keeps of one microbatch from forward to backward. With recompute selective or full some of the
+ * pointers are shared by all layers, and backward fills them again. */
+struct acts {
+    void *h;      /* [n,H] act: after the input norm */
+    void *qkv;    /* [T,q+2kv] act: after norms and RoPE. W: the gradient */
+    void *qk_raw; /* [T,q+kv] act: before the q/k norms; NULL without */
+    float *qk_ss; /* [2,T]: sums of squares of a norm over the whole projection; NULL without */
+    void *o;      /* [T,q] act: attention output */
+    float *lse;   /* [heads/tp,T] */
+    void *x2;     /* [n,H] act: after attention. W: gradient of it */
+    void *h2;     /* [n,H] act: after the second norm */
+
+    float *logits;              /* [n,E] router */
+    float *scores;              /* [n,E]. After backward: gradient of the logits */
+    float *rlse;                /* [n] logsumexp of the logits */
+    int32_t *topk;              /* [n,K] */
+    float *weight;              /* [n,K] */
+    float *aux;                 /* [E] gradient of the auxiliary loss to each token's probabilities */
+    int32_t *position, *source; /* [n,K], [n·K]: where each choice is in the order of sending, and back */
+    void *rows;                 /* [C,H] act: dispatched rows */
+    float *row_weight;          /* [C] */
+    void *gate_up;              /* [C,2F'] act. W: the gradient */
+    void *act;                  /* [C,F'] act */
+    void *dy_rows;              /* [C,H] act: gradient of the rows' outputs */
+
+    void *mlp_gate_up; /* [T,2M/tp] act, M the width of the dense MLP or the shared expert */
+    void *mlp_act;     /* [T,M/tp] */
+    void *mlp_out;     /* [n,H] act: shared expert before its sigmoid gate; NULL without a gate */
+    float *mlp_gate;   /* [n]: that gate's logit */
+};
+
+/* Activations of one microbatch in one virtual stage. */
+struct slot {
+    int stage;          /* index in plan->stages */
+    int64_t begin, end; /* bytes, in the activation region */
+    struct acts *acts;  /* [layers] */
+    void **x; /* [layers+1] → [n,H] act: input of each layer; the last is the stage's output, then the running
+                 gradient */
+    int32_t *tokens;  /* [T], first stage */
+    int32_t *targets; /* [T], last stage */
+};
+
+struct workspace {
+    void *gather, *gather_d;          /* [T,H] act: all-gathered inputs, gradients (tp > 1) */
+    void *partial;                    /* [T,H] act: before a reduce-scatter (tp > 1) */
+    void *branch, *dh, *keep_d;       /* [n,H] act */
+    void *dqkv, *d_o;                 /* [T,q+2kv], [T,q] act */
+    float *delta;                     /* [heads/tp,T] */
+    float *norm_sums;                 /* [T] for norms that span ranks */
+    void *send, *back;                /* [n·K,H] act: permuted rows, and results on their way back */
+    float *send_weight, *back_weight; /* [n·K] */
+    void *y_rows;                     /* [C,H] act: results or gradients of rows */
+    float *d_row_weight;              /* [C] */
+    void *peer_rows;                  /* [C,H] act: an etp peer's partial sums */
+    float *peer_weight;               /* [C] */
+    void *d_act;                      /* [C,F'] or [T,M/tp] act */
+    float *d_weight;                  /* [n,K] */
+    int32_t *counts, *all_counts;     /* [E]; [etp,ep,E] */
+    float *stats;                     /* [2E+1] */
+    float *margin;                    /* [n] */
+    float *router_w;                  /* [E,H] f32 copies for bf16 plans */
+    float *h2_f32;                    /* [n,H] f32 */
+    int32_t *all_topk, *all_keep;     /* [T,K], with a capacity factor */
+    float *all_weight;                /* [T,K] */
+    float *dropped;                   /* [1] */
+    void *mlp_d_act;                  /* [T,M/tp] act */
+    void *mlp_dy;                     /* [n,H] act: gradient of a gated shared expert's output */
+    float *mlp_dg;                    /* [n] */
+    float *logits;                    /* [T,V/tp] f32 */
+    void *dlogits;                    /* [T,V/tp] act (f32: logits itself) */
+    float *ce_stats;                  /* [1+tp,T,3] */
+    float *losses;                    /* [T] */
+    double *scalars;                  /* [16] */
+    void *comm;                       /* scratch for sums */
+    int64_t comm_bytes;
+};
+
+struct arena {
+    void *weights[FLATS];
+    float *grad[2], *master[2], *exp_avg[2], *exp_avg_sq[2]; /* grad: [padded]; the others [slice] */
+    float *cos_sin;                                          /* [S,rotary] */
+    int32_t *slot_of;                                        /* [layers,E] */
+    struct slot *slots;
+    int slot_count;
+    int *slot_of_op; /* [chunk·microbatches + microbatch] → slot */
+    struct workspace ws;
+    int64_t tokens, local_tokens, row_capacity; /* T, n, C */
+    int64_t q, kv, heads, kv_heads, ffn, mlp;   /* this rank's q and kv widths, heads, F', widest M/tp */
+    int64_t vocab_first, vocab;                 /* this rank's part of the vocabulary */
+    struct memory bytes;
+    struct acts *acts_block; /* owned host tables */
+    void **x_block;
+};
+
+/* Lays the rank's memory out from `base` (64-byte aligned; NULL: only count, all device pointers are then
+ * meaningless). a->bytes.total is what is needed. -1 with error() if the plan's program or sizes do not allow
+ * it. */
+int arena_layout(struct arena *a, const struct plan *p, int rank, const struct shards *s, void *base);
+void arena_release(struct arena *a);
+
+#endif

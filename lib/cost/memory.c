@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT */
+#include "cost/memory.h"
+
+#include <stdlib.h>
+
+#include "base/num.h"
+#include "cost/arena.h"
+
+int memory_of_rank(const struct plan *p, int rank, struct memory *m)
+{
+    struct shards s;
+    struct arena a;
+    shards_init(&s, p, rank);
+    int r = arena_layout(&a, p, rank, &s, NULL);
+    if (r == 0) {
+        *m = a.bytes;
+        arena_release(&a);
+    }
+    shards_release(&s);
+    return r;
+}
+
+int memory_predict(struct plan *p)
+{
+    /* Ranks with the same place in the pipeline and the tensor axis need the same. */
+    bool *seen = xcalloc(p->axes.pp * p->axes.tp, sizeof *seen);
+    int r = 0;
+    p->predict.memory_bytes = -1;
+    for (int i = 0; i < p->world && r == 0; i++) {
+        const struct coords *at = &p->ranks[i];
+        bool *s = &seen[at->pp * p->axes.tp + at->tp];
+        if (*s)
+            continue;
+        *s = true;
+        struct memory m;
+        r = memory_of_rank(p, i, &m);
+        if (r == 0 && (double)m.total > p->predict.memory_bytes) {
+            p->predict.memory_rank = i;
+            p->predict.memory_bytes = (double)m.total;
+            p->predict.state_bytes = (double)(m.weights + m.gradients + m.optimizer);
+            p->predict.activation_bytes = (double)m.activations;
+            p->predict.workspace_bytes = (double)m.workspace;
+        }
+    }
+    free(seen);
+    return r;
+}

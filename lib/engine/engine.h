@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: MIT */
+/* The engine: one rank's part of a plan, in memory and ready to run.
+ *
+ * Reading order: setup.c (what a rank has), layer.c (one layer), attention.c, mlp.c, router.c, dispatch.c,
+ * moe.c, head.c (its parts), pipeline.c (the program that strings them together), optimizer.c (what ends a
+ * step).
+ *
+ * Every tensor is device memory: it is touched only by operations of the backend and of comm. A function
+ * returns 0, or -1 with error() set when communication or the device failed; then the job can only end. */
+#ifndef TRAIN_ENGINE_H
+#define TRAIN_ENGINE_H
+
+#include "backend.h"
+#include "comm/comm.h"
+#include "cost/arena.h"
+#include "engine/faults.h"
+#include "engine/profile.h"
+
+/* A parameter: its weights and its f32 gradient. */
+struct weight {
+    void *w;
+    float *g;
+};
+
+/* The parameters of one local layer. q|k|v and gate|up are one matrix each; experts: gate|up|down of slot 0,
+ * the others at a constant stride. */
+struct layer {
+    bool moe;
+    int moe_index;     /* among this rank's MoE layers */
+    int64_t mlp_width; /* M/tp of the dense MLP or the shared expert; 0: none */
+    struct weight input_norm, qkv, qkv_bias, q_norm, k_norm, o, post_norm, router, experts, mlp_gate_up,
+        mlp_down, mlp_switch;
+    float *router_bias; /* [E] or NULL */
+};
+
+/* Where the rows of one MoE layer and microbatch go (dispatch.c). Host tables. A host is the rank pair (ep,
+ * etp) that runs a slot's expert. */
+struct dispatch {
+    int64_t *send_first; /* [E+1]: first row of each slot in this rank's order of sending */
+    int64_t *landing;    /* [E]: where this rank's rows for a slot start in the rows of its host */
+    int64_t *segment;    /* [El·etp·ep+1]: rows here, by local expert, etp rank, ep rank */
+    int passes;          /* row chunks of the capacity C that the fullest host needs */
+    bool weights_done;   /* weight gradients were computed by backward (several passes) */
+};
+
+/* Sums over the microbatches of a step, this rank's share. */
+struct totals {
+    double loss;     /* Σ over tokens of cross-entropy; last stage */
+    double aux, z;   /* Σ over microbatches and layers; counted on tp rank 0 */
+    double dropped;  /* choices cut by capacity */
+    double overflow; /* layers × microbatches that needed several passes */
+    float *loads;    /* [local MoE layers,E] choices, of this tp group's tokens */
+};
+
+struct engine {
+    const struct plan *plan;
+    const struct model *model;
+    int rank;
+    struct coords at;
+    const struct backend *be;
+    struct stream *s;
+    struct comm *comm;
+    struct group *group[GROUP_KINDS]; /* NULL where the plan has none */
+    struct shards shards;
+    struct arena arena;
+    struct workspace *ws; /* &arena.ws */
+    void *memory;
+
+    enum type type; /* of weights and activations */
+    int64_t T, n, H, E, K;
+    int tp, ep, etp;      /* sizes */
+    struct layer *layers; /* [model layers]; only local ones are filled */
+    int moe_layers;       /* local ones */
+    struct weight embed, final_norm, head;
+    struct dispatch *dispatch; /* [slots][layers of a stage, widest] */
+    int dispatch_stride;
+    int32_t *counts;                /* host scratch [etp,ep,E] */
+    struct comm_piece *send, *recv; /* host scratch for exchanges */
+    int piece_room;
+
+    struct totals totals;
+    struct profile profile;
+    bool replay;                  /* a forward repeated for its activations: counts nothing, sends no results */
+    bool evaluate;                /* forward only */
+    double loss_scale, aux_scale; /* 1/(tokens of the global batch), 1/(microbatches of the global batch) */
+    double aux_coef, z_coef;
+    int64_t step, microbatch; /* for the routing dump: of the whole batch */
+    void *routing_dump;       /* FILE *, or NULL */
+    const char *logits_path;  /* write the logits of the first microbatch here, once */
+};
+
+#endif

@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: MIT */
+/* The ends of the model: embedding; final norm, head and loss. */
+#ifndef ENGINE_HEAD_H
+#define ENGINE_HEAD_H
+
+#include "engine/engine.h"
+
+int embed_forward(struct engine *e, struct slot *slot);
+int embed_backward(struct engine *e, struct slot *slot, const void *d);
+/* Final norm, head and loss of x [n,H]; unless evaluating, x becomes its gradient. */
+int head_step(struct engine *e, struct slot *slot, void *x);
+
+#endif

@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: MIT */
+/* One transformer layer: x2 = x + attention(norm(x)); y = x2 + ffn(norm(x2)), ffn being an MLP or a mixture of
+ * experts. */
+#include "engine/layer.h"
+
+#include "base/error.h"
+#include "engine/attention.h"
+#include "engine/linear.h"
+#include "engine/mlp.h"
+#include "engine/moe.h"
+
+struct here {
+    struct layer *w;
+    struct acts *a;
+    struct dispatch *d;
+    int layer;
+};
+
+static struct here locate(struct engine *e, struct slot *slot, int i)
+{
+    int layer = e->plan->stages[slot->stage].first + i;
+    return (struct here){&e->layers[layer], &slot->acts[i],
+                         &e->dispatch[(slot - e->arena.slots) * e->dispatch_stride + i], layer};
+}
+
+static void norm(struct engine *e, const void *x, const struct weight *w, void *y)
+{
+    e->be->rmsnorm(e->s, &(struct rmsnorm){.rows = e->n,
+                                           .heads = 1,
+                                           .width = e->H,
+                                           .x = x,
+                                           .ldx = e->H,
+                                           .w = w->w,
+                                           .y = y,
+                                           .ldy = e->H,
+                                           .eps = (float)e->model->norm_eps,
+                                           .type = e->type});
+}
+
+/* Everything a layer keeps, and its ffn branch in ws.branch (not in a replay). */
+static int forward(struct engine *e, struct here *at, const void *x)
+{
+    TRY(attention_forward(e, at->w, at->a, x));
+    norm(e, at->a->x2, &at->w->post_norm, at->a->h2);
+    if (at->w->moe)
+        TRY(moe_forward(e, at->w, at->a, at->d, at->layer, e->ws->branch));
+    if (at->w->mlp_width)
+        TRY(mlp_forward(e, at->w, at->a, e->ws->branch));
+    return 0;
+}
+
+int layer_forward(struct engine *e, struct slot *slot, int i)
+{
+    struct here at = locate(e, slot, i);
+    TRY(forward(e, &at, slot->x[i]));
+    e->be->add(
+        e->s,
+        &(struct add){
+            .count = e->n * e->H, .a = at.a->x2, .b = e->ws->branch, .y = slot->x[i + 1], .type = e->type});
+    return 0;
+}
+
+/* Fills again what recompute did not keep. */
+static int refill(struct engine *e, struct here *at, const void *x)
+{
+    switch (e->plan->training.recompute) {
+    case RECOMPUTE_NONE:
+        return 0;
+    case RECOMPUTE_FULL:
+        e->replay = true;
+        int r = forward(e, at, x);
+        e->replay = false;
+        return r;
+    case RECOMPUTE_SELECTIVE:
+        norm(e, x, &at->w->input_norm, at->a->h);
+        if (!fault("recompute-stale"))
+            norm(e, at->a->x2, &at->w->post_norm, at->a->h2);
+        if (at->w->mlp_width)
+            mlp_refill(e, at->w, at->a);
+        return at->w->moe ? moe_refill(e, at->w, at->a, at->d) : 0;
+    }
+    return 0;
+}
+
+int layer_backward(struct engine *e, struct slot *slot, int i, void *d, bool split)
+{
+    struct here at = locate(e, slot, i);
+    size_t bytes = (size_t)(e->n * e->H) * type_bytes(e->type);
+    bool keep = split && at.w->mlp_width;
+    TRY(refill(e, &at, slot->x[i]));
+    if (keep)
+        e->be->copy(e->s, e->ws->keep_d, d, bytes);
+    if (at.w->moe)
+        TRY(moe_backward(e, at.w, at.a, at.d, d, split));
+    if (at.w->mlp_width)
+        TRY(mlp_backward(e, at.w, at.a, d, split));
+    e->be->rmsnorm_backward(e->s, &(struct rmsnorm_backward){.rows = e->n,
+                                                             .heads = 1,
+                                                             .width = e->H,
+                                                             .x = at.a->x2,
+                                                             .ldx = e->H,
+                                                             .w = at.w->post_norm.w,
+                                                             .dy = e->ws->dh,
+                                                             .lddy = e->H,
+                                                             .dx = d,
+                                                             .lddx = e->H,
+                                                             .dw = at.w->post_norm.g,
+                                                             .accumulate = true,
+                                                             .eps = (float)e->model->norm_eps,
+                                                             .type = e->type});
+    TRY(attention_backward(e, at.w, at.a, slot->x[i], d, split));
+    if (keep) /* the layer's input is not needed any more: it keeps the gradient of the output for
+                 layer_weights() */
+        e->be->copy(e->s, slot->x[i], e->ws->keep_d, bytes);
+    return 0;
+}
+
+int layer_weights(struct engine *e, struct slot *slot, int i)
+{
+    struct here at = locate(e, slot, i);
+    if (fault("weights-skipped"))
+        return 0;
+    if (at.w->moe)
+        TRY(moe_weights(e, at.w, at.a, at.d));
+    if (at.w->mlp_width)
+        TRY(mlp_weights(e, at.w, at.a, slot->x[i]));
+    return attention_weights(e, at.w, at.a);
+}

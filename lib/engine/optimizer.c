@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: MIT */
+/* What ends a step: gradients summed over everyone who has a part of them, their norm, AdamW on this rank's
+ * slice, weights gathered.
+ *
+ * ZeRO-1 (arXiv 1910.02054): master weights and moments are cut over the replicas of a parameter: dp for dense
+ * ones, edp for experts. */
+#include "engine/optimizer.h"
+
+#include <math.h>
+
+#include "base/error.h"
+
+static struct group *replicas(const struct engine *e, enum flat f)
+{
+    if (fault("zero-group") && f == FLAT_EXPERT &&
+        e->shards.replicas[FLAT_DENSE] == e->shards.replicas[FLAT_EXPERT])
+        return e->group[GROUP_DP];
+    return e->group[f == FLAT_DENSE ? GROUP_DP : GROUP_EDP];
+}
+
+/* Sums the dense parameters that several tensor-parallel ranks hold, runs of neighbours at once. */
+static int reduce_shared(struct engine *e, enum partial partial, struct group *g)
+{
+    if (!g || group_size(g) == 1)
+        return 0;
+    float *run = NULL;
+    int64_t length = 0;
+    for (int i = 0; i <= e->shards.count; i++) {
+        const struct shard *s = i < e->shards.count ? &e->shards.list[i] : NULL;
+        if (s && (s->flat != FLAT_DENSE || s->partial != partial))
+            continue;
+        float *at = s ? e->arena.grad[FLAT_DENSE] + s->offset : NULL;
+        if (s && run && at == run + length) {
+            length += s->rows * s->cols;
+            continue;
+        }
+        if (length)
+            TRY(all_reduce(g, run, length));
+        run = at;
+        length = s ? s->rows * s->cols : 0;
+    }
+    return 0;
+}
+
+/* The embedding of a tied model lies on two stages; each saw its own use of it. */
+static int reduce_tied(struct engine *e)
+{
+    struct group *g = e->group[GROUP_EMBED];
+    struct weight *w = e->at.pp == e->plan->stages[0].pp ? &e->embed : &e->head;
+    if (!g || !w->g || fault("tied-embedding"))
+        return 0;
+    return all_reduce(g, w->g, e->arena.vocab * e->H);
+}
+
+static int reduce_replicas(struct engine *e, enum flat f, bool whole)
+{
+    const struct shards *s = &e->shards;
+    float *grad = e->arena.grad[f];
+    struct group *g = replicas(e, f);
+    if (s->replicas[f] == 1 || s->padded[f] == 0)
+        return 0;
+    if (e->plan->training.zero == 0)
+        return all_reduce(g, grad, s->padded[f]);
+    TRY(reduce_scatter(g, F32, grad, grad + s->slice_first[f], s->slice[f]));
+    return whole ? all_gather(g, grad + s->slice_first[f], grad, (size_t)s->slice[f] * 4) : 0;
+}
+
+int gradients_reduce(struct engine *e, bool whole)
+{
+    enum phase before = profile_enter(&e->profile, PHASE_DP);
+    if (!fault("norm-gradients-tp"))
+        TRY(reduce_shared(e, PARTIAL_TP, e->group[GROUP_TP]));
+    if (!fault("kv-gradients"))
+        TRY(reduce_shared(e, PARTIAL_KV, e->group[GROUP_KV]));
+    TRY(reduce_tied(e));
+    if (!fault("dense-dp"))
+        TRY(reduce_replicas(e, FLAT_DENSE, whole));
+    if (!fault("expert-edp"))
+        TRY(reduce_replicas(e, FLAT_EXPERT, whole));
+    profile_enter(&e->profile, before);
+    return 0;
+}
+
+static int square(struct engine *e, const float *x, int64_t count, double *sum)
+{
+    double part;
+    if (count <= 0)
+        return 0;
+    e->be->sum_squares(e->s, &(struct sum_squares){count, x, e->ws->scalars});
+    TRY(e->be->download(e->s, &part, e->ws->scalars, sizeof part));
+    *sum += part;
+    return 0;
+}
+
+int gradients_square(struct engine *e, double *sum)
+{
+    const struct shards *s = &e->shards;
+    *sum = 0;
+    for (int i = 0; i < s->count; i++) {
+        const struct shard *h = &s->list[i];
+        if (h->flat == FLAT_BUFFER || (!h->counted && !fault("norm-counts-copies")))
+            continue;
+        if (e->plan->training.zero == 0 && s->replica[h->flat] > 0)
+            continue;
+        /* neighbours in the list that are neighbours in memory make one run */
+        int64_t begin = h->offset, end = begin + h->rows * h->cols;
+        while (i + 1 < s->count && s->list[i + 1].flat == h->flat && s->list[i + 1].counted &&
+               s->list[i + 1].offset == end) {
+            i++;
+            end += s->list[i].rows * s->list[i].cols;
+        }
+        int64_t slice_begin = s->slice_first[h->flat], slice_end = slice_begin + s->slice[h->flat];
+        begin = max64(begin, slice_begin);
+        TRY(square(e, e->arena.grad[h->flat] + begin, min64(end, slice_end) - begin, sum));
+    }
+    return 0;
+}
+
+/* AdamW over the flat range [begin,end), which lies in this rank's slice and decays or does not as a whole. */
+static void update_range(struct engine *e, enum flat f, int64_t begin, int64_t end, struct adamw op)
+{
+    const struct arena *a = &e->arena;
+    int64_t in_slice = begin - e->shards.slice_first[f];
+    if (end <= begin)
+        return;
+    void *weights = (char *)a->weights[f] + (size_t)begin * type_bytes(e->type);
+    op.count = end - begin;
+    op.master = a->master[f] ? a->master[f] + in_slice : weights;
+    op.param = a->master[f] ? weights : NULL;
+    op.m = a->exp_avg[f] + in_slice;
+    op.v = a->exp_avg_sq[f] + in_slice;
+    op.grad = a->grad[f] + begin;
+    e->be->adamw(e->s, &op);
+}
+
+int optimizer_update(struct engine *e, const struct hyper *h, int64_t step, double grad_scale)
+{
+    struct adamw op = {.lr = (float)h->lr,
+                       .beta1 = (float)h->beta1,
+                       .beta2 = (float)h->beta2,
+                       .eps = (float)h->eps,
+                       .grad_scale = (float)grad_scale,
+                       .correction1 = (float)(1 - pow(h->beta1, (double)step)),
+                       .correction2 = (float)(1 - pow(h->beta2, (double)step)),
+                       .type = e->type};
+    const struct shards *s = &e->shards;
+    enum phase before = profile_enter(&e->profile, PHASE_OPTIMIZER);
+    for (int f = 0; f < 2; f++) {
+        int64_t begin = s->slice_first[f], end = min64(begin + s->slice[f], s->elements[f]);
+        op.decay = (float)h->weight_decay;
+        update_range(e, f, begin,
+                     fault("decay-by-slice") && begin < s->decayed[f] ? end : min64(end, s->decayed[f]), op);
+        op.decay = 0;
+        update_range(e, f, fault("decay-by-slice") && begin < s->decayed[f] ? end : max64(begin, s->decayed[f]),
+                     end, op);
+    }
+    TRY(e->be->sync(e->s));
+    profile_enter(&e->profile, PHASE_DP);
+    for (int f = 0; f < 2; f++) {
+        if (!e->plan->training.zero || s->replicas[f] == 1 || s->padded[f] == 0 ||
+            fault("weights-not-gathered"))
+            continue;
+        size_t bytes = type_bytes(e->type);
+        TRY(all_gather(replicas(e, f), (char *)e->arena.weights[f] + (size_t)s->slice_first[f] * bytes,
+                       e->arena.weights[f], (size_t)s->slice[f] * bytes));
+    }
+    profile_enter(&e->profile, before);
+    return 0;
+}
+
+void gradients_zero(struct engine *e)
+{
+    for (int f = 0; f < 2; f++)
+        e->be->zero(e->s, e->arena.grad[f], (size_t)e->shards.padded[f] * 4);
+}

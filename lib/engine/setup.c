@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: MIT */
+/* What a rank has: memory, groups, and the addresses of its parameters. */
+#include "engine/setup.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <zlib.h>
+
+#include "base/error.h"
+#include "base/num.h"
+#include "engine/dispatch.h"
+
+static struct weight weight_at(const struct engine *e, const struct shard *s)
+{
+    const struct arena *a = &e->arena;
+    if (s->flat == FLAT_BUFFER)
+        return (struct weight){(float *)a->weights[s->flat] + s->offset, NULL};
+    return (struct weight){(char *)a->weights[s->flat] + (size_t)s->offset * type_bytes(e->type),
+                           a->grad[s->flat] + s->offset};
+}
+
+/* Notes where one shard's parameter lies. Of fused ones (q|k|v, gate|up, the experts) the first gives the
+ * address. */
+static void locate(struct engine *e, const struct shard *s)
+{
+    const struct tensor *t = &e->plan->inventory.tensors[s->tensor];
+    struct weight at = weight_at(e, s);
+    struct layer *l = t->layer >= 0 ? &e->layers[t->layer] : NULL;
+    switch (t->kind) {
+    case T_EMBED:
+        *(s->second ? &e->head : &e->embed) = at;
+        break;
+    case T_FINAL_NORM:
+        e->final_norm = at;
+        break;
+    case T_HEAD:
+        e->head = at;
+        break;
+    case T_INPUT_NORM:
+        l->input_norm = at;
+        break;
+    case T_POST_NORM:
+        l->post_norm = at;
+        break;
+    case T_Q:
+        l->qkv = at;
+        break;
+    case T_Q_BIAS:
+        l->qkv_bias = at;
+        break;
+    case T_Q_NORM:
+        l->q_norm = at;
+        break;
+    case T_K_NORM:
+        l->k_norm = at;
+        break;
+    case T_O:
+        l->o = at;
+        break;
+    case T_ROUTER:
+        l->router = at;
+        break;
+    case T_ROUTER_BIAS:
+        l->router_bias = at.w;
+        break;
+    case T_GATE:
+    case T_SHARED_GATE:
+        l->mlp_gate_up = at;
+        break;
+    case T_DOWN:
+    case T_SHARED_DOWN:
+        l->mlp_down = at;
+        break;
+    case T_SHARED_SWITCH:
+        l->mlp_switch = at;
+        break;
+    case T_EXPERT_GATE:
+        if (!l->experts.w || at.w < l->experts.w)
+            l->experts = at;
+        break;
+    default:
+        break;
+    }
+}
+
+static void locate_all(struct engine *e)
+{
+    const struct model *m = e->model;
+    e->layers = xcalloc(m->layers, sizeof *e->layers);
+    for (int i = 0; i < e->shards.count; i++)
+        locate(e, &e->shards.list[i]);
+    if (!e->head.w)
+        e->head = e->embed; /* tied, on one stage */
+    for (int i = 0; i < m->layers; i++) {
+        struct layer *l = &e->layers[i];
+        l->moe = m->moe[i];
+        l->mlp_width = (l->moe ? m->shared_ffn : m->dense_ffn) / e->tp;
+        l->moe_index = l->moe && l->router.w ? e->moe_layers++ : -1;
+    }
+}
+
+static int make_groups(struct engine *e)
+{
+    for (int k = 0; k < GROUP_KINDS; k++) {
+        const struct plan_group *g = plan_group_of(e->plan, k, e->rank);
+        if (g && !(e->group[k] = comm_group(e->comm, group_name[k], g->ranks, g->size)))
+            return -1;
+    }
+    return 0;
+}
+
+/* Angles as transformers computes them, in f32. */
+static void upload_rope(struct engine *e)
+{
+    int64_t S = e->plan->batch.seq, R = e->model->rotary_dim, half = R / 2;
+    float *table = xmalloc((size_t)(S * R) * 4 + 4);
+    for (int64_t i = 0; i < half; i++) {
+        float frequency = 1 / (float)pow(e->model->rope_theta, (double)((float)(2 * i) / (float)R));
+        for (int64_t t = 0; t < S; t++) {
+            double angle = (float)t * frequency;
+            table[t * R + i] = (float)cos(angle);
+            table[t * R + half + i] = (float)sin(angle);
+        }
+    }
+    e->be->upload(e->s, e->arena.cos_sin, table, (size_t)(S * R) * 4);
+    free(table);
+}
+
+static void upload_placement(struct engine *e)
+{
+    int64_t count = e->model->layers * e->E;
+    int32_t *slots = xmalloc((size_t)count * 4 + 4);
+    for (int64_t i = 0; i < count; i++)
+        slots[i] = e->plan->expert_slot[i];
+    e->be->upload(e->s, e->arena.slot_of, slots, (size_t)count * 4);
+    free(slots);
+}
+
+static int make_dispatch(struct engine *e)
+{
+    for (int i = 0; i < e->plan->stage_count; i++)
+        e->dispatch_stride = (int)max64(e->dispatch_stride, e->plan->stages[i].layers);
+    size_t count = (size_t)e->arena.slot_count * (size_t)e->dispatch_stride;
+    e->dispatch = xcalloc(count, sizeof *e->dispatch);
+    for (size_t i = 0; i < count && e->E; i++)
+        dispatch_init(e, &e->dispatch[i]);
+    e->counts = xcalloc((size_t)(e->ep * e->etp) * (size_t)e->E, sizeof *e->counts);
+    e->piece_room = (int)(2 * e->E + 2 * e->E / e->ep * e->etp);
+    e->send = xcalloc((size_t)e->piece_room, sizeof *e->send);
+    e->recv = xcalloc((size_t)e->piece_room, sizeof *e->recv);
+    e->totals.loads = xcalloc((size_t)e->moe_layers * (size_t)e->E, sizeof(float));
+    return 0;
+}
+
+int engine_init(struct engine *e, const struct plan *plan, const struct backend *be, struct stream *s,
+                struct comm *comm)
+{
+    const struct model *m = &plan->model;
+    *e = (struct engine){.plan = plan, .model = m, .rank = comm_rank(comm), .be = be, .s = s, .comm = comm};
+    e->at = plan->ranks[e->rank];
+    e->type = plan->training.precision == PRECISION_F32 ? F32 : BF16;
+    e->T = plan_microbatch_tokens(plan);
+    e->n = plan_local_tokens(plan);
+    e->H = m->hidden;
+    e->E = m->experts;
+    e->K = m->top_k;
+    e->tp = (int)plan->axes.tp;
+    e->ep = (int)plan->axes.ep;
+    e->etp = (int)plan->axes.etp;
+    e->ws = &e->arena.ws;
+    e->loss_scale = 1 / ((double)plan->batch.global * (double)plan->batch.seq);
+    e->aux_scale = (double)plan->batch.micro / (double)plan->batch.global;
+    if (fault("loss-scale-local"))
+        e->loss_scale *= (double)plan->axes.dp;
+    e->aux_coef = m->aux_coef;
+    e->z_coef = m->z_coef;
+    shards_init(&e->shards, plan, e->rank);
+    TRY(arena_layout(&e->arena, plan, e->rank, &e->shards, NULL));
+    size_t bytes = (size_t)e->arena.bytes.total;
+    arena_release(&e->arena);
+    if (!(e->memory = be->alloc(bytes)))
+        return error_prefix("%zu bytes for rank %d", bytes, e->rank);
+    TRY(arena_layout(&e->arena, plan, e->rank, &e->shards, e->memory));
+    if (e->ws->comm)
+        comm_set_scratch(comm, e->ws->comm, (size_t)e->ws->comm_bytes);
+    locate_all(e);
+    TRY(make_groups(e));
+    upload_rope(e);
+    upload_placement(e);
+    TRY(make_dispatch(e));
+    profile_start(&e->profile);
+    return be->sync(s);
+}
+
+void engine_release(struct engine *e)
+{
+    size_t count = (size_t)e->arena.slot_count * (size_t)e->dispatch_stride;
+    for (size_t i = 0; e->dispatch && i < count; i++)
+        dispatch_release(&e->dispatch[i]);
+    for (int k = 0; k < GROUP_KINDS; k++)
+        if (e->group[k])
+            comm_group_free(e->group[k]);
+    if (e->memory)
+        e->be->free(e->memory, (size_t)e->arena.bytes.total);
+    free(e->dispatch);
+    free(e->counts);
+    free(e->send);
+    free(e->recv);
+    free(e->layers);
+    free(e->totals.loads);
+    arena_release(&e->arena);
+    shards_release(&e->shards);
+    *e = (struct engine){0};
+}
+
+/* A stream of numbers for each tensor: its name and the run's seed. */
+static uint64_t tensor_seed(const struct engine *e, const struct tensor *t, uint64_t seed)
+{
+    char name[128];
+    tensor_name(e->model, t, name);
+    uint64_t h = crc32(0, (const unsigned char *)name, (unsigned)strlen(name));
+    return seed * 0x9e3779b97f4a7c15u + (h << 16) + strlen(name);
+}
+
+int engine_init_weights(struct engine *e, uint64_t seed)
+{
+    for (int i = 0; i < e->shards.count; i++) {
+        const struct shard *s = &e->shards.list[i];
+        const struct tensor *t = &e->plan->inventory.tensors[s->tensor];
+        e->be->fill_normal(e->s,
+                           &(struct fill_normal){.rows = s->rows,
+                                                 .width = s->cols,
+                                                 .x = weight_at(e, s).w,
+                                                 .ldx = s->cols,
+                                                 .seed = tensor_seed(e, t, seed),
+                                                 .first = fault("init-local") ? 0 : s->row * t->cols + s->col,
+                                                 .stride = t->cols,
+                                                 .mean = t->ones ? 1 : 0,
+                                                 .std = t->ones || t->zeros ? 0 : (float)e->model->init_std,
+                                                 .type = s->flat == FLAT_BUFFER ? F32 : e->type});
+    }
+    for (int f = 0; f < 2; f++)
+        if (e->arena.master[f])
+            e->be->convert(e->s, &(struct convert){e->shards.slice[f],
+                                                   (char *)e->arena.weights[f] +
+                                                       (size_t)e->shards.slice_first[f] * type_bytes(e->type),
+                                                   e->arena.master[f], e->type, F32, 1});
+    return e->be->sync(e->s);
+}

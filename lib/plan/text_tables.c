@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: MIT */
+/* The tables of a plan: stages, ranks, groups, experts, schedules. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/num.h"
+#include "plan/axes.h"
+#include "plan/text_read.h"
+
+static int read_stage(struct reading *d)
+{
+    struct plan *p = d->p;
+    int64_t index, pp, chunk;
+    int *layers, count, before = p->stage_count;
+    if (!d->seen[PART_CONFIG])
+        return record_bad(&d->r, "'stage' before 'config'");
+    TRY(record_int(&d->r, NULL, 0, MAX_WORLD, &index));
+    if (index != before || index >= p->axes.pp * p->axes.vpp)
+        return record_bad(&d->r, "stage %lld, where %d of %lld was expected", (long long)index, before,
+                          (long long)(p->axes.pp * p->axes.vpp));
+    TRY(record_int(&d->r, "pp", 0, p->axes.pp - 1, &pp));
+    TRY(record_int(&d->r, "chunk", 0, p->axes.vpp - 1, &chunk));
+    TRY(record_list(&d->r, "layers", p->model.layers - 1, p->model.layers, &layers, &count));
+    int end = before ? p->stages[before - 1].first + p->stages[before - 1].layers : 0;
+    bool run = true;
+    for (int i = 1; i < count; i++)
+        run = run && layers[i] == layers[0] + i;
+    p->stages[p->stage_count++] = (struct stage){(int)pp, (int)chunk, count ? layers[0] : end, count};
+    free(layers);
+    return run ? 0 : record_bad(&d->r, "the layers of a stage must be one run");
+}
+
+static int read_rank(struct reading *d)
+{
+    struct plan *p = d->p;
+    const struct axes *a = &p->axes;
+    int64_t rank, node, v[7];
+    const char *const key[7] = {"tp", "cp", "dp", "etp", "ep", "edp", "pp"};
+    const int64_t size[7] = {a->tp, a->cp, a->dp, a->etp, a->ep, a->edp, a->pp};
+    TRY(record_int(&d->r, NULL, 0, p->world - 1, &rank));
+    TRY(record_int(&d->r, "node", 0, MAX_WORLD, &node));
+    for (int i = 0; i < 7; i++)
+        TRY(record_int(&d->r, key[i], 0, size[i] - 1, &v[i]));
+    if (d->has_rank[rank])
+        return record_bad(&d->r, "rank %lld is repeated", (long long)rank);
+    d->has_rank[rank] = true;
+    d->ranks++;
+    p->ranks[rank] =
+        (struct coords){(int)node, (int)v[0], (int)v[1], (int)v[2], (int)v[3], (int)v[4], (int)v[5], (int)v[6]};
+    return 0;
+}
+
+static int read_group(struct reading *d)
+{
+    struct plan *p = d->p;
+    int kind, *ranks, count;
+    int64_t index;
+    TRY(record_choice(&d->r, NULL, group_name, GROUP_KINDS, &kind));
+    TRY(record_int(&d->r, NULL, 0, p->world - 1, &index));
+    TRY(record_list(&d->r, NULL, p->world - 1, (int64_t)GROUP_KINDS * p->world - d->members, &ranks, &count));
+    d->members += count;
+    if ((p->group_count & (p->group_count - 1)) == 0)
+        p->groups = xrealloc(p->groups, p->group_count ? 2 * (size_t)p->group_count : 1, sizeof *p->groups);
+    p->groups[p->group_count++] = (struct plan_group){kind, (int)index, count, ranks};
+    return count ? 0 : record_bad(&d->r, "a group needs a member");
+}
+
+/* An expert named twice keeps its first place: the check then finds the place that is empty. */
+static int read_expert(struct reading *d)
+{
+    struct plan *p = d->p;
+    const struct model *m = &p->model;
+    int64_t ep, each = m->experts / p->axes.ep;
+    int *layers, *ids, layer_count, count, bad = -1;
+    if (!d->seen[PART_CONFIG])
+        return record_bad(&d->r, "'expert' before 'config'");
+    TRY(record_int(&d->r, "ep", 0, p->axes.ep - 1, &ep));
+    TRY(record_list(&d->r, "layers", m->layers - 1, m->layers, &layers, &layer_count));
+    if (record_list(&d->r, "ids", m->experts - 1, each, &ids, &count) < 0) {
+        free(layers);
+        return -1;
+    }
+    for (int l = 0; l < layer_count && bad < 0; l++) {
+        if (!m->moe[layers[l]])
+            bad = layers[l];
+        for (int i = 0; i < count; i++) {
+            int16_t *slot = &p->expert_slot[layers[l] * m->experts + ids[i]];
+            if (*slot < 0)
+                *slot = (int16_t)(ep * each + i);
+        }
+    }
+    free(layers);
+    free(ids);
+    return bad < 0 ? 0 : record_bad(&d->r, "layer %d has no experts", bad);
+}
+
+static bool read_op(const char *text, struct op *o)
+{
+    char *end;
+    if (!strchr("FBW", *text) || text[1] < '0' || text[1] > '9')
+        return false;
+    long microbatch = strtol(text + 1, &end, 10), chunk = 0;
+    if (*end == '.' && end[1] >= '0' && end[1] <= '9')
+        chunk = strtol(end + 1, &end, 10);
+    *o = (struct op){*text, (int)chunk, (int)microbatch};
+    return !*end && microbatch <= INT32_MAX && chunk <= INT32_MAX;
+}
+
+static int read_schedule(struct reading *d)
+{
+    struct plan *p = d->p;
+    int64_t stage;
+    TRY(record_int(&d->r, NULL, 0, p->axes.pp - 1, &stage));
+    struct program *g = &p->programs[stage];
+    if (g->ops)
+        return record_bad(&d->r, "schedule %lld is repeated", (long long)stage);
+    g->ops = xcalloc(d->r.count, sizeof *g->ops);
+    for (struct record_word *w; (w = record_take(&d->r, NULL)); g->count++)
+        if (!read_op(w->value, &g->ops[g->count]))
+            return record_bad_word(&d->r, w, "'%.40s' is no operation; F3 or B0.1 would be", w->value);
+    return 0;
+}
+
+static const struct {
+    const char *kind;
+    int (*read)(struct reading *);
+} table_reader[] = {{"stage", read_stage},
+                    {"rank", read_rank},
+                    {"group", read_group},
+                    {"expert", read_expert},
+                    {"schedule", read_schedule}};
+
+int read_table_record(struct reading *d)
+{
+    for (size_t i = 0; i < sizeof table_reader / sizeof *table_reader; i++)
+        if (strcmp(d->r.kind, table_reader[i].kind) == 0) {
+            if (!d->seen[PART_AXES])
+                return record_bad(&d->r, "'%s' before 'axes'", d->r.kind);
+            TRY(table_reader[i].read(d));
+            TRY(record_end(&d->r));
+            return 1;
+        }
+    return 0;
+}

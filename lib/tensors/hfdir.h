@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: MIT */
+/* A directory of safetensors files, Hugging Face's way: one model.safetensors, several with an index, or
+ * several without. */
+#ifndef CKPT_HFDIR_H
+#define CKPT_HFDIR_H
+
+#include "base/json.h"
+#include "tensors/safetensors.h"
+
+#define INDEX_FILE "model.safetensors.index.json"
+
+struct hf_file {
+    char *name; /* in the directory */
+    struct st_file st;
+    bool open; /* its header is known; its descriptor may be closed meanwhile */
+    int turn;  /* when it was last read */
+    char *why; /* it cannot be opened: the error, said again each time */
+    int status;
+};
+
+/* A tensor's name and the file that should hold it. */
+struct hf_name {
+    char *name;
+    int file;
+};
+
+struct hf_dir {
+    char *path;
+    struct hf_file *files;
+    int file_count;
+    struct hf_name *names; /* sorted by name */
+    int name_count;
+    int turn, open_count;
+    bool indexed; /* has model.safetensors.index.json */
+};
+
+/* Reads the index, or the headers where there is none. Files named by the index are opened when first asked
+ * for. -1: status 2 for a directory that holds no safetensors files, a bad index, a bad file. */
+int hf_open(struct hf_dir *d, const char *path);
+void hf_close(struct hf_dir *d);
+
+/* The tensor and its file. NULL when it is not there; *failed then says whether the reason is a bad file
+ * (error() is set). */
+const struct st_tensor *hf_find(struct hf_dir *d, const char *name, int *file, bool *failed);
+bool hf_has(const struct hf_dir *d, const char *name);
+/* The file's header, opening it if it was not. NULL with error() set. */
+const struct st_file *hf_file(struct hf_dir *d, int file);
+/* Bytes of a file's data. */
+int hf_read(struct hf_dir *d, int file, void *p, int64_t bytes, int64_t offset);
+/* The file with this name in the directory, added when new. */
+int hf_file_named(struct hf_dir *d, const char *name);
+
+#endif

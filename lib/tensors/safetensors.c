@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: MIT */
+/* Nothing in the header is believed until it has been checked: files come from anywhere. */
+#include "tensors/safetensors.h"
+
+#include <fcntl.h>
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/num.h"
+
+#define MAX_HEADER 100000000 /* the format's own limit */
+
+int st_dtype_bytes(const char *dtype)
+{
+    static const struct {
+        const char *name;
+        int bytes;
+    } known[] = {
+        {"F32", 4},  {"BF16", 2}, {"F16", 2},     {"F64", 8},     {"I64", 8},     {"U64", 8},
+        {"I32", 4},  {"U32", 4},  {"I16", 2},     {"U16", 2},     {"I8", 1},      {"U8", 1},
+        {"BOOL", 1}, {"C64", 8},  {"F8_E4M3", 1}, {"F8_E5M2", 1}, {"F8_E8M0", 1},
+    };
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (strcmp(known[i].name, dtype) == 0)
+            return known[i].bytes;
+    return 0;
+}
+
+char *st_shape_text(const struct st_tensor *t, char buf[static 192])
+{
+    int n = snprintf(buf, 192, "[");
+    for (int d = 0; d < t->dims; d++)
+        n += snprintf(buf + n, 192 - n, "%s%" PRId64, d ? "," : "", t->shape[d]);
+    snprintf(buf + n, 192 - n, "]");
+    return buf;
+}
+
+static int read_shape(struct st_tensor *t, const json_t *shape, int64_t *count, const char *path)
+{
+    *count = 1;
+    if (!json_is_array(shape) || json_array_size(shape) > 8)
+        return error(STATUS_USAGE, "%s: tensor '%s': shape is not a list of at most 8 numbers", path, t->name);
+    t->dims = (int)json_array_size(shape);
+    for (int d = 0; d < t->dims; d++) {
+        const json_t *n = json_array_get(shape, d);
+        t->shape[d] = json_is_integer(n) ? json_integer_value(n) : -1;
+        if (t->shape[d] < 0 || !mul_ok(*count, t->shape[d], count))
+            return error(STATUS_USAGE, "%s: tensor '%s': dimension %d of the shape is no size", path, t->name,
+                         d);
+    }
+    return 0;
+}
+
+static int read_tensor(struct st_file *f, struct st_tensor *t, const json_t *v)
+{
+    const json_t *dtype = json_object_get(v, "dtype"), *at = json_object_get(v, "data_offsets");
+    const char *type = json_is_string(dtype) ? json_string_value(dtype) : "";
+    int64_t count, bytes;
+    if (!st_dtype_bytes(type))
+        return error(STATUS_USAGE, "%s: tensor '%s': unknown dtype '%.20s'", f->path, t->name, type);
+    snprintf(t->dtype, sizeof t->dtype, "%s", type);
+    if (read_shape(t, json_object_get(v, "shape"), &count, f->path) < 0)
+        return -1;
+    const json_t *b = json_array_get(at, 0), *e = json_array_get(at, 1);
+    if (json_array_size(at) != 2 || !json_is_integer(b) || !json_is_integer(e))
+        return error(STATUS_USAGE, "%s: tensor '%s': data_offsets are not two numbers", f->path, t->name);
+    t->begin = json_integer_value(b);
+    t->end = json_integer_value(e);
+    if (t->begin < 0 || t->end < t->begin || t->end > f->size - f->data)
+        return error(STATUS_USAGE,
+                     "%s: tensor '%s': data_offsets %" PRId64 "-%" PRId64 " lie outside the %" PRId64
+                     " bytes of data",
+                     f->path, t->name, t->begin, t->end, f->size - f->data);
+    if (!mul_ok(count, st_dtype_bytes(type), &bytes) || bytes != t->end - t->begin) {
+        char shape[192];
+        return error(STATUS_USAGE, "%s: tensor '%s': %s %s does not fill its %" PRId64 " bytes", f->path,
+                     t->name, type, st_shape_text(t, shape), t->end - t->begin);
+    }
+    return 0;
+}
+
+static void read_metadata(struct st_file *f, json_t *v)
+{
+    const char *key;
+    json_t *text;
+    int n = 0;
+    f->metadata = xcalloc(2 * json_object_size(v) + 1, sizeof *f->metadata);
+    json_object_foreach(v, key, text)
+    {
+        f->metadata[n++] = xstrdup(key);
+        f->metadata[n++] = xstrdup(json_is_string(text) ? json_string_value(text) : "");
+    }
+}
+
+static int by_place(const void *a, const void *b)
+{
+    const struct st_tensor *x = a, *y = b;
+    if (x->begin != y->begin)
+        return x->begin < y->begin ? -1 : 1;
+    if (x->end != y->end)
+        return x->end < y->end ? -1 : 1;
+    return strcmp(x->name, y->name);
+}
+
+static int name_order(const void *a, const void *b, void *tensors)
+{
+    const struct st_tensor *t = tensors;
+    return strcmp(t[*(const int *)a].name, t[*(const int *)b].name);
+}
+
+/* Tensors in the order of their places, which must follow each other without overlap or hole to the file's end.
+ */
+static int sort_tensors(struct st_file *f)
+{
+    qsort(f->tensors, f->count, sizeof *f->tensors, by_place);
+    int64_t end = 0;
+    for (int i = 0; i < f->count; i++) {
+        const struct st_tensor *t = &f->tensors[i];
+        if (t->begin != end)
+            return error(STATUS_USAGE, "%s: tensor '%s' begins at byte %" PRId64 " of the data, %s at %" PRId64,
+                         f->path, t->name, t->begin,
+                         t->begin < end ? "inside another, which ends" : "after a hole that begins", end);
+        end = t->end;
+    }
+    if (end != f->size - f->data)
+        return error(STATUS_USAGE, "%s: the tensors end at byte %" PRId64 " of the data, the file at %" PRId64,
+                     f->path, end, f->size - f->data);
+    f->by_name = xcalloc(f->count, sizeof *f->by_name);
+    for (int i = 0; i < f->count; i++)
+        f->by_name[i] = i;
+    qsort_r(f->by_name, f->count, sizeof *f->by_name, name_order, f->tensors);
+    return 0;
+}
+
+static int read_header(struct st_file *f, json_t *root)
+{
+    const char *key;
+    json_t *v;
+    if (!json_is_object(root))
+        return error(STATUS_USAGE, "%s: the header is not a JSON object", f->path);
+    f->tensors = xcalloc(json_object_size(root), sizeof *f->tensors);
+    json_object_foreach(root, key, v)
+    {
+        if (strcmp(key, "__metadata__") == 0) {
+            if (!json_is_object(v))
+                return error(STATUS_USAGE, "%s: __metadata__ is not a JSON object", f->path);
+            read_metadata(f, v);
+            continue;
+        }
+        struct st_tensor *t = &f->tensors[f->count++];
+        t->name = xstrdup(key);
+        if (read_tensor(f, t, v) < 0)
+            return -1;
+    }
+    return sort_tensors(f);
+}
+
+static int open_checked(struct st_file *f)
+{
+    struct stat st;
+    unsigned char word[8];
+    uint64_t size = 0;
+    if (f->fd < 0 || fstat(f->fd, &st) != 0)
+        return error_errno("cannot open '%s'", f->path);
+    if (!S_ISREG(st.st_mode))
+        return error(STATUS_USAGE, "'%s' is not a regular file", f->path);
+    f->size = st.st_size;
+    if (f->size < 8)
+        return error(STATUS_USAGE, "%s: %" PRId64 " bytes are too short for a safetensors file", f->path,
+                     f->size);
+    if (pread_all(f->fd, word, 8, 0, f->path) < 0)
+        return -1;
+    for (int i = 7; i >= 0; i--)
+        size = size << 8 | word[i];
+    if (size > MAX_HEADER || (int64_t)size > f->size - 8)
+        return error(STATUS_USAGE,
+                     "%s: a header of %" PRIu64 " bytes does not fit: the file has %" PRId64 " (limit %d)",
+                     f->path, size, f->size, MAX_HEADER);
+    f->data = 8 + (int64_t)size;
+    char *text = xmalloc(size);
+    int rc = pread_all(f->fd, text, size, 8, f->path);
+    json_error_t bad;
+    json_t *root = rc < 0 ? NULL : json_loadb(text, size, JSON_REJECT_DUPLICATES, &bad);
+    free(text);
+    if (rc == 0)
+        rc = root ? read_header(f, root)
+                  : error(STATUS_USAGE, "%s: header, byte %d: %s", f->path, bad.position, bad.text);
+    json_decref(root);
+    return rc;
+}
+
+int st_open(struct st_file *f, const char *path)
+{
+    *f = (struct st_file){.path = xstrdup(path), .fd = open(path, O_RDONLY | O_CLOEXEC)};
+    if (open_checked(f) == 0)
+        return 0;
+    st_close(f);
+    return -1;
+}
+
+void st_close(struct st_file *f)
+{
+    if (f->fd >= 0)
+        close(f->fd);
+    for (int i = 0; i < f->count; i++)
+        free(f->tensors[i].name);
+    for (char **m = f->metadata; m && *m; m++)
+        free(*m);
+    free(f->metadata);
+    free(f->tensors);
+    free(f->by_name);
+    free(f->path);
+    *f = (struct st_file){.fd = -1};
+}
+
+const struct st_tensor *st_find(const struct st_file *f, const char *name)
+{
+    int low = 0, high = f->count;
+    while (low < high) {
+        int middle = low + (high - low) / 2;
+        const struct st_tensor *t = &f->tensors[f->by_name[middle]];
+        int order = strcmp(name, t->name);
+        if (order == 0)
+            return t;
+        if (order < 0)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    return NULL;
+}

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: MIT */
+/* What the command line asks of a run. */
+#ifndef TRAIN_OPTIONS_H
+#define TRAIN_OPTIONS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "train/recipe.h"
+
+struct train_options {
+    const char *plan, *data, *init, *save, *resume, *log, *eval;
+    int64_t steps, save_every, keep, eval_every, eval_steps, loads_every, threads;
+    double timeout_s;
+    const char *backend, *comm, *placement; /* auto…; check or warn */
+    bool shuffle, dry_run;
+    const char *dump_logits, *dump_gradients, *dump_routing; /* for tests */
+    const char *command_line;
+    struct recipe recipe;
+};
+
+#endif

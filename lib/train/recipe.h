@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: MIT */
+/* The recipe: what shapes the numbers of a run. */
+#ifndef TRAIN_RECIPE_H
+#define TRAIN_RECIPE_H
+
+#include <stdint.h>
+
+/* Kept in state.json; a resumed run takes them from there unless they are
+ * given anew. */
+struct recipe {
+    double lr, min_lr, beta1, beta2, eps, weight_decay, clip;
+    double aux_loss, z_loss, bias_rate; /* coefficients; NaN: the config's */
+    int64_t warmup, decay_steps, seed;  /* decay_steps: length of wsd's last part; 0: a tenth of the steps */
+    const char *lr_schedule;            /* constant cosine wsd */
+};
+extern const struct recipe recipe_defaults;
+
+/* The learning rate of `step` (from 1) of `steps`. */
+double recipe_lr(const struct recipe *r, int64_t step, int64_t steps);
+/* The recipe as a JSON object (caller frees), and from one: fields that were not given on the command line are
+ * taken; a given one that differs is announced. */
+char *recipe_json(const struct recipe *r);
+int recipe_restore(struct recipe *r, const char *json_text, const char *where);
+
+#endif

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: MIT */
+/* Where a run starts from: a checkpoint, or first weights. */
+#ifndef TRAIN_RESUME_H
+#define TRAIN_RESUME_H
+
+#include "ckpt/state.h"
+#include "train/run.h"
+
+/* What a checkpoint holds of this rank. */
+struct rank_state run_state(struct run *run);
+/* The text of its state.json; caller frees. */
+char *run_state_text(struct run *run);
+/* First weights, or those of --resume with the recipe; then the data is opened at its place. -1 with error(). */
+int run_load_state(struct run *run);
+
+#endif

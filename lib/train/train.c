@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: MIT */
+#include "train/train.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/notice.h"
+#include "base/num.h"
+#include "engine/setup.h"
+#include "train/hosts.h"
+#include "train/loop.h"
+#include "train/start.h"
+
+/* Rank 0's last words; what failed on it alone is a fault. */
+static int finish(struct run *run, int r)
+{
+    static const char *const reason[] = {"done", "diverged", "bad input", "the environment failed"};
+    enum status s = r < 0 ? error_status() : run->status;
+    char reason_text[512];
+    snprintf(reason_text, sizeof reason_text, "%s", error_text());
+    json_t *end = json_pack(
+        "{s:s,s:I,s:i,s:s,s:I,s:I}", "kind", "end", "step", (json_int_t)run->step, "status", (int)s, "reason",
+        s == STATUS_REQUEUE ? "stopped by a signal, checkpointed" : reason[s], "arena_bytes",
+        (json_int_t)run->e.arena.bytes.total, "process_bytes", (json_int_t)run->process_bytes);
+    int w = 0;
+    if (r < 0 && !run->agreed)
+        w = log_write(&run->log, json_pack("{s:s,s:I,s:i,s:s,s:s,s:s}", "kind", "fault", "step",
+                                           (json_int_t)run->step, "rank", run->e.rank, "host", run->host,
+                                           "device", run->be->name, "reason", reason_text));
+    w |= log_write(&run->log, end);
+    int c = log_close(&run->log);
+    return r < 0 || w < 0 || c < 0 ? -1 : 0;
+}
+
+static int report_dry_run(struct run *run)
+{
+    const struct memory *m = &run->e.arena.bytes;
+    struct memory *all = xcalloc((size_t)run->plan.world, sizeof *all);
+    int r = host_gather(comm_world(run->comm), m, all, sizeof *m);
+    if (r == 0 && run_is_first(run)) {
+        printf("#rank\tstage\tweights\tgradients\toptimizer\tactivations\tworkspace\ttotal\n");
+        for (int i = 0; i < run->plan.world; i++)
+            printf("%d\t%d\t%" PRId64 "\t%" PRId64 "\t%" PRId64 "\t%" PRId64 "\t%" PRId64 "\t%" PRId64 "\n", i,
+                   run->plan.ranks[i].pp, all[i].weights, all[i].gradients, all[i].optimizer,
+                   all[i].activations, all[i].workspace, all[i].total);
+    }
+    free(all);
+    return run_agree(run, r);
+}
+
+static void release(struct run *run)
+{
+    engine_release(&run->e);
+    data_close(run->data);
+    data_close(run->eval);
+    plan_release(&run->plan);
+    if (run->routing)
+        fclose(run->routing);
+    free(run->tokens);
+    free(run->want);
+    free(run->companions);
+    free(run->loads);
+}
+
+enum status train_run(const struct train_options *o, struct comm **comm, bool *broken)
+{
+    struct run run = {.o = o, .recipe = o->recipe, .saved = -1, .threads = hosts_threads(o->threads)};
+    *comm = NULL;
+    *broken = false;
+    run.be = backend_open(strcmp(o->backend, "auto") == 0 ? "cpu" : o->backend, run.threads);
+    if (!run.be)
+        return error_status();
+    run.stream = run.be->stream_new();
+    run.comm = *comm = comm_open(o->comm, run.be, run.stream);
+    if (!run.comm)
+        return error_status();
+    comm_set_timeout(run.comm, o->timeout_s);
+    if (comm_rank(run.comm) > 0)
+        notice_open("moe-train", NOTICE_QUIET, 0); /* the first rank speaks for all */
+    error_clear();
+    int r = run_start(&run);
+    if (r == 0)
+        r = o->dry_run ? report_dry_run(&run) : run_steps(&run);
+    *broken = r < 0 && !run.agreed && comm_size(run.comm) > 1; /* failed alone: the others still wait */
+    if (run.log.f && finish(&run, r) < 0)
+        r = -1;
+    enum status s = r < 0 ? error_status() : run.status;
+    release(&run);
+    return s;
+}

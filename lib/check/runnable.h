@@ -8,7 +8,5 @@
 /* -1 with error() when it cannot run it (cp > 1, zero > 1, fp8, …:
  * status 2) or when the plan contradicts itself (status 1, the rule). */
 int plan_runnable(const struct plan *p);
-/* Its first half: what is planned for other trainers only. */
-int plan_within_limits(const struct plan *p);
 
 #endif

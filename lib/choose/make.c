@@ -10,6 +10,7 @@
 #include "base/num.h"
 #include "cost/cluster.h"
 #include "cost/predict.h"
+#include "model/load.h"
 #include "plan/axes.h"
 #include "plan/layout.h"
 #include "plan/rules.h"

@@ -15,6 +15,7 @@
 
 #include "ckpt/names.h"
 #include "ckpt/steps.h"
+#include "model/load.h"
 #include "model/size.h"
 #include "plan/text.h"
 

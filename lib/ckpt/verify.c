@@ -16,6 +16,7 @@
 #include "ckpt/names.h"
 #include "ckpt/steps.h"
 #include "ckpt/sums.h"
+#include "model/load.h"
 #include "tensors/source.h"
 
 static void recorded(struct verified *v)

@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/num.h"
+#include "comm/collective.h"
 #include "comm/ops.h"
 
 /* Below this an all-reduce gathers everything in one step instead of summing parts and gathering them in two.

@@ -56,17 +56,6 @@ struct group *comm_world(struct comm *c);
 int group_size(const struct group *g);
 int group_rank(const struct group *g); /* this rank's index in it */
 
-/* whole[i·bytes …] = part of peer i. part may be its own place in whole. */
-int all_gather(struct group *g, const void *part, void *whole, size_t bytes);
-/* part = Σ over peers, in peer order, of their whole[me·count …]. part may be this rank's own place in whole;
- * whole is otherwise unchanged. BF16 is summed in f32 and rounded once. */
-int reduce_scatter(struct group *g, enum type type, const void *whole, void *part, int64_t count);
-/* x = Σ over peers, bitwise the same on all. */
-int all_reduce(struct group *g, float *x, int64_t count);
-/* Everyone's sends and receives, at once: the all-to-all. */
-int exchange(struct group *g, const struct comm_piece *send, int sends, const struct comm_piece *recv,
-             int recvs);
-
 /* Point to point on device memory, without waiting. The buffers belong to the request until comm_wait(), which
  * frees it (NULL is fine). Messages between two ranks match by tag (0 … 2^20), whatever the group; those of one
  * tag in order. Sizes must be equal. idle_s, if not NULL, is increased by the time comm_wait() spent before the

@@ -8,7 +8,7 @@
 #ifndef COST_ARENA_H
 #define COST_ARENA_H
 
-#include "cost/memory.h"
+#include "plan/plan.h"
 #include "plan/shard.h"
 
 /* What one layer keeps of one microbatch from forward to backward. With recompute selective or full some of the
@@ -88,6 +88,13 @@ struct workspace {
     int64_t comm_bytes;
 };
 
+/* Bytes of it, by what they are for. */
+struct memory {
+    int64_t weights, gradients, optimizer; /* states */
+    int64_t activations;                   /* kept from forward to backward, all microbatches in flight */
+    int64_t workspace;                     /* shared by all layers, logits and communication included */
+    int64_t total;
+};
 struct arena {
     void *weights[FLATS];
     float *grad[2], *master[2], *exp_avg[2], *exp_avg_sq[2]; /* grad: [padded]; the others [slice] */

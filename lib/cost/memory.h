@@ -4,14 +4,8 @@
 #ifndef COST_MEMORY_H
 #define COST_MEMORY_H
 
-#include "plan/plan.h"
+#include "cost/arena.h"
 
-struct memory {
-    int64_t weights, gradients, optimizer; /* states */
-    int64_t activations;                   /* kept from forward to backward, all microbatches in flight */
-    int64_t workspace;                     /* shared by all layers, logits and communication included */
-    int64_t total;
-};
 int memory_of_rank(const struct plan *p, int rank, struct memory *m);
 /* Fills p->predict's memory figures from the worst rank. */
 int memory_predict(struct plan *p);

@@ -4,6 +4,7 @@
 #include "engine/attention.h"
 
 #include "base/error.h"
+#include "comm/collective.h"
 #include "engine/linear.h"
 #include "engine/parallel.h"
 

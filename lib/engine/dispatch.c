@@ -15,6 +15,7 @@
 
 #include "base/error.h"
 #include "base/num.h"
+#include "comm/collective.h"
 #include "engine/linear.h"
 
 static int64_t local_experts(const struct engine *e)

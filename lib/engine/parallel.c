@@ -4,6 +4,8 @@
  * reduce-scatter. */
 #include "engine/parallel.h"
 
+#include "comm/collective.h"
+
 const void *tp_gather(struct engine *e, const void *x, void *buffer, int64_t width)
 {
     if (e->tp == 1)

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "base/error.h"
+#include "comm/collective.h"
 #include "engine/linear.h"
 
 static struct router router_of(struct engine *e, struct layer *w, struct acts *a)

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Reads config.json as transformers does: its names, its defaults for what is absent, its older spellings. What
  * is understood but cannot be trained is said in plan_only; what makes no sense is an error. */
+#include "model/config.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,7 +13,6 @@
 #include "base/json.h"
 #include "base/num.h"
 #include "model/family.h"
-#include "model/model.h"
 #include "model/size.h"
 
 enum {
@@ -454,11 +455,4 @@ int model_parse(struct model *m, const char *text, size_t bytes, const char *whe
     m->source_bytes = bytes;
     m->source_crc32 = (uint32_t)crc32_z(0, (const unsigned char *)text, bytes);
     return 0;
-}
-
-void model_release(struct model *m)
-{
-    free(m->moe);
-    free(m->source);
-    *m = (struct model){0};
 }

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* MODEL of the command line: a file, a directory, stdin or a preset. */
+#include "model/load.h"
+
 #include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,7 +11,7 @@
 #include "base/file.h"
 #include "base/num.h"
 #include "base/presets.h"
-#include "model/model.h"
+#include "model/config.h"
 
 enum { MAX_CONFIG_BYTES = 16 << 20 };
 

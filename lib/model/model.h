@@ -57,12 +57,6 @@ struct model {
     char name[64];         /* preset's or directory's name: for people */
 };
 
-/* MODEL of the command line: an HF config.json, a directory that holds one, "-" (stdin), or a preset's name. 0
- * or -1 (status 2; file:line:column of the bad key). */
-int model_load(struct model *m, const char *what);
-/* From text (kept by copy); `where` names it in errors. Every field is checked: missing, negative, huge,
- * contradictory. */
-int model_parse(struct model *m, const char *text, size_t bytes, const char *where);
 void model_release(struct model *m);
 
 static inline int64_t model_q_dim(const struct model *m)

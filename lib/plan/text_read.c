@@ -11,6 +11,7 @@
 #include "base/file.h"
 #include "base/notice.h"
 #include "base/num.h"
+#include "model/config.h"
 #include "plan/axes.h"
 #include "plan/layout.h"
 #include "plan/rules.h"

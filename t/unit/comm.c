@@ -11,6 +11,7 @@
 
 #include "base/error.h"
 #include "base/num.h"
+#include "comm/collective.h"
 
 static struct comm *c;
 static const struct backend *be;

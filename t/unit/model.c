@@ -18,7 +18,9 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/num.h"
+#include "model/config.h"
 #include "model/inventory.h"
+#include "model/load.h"
 #include "model/size.h"
 
 /* ---- configs: one key a line, so that tests can replace one ---- */

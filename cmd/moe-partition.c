@@ -9,11 +9,13 @@
 #include "base/num.h"
 #include "base/options.h"
 #include "choose/make.h"
-#include "emit/json.h"
+#include "emit/emit.h"
+#include "plan/fields.h"
+#include "plan/schedule.h"
 #include "plan/text.h"
 
 static struct request request = {.zero = -1};
-static const char *out_path, *order, *scope, *drop;
+static const char *out_path, *order;
 
 static int set_capacity(const char *arg, void *value)
 {
@@ -50,29 +52,25 @@ static const struct opt plan_opts[] = {
      1 << 30},
     {0, "global-batch", "N", "sequences a step", OPT_INT, &request.batch.global, 1, 1e12},
     {0, "micro-batch", "N", "sequences a microbatch (1)", OPT_INT, &request.batch.micro, 1, 1 << 20},
-    {0, "schedule", "NAME", "gpipe, 1f1b, interleaved or zb-h1 (1f1b; interleaved with vpp)", OPT_CHOICE,
-     &request.schedule, 0, 0, "gpipe|1f1b|interleaved|zb-h1"},
-    {0, "recompute", "WHAT", "none, selective or full (none)", OPT_CHOICE, &request.recompute, 0, 0,
-     "none|selective|full"},
-    {0, "precision", "TYPE", "f32, bf16 or fp8 (the config's)", OPT_CHOICE, &request.precision, 0, 0,
-     "f32|bf16|fp8"},
+    {0, "schedule", "NAME", "%s (1f1b; interleaved with vpp)", OPT_CHOICE, &request.schedule,
+     .words = &schedule_words},
+    {0, "recompute", "WHAT", "%s (none)", OPT_CHOICE, &request.recompute, .words = &recompute_words},
+    {0, "precision", "TYPE", "%s (the config's)", OPT_CHOICE, &request.precision, .words = &precision_words},
     {0, "zero", "N", "optimizer sharding, 0 to 3 (1)", OPT_INT, &request.zero, 0, 3},
     {0, "capacity-factor", "X", "drop tokens beyond X times the mean, or none (none)", OPT_CALL,
      &request.routing.capacity, 0, 0, NULL, set_capacity},
-    {0, "capacity-scope", "SCOPE", "capacity counts a microbatch or local tokens (microbatch)", OPT_CHOICE,
-     &scope, 0, 0, "microbatch|local"},
-    {0, "drop", "BY", "drop by prob or position (prob)", OPT_CHOICE, &drop, 0, 0, "prob|position"},
+    {0, "capacity-scope", "SCOPE", "what capacity counts the tokens of: %s (microbatch)", OPT_CHOICE,
+     &request.scope, .words = &scope_words},
+    {0, "drop", "BY", "drop by %s (prob)", OPT_CHOICE, &request.drop, .words = &drop_words},
     {0, "lambda", "X", "reserve memory for this skew of expert loads (1.5)", OPT_NUM, &request.routing.lambda,
      1, 1e6},
     {0, NULL, NULL, "For other trainers' jobs (moe-train runs the defaults only):", OPT_FLAG},
-    {0, "dispatcher", "NAME", "alltoall, deepep or hybridep (alltoall)", OPT_CHOICE, &request.dispatcher, 0, 0,
-     "alltoall|deepep|hybridep"},
-    {0, "overlap", "WHEN", "overlap communication: on or off (off)", OPT_CHOICE, &request.overlap, 0, 0,
-     "on|off"},
-    {0, "grad-dtype", "TYPE", "gradients: f32 or bf16 (f32)", OPT_CHOICE, &request.grad_dtype, 0, 0,
-     "f32|bf16"},
-    {0, "moment-dtype", "TYPE", "optimizer moments: f32 or bf16 (f32)", OPT_CHOICE, &request.moment_dtype, 0, 0,
-     "f32|bf16"},
+    {0, "dispatcher", "NAME", "%s (alltoall)", OPT_CHOICE, &request.dispatcher, .words = &dispatcher_words},
+    {0, "overlap", "WHEN", "overlap communication: %s (off)", OPT_CHOICE, &request.overlap,
+     .words = &flag_words},
+    {0, "grad-dtype", "TYPE", "gradients: %s (f32)", OPT_CHOICE, &request.grad_dtype, .words = &type_words},
+    {0, "moment-dtype", "TYPE", "optimizer moments: %s (f32)", OPT_CHOICE, &request.moment_dtype,
+     .words = &type_words},
 };
 
 static const struct command plan_command = {
@@ -129,8 +127,6 @@ static int run_plan(int argc, char **argv, const char *by)
                      order);
     if (order)
         strcpy(request.axes.order, order);
-    request.routing.local_scope = scope && strcmp(scope, "local") == 0;
-    request.routing.drop_position = drop && strcmp(drop, "position") == 0;
     request.made_by = by;
     struct plan p;
     if (plan_make(&p, &request) < 0)
@@ -160,12 +156,15 @@ static int run_emit(int argc, char **argv)
         return -1;
     if (argc - first != 2)
         return error(STATUS_USAGE, "takes a form and a plan (see 'moe-partition emit -h')");
-    if (strcmp(argv[first], "json") != 0)
-        return error(STATUS_USAGE, "no form '%s'; there is json", argv[first]);
+    int form = word_index(&emitter_words, argv[first]);
+    char list[200];
+    if (form < 0)
+        return error(STATUS_USAGE, "no form '%s'; there is %s", argv[first],
+                     words_text(&emitter_words, list, sizeof list));
     struct plan p;
     if (plan_read(&p, argv[first + 1]) < 0)
         return -1;
-    int r = write_plan(&p, plan_write_json);
+    int r = write_plan(&p, emitters[form].write);
     plan_release(&p);
     return r;
 }

@@ -138,14 +138,8 @@ for f in t/lib/tap.sh; do
     ok $? "sh parses $f"
 done
 none "$(grep -E '^t/[0-9].*\.t$' "$T/files" | grep -vE '^t/[0-9]{4}-[a-z0-9-]+\.t$')" 'tests are named t/NNNN-what.t'
-if need clang-format command -v clang-format; then
-    off=$(grep -E '\.[ch]$' "$T/files" | while read -r f; do clang-format "$f" | cmp -s - "$f" || echo "$f"; done)
-    if [ -z "$off" ]; then
-        pass 'clang-format has nothing to change'
-    else
-        tests=$((tests + 1)) # to be done, not yet a failure
-        echo "not ok $tests - clang-format has nothing to change # TODO $(printf '%s\n' "$off" | wc -l) files"
-        diag "$(printf '%s' "$off" | tr '\n' ' ')"
-    fi
+if need clang-format sh -c 'clang-format --version | grep -q " 14\."'; then # others break lines elsewhere
+    none "$(grep -E '\.[ch]$' "$T/files" | while read -r f; do clang-format "$f" | cmp -s - "$f" || echo "$f"; done)" \
+        'clang-format 14 has nothing to change'
 fi
 done_testing

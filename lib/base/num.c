@@ -63,6 +63,17 @@ char *exact_num(double value, char buf[static 32])
     return buf;
 }
 
+char *figure_text(double value, char buf[static 32])
+{
+    if (isnan(value))
+        return strcpy(buf, "null");
+    if (fabs(value) < 1e15 && value == floor(value)) {
+        snprintf(buf, 32, "%.0f", value);
+        return buf;
+    }
+    return exact_num(value, buf);
+}
+
 double now_s(void)
 {
     struct timespec ts;

@@ -43,6 +43,9 @@ char *human_bytes(double bytes, char buf[static 24]);
 /* Shortest decimal that reads back as the same double, into buf, which it returns. */
 char *exact_num(double value, char buf[static 32]);
 
+/* The same, but whole numbers in full (bytes, not 6.4e+10) and "null" for NaN. */
+char *figure_text(double value, char buf[static 32]);
+
 double now_s(void); /* monotonic clock */
 
 /* malloc/calloc that end the process (status 3) when memory is out: for small host tables only. */

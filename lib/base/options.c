@@ -31,10 +31,14 @@ static void print_opt(const struct opt *o)
         printf("\n%s\n", o->help);
         return;
     }
-    char left[80];
+    char left[80], list[200], help[300];
+    if (o->words) /* a table's words */
+        snprintf(help, sizeof help, o->help, words_text(o->words, list, sizeof list));
+    else
+        snprintf(help, sizeof help, "%s", o->help);
     snprintf(left, sizeof left, "  %c%c%s --%s%s%s", o->letter ? '-' : ' ', o->letter ? o->letter : ' ',
              o->letter ? "," : " ", o->name, o->arg ? " " : "", o->arg ? o->arg : "");
-    printf(strlen(left) < 32 ? "%-32s%s\n" : "%s\n                                %s\n", left, o->help);
+    printf(strlen(left) < 32 ? "%-32s%s\n" : "%s\n                                %s\n", left, help);
 }
 
 static void print_help(const struct command *c)
@@ -68,7 +72,7 @@ static bool one_of(const char *choices, const char *word)
 
 static int take(const struct opt *o, const char *arg)
 {
-    char low[32], high[32];
+    char low[32], high[32], list[200];
     int64_t i;
     switch (o->kind) {
     case OPT_FLAG:
@@ -89,8 +93,9 @@ static int take(const struct opt *o, const char *arg)
                          exact_num(o->min, low), exact_num(o->max, high), arg);
         return 0;
     case OPT_CHOICE:
-        if (!one_of(o->choices, arg))
-            return error(STATUS_USAGE, "--%s takes %s, not '%s'", o->name, o->choices, arg);
+        if (o->words ? word_index(o->words, arg) < 0 : !one_of(o->choices, arg))
+            return error(STATUS_USAGE, "--%s takes %s, not '%s'", o->name,
+                         o->words ? words_text(o->words, list, sizeof list) : o->choices, arg);
         *(const char **)o->value = arg;
         return 0;
     case OPT_CALL:

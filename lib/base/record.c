@@ -200,17 +200,13 @@ int record_text(struct records *r, const char *key, char *buf, size_t room)
     return 0;
 }
 
-int record_choice(struct records *r, const char *key, const char *const *names, int count, int *index)
+int record_choice(struct records *r, const char *key, const struct words *words, int *index)
 {
     struct record_word *w = need(r, key);
     if (!w)
         return -1;
-    for (int i = 0; i < count; i++)
-        if (strcmp(w->value, names[i]) == 0) {
-            *index = i;
-            return 0;
-        }
-    return record_bad_word(r, w, "%s cannot be '%.40s'", called(key), w->value);
+    *index = word_index(words, w->value);
+    return *index >= 0 ? 0 : record_bad_word(r, w, "%s cannot be '%.40s'", called(key), w->value);
 }
 
 int record_hex32(struct records *r, const char *key, uint32_t *value)

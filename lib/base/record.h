@@ -14,6 +14,8 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "base/words.h"
+
 struct record_word {
     char *key, *value; /* key NULL: bare */
     int column;
@@ -50,7 +52,7 @@ struct record_word *record_take(struct records *r, const char *key);
 int record_int(struct records *r, const char *key, int64_t min, int64_t max, int64_t *value);
 int record_num(struct records *r, const char *key, double min, double max, double *value); /* `null`: NaN */
 int record_text(struct records *r, const char *key, char *buf, size_t room);               /* %XX decoded */
-int record_choice(struct records *r, const char *key, const char *const *names, int count, int *index);
+int record_choice(struct records *r, const char *key, const struct words *words, int *index);
 int record_hex32(struct records *r, const char *key, uint32_t *value); /* exactly 8 digits */
 /* `3,5,8-11` in the order written; `-` is the empty list. At most `max_count` items, each in [0,max]; caller
  * frees *list. */

@@ -14,9 +14,9 @@
 #include "cost/simulate.h"
 #include "model/config.h"
 #include "model/size.h"
+#include "plan/fields.h"
 #include "plan/layout.h"
 #include "plan/schedule.h"
-#include "plan/text.h"
 
 typedef long long ll;
 #define say verdict_say
@@ -30,14 +30,14 @@ static enum verdict config_match(const struct plan *p, char text[static 400])
         return say(text, VERDICT_FAIL, "the config's crc32 is %08x, not %08x", crc, m->source_crc32);
     if (model_parse(&again, m->source, m->source_bytes, "config") < 0)
         return say(text, VERDICT_FAIL, "%s", error_text());
-    int64_t is[MODEL_FIGURES], was[MODEL_FIGURES];
-    model_figures(&again, is);
-    model_figures(m, was);
+    enum verdict v = VERDICT_OK;
+    char is[FIELD_VALUE], was[FIELD_VALUE];
+    for (const struct field *f = model_fields.fields; f->key && v == VERDICT_OK; f++)
+        if (f->type != FIELD_TEXT && strcmp(field_text(f, &again, is), field_text(f, m, was)) != 0)
+            v = say(text, VERDICT_FAIL, "%s is %s, in the config %s", f->key, was, is);
     model_release(&again);
-    for (int i = 0; i < MODEL_FIGURES; i++)
-        if (is[i] != was[i])
-            return say(text, VERDICT_FAIL, "%s is %lld, in the config %lld", model_figure_name[i], (ll)was[i],
-                       (ll)is[i]);
+    if (v != VERDICT_OK)
+        return v;
     return say(text, VERDICT_OK, "%s, %lld parameters, crc32 %08x", family_type[m->family],
                (ll)model_parameters(m), crc);
 }
@@ -270,21 +270,9 @@ static enum verdict schedule_deadlock_free(const struct plan *p, char text[stati
     if (plan_simulate(p, 1, 1, 1, &s) < 0)
         return say(text, VERDICT_FAIL, "%s", error_text());
     enum verdict v =
-        say(text, VERDICT_OK, "%s ends; bubble %.2f%% at F = B/2", p->training.schedule, 100 * s.bubble);
+        say(text, VERDICT_OK, "%s ends; bubble %.2f%% at F = B/2", plan_schedule(p)->name, 100 * s.bubble);
     simulation_release(&s);
     return v;
-}
-
-/* What the schedule of that name holds at most on stage i (schedule.c). */
-static int64_t in_flight_bound(const struct plan *p, int i)
-{
-    int64_t pp = p->axes.pp, v = p->axes.vpp, m = p->batch.microbatches;
-    const char *s = p->training.schedule;
-    if (strcmp(s, "1f1b") == 0)
-        return min64(m, pp - i);
-    if (strcmp(s, "interleaved") == 0)
-        return min64(m * v, 2 * (pp - i - 1) + (v - 1) * pp + 1);
-    return strcmp(s, "zb-h1") == 0 ? min64(m, pp) : m * v;
 }
 
 static enum verdict schedule_in_flight(const struct plan *p, char text[static 400])
@@ -294,42 +282,36 @@ static enum verdict schedule_in_flight(const struct plan *p, char text[static 40
         return say(text, VERDICT_FAIL, "%s", error_text());
     enum verdict v = say(text, VERDICT_OK, "at most %d microbatch%s a stage", s.max_in_flight,
                          p->axes.vpp > 1 ? "·chunks" : "es");
-    for (int i = 0; i < p->axes.pp && v == VERDICT_OK; i++)
-        if (s.in_flight[i] > in_flight_bound(p, i))
+    const struct schedule *named = plan_schedule(p);
+    for (int i = 0; i < p->axes.pp && v == VERDICT_OK; i++) {
+        int64_t most = named->in_flight(plan_pipe(p, i));
+        if (s.in_flight[i] > most)
             v = say(text, VERDICT_FAIL, "stage %d holds %d at once; %s promises %lld", i, s.in_flight[i],
-                    p->training.schedule, (ll)in_flight_bound(p, i));
+                    named->name, (ll)most);
+    }
     simulation_release(&s);
     return v;
 }
 
 /* ---- predictions ---- */
 
+/* What this version does not compute, the plan may say. */
 static bool differ(double is, double was)
 {
-    return isnan(is) != isnan(was) || (!isnan(is) && !(fabs(is - was) <= 1e-9 * fabs(is)));
+    return !isnan(is) && !(fabs(is - was) <= 1e-9 * fabs(is));
 }
 
 static enum verdict predict_matches(const struct plan *p, char text[static 400])
 {
     struct plan q = *p; /* only its predict changes */
-    char is_text[32], was_text[32];
+    char is[FIELD_VALUE], was[FIELD_VALUE];
     if (plan_predict(&q) < 0)
         return say(text, VERDICT_FAIL, "%s", error_text());
-    const struct predict *is = &q.predict, *was = &p->predict;
-    const struct {
-        const char *name;
-        double is, was;
-    } figure[] = {{"memory_bytes", is->memory_bytes, was->memory_bytes},
-                  {"state_bytes", is->state_bytes, was->state_bytes},
-                  {"activation_bytes", is->activation_bytes, was->activation_bytes},
-                  {"workspace_bytes", is->workspace_bytes, was->workspace_bytes},
-                  {"memory_rank", is->memory_rank, was->memory_rank},
-                  {"flops_per_token", is->flops_per_token, was->flops_per_token},
-                  {"bubble", is->bubble, was->bubble}};
-    for (size_t i = 0; i < sizeof figure / sizeof *figure; i++)
-        if (differ(figure[i].is, figure[i].was))
-            return say(text, VERDICT_FAIL, "%s is %s; the plan says %s", figure[i].name,
-                       figure_text(figure[i].is, is_text), figure_text(figure[i].was, was_text));
+    for (const struct field *f = predict_fields.fields; f->key; f++)
+        if (f->type == FIELD_INT ? field_int(f, &q) != field_int(f, p)
+                                 : differ(field_num(f, &q), field_num(f, p)))
+            return say(text, VERDICT_FAIL, "%s is %s; the plan says %s", f->key, field_text(f, &q, is),
+                       field_text(f, p, was));
     return say(text, VERDICT_OK, "memory, flops and bubble come out the same");
 }
 

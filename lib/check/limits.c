@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "check/limits.h"
 
-#include <string.h>
-
 #include "base/error.h"
 
 int plan_within_limits(const struct plan *p)
@@ -17,8 +15,8 @@ int plan_within_limits(const struct plan *p)
         return error(STATUS_USAGE, "%s precision fp8", what);
     if (t->overlap)
         return error(STATUS_USAGE, "%s overlap on", what);
-    if (strcmp(t->dispatcher, "alltoall") != 0)
-        return error(STATUS_USAGE, "%s dispatcher %s", what, t->dispatcher);
+    if (t->dispatcher != DISPATCHER_ALLTOALL)
+        return error(STATUS_USAGE, "%s dispatcher %s", what, dispatcher_name[t->dispatcher]);
     if (t->grad_bf16)
         return error(STATUS_USAGE, "%s bf16 gradients", what);
     if (t->moment_bf16)

@@ -12,6 +12,7 @@
 #include "cost/predict.h"
 #include "model/load.h"
 #include "plan/axes.h"
+#include "plan/fields.h"
 #include "plan/layout.h"
 #include "plan/rules.h"
 #include "plan/schedule.h"
@@ -86,16 +87,6 @@ static int apply_strategy(struct request *r)
     return 0;
 }
 
-static int choose(const char *what, const char *word, const char *const *names, int count, int *index)
-{
-    for (int i = 0; i < count; i++)
-        if (strcmp(word, names[i]) == 0) {
-            *index = i;
-            return 0;
-        }
-    return error(STATUS_USAGE, "no %s '%s'", what, word);
-}
-
 static int set_axes(struct plan *p, const struct request *r)
 {
     int64_t world = r->world;
@@ -120,35 +111,29 @@ static void set_batch(struct plan *p, const struct request *r)
     b->microbatches = b->global / (b->micro * a->dp);
 }
 
-static int set_training(struct plan *p, const struct request *r)
+static int set_words(struct plan *p, const struct request *r)
 {
-    struct training *t = &p->training;
-    int precision = 0, recompute = 0, schedule = 0, dispatcher = 0, overlap = 0, grad = 0, moment = 0;
-    static const char *const off_on[] = {"off", "on"}, *const types[] = {"f32", "bf16"};
-    if (choose("precision",
-               r->precision    ? r->precision
-               : p->model.bf16 ? "bf16"
-                               : "f32",
-               precision_name, 3, &precision) < 0 ||
-        choose("recompute", r->recompute ? r->recompute : "none", recompute_name, 3, &recompute) < 0 ||
-        choose("schedule",
-               r->schedule       ? r->schedule
-               : p->axes.vpp > 1 ? "interleaved"
-                                 : "1f1b",
-               schedule_name, 4, &schedule) < 0 ||
-        (r->overlap && choose("overlap", r->overlap, off_on, 2, &overlap) < 0) ||
-        (r->grad_dtype && choose("grad-dtype", r->grad_dtype, types, 2, &grad) < 0) ||
-        (r->moment_dtype && choose("moment-dtype", r->moment_dtype, types, 2, &moment) < 0) ||
-        (r->dispatcher && choose("dispatcher", r->dispatcher, dispatcher_name, 3, &dispatcher) < 0))
-        return -1;
-    *t = (struct training){.precision = precision,
-                           .recompute = recompute,
-                           .zero = r->zero < 0 ? 1 : (int)r->zero,
-                           .overlap = overlap,
-                           .grad_bf16 = grad,
-                           .moment_bf16 = moment};
-    snprintf(t->schedule, sizeof t->schedule, "%s", schedule_name[schedule]);
-    snprintf(t->dispatcher, sizeof t->dispatcher, "%s", dispatcher_name[dispatcher]);
+    const struct {
+        const char *option;
+        const struct record_fields *record;
+        const char *key, *word, *otherwise;
+    } choice[] = {
+        {"precision", &training_fields, "precision", r->precision, p->model.bf16 ? "bf16" : "f32"},
+        {"recompute", &training_fields, "recompute", r->recompute, "none"},
+        {"schedule", &training_fields, "schedule", r->schedule, schedules[schedule_default(p->axes.vpp)].name},
+        {"dispatcher", &training_fields, "dispatcher", r->dispatcher, "alltoall"},
+        {"overlap", &training_fields, "overlap", r->overlap, "off"},
+        {"grad-dtype", &training_fields, "grad", r->grad_dtype, "f32"},
+        {"moment-dtype", &training_fields, "moment", r->moment_dtype, "f32"},
+        {"capacity-scope", &routing_fields, "scope", r->scope, "microbatch"},
+        {"drop", &routing_fields, "drop", r->drop, "prob"},
+    };
+    p->training.zero = r->zero < 0 ? 1 : (int)r->zero;
+    for (size_t i = 0; i < sizeof choice / sizeof *choice; i++) {
+        const char *word = choice[i].word ? choice[i].word : choice[i].otherwise;
+        if (!field_set_word(field_find(choice[i].record, choice[i].key), p, word))
+            return error(STATUS_USAGE, "no %s '%s'", choice[i].option, word);
+    }
     return 0;
 }
 
@@ -175,15 +160,14 @@ static int make(struct plan *p, struct request *r)
     if (!(p->routing.lambda > 0))
         p->routing.lambda = 1.5;
     set_batch(p, r);
-    if (set_training(p, r) < 0 || shape_legal(p) < 0 || split_make(p, r->split) < 0)
+    if (set_words(p, r) < 0 || shape_legal(p) < 0 || split_make(p, r->split) < 0)
         return -1;
     if (inventory_init(&p->inventory, &p->model) < 0)
         return -1;
     layout_make(p);
     place_experts(p);
     p->made_by = r->made_by ? xstrdup(r->made_by) : NULL;
-    if (schedule_make(p) < 0)
-        return -1;
+    schedule_make(p);
     return plan_predict(p);
 }
 

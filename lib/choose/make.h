@@ -15,11 +15,11 @@ struct request {
     const char *split;  /* layers per virtual stage, "4,3,4,5"; "auto": costs balanced; NULL: even, the first
                            ones one more */
     struct batch batch; /* microbatches is not looked at */
-    struct routing routing; /* lambda 0: default */
-    const char *precision, *recompute, *schedule;
-    int64_t zero; /* -1: default 1 */
-    const char *dispatcher, *overlap, *grad_dtype,
-        *moment_dtype;   /* words of the options; NULL: alltoall off f32 f32 */
+    struct routing routing; /* lambda 0: default; the words come from scope and drop */
+    /* Words of the options; NULL: the config's, none, by vpp, microbatch, prob, alltoall, off, f32, f32. */
+    const char *precision, *recompute, *schedule, *scope, *drop, *dispatcher, *overlap, *grad_dtype,
+        *moment_dtype;
+    int64_t zero;        /* -1: default 1 */
     const char *made_by; /* command line to note in the plan, or NULL */
 };
 

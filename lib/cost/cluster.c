@@ -10,6 +10,7 @@
 #include "base/json.h"
 #include "base/num.h"
 #include "base/presets.h"
+#include "plan/fields.h"
 
 #define MAX_CLUSTER_BYTES (1 << 20)
 
@@ -20,11 +21,12 @@ static int read_name(struct machine *m, const struct json_doc *d)
         return -1;
     if (name && strlen(name) >= sizeof m->name)
         return json_bad(d, "name", "is longer than %zu bytes", sizeof m->name - 1);
-    if (strcmp(device, "cpu") != 0 && strcmp(device, "cuda") != 0)
+    int kind = word_index(&device_words, device);
+    if (kind < 0)
         return json_bad(d, "device", "must be \"cpu\" or \"cuda\"");
     if (name)
         snprintf(m->name, sizeof m->name, "%s", name);
-    snprintf(m->device, sizeof m->device, "%s", device);
+    m->device = kind;
     return 0;
 }
 
@@ -77,7 +79,7 @@ int cluster_load(struct machine *m, const char *what, int64_t world)
         return -1;
     if (m->per_node == 0)
         m->per_node = ceil_div(world, m->nodes);
-    if (m->memory_bytes == 0 && strcmp(m->device, "cpu") == 0)
+    if (m->memory_bytes == 0 && m->device == DEVICE_CPU)
         m->memory_bytes =
             (double)((int64_t)sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGE_SIZE) / min64(m->per_node, world));
     if (world > m->nodes * m->per_node)

@@ -9,11 +9,6 @@
 #include "cost/simulate.h"
 #include "plan/schedule.h"
 
-static int label(const struct plan *p, const struct op *o, char buf[static 32])
-{
-    return snprintf(buf, 32, p->axes.vpp > 1 ? "%c%d.%d" : "%c%d", o->kind, o->microbatch, o->chunk);
-}
-
 /* An op fills its units: its name, then dashes, then one blank. */
 static void draw_op(char *at, int width, const char *name, int length)
 {
@@ -27,8 +22,9 @@ static void draw_rank(const struct plan *p, const struct simulation *s, int i, i
     const struct program *g = &p->programs[i];
     bool split = program_splits_backward(g);
     for (int k = 0; k < g->count; k++) {
-        char name[32];
-        int length = label(p, &g->ops[k], name), units = g->ops[k].kind == 'B' && !split ? 2 : 1;
+        char name[OP_TEXT];
+        int length = (int)strlen(op_text(&g->ops[k], p->axes.vpp > 1, name)),
+            units = g->ops[k].kind == 'B' && !split ? 2 : 1;
         draw_op(row + (int64_t)s->start_s[i][k] * unit, units * unit, name, length);
     }
 }
@@ -38,13 +34,13 @@ int plan_diagram(const struct plan *p, FILE *f)
     struct simulation s;
     if (plan_simulate(p, 1, 1, 1, &s) < 0)
         return -1;
-    char name[32];
+    char name[OP_TEXT];
     struct op widest = {'F', (int)p->axes.vpp - 1, (int)p->batch.microbatches - 1};
-    int unit = label(p, &widest, name) + 1;
+    int unit = (int)strlen(op_text(&widest, p->axes.vpp > 1, name)) + 1;
     int64_t width = (int64_t)s.span_s * unit;
     char *row = xmalloc(width + 1);
     fprintf(f, "# %s, pp %lld, vpp %lld, %lld microbatches; a unit is one F, a B two (one where W is apart)\n",
-            p->training.schedule, (long long)p->axes.pp, (long long)p->axes.vpp,
+            plan_schedule(p)->name, (long long)p->axes.pp, (long long)p->axes.vpp,
             (long long)p->batch.microbatches);
     for (int i = 0; i < s.ranks; i++) {
         memset(row, '.', width);

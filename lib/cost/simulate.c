@@ -32,13 +32,6 @@ static double *end_of(const struct play *y, char kind, int stage, int microbatch
     return &y->end[kind_index(kind)][(int64_t)stage * y->m + microbatch];
 }
 
-/* "F3", or "F3.1" when there are chunks. */
-static char *op_text(const struct play *y, const struct op *o, char buf[static 32])
-{
-    snprintf(buf, 32, y->vpp > 1 ? "%c%d.%d" : "%c%d", o->kind, o->microbatch, o->chunk);
-    return buf;
-}
-
 /* The op that `o` of rank i waits for, in *wait, and the rank that runs it; -1 when nothing is missing.
  * *ready_s: when it can start. */
 static int waits_for(const struct play *y, int i, const struct op *o, struct op *wait, double *ready_s)
@@ -78,20 +71,20 @@ static int check_program(const struct play *y, int i)
     if (g->count < kinds * cells && cells > 1 << 24) /* before memory is taken for what cannot be there */
         return error(STATUS_NO, "stage %d: %d operations; %lld are needed", i, g->count,
                      (long long)(kinds * cells));
-    char *seen = xcalloc(3 * cells, 1), name[32];
+    char *seen = xcalloc(3 * cells, 1), name[OP_TEXT];
     int r = 0;
     for (int k = 0; k < g->count && r == 0; k++) {
         const struct op *o = &g->ops[k];
         if (o->chunk < 0 || o->chunk >= y->vpp || o->microbatch < 0 || o->microbatch >= y->m)
             r = error(STATUS_NO, "stage %d, op %d: %s is out of range (%lld microbatches, %d chunks)", i, k,
-                      op_text(y, o, name), (long long)y->m, y->vpp);
+                      op_text(o, y->vpp > 1, name), (long long)y->m, y->vpp);
         else if (seen[kind_index(o->kind) * cells + o->chunk * y->m + o->microbatch]++)
-            r = error(STATUS_NO, "stage %d, op %d: %s is repeated", i, k, op_text(y, o, name));
+            r = error(STATUS_NO, "stage %d, op %d: %s is repeated", i, k, op_text(o, y->vpp > 1, name));
     }
     for (int64_t c = 0; c < kinds * cells && r == 0; c++)
         if (!seen[c]) {
             struct op o = {"FBW"[c / cells], (int)(c % cells / y->m), (int)(c % y->m)};
-            r = error(STATUS_NO, "stage %d: %s is missing", i, op_text(y, &o, name));
+            r = error(STATUS_NO, "stage %d: %s is missing", i, op_text(&o, y->vpp > 1, name));
         }
     free(seen);
     return r;
@@ -122,10 +115,10 @@ static int deadlock(const struct play *y, int i)
     const struct op *o = &y->p->programs[i].ops[y->at[i]];
     struct op wait;
     double ready_s;
-    char name[32], for_name[32];
+    char name[OP_TEXT], for_name[OP_TEXT];
     int on = waits_for(y, i, o, &wait, &ready_s);
     return error(STATUS_NO, "deadlock: stage %d waits at op %d, %s, for %s of stage %d, which never comes", i,
-                 y->at[i], op_text(y, o, name), op_text(y, &wait, for_name), on);
+                 y->at[i], op_text(o, y->vpp > 1, name), op_text(&wait, y->vpp > 1, for_name), on);
 }
 
 /* All ranks to their ends. A rank that ran may have freed its neighbours (with chunks, the pipeline is a ring).

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "model/family.h"
 
-const char *const family_type[FAMILIES] = {"mixtral", "qwen2_moe", "qwen3_moe", "olmoe", "glm4_moe"};
+const char *const family_type[FAMILIES + 1] = {"mixtral", "qwen2_moe", "qwen3_moe", "olmoe", "glm4_moe"};
 
 const struct family_style family_style[FAMILIES] = {
     [MIXTRAL] = {.experts = {"num_local_experts", "num_experts"},

@@ -12,8 +12,8 @@
 #define CONFIG_FILE "config.json" /* in a Hugging Face directory */
 
 enum family { MIXTRAL, QWEN2_MOE, QWEN3_MOE, OLMOE, GLM4_MOE, FAMILIES };
-extern const char
-    *const family_type[FAMILIES]; /* config.json's model_type: mixtral qwen2_moe qwen3_moe olmoe glm4_moe */
+extern const char *const
+    family_type[FAMILIES + 1]; /* config.json's model_type: mixtral qwen2_moe qwen3_moe olmoe glm4_moe, NULL */
 
 enum qk_norm {
     QK_NORM_NONE,

@@ -4,11 +4,8 @@
 #include <math.h>
 #include <stdlib.h>
 
-const char *const group_name[GROUP_KINDS] = {"tp",  "cp",  "dp", "dp-cp", "ep",
-                                             "etp", "edp", "pp", "kv",    "embed"};
-const char *const precision_name[] = {"f32", "bf16", "fp8"};
-const char *const recompute_name[] = {"none", "selective", "full"};
-const char *const dispatcher_name[3] = {"alltoall", "deepep", "hybridep"};
+const char *const group_name[GROUP_KINDS + 1] = {"tp",  "cp",  "dp", "dp-cp", "ep",
+                                                 "etp", "edp", "pp", "kv",    "embed"};
 
 void plan_release(struct plan *p)
 {

@@ -37,7 +37,7 @@ enum group_kind {
     GROUP_EMBED,
     GROUP_KINDS
 };
-extern const char *const group_name[GROUP_KINDS]; /* tp cp dp dp-cp ep etp edp pp kv embed */
+extern const char *const group_name[GROUP_KINDS + 1]; /* tp cp dp dp-cp ep etp edp pp kv embed, NULL */
 
 struct plan_group {
     enum group_kind kind;
@@ -66,8 +66,11 @@ struct program {
 
 enum precision { PRECISION_F32, PRECISION_BF16, PRECISION_FP8 };
 enum recompute { RECOMPUTE_NONE, RECOMPUTE_SELECTIVE, RECOMPUTE_FULL };
-extern const char *const precision_name[], *const recompute_name[];
-extern const char *const dispatcher_name[3];
+enum dispatcher { DISPATCHER_ALLTOALL, DISPATCHER_DEEPEP, DISPATCHER_HYBRIDEP };
+enum device { DEVICE_CPU, DEVICE_CUDA };
+/* Their names, NULL at the end (fields.c). */
+extern const char *const precision_name[], *const recompute_name[], *const dispatcher_name[],
+                                                                        *const device_name[];
 
 struct batch {
     int64_t seq, micro, global; /* tokens a sequence; sequences a microbatch; sequences a step */
@@ -84,15 +87,16 @@ struct routing {
 struct training {
     enum precision precision;
     enum recompute recompute;
-    int zero;            /* 0…3 */
-    char schedule[16];   /* gpipe 1f1b interleaved zb-h1 */
-    char dispatcher[16]; /* alltoall deepep hybridep */
+    int zero;     /* 0…3 */
+    int schedule; /* index in schedules (schedule.h) */
+    enum dispatcher dispatcher;
     bool overlap, grad_bf16, moment_bf16;
 };
 
 /* What the plan knows of the machine. */
 struct machine {
-    char name[48], device[8];     /* device: cpu or cuda */
+    char name[48];
+    enum device device;
     int64_t nodes, per_node;      /* ranks a node */
     double memory_bytes;          /* a rank's; 0: unknown */
     double flops_bf16, flops_f32; /* a rank's peak, 0: unknown */

@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/num.h"
 #include "plan/axes.h"
+#include "plan/schedule.h"
 
 typedef long long ll;
 #define say verdict_say
@@ -73,7 +74,7 @@ static enum verdict axes_pipeline(const struct plan *p, char text[static 400])
     enum axis order[AXES];
     int64_t dense[AXES], expert[AXES];
     if (order_parse(p->axes.order, order) < 0)
-        return say(text, VERDICT_FAIL, "order '%s' is none", p->axes.order);
+        return say(text, VERDICT_FAIL, "order '%s' is not valid", p->axes.order);
     dense_sizes(&p->axes, dense);
     expert_sizes(&p->axes, expert);
     int64_t d = axis_stride(order, dense, AXIS_PP), e = axis_stride(order, expert, AXIS_PP);
@@ -98,8 +99,8 @@ static enum verdict kv_heads_divide(const struct plan *p, char text[static 400])
                    (ll)(tp / kv), (ll)tp);
     if (tp > kv)
         return say(text, VERDICT_FAIL,
-                   "tp %lld is no multiple of %lld key/value heads; tp %lld or %lld would do", (ll)tp, (ll)kv,
-                   (ll)(tp / kv * kv), (ll)(ceil_div(tp, kv) * kv));
+                   "tp %lld is not a multiple of %lld key/value heads; tp %lld or %lld would do", (ll)tp,
+                   (ll)kv, (ll)(tp / kv * kv), (ll)(ceil_div(tp, kv) * kv));
     return divides(text, "key/value heads", kv, "tp", tp);
 }
 
@@ -181,28 +182,26 @@ static enum verdict batch_divide(const struct plan *p, char text[static 400])
 static enum verdict schedule_fits(const struct plan *p, char text[static 400])
 {
     const struct axes *a = &p->axes;
-    const char *s = p->training.schedule;
+    const struct schedule *s = plan_schedule(p);
     int64_t m = p->batch.microbatches, ops;
-    bool interleaved = strcmp(s, "interleaved") == 0;
+    char why[400];
     if (a->vpp > 1 && a->pp == 1)
         return say(text, VERDICT_FAIL, "vpp %lld needs pp above 1", (ll)a->vpp);
-    if (a->vpp > 1 && !interleaved)
-        return say(text, VERDICT_FAIL, "schedule %s with vpp %lld: only interleaved takes vpp above 1", s,
-                   (ll)a->vpp);
-    if (interleaved && a->vpp == 1)
-        return say(text, VERDICT_FAIL, "schedule interleaved needs vpp above 1; with vpp 1 it is 1f1b");
-    if (interleaved && m % a->pp)
-        return say(text, VERDICT_FAIL,
-                   "schedule interleaved: %lld microbatches are not divisible by pp %lld; global batch %lld "
-                   "would do",
-                   (ll)m, (ll)a->pp, (ll)(round_up(m, a->pp) * p->batch.micro * a->dp));
-    if (strcmp(s, "zb-h1") == 0 && p->training.recompute != RECOMPUTE_NONE)
-        return say(text, VERDICT_FAIL, "schedule zb-h1 needs recompute none, not %s",
+    if (a->vpp > 1 && !s->chunks)
+        return say(text, VERDICT_FAIL, "schedule %s takes vpp 1, not %lld; %s takes more", s->name, (ll)a->vpp,
+                   schedules[schedule_default(a->vpp)].name);
+    if (a->vpp == 1 && s->chunks)
+        return say(text, VERDICT_FAIL, "schedule %s needs vpp above 1; %s takes vpp 1", s->name,
+                   schedules[schedule_default(1)].name);
+    if (s->splits && p->training.recompute != RECOMPUTE_NONE)
+        return say(text, VERDICT_FAIL, "schedule %s needs recompute none, not %s", s->name,
                    recompute_name[p->training.recompute]);
+    if (s->fits && !s->fits(p, why))
+        return say(text, VERDICT_FAIL, "schedule %s: %.300s", s->name, why);
     if (!mul_ok(3 * m, a->vpp * a->pp, &ops) || ops > 1 << 24)
         return say(text, VERDICT_FAIL, "%lld microbatches over %lld virtual stages are too many operations",
                    (ll)m, (ll)(a->vpp * a->pp));
-    return say(text, VERDICT_OK, "%s with pp %lld, vpp %lld, %lld microbatches", s, (ll)a->pp, (ll)a->vpp,
+    return say(text, VERDICT_OK, "%s with pp %lld, vpp %lld, %lld microbatches", s->name, (ll)a->pp, (ll)a->vpp,
                (ll)m);
 }
 
@@ -210,7 +209,7 @@ static enum verdict zero_level(const struct plan *p, char text[static 400])
 {
     int z = p->training.zero;
     return say(text, z >= 0 && z <= 3 ? VERDICT_OK : VERDICT_FAIL, "zero %d%s", z,
-               z >= 0 && z <= 3 ? "" : " is none of 0 to 3");
+               z >= 0 && z <= 3 ? "" : " is not 0, 1, 2 or 3");
 }
 
 static enum verdict routing_values(const struct plan *p, char text[static 400])

@@ -5,21 +5,21 @@
 #define PLAN_READING_H
 
 #include "base/record.h"
-#include "plan/plan.h"
+#include "plan/fields.h"
 #include "plan/text.h"
 
 /* The records that come once. */
 enum once {
-    PART_MODEL,
-    PART_CONFIG,
-    PART_AXES,
-    PART_BATCH,
-    PART_ROUTING,
-    PART_TRAINING,
-    PART_MACHINE,
-    PART_PREDICT,
-    PART_SUM,
-    PARTS
+    ONCE_MODEL,
+    ONCE_CONFIG,
+    ONCE_AXES,
+    ONCE_BATCH,
+    ONCE_ROUTING,
+    ONCE_TRAINING,
+    ONCE_MACHINE,
+    ONCE_PREDICT,
+    ONCE_SUM,
+    ONCE
 };
 
 struct reading {
@@ -28,9 +28,11 @@ struct reading {
     const char *text; /* as it was, for the sum */
     char *copy;       /* which the records cut up */
     int64_t lines;    /* no table has more rows */
-    bool check_sum, seen[PARTS];
-    char name[64], family[32];      /* of the model record */
-    int64_t figures[MODEL_FIGURES]; /* of it too */
+    bool check_sum, seen[ONCE];
+    struct {
+        char text[64];
+        int64_t number;
+    } said[MAX_FIELDS]; /* by the model record, in the order of model_fields */
     int model_line;
     bool *has_rank;
     int64_t ranks, members; /* ranks, and members of groups, so far */

@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/num.h"
 #include "plan/axes.h"
+#include "plan/schedule.h"
 #include "plan/text_read.h"
 
 static int read_stage(struct reading *d)
@@ -13,7 +14,7 @@ static int read_stage(struct reading *d)
     struct plan *p = d->p;
     int64_t index, pp, chunk;
     int *layers, count, before = p->stage_count;
-    if (!d->seen[PART_CONFIG])
+    if (!d->seen[ONCE_CONFIG])
         return record_bad(&d->r, "'stage' before 'config'");
     TRY(record_int(&d->r, NULL, 0, MAX_WORLD, &index));
     if (index != before || index >= p->axes.pp * p->axes.vpp)
@@ -34,29 +35,23 @@ static int read_stage(struct reading *d)
 static int read_rank(struct reading *d)
 {
     struct plan *p = d->p;
-    const struct axes *a = &p->axes;
-    int64_t rank, node, v[7];
-    const char *const key[7] = {"tp", "cp", "dp", "etp", "ep", "edp", "pp"};
-    const int64_t size[7] = {a->tp, a->cp, a->dp, a->etp, a->ep, a->edp, a->pp};
+    int64_t rank;
     TRY(record_int(&d->r, NULL, 0, p->world - 1, &rank));
-    TRY(record_int(&d->r, "node", 0, MAX_WORLD, &node));
-    for (int i = 0; i < 7; i++)
-        TRY(record_int(&d->r, key[i], 0, size[i] - 1, &v[i]));
+    TRY(fields_read(&rank_fields, &d->r, &p->ranks[rank], p));
     if (d->has_rank[rank])
         return record_bad(&d->r, "rank %lld is repeated", (long long)rank);
     d->has_rank[rank] = true;
     d->ranks++;
-    p->ranks[rank] =
-        (struct coords){(int)node, (int)v[0], (int)v[1], (int)v[2], (int)v[3], (int)v[4], (int)v[5], (int)v[6]};
     return 0;
 }
 
 static int read_group(struct reading *d)
 {
     struct plan *p = d->p;
+    static const struct words kinds = WORDS(group_name);
     int kind, *ranks, count;
     int64_t index;
-    TRY(record_choice(&d->r, NULL, group_name, GROUP_KINDS, &kind));
+    TRY(record_choice(&d->r, NULL, &kinds, &kind));
     TRY(record_int(&d->r, NULL, 0, p->world - 1, &index));
     TRY(record_list(&d->r, NULL, p->world - 1, (int64_t)GROUP_KINDS * p->world - d->members, &ranks, &count));
     d->members += count;
@@ -73,7 +68,7 @@ static int read_expert(struct reading *d)
     const struct model *m = &p->model;
     int64_t ep, each = m->experts / p->axes.ep;
     int *layers, *ids, layer_count, count, bad = -1;
-    if (!d->seen[PART_CONFIG])
+    if (!d->seen[ONCE_CONFIG])
         return record_bad(&d->r, "'expert' before 'config'");
     TRY(record_int(&d->r, "ep", 0, p->axes.ep - 1, &ep));
     TRY(record_list(&d->r, "layers", m->layers - 1, m->layers, &layers, &layer_count));
@@ -95,18 +90,6 @@ static int read_expert(struct reading *d)
     return bad < 0 ? 0 : record_bad(&d->r, "layer %d has no experts", bad);
 }
 
-static bool read_op(const char *text, struct op *o)
-{
-    char *end;
-    if (!strchr("FBW", *text) || text[1] < '0' || text[1] > '9')
-        return false;
-    long microbatch = strtol(text + 1, &end, 10), chunk = 0;
-    if (*end == '.' && end[1] >= '0' && end[1] <= '9')
-        chunk = strtol(end + 1, &end, 10);
-    *o = (struct op){*text, (int)chunk, (int)microbatch};
-    return !*end && microbatch <= INT32_MAX && chunk <= INT32_MAX;
-}
-
 static int read_schedule(struct reading *d)
 {
     struct plan *p = d->p;
@@ -117,8 +100,8 @@ static int read_schedule(struct reading *d)
         return record_bad(&d->r, "schedule %lld is repeated", (long long)stage);
     g->ops = xcalloc(d->r.count, sizeof *g->ops);
     for (struct record_word *w; (w = record_take(&d->r, NULL)); g->count++)
-        if (!read_op(w->value, &g->ops[g->count]))
-            return record_bad_word(&d->r, w, "'%.40s' is no operation; F3 or B0.1 would be", w->value);
+        if (!op_parse(w->value, &g->ops[g->count]))
+            return record_bad_word(&d->r, w, "'%.40s' is not an operation; F3 or B0.1 would be", w->value);
     return 0;
 }
 
@@ -135,7 +118,7 @@ int read_table_record(struct reading *d)
 {
     for (size_t i = 0; i < sizeof table_reader / sizeof *table_reader; i++)
         if (strcmp(d->r.kind, table_reader[i].kind) == 0) {
-            if (!d->seen[PART_AXES])
+            if (!d->seen[ONCE_AXES])
                 return record_bad(&d->r, "'%s' before 'axes'", d->r.kind);
             TRY(table_reader[i].read(d));
             TRY(record_end(&d->r));

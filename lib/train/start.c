@@ -41,10 +41,10 @@ static int read_plan(struct run *run)
 static int choose_backend(struct run *run)
 {
     const char *name = run->o->backend;
-    if (strcmp(name, "auto") == 0 && strcmp(run->plan.machine.device, "cpu") != 0)
+    if (strcmp(name, "auto") == 0 && run->plan.machine.device != DEVICE_CPU)
         return error(STATUS_ENV,
                      "the plan is for '%s' and this build has only the cpu backend: use --backend cpu",
-                     run->plan.machine.device);
+                     device_name[run->plan.machine.device]);
     return 0;
 }
 

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT */
+/* The words for 0, 1, 2 … as people write them: the names of an enum's values, or of the rows of a table. */
+#ifndef BASE_WORDS_H
+#define BASE_WORDS_H
+
+#include <stddef.h>
+
+/* An array of strings, or of structs whose first member is the string; a NULL string ends it. */
+struct words {
+    const void *first;
+    size_t stride;
+};
+/* As an initialiser: static const char *const off_on[] = {"off", "on", NULL}; struct words w = WORDS(off_on); */
+#define WORDS(array)                                                                                           \
+    {                                                                                                          \
+        (array), sizeof *(array)                                                                               \
+    }
+
+/* NULL when there are not so many. */
+const char *word_at(const struct words *w, int i);
+/* The index of this word, or -1. */
+int word_index(const struct words *w, const char *text);
+/* "f32, bf16 or fp8": all of them into buf, which it returns. */
+char *words_text(const struct words *w, char *buf, size_t room);
+
+#endif

@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: MIT */
+/* Edits that a rule must catch, and what moe-train refuses. */
+#include "check/check.h"
+#include "check/runnable.h"
+#include "lib/plans.h"
+
+static void assert_verdict(const char *text, const char *rule, enum verdict v, const char *words)
+{
+    struct plan p;
+    struct findings f;
+    if (plan_parse(&p, text, strlen(text), "plan", false) < 0)
+        fail_msg("%s", error_text());
+    plan_check(&p, &f);
+    bool found = false;
+    for (int i = 0; i < f.count; i++)
+        if (strcmp(f.list[i].rule, rule) == 0) {
+            found = true;
+            if (f.list[i].verdict != v || !strstr(f.list[i].text, words))
+                fail_msg("%s: verdict %d, %s", rule, f.list[i].verdict, f.list[i].text);
+        }
+    assert_true(found);
+    findings_release(&f);
+    plan_release(&p);
+}
+
+static void test_edits(void **state)
+{
+    static const struct {
+        const char *from, *to, *rule, *words;
+    } edits[] = {
+        {"\ngroup tp 0 0,1\n", "\ngroup tp 0 1,0\n", "groups-coords", "group tp 0 has rank 1 as member 0"},
+        {"\ngroup tp 0 0,1\ngroup tp 1 2,3\n", "\ngroup tp 0 0,2\ngroup tp 1 1,3\n", "groups-coords",
+         "group tp 0 has rank 2"},
+        {"\ngroup ep 1 2,3\n", "\ngroup ep 1 2,2\n", "groups-partition", "rank 2 is in two groups"},
+        {"\ngroup ep 1 2,3\n", "\n", "groups-partition", "rank 2 is in no group of kind ep"},
+        {"\ngroup pp 0 0,4\n", "\ngroup pp 0 0\n", "groups-partition", "rank 4 is in no group of kind pp"},
+        {"\ngroup ep 1 2,3\n", "\ngroup ep 1 2,3\ngroup embed 0 0,4\n", "groups-partition", "no such groups"},
+        {"\nrank 1 node=0 tp=1", "\nrank 1 node=0 tp=0", "ranks-coords", "rank 1 is at tp 0"},
+        {"\nrank 1 node=0", "\nrank 1 node=7", "nodes-fit", "rank 1 is on node 7"},
+        {"\nexpert layers=0-3 ep=1 ids=4-7", "\nexpert layers=0-3 ep=1 ids=4-6,3", "experts-placed-once",
+         "layer 0: expert 7 has no slot"},
+        {"\nexpert layers=0-3 ep=1 ids=4-7", "\nexpert layers=0-2 ep=1 ids=4-7", "experts-placed-once",
+         "layer 3: expert 4 has no slot"},
+        {"\nexpert layers=0-3 ep=1 ids=4-7", "\nexpert layers=0-3 ep=0 ids=4-7", "experts-placed-once",
+         "share slot 0 of ep rank 0"},
+        {"\nschedule 0 F0 F1 B0 B1", "\nschedule 0 F0 F1 B0", "schedule-complete", "stage 0: B1 is missing"},
+        {"\nschedule 0 F0 F1 B0 B1", "\nschedule 0 F0 F1 B0 B1 B1", "schedule-complete",
+         "stage 0, op 4: B1 is repeated"},
+        {"\nschedule 0 F0 F1 B0 B1", "\nschedule 0 F0 F1 B0 B9", "schedule-complete",
+         "stage 0, op 3: B9 is out of range"},
+        {"\nschedule 0 F0 F1 B0 B1", "\nschedule 0 F0 B1 F1 B0", "schedule-deadlock-free",
+         "stage 0 waits at op 1, B1, for F1 of stage 0"},
+        {"\nschedule 0 F0 F1 B0 B1", "\nschedule 0 F0 B0 B1 F1", "schedule-deadlock-free",
+         "stage 0 waits at op 2, B1, for F1 of stage 0"},
+        {"\nschedule 1 F0 B0 F1 B1", "\nschedule 1 F1 B1 F0 B0", "schedule-in-flight",
+         ""}, /* legal: see below */
+        {"\nschedule 1 F0 B0 F1 B1", "\nschedule 1 F0 F1 B0 B1", "schedule-in-flight",
+         "stage 1 holds 2 at once; 1f1b promises 1"},
+        {"\nstage 1 pp=1 chunk=0 layers=2-3", "\nstage 1 pp=1 chunk=0 layers=2", "stages-cover",
+         "hold 3 layers; the model has 4"},
+        {"\nstage 1 pp=1 chunk=0 layers=2-3", "\nstage 1 pp=1 chunk=0 layers=1-3", "stages-cover",
+         "stage 1 begins with layer 1; 2 is next"},
+        {"\nstage 1 pp=1 chunk=0", "\nstage 1 pp=0 chunk=0", "stages-cover", "stage 1 is on pp 0 as chunk 0"},
+        {" tp=2 cp=1 dp=2 ", " tp=2 cp=1 dp=4 ", "axes-dense", "is not 8 ranks"},
+        {" ep=2 edp=2 ", " ep=2 edp=3 ", "axes-expert", "is not 8 ranks"},
+        {"order=tp-cp-ep-dp-pp", "order=tp-cp-ep-dp-dp", "axes-order", "must name"},
+        {"order=tp-cp-ep-dp-pp", "order=tp-cp-pp-ep-dp", "axes-pipeline", "2 apart in the dense part and 1"},
+        {"microbatches=2", "microbatches=3", "batch-divide", "is 2 microbatches, not 3"},
+        {"global=4", "global=5", "batch-divide", "4 or 6 would do"},
+        {"\nbatch seq=1024", "\nbatch seq=1023", "tokens-divide", "seq 1024 would do"},
+        {"schedule=1f1b", "schedule=interleaved", "schedule-fits", "needs vpp above 1"},
+        {"lambda=1.5", "lambda=0.5", "routing-values", "1 or more"},
+        {"predict memory_bytes=", "predict memory_bytes=1", "predict-matches", "memory_bytes is "},
+        {"\nbatch seq=1024", "\nbatch seq=512", "predict-matches", "memory_bytes is "},
+        {"\nmachine name=local device=cpu nodes=1 per_node=8 memory_bytes=",
+         "\nmachine name=local device=cpu nodes=1 per_node=8 memory_bytes=1 #", NULL, "lacks 'flops_bf16='"},
+    };
+    struct request r = small_request();
+    r.axes.dp = 2;
+    r.batch.global = 4;
+    size_t bytes;
+    struct plan p = made(r);
+    char *text = text_of(&p, &bytes);
+    plan_release(&p);
+    for (size_t i = 0; i < sizeof edits / sizeof *edits; i++) {
+        char *bad = edit(text, edits[i].from, edits[i].to);
+        if (!edits[i].rule) {
+            assert_int_equal(plan_parse(&p, bad, strlen(bad), "plan", false), -1);
+            assert_non_null(strstr(error_text(), edits[i].words));
+        } else {
+            assert_verdict(bad, edits[i].rule, *edits[i].words ? VERDICT_FAIL : VERDICT_OK, edits[i].words);
+        }
+        free(bad);
+    }
+    free(text);
+}
+
+static void test_memory_fits(void **state)
+{
+    struct plan p = made(small_request());
+    struct findings f;
+    p.machine.memory_bytes = p.predict.memory_bytes - 1;
+    plan_check(&p, &f);
+    assert_int_equal(f.fails, 1);
+    for (int i = 0; i < f.count; i++)
+        if (f.list[i].verdict == VERDICT_FAIL)
+            assert_string_equal(f.list[i].rule, "memory-fits");
+    findings_release(&f);
+    assert_int_equal(plan_runnable(&p), 0); /* the machine it starts on may have more */
+    plan_release(&p);
+}
+
+static void test_limits(void **state)
+{
+    struct request requests[] = {
+        {.model = "moe-tiny", .axes = {.cp = 2}, .zero = -1},
+        {.model = "moe-tiny", .zero = 2},
+        {.model = "moe-tiny", .precision = "fp8", .zero = -1},
+        {.model = "moe-tiny", .overlap = "on", .zero = -1},
+        {.model = "moe-tiny", .dispatcher = "deepep", .zero = -1},
+        {.model = "moe-tiny", .grad_dtype = "bf16", .zero = -1},
+        {.model = "moe-tiny", .moment_dtype = "bf16", .zero = -1},
+        {.model = "moe-tiny", .scope = "local", .zero = -1},
+    };
+    for (size_t i = 0; i < sizeof requests / sizeof *requests; i++) {
+        struct plan p = made(requests[i]);
+        assert_int_equal(plan_runnable(&p), -1);
+        assert_int_equal(error_status(), STATUS_USAGE);
+        plan_release(&p);
+    }
+    struct plan p = made(tiny);
+    assert_int_equal(plan_runnable(&p), 0);
+    p.expert_slot[3] = 2;
+    assert_int_equal(plan_runnable(&p), -1);
+    assert_int_equal(error_status(), STATUS_NO);
+    assert_non_null(strstr(error_text(), "experts-placed-once"));
+    plan_release(&p);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_edits),
+        cmocka_unit_test(test_memory_fits),
+        cmocka_unit_test(test_limits),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

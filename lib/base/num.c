@@ -67,8 +67,8 @@ char *figure_text(double value, char buf[static 32])
 {
     if (isnan(value))
         return strcpy(buf, "null");
-    if (fabs(value) < 1e15 && value == floor(value)) {
-        snprintf(buf, 32, "%.0f", value);
+    if (fabs(value) < 9e15 && value == floor(value)) {
+        snprintf(buf, 32, "%.0f", value == 0 ? 0 : value); /* no -0 */
         return buf;
     }
     return exact_num(value, buf);

@@ -4,19 +4,7 @@
 #define TRAIN_PROFILE_H
 
 #include "base/num.h"
-
-enum phase {
-    PHASE_FORWARD,
-    PHASE_BACKWARD,
-    PHASE_DISPATCH,
-    PHASE_COMBINE,
-    PHASE_TP,
-    PHASE_PP,
-    PHASE_DP,
-    PHASE_OPTIMIZER,
-    PHASE_IDLE,
-    PHASES
-};
+#include "base/phases.h"
 
 struct profile {
     double spent_s[PHASES];

@@ -11,13 +11,13 @@
 
 /* ---- text ---- */
 
-struct words {
+struct texts {
     char s[8][40];
     int next;
 };
 
 /* The value as printf would have it, or `-`; good until eight more were asked for. */
-static const char *word(struct words *w, const char *fmt, double value)
+static const char *word(struct texts *w, const char *fmt, double value)
 {
     char *s = w->s[w->next++ % 8];
     if (isfinite(value))
@@ -28,14 +28,14 @@ static const char *word(struct words *w, const char *fmt, double value)
 }
 
 /* A number with the digits that matter, never in powers of ten where people would not write one. */
-static const char *plain(struct words *w, double v)
+static const char *plain(struct texts *w, double v)
 {
     double a = fabs(v);
     return word(w, a >= 1000 ? "%.0f" : a >= 100 ? "%.1f" : a >= 1 || a == 0 ? "%.3f" : "%.4g", v);
 }
 
 /* With one of six letters for thousands, millions, ...: people say 7B parameters and 2 GFLOP. */
-static const char *scaled(struct words *w, double v, const char *letters)
+static const char *scaled(struct texts *w, double v, const char *letters)
 {
     int u = 0;
     if (!isfinite(v))
@@ -47,7 +47,7 @@ static const char *scaled(struct words *w, double v, const char *letters)
     return s;
 }
 
-static void text_header(FILE *f, const struct steplog *log, const struct summary *s, struct words *w)
+static void text_header(FILE *f, const struct steplog *log, const struct summary *s, struct texts *w)
 {
     fprintf(f, "%s", *log->model ? log->model : "(no start record)");
     if (log->world > 0)
@@ -66,7 +66,7 @@ static void text_header(FILE *f, const struct steplog *log, const struct summary
     fprintf(f, "\n\n");
 }
 
-static void text_figures(FILE *f, const struct steplog *log, const struct summary *s, struct words *w)
+static void text_figures(FILE *f, const struct steplog *log, const struct summary *s, struct texts *w)
 {
     fprintf(f, "%-12s%s -> %s", "loss", word(w, "%.4f", s->loss_first), word(w, "%.4f", s->loss_last));
     if (log->evals)
@@ -83,16 +83,16 @@ static void text_figures(FILE *f, const struct steplog *log, const struct summar
     fprintf(f, "\n\n");
 }
 
-static void text_phases(FILE *f, const struct summary *s, struct words *w)
+static void text_phases(FILE *f, const struct summary *s, struct texts *w)
 {
     fprintf(f, "%-12s%10s%9s\n", "phase", "s a step", "share");
-    for (int p = 0; p < STEPLOG_PHASES; p++)
-        fprintf(f, "%-12s%10s%9s\n", steplog_phase[p], word(w, "%.4f", s->phase_share[p] * s->step_s),
+    for (int p = 0; p < PHASES; p++)
+        fprintf(f, "%-12s%10s%9s\n", phase_name[p], word(w, "%.4f", s->phase_share[p] * s->step_s),
                 word(w, "%.1f %%", 100 * s->phase_share[p]));
     fputc('\n', f);
 }
 
-static void text_rest(FILE *f, const struct steplog *log, const struct summary *s, struct words *w)
+static void text_rest(FILE *f, const struct steplog *log, const struct summary *s, struct texts *w)
 {
     char bytes[24];
     fprintf(f, "%-12smax/mean %s  std %s", "expert load", plain(w, s->expert_load_max_over_mean),
@@ -106,14 +106,14 @@ static void text_rest(FILE *f, const struct steplog *log, const struct summary *
     fprintf(f, "%-12s%s\n", "memory", isfinite(s->peak_bytes) ? human_bytes(s->peak_bytes, bytes) : "-");
     fprintf(f, "%-12s%zu evals, %zu saves, %zu faults", "events", log->evals, log->saves, log->faults);
     if (log->skipped_lines)
-        fprintf(f, ", %zu lines that are no record", log->skipped_lines);
+        fprintf(f, ", %zu lines that are not records", log->skipped_lines);
     fprintf(f, "\n%-12s%s\n", "ended",
             *log->end_reason ? log->end_reason : "no word of an end: it still runs, or was killed");
 }
 
 void report_text(FILE *f, const struct steplog *log, const struct summary *s)
 {
-    struct words w = {0};
+    struct texts w = {0};
     text_header(f, log, s, &w);
     text_figures(f, log, s, &w);
     text_phases(f, s, &w);
@@ -122,16 +122,9 @@ void report_text(FILE *f, const struct steplog *log, const struct summary *s)
 
 /* ---- for programs ---- */
 
-/* Whole numbers as such, others with as many digits as read back exactly. */
 static const char *value_text(double v, const char *unknown, char buf[static 32])
 {
-    if (isnan(v))
-        return unknown;
-    if (v == floor(v) && fabs(v) < 9e15)
-        snprintf(buf, 32, "%.0f", v == 0 ? 0 : v);
-    else
-        exact_num(v, buf);
-    return buf;
+    return isnan(v) ? unknown : figure_text(v, buf);
 }
 
 static void json_text(FILE *f, const char *key, const char *value)

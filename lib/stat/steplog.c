@@ -14,9 +14,6 @@
 #include "base/error.h"
 #include "base/num.h"
 
-const char *const steplog_phase[STEPLOG_PHASES] = {"forward", "backward", "dispatch",  "combine", "tp",
-                                                   "pp",      "dp",       "optimizer", "idle"};
-
 enum { MAX_DIM = 1 << 20 };
 
 struct table {
@@ -170,8 +167,8 @@ static bool read_step(struct steplog *log, const json_t *r)
         .load_std = number(load, "std"),
         .peak_bytes = number(r, "peak_bytes"),
     };
-    for (int i = 0; i < STEPLOG_PHASES; i++)
-        s.phase_s[i] = number(json_object_get(phases, steplog_phase[i]), "mean");
+    for (int i = 0; i < PHASES; i++)
+        s.phase_s[i] = number(json_object_get(phases, phase_name[i]), "mean");
 
     size_t at = place_of(log, s.step);
     if (at < log->count && log->steps[at].step == s.step) {

@@ -9,15 +9,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { STEPLOG_PHASES = 9 };
-extern const char
-    *const steplog_phase[STEPLOG_PHASES]; /* forward backward dispatch combine tp pp dp optimizer idle */
+#include "base/phases.h"
 
 struct step_record {
     int64_t step;
     double loss, aux_loss, z_loss, grad_norm, lr, time_s; /* NaN where absent */
     int64_t tokens, dropped, overflow;
-    double phase_s[STEPLOG_PHASES]; /* means; NaN where absent */
+    double phase_s[PHASES]; /* means; NaN where absent */
     double load_max_over_mean, load_std;
     double peak_bytes;
 };

@@ -8,8 +8,8 @@
 #include "base/error.h"
 #include "base/num.h"
 
-#define AT(field) offsetof(struct summary, field)
-#define SHARE(i)  (AT(phase_share) + (i) * sizeof(double))
+#define AT(field)    offsetof(struct summary, field)
+#define SHARE(phase) (AT(phase_share) + (phase) * sizeof(double))
 
 const struct figure summary_figure[] = {
     {"steps", "steps in the log", UNIT_COUNT, AT(steps)},
@@ -33,15 +33,15 @@ const struct figure summary_figure[] = {
     {"aux_loss", "load-balancing loss of the last step", UNIT_NUMBER, AT(aux_loss)},
     {"z_loss", "router z-loss of the last step", UNIT_NUMBER, AT(z_loss)},
     {"grad_norm", "gradient norm of the last step", UNIT_NUMBER, AT(grad_norm)},
-    {"forward_share", "share of step time in forward compute", UNIT_RATIO, SHARE(0)},
-    {"backward_share", "in backward compute", UNIT_RATIO, SHARE(1)},
-    {"dispatch_share", "in sending tokens to experts", UNIT_RATIO, SHARE(2)},
-    {"combine_share", "in bringing them back", UNIT_RATIO, SHARE(3)},
-    {"tp_share", "in tensor-parallel communication", UNIT_RATIO, SHARE(4)},
-    {"pp_share", "in communication between pipeline stages", UNIT_RATIO, SHARE(5)},
-    {"dp_share", "in reducing gradients", UNIT_RATIO, SHARE(6)},
-    {"optimizer_share", "in the optimizer", UNIT_RATIO, SHARE(7)},
-    {"idle_share", "in waiting", UNIT_RATIO, SHARE(8)},
+    {"forward_share", "share of step time in forward compute", UNIT_RATIO, SHARE(PHASE_FORWARD)},
+    {"backward_share", "in backward compute", UNIT_RATIO, SHARE(PHASE_BACKWARD)},
+    {"dispatch_share", "in sending tokens to experts", UNIT_RATIO, SHARE(PHASE_DISPATCH)},
+    {"combine_share", "in bringing them back", UNIT_RATIO, SHARE(PHASE_COMBINE)},
+    {"tp_share", "in tensor-parallel communication", UNIT_RATIO, SHARE(PHASE_TP)},
+    {"pp_share", "in communication between pipeline stages", UNIT_RATIO, SHARE(PHASE_PP)},
+    {"dp_share", "in reducing gradients", UNIT_RATIO, SHARE(PHASE_DP)},
+    {"optimizer_share", "in the optimizer", UNIT_RATIO, SHARE(PHASE_OPTIMIZER)},
+    {"idle_share", "in waiting", UNIT_RATIO, SHARE(PHASE_IDLE)},
     {"expert_load_std", "spread of the experts' loads over the log", UNIT_NUMBER, AT(expert_load_std)},
     {"expert_load_max_over_mean", "largest of the experts' loads over the log", UNIT_NUMBER,
      AT(expert_load_max_over_mean)},
@@ -54,7 +54,7 @@ const struct figure summary_figure[] = {
     {"evals", "evaluations", UNIT_COUNT, AT(evals)},
     {"saves", "checkpoints written", UNIT_COUNT, AT(saves)},
     {"faults", "faults", UNIT_COUNT, AT(faults)},
-    {"skipped_lines", "lines of the log that are no record", UNIT_COUNT, AT(skipped_lines)},
+    {"skipped_lines", "lines of the log that are not records", UNIT_COUNT, AT(skipped_lines)},
 };
 const int summary_figures = sizeof summary_figure / sizeof *summary_figure;
 
@@ -129,12 +129,12 @@ static void throughput(struct summary *s, const struct steplog *log, size_t from
 /* Shares of the time of those steps that have phases at all. */
 static void phases(struct summary *s, const struct steplog *log, size_t from)
 {
-    double time = 0, sum[STEPLOG_PHASES] = {0};
-    bool there[STEPLOG_PHASES] = {false};
+    double time = 0, sum[PHASES] = {0};
+    bool there[PHASES] = {false};
     for (size_t i = from; i < log->count; i++) {
         const struct step_record *r = &log->steps[i];
         bool any = false;
-        for (int p = 0; p < STEPLOG_PHASES && r->time_s > 0; p++)
+        for (int p = 0; p < PHASES && r->time_s > 0; p++)
             if (!isnan(r->phase_s[p])) {
                 sum[p] += r->phase_s[p];
                 there[p] = any = true;
@@ -142,7 +142,7 @@ static void phases(struct summary *s, const struct steplog *log, size_t from)
         if (any)
             time += r->time_s;
     }
-    for (int p = 0; p < STEPLOG_PHASES; p++)
+    for (int p = 0; p < PHASES; p++)
         if (there[p])
             s->phase_share[p] = sum[p] / time;
 }
@@ -204,7 +204,7 @@ static void totals(struct summary *s, const struct steplog *log)
 int summary_make(struct summary *s, const struct steplog *log, int64_t skip)
 {
     if (!log->count)
-        return error(STATUS_USAGE, "the log has no step (%zu lines are no records)", log->skipped_lines);
+        return error(STATUS_USAGE, "the log has no step (%zu lines are not records)", log->skipped_lines);
     if (skip < 0 || (uint64_t)skip >= log->count)
         return error(STATUS_USAGE, "the log has %zu steps: none is left after the first %lld", log->count,
                      (long long)skip);

@@ -10,9 +10,6 @@
 #include "base/error.h"
 #include "model/size.h"
 
-static const char *const phase_name[PHASES] = {"forward", "backward", "dispatch",  "combine", "tp",
-                                               "pp",      "dp",       "optimizer", "idle"};
-
 int log_open(struct log *l, const char *path)
 {
     l->f = stdout;

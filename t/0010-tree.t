@@ -137,6 +137,7 @@ for f in t/lib/tap.sh; do
     sh -n "$f"
     ok $? "sh parses $f"
 done
+none "$(grep -E '\.[ch]$' "$T/files" | xargs perl -CSD -ne 'print "$ARGV:$.\n" if length > 113; close ARGV if eof')" 'no line of C is longer than 112 columns'
 none "$(grep -E '^t/[0-9].*\.t$' "$T/files" | grep -vE '^t/[0-9]{4}-[a-z0-9-]+\.t$')" 'tests are named t/NNNN-what.t'
 if need clang-format sh -c 'clang-format --version | grep -q " 14\."'; then # others break lines elsewhere
     none "$(grep -E '\.[ch]$' "$T/files" | while read -r f; do clang-format "$f" | cmp -s - "$f" || echo "$f"; done)" \

@@ -44,8 +44,7 @@ struct command {
 #define OPTS(table) .opts = (table), .count = (int)(sizeof(table) / sizeof *(table))
 
 /* Parses argv[1…]; operands end up in argv[first…argc-1] (options may come after operands). Prints and exits 0
- * for -h and
- * --version; opens notices (-q, -v, --progress). Returns `first`, or -1 with error() set, status 2.
+ * for -h and --version; opens notices (-q, -v, --progress). Returns `first`, or -1 with error() set, status 2.
  * An option given is remembered: option_given(table entry's name). */
 int options_parse(const struct command *c, int argc, char **argv);
 bool option_given(const char *name);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What a rank does at any moment of a step: the phases of moe-train's clock and of the step log. One at a time, so
- * they add up to the step. */
+/* What a rank does at any moment of a step: the phases of moe-train's clock and of the step log. One at a time,
+ * so they add up to the step. */
 #ifndef BASE_PHASES_H
 #define BASE_PHASES_H
 

@@ -10,7 +10,7 @@ struct words {
     const void *first;
     size_t stride;
 };
-/* As an initialiser: static const char *const off_on[] = {"off", "on", NULL}; struct words w = WORDS(off_on); */
+/* An initialiser: static const char *const names[] = {"off", "on", NULL}; struct words w = WORDS(names); */
 #define WORDS(array)                                                                                           \
     {                                                                                                          \
         (array), sizeof *(array)                                                                               \

@@ -11,10 +11,10 @@ struct request {
     const char *cluster; /* preset or JSON; NULL: local */
     const char *strategy;
     int64_t world;
-    struct axes axes;   /* 0: derived or 1 */
-    const char *split;  /* layers per virtual stage, "4,3,4,5"; "auto": costs balanced; NULL: even, the first
-                           ones one more */
-    struct batch batch; /* microbatches is not looked at */
+    struct axes axes; /* 0: derived or 1 */
+    /* Layers of each virtual stage, "4,3,4,5"; "auto": costs balanced; NULL: even, the first ones one more. */
+    const char *split;
+    struct batch batch;     /* microbatches is not looked at */
     struct routing routing; /* lambda 0: default; the words come from scope and drop */
     /* Words of the options; NULL: the config's, none, by vpp, microbatch, prob, alltoall, off, f32, f32. */
     const char *precision, *recompute, *schedule, *scope, *drop, *dispatcher, *overlap, *grad_dtype,

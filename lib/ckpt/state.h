@@ -11,9 +11,9 @@
  *     state.json                                     step, data position, recipe
  *     manifest.json                                  size and crc32 of every file, of every tensor
  *
- * Offsets follow from the inventory (map.h), so any plan can write and read any part. A writer gathers whole rows
- * from the ranks that hold them, through bounded buffers, and writes contiguous ranges. The directory is written
- * as ROOT/.step-00000100.tmp, synced, and renamed: one that has its final name is whole. */
+ * Offsets follow from the inventory (map.h), so any plan can write and read any part. A writer gathers whole
+ * rows from the ranks that hold them, through bounded buffers, and writes contiguous ranges. The directory is
+ * written as ROOT/.step-00000100.tmp, synced, and renamed: one that has its final name is whole. */
 #ifndef CKPT_STATE_H
 #define CKPT_STATE_H
 

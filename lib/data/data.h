@@ -27,8 +27,9 @@ void data_close(struct data *d);
 int data_sources(const struct data *d);
 int64_t data_tokens(const struct data *d); /* in all sources */
 const char *data_name(const struct data *d, int source);
-uint32_t data_identity(const struct data *d); /* checksum over names' last parts, sizes, weights, seq, seed: to
-                                                 see that a resume continues the same stream */
+/* A checksum over names' last parts, sizes, weights, seq and seed: to see that a resume continues the same
+ * stream. */
+uint32_t data_identity(const struct data *d);
 
 /* The position: samples given so far by each source. */
 void data_tell(const struct data *d, int64_t *given /* [sources] */);

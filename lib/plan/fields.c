@@ -76,7 +76,8 @@ RECORD(batch_fields, "batch",
 
 RECORD(routing_fields, "routing",
        NUM("lambda", FIELD_NUM, routing.lambda, 1e6),
-       {.key = "capacity", .type = FIELD_KNOWN, MEMBER(struct plan, routing.capacity), .max = 1e6, .unknown = "none"},
+       {.key = "capacity", .type = FIELD_KNOWN, MEMBER(struct plan, routing.capacity),
+        .max = 1e6, .unknown = "none"},
        WORD("scope", FIELD_WORD, routing.local_scope, scope_words),
        WORD("drop", FIELD_WORD, routing.drop_position, drop_words));
 
@@ -102,13 +103,14 @@ RECORD(predict_fields, "predict",
        PREDICTED(memory_bytes),
        INT("memory_rank", predict.memory_rank, 0, MAX_WORLD),
        PREDICTED(state_bytes), PREDICTED(activation_bytes), PREDICTED(workspace_bytes),
-       PREDICTED(step_s), PREDICTED(tokens_per_s), PREDICTED(flops_per_token), PREDICTED(mfu), PREDICTED(bubble));
+       PREDICTED(step_s), PREDICTED(tokens_per_s), PREDICTED(flops_per_token), PREDICTED(mfu),
+       PREDICTED(bubble));
 
 RECORD(model_fields, "model",
        TEXT("name", struct model, name),
        {.key = "family", .type = FIELD_WORD, MEMBER(struct model, family), .words = &family_words},
-       MODEL(layers), MODEL(moe_layers), MODEL(hidden), MODEL(heads), MODEL(kv_heads), MODEL(head_dim), MODEL(vocab),
-       MODEL(experts), MODEL(top_k), MODEL(expert_ffn), MODEL(shared_ffn), MODEL(dense_ffn),
+       MODEL(layers), MODEL(moe_layers), MODEL(hidden), MODEL(heads), MODEL(kv_heads), MODEL(head_dim),
+       MODEL(vocab), MODEL(experts), MODEL(top_k), MODEL(expert_ffn), MODEL(shared_ffn), MODEL(dense_ffn),
        {.key = "parameters", .type = FIELD_COUNTED, .count = model_parameters},
        {.key = "active_parameters", .type = FIELD_COUNTED, .count = model_active_parameters});
 

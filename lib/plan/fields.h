@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The records of a plan that are a fixed list of `key=value`: one table for each. The writer, the reader, the JSON
- * and the checks walk it; so a field is added by its member in plan.h, one row in fields.c and a line in
+/* The records of a plan that are a fixed list of `key=value`: one table for each. The writer, the reader, the
+ * JSON and the checks walk it; so a field is added by its member in plan.h, one row in fields.c and a line in
  * moe-plan(5). (Groups, stages, experts and schedules are tables of another form: text_tables.c.) */
 #ifndef PLAN_FIELDS_H
 #define PLAN_FIELDS_H
@@ -40,12 +40,14 @@ struct record_fields {
     const char *kind;
     const struct field *fields; /* a NULL key ends them */
 };
+/* Of a struct plan. */
 extern const struct record_fields axes_fields, batch_fields, routing_fields, training_fields, machine_fields,
-    predict_fields; /* of a struct plan */
-extern const struct record_fields
-    model_fields; /* of a struct model: for people and scripts; they follow from the
-                                                   config, with which the reader compares them */
-extern const struct record_fields rank_fields; /* of a struct coords */
+    predict_fields;
+/* Of a struct model: for people and scripts; they follow from the config, with which the reader compares them.
+ * */
+extern const struct record_fields model_fields;
+/* Of a struct coords. */
+extern const struct record_fields rank_fields;
 
 /* What the words of a FIELD_WORD or FIELD_FLAG may be; options take theirs from here. */
 extern const struct words precision_words, recompute_words, dispatcher_words, device_words, scope_words,

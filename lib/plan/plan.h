@@ -55,8 +55,8 @@ struct stage {
 
 /* One operation of a schedule. */
 struct op {
-    char kind; /* 'F' forward, 'B' backward (all of it, or inputs only when the program has W), 'W' weight
-                  gradients */
+    /* 'F' forward; 'B' backward (all of it, or inputs only when the program has W); 'W' weight gradients */
+    char kind;
     int chunk, microbatch;
 };
 struct program {
@@ -69,8 +69,8 @@ enum recompute { RECOMPUTE_NONE, RECOMPUTE_SELECTIVE, RECOMPUTE_FULL };
 enum dispatcher { DISPATCHER_ALLTOALL, DISPATCHER_DEEPEP, DISPATCHER_HYBRIDEP };
 enum device { DEVICE_CPU, DEVICE_CUDA };
 /* Their names, NULL at the end (fields.c). */
-extern const char *const precision_name[], *const recompute_name[], *const dispatcher_name[],
-                                                                        *const device_name[];
+extern const char *const precision_name[], *const recompute_name[];
+extern const char *const dispatcher_name[], *const device_name[];
 
 struct batch {
     int64_t seq, micro, global; /* tokens a sequence; sequences a microbatch; sequences a step */
@@ -125,10 +125,11 @@ struct plan {
     struct coords *ranks; /* [world] */
     struct plan_group *groups;
     int group_count;
-    int *group_index; /* [GROUP_KINDS][world]: index in groups of the group of that kind that holds a rank, or
-                         -1 */
-    int16_t *expert_slot; /* [layers][E]: slot of each expert, ep·(E/ep) + index on that ep rank; -1: none (and
-                             in layers that are not MoE) */
+    /* [GROUP_KINDS][world]: where in groups the group of that kind is that holds the rank, or -1 */
+    int *group_index;
+    /* [layers][E]: where each expert is: slot ep·(E/ep) + index on that ep rank; -1: nowhere (and in layers
+     * that are not MoE) */
+    int16_t *expert_slot;
     struct program *programs; /* [pp] */
     struct predict predict;
     uint32_t crc32; /* of the text it was read from, to the sum record */
@@ -140,8 +141,8 @@ void plan_release(struct plan *p);
 
 /* Lookups. */
 int plan_stage_of(const struct plan *p, int pp, int chunk); /* index in stages */
-const struct plan_group *plan_group_of(const struct plan *p, enum group_kind kind,
-                                       int rank); /* NULL when there is none */
+/* NULL when there is none. */
+const struct plan_group *plan_group_of(const struct plan *p, enum group_kind kind, int rank);
 static inline int64_t plan_layer_slot(const struct plan *p, int layer, int expert)
 {
     return p->expert_slot[(int64_t)layer * p->model.experts + expert];

@@ -13,8 +13,8 @@ enum verdict { VERDICT_OK, VERDICT_WARN, VERDICT_FAIL };
 /* What must hold before a rule can be asked. */
 enum needs {
     NEEDS_NOTHING,
-    NEEDS_AXES /* no failure of an axes- or kv-heads rule */,
-    NEEDS_ALL /* no failure before it */
+    NEEDS_AXES, /* no failure of an axes- or kv-heads rule */
+    NEEDS_ALL,  /* no failure before it */
 };
 
 struct rule {

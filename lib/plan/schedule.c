@@ -5,8 +5,8 @@
  *   1f1b         p−i−1 forwards, then one forward and one backward in turn: holds min(m, p−i)
  *   interleaved  1F1B over v chunks a rank, in rounds of p microbatches (Megatron-LM, arXiv 2104.04473):
  *                2(p−i−1) + (v−1)p forwards first, so it holds one more than that
- *   zb-h1        1F1B whose backward is split (Qi et al., arXiv 2401.10241): B passes the gradient on at once, W
- *                fills what would be idle; no rank holds more than the first does in 1F1B, min(m, p)
+ *   zb-h1        1F1B whose backward is split (Qi et al., arXiv 2401.10241): B passes the gradient on at once,
+ *                W fills what would be idle; no rank holds more than the first does in 1F1B, min(m, p)
  *
  * 1F1B's warm-up, for p = 4, m = 6. Rank i must have sent p−i−1 microbatches down before the first gradient can
  * be back; then every F is followed by the B that frees its place:
@@ -15,8 +15,8 @@
  *   rank 2   F0   F1 B0 F2 B1 F3 B2 F4 B3 F5 B4   B5       1 first, 2 held
  *   rank 3   F0 B0 F1 B1 F2 B2 F3 B3 F4 B4 F5 B5           0 first, 1 held
  *
- * Interleaved, p = 2, v = 2, m = 4, rank 0 (1st chunk .0, 2nd .1): two microbatches through both chunks, then the
- * next two; 2·1 + 1·2 = 4 first, 5 held:
+ * Interleaved, p = 2, v = 2, m = 4, rank 0 (1st chunk .0, 2nd .1): two microbatches through both chunks, then
+ * the next two; 2·1 + 1·2 = 4 first, 5 held:
  *
  *   F0.0 F1.0 F0.1 F1.1   F2.0 B0.1 F3.0 B1.1 F2.1 B0.0 F3.1 B1.0   B2.1 B3.1 B2.0 B3.0 */
 #include "plan/schedule.h"

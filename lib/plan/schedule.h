@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Schedules: the program of every pipeline rank. To add one: a generator and a row in schedule.c, its description
- * in moe-partition(1) and moe-plan(5), a play in t/unit/plan.c and a layout in t/0600-layouts.t. The engine only
- * interprets programs and the simulation plays them: neither knows a schedule. */
+/* Schedules: the program of every pipeline rank. To add one: a generator and a row in schedule.c, its
+ * description in moe-partition(1) and moe-plan(5), a play in t/unit/schedule.c and a layout in
+ * t/0600-layouts.t. The engine only interprets programs and the simulation plays them: neither knows a
+ * schedule. */
 #ifndef PLAN_SCHEDULE_H
 #define PLAN_SCHEDULE_H
 
@@ -16,13 +17,12 @@ struct pipe {
 struct schedule {
     const char *name;
     bool chunks; /* needs v above 1; the others need v = 1 */
-    bool
-        splits; /* backward is cut in B and W: three ops a microbatch and chunk instead of two; no recomputation */
+    bool splits; /* backward is cut in B and W: three ops a microbatch, not two; no recomputation */
     /* Adds the ops of one rank to g, in order; there is room for all. */
     void (*generate)(struct program *g, struct pipe at);
     /* The most microbatch·chunks that the rank holds at once (from the start of F to the end of B, or of W). */
     int64_t (*in_flight)(struct pipe at);
-    /* What else the schedule asks of a plan: false with the reason, the numbers and what would do. NULL: nothing. */
+    /* What else the schedule asks of a plan: false with the reason, the numbers and what would do; or NULL. */
     bool (*fits)(const struct plan *p, char why[static 400]);
 };
 extern const struct schedule schedules[]; /* a NULL name ends them */

@@ -16,8 +16,8 @@ enum flat { FLAT_DENSE, FLAT_EXPERT, FLAT_BUFFER, FLATS };
 /* Gradients are partial sums over these ranks besides the replicas (dp, or edp for experts). */
 enum partial {
     PARTIAL_NONE,
-    PARTIAL_TP /* whole on every tp rank, each saw other tokens */,
-    PARTIAL_KV /* heads shared by a kv group */
+    PARTIAL_TP, /* whole on every tp rank, each saw other tokens */
+    PARTIAL_KV, /* heads shared by a kv group */
 };
 
 struct shard {
@@ -27,9 +27,10 @@ struct shard {
     enum flat flat;
     int64_t offset; /* elements from the start of the flat buffer; rows × cols, dense */
     enum partial partial;
-    bool counted; /* this rank counts it in norms and writes it: one rank among those that hold the same part
-                     (its replicas apart) */
-    bool second;  /* the head's copy of a tied embedding on the last stage */
+    /* This rank counts it in norms and writes it: one among those that hold the same part (its replicas
+     * apart). */
+    bool counted;
+    bool second; /* the head's copy of a tied embedding on the last stage */
 };
 
 struct shards {

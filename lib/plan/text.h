@@ -5,8 +5,8 @@
 
 #include "plan/plan.h"
 
-/* Reads syntax, completeness and sum; whether it makes sense is plan_check()'s. `-`: stdin. 0, or -1 with error()
- * (status 2, file:line:column): then p is empty. */
+/* Reads syntax, completeness and sum; whether it makes sense is plan_check()'s. `-`: stdin. 0, or -1 with
+ * error() (status 2, file:line:column): then p is empty. */
 int plan_read(struct plan *p, const char *path);
 /* The same from text; check_sum false: a wrong sum (or none) is no error, p->sealed says which. */
 int plan_parse(struct plan *p, const char *text, size_t bytes, const char *where, bool check_sum);

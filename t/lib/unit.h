@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What every unit test needs: cmocka and what it asks to be included before, and random numbers that are the same
- * every time. */
+/* What every unit test needs: cmocka and what it asks to be included before, and random numbers that are the
+ * same every time. */
 #ifndef T_UNIT_H
 #define T_UNIT_H
 

@@ -39,7 +39,8 @@ static const char mixtral_8x7b[] = SIZES("mixtral", 32, 4096, 32, 8, 32000, 2)
 #define QWEN3(layers, hidden, heads, width) SIZES("qwen3_moe", layers, hidden, heads, 4, 151936, 8) \
     LINE("head_dim", "128") LINE("intermediate_size", "6144") LINE("moe_intermediate_size", width) \
     LINE("num_experts", "128") LINE("norm_topk_prob", "true") LINE("rope_scaling", "null") \
-    LINE("mlp_only_layers", "[]") LINE("use_sliding_window", "false") LINE("max_position_embeddings", "40960") END
+    LINE("mlp_only_layers", "[]") LINE("use_sliding_window", "false") \
+    LINE("max_position_embeddings", "40960") END
 static const char qwen3_30b[] = QWEN3(48, 2048, 32, "768");
 static const char qwen3_235b[] = QWEN3(94, 4096, 64, "1536");
 
@@ -58,7 +59,8 @@ static const char tiny_olmoe[] = SIZES("olmoe", 3, 48, 4, 2, 97, 4)
 static const char tiny_glm4[] = SIZES("glm4_moe", 3, 48, 4, 2, 97, 2)
     LINE("head_dim", "16") LINE("intermediate_size", "72") LINE("moe_intermediate_size", "24")
     LINE("n_routed_experts", "8") LINE("n_shared_experts", "2") LINE("first_k_dense_replace", "1")
-    LINE("n_group", "2") LINE("topk_group", "1") LINE("routed_scaling_factor", "1.5") LINE("attention_bias", "true")
+    LINE("n_group", "2") LINE("topk_group", "1") LINE("routed_scaling_factor", "1.5") \
+    LINE("attention_bias", "true")
     LINE("use_qk_norm", "true")
     LINE("rope_parameters", "{\"partial_rotary_factor\": 0.5, \"rope_theta\": 1e4}") END;
 /* clang-format on */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Plans: groups against Megatron's, splits, capacity, what is refused and why, and that what is made passes the check. */
+/* Plans: groups against Megatron's, splits, capacity, what is refused and why, and that what is made passes
+ * the check. */
 #include <unistd.h>
 
 #include <math.h>

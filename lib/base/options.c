@@ -16,7 +16,7 @@ static bool quiet_flag, verbose_flag, progress_flag;
 static const struct opt standard[] = {
     {'q', "quiet", NULL, "say only what went wrong", OPT_FLAG, &quiet_flag},
     {'v', "verbose", NULL, "say more", OPT_FLAG, &verbose_flag},
-    {0, "progress", NULL, "show progress even when stderr is no terminal", OPT_FLAG, &progress_flag},
+    {0, "progress", NULL, "show progress even when stderr is not a terminal", OPT_FLAG, &progress_flag},
     {'h', "help", NULL, "show this text", OPT_FLAG, NULL},
     {0, "version", NULL, "show the version", OPT_FLAG, NULL},
 };

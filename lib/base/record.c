@@ -18,7 +18,7 @@ int records_open(struct records *r, char *text, size_t bytes, const char *where)
     r->line = 1;
     for (const char *p = text; p < nul; p++)
         r->line += *p == '\n';
-    return record_bad(r, "a NUL byte: this is no text");
+    return record_bad(r, "a NUL byte: this is not a text");
 }
 
 void records_close(struct records *r)

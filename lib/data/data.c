@@ -94,7 +94,7 @@ static int open_source(struct source *s)
     return open_tokens(s, &s->idx.tokens);
 }
 
-/* `word` of n bytes: PATH or WEIGHT:PATH. What stands before a colon and is no number belongs to the path. */
+/* `word` of n bytes: PATH or WEIGHT:PATH. What stands before a colon and is not a number belongs to the path. */
 static int add_source(struct data *d, const char *word, size_t n, bool *weighted)
 {
     d->source = xrealloc(d->source, d->sources + 1, sizeof *d->source);
@@ -243,7 +243,7 @@ int data_seek(struct data *d, const int64_t *given, int sources)
                      d->sources);
     for (int i = 0; i < sources; i++)
         if (given[i] < 0 || !add_ok(n, given[i], &n))
-            return error(STATUS_USAGE, "%s: %lld samples given is no position", d->source[i].name,
+            return error(STATUS_USAGE, "%s: %lld samples given is not a position", d->source[i].name,
                          (long long)given[i]);
     for (int i = 0; i < sources; i++)
         d->source[i].given = given[i];

@@ -42,7 +42,7 @@ bool program_splits_backward(const struct program *g); /* has W ops */
 /* "F3.1", or "F3" when there are no chunks, into buf, which it returns. */
 enum { OP_TEXT = 32 };
 char *op_text(const struct op *o, bool chunks, char buf[static OP_TEXT]);
-/* The other way: false when it is no operation. */
+/* The other way: false when it is not an operation. */
 bool op_parse(const char *text, struct op *o);
 
 #endif

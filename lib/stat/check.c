@@ -48,7 +48,7 @@ int check_parse(struct check *c, const char *text)
     p = blanks(p);
     size_t ops = strspn(p, "<>=~");
     if (!length || ops < 1 || ops > 2 || (ops == 2 && (p[1] != '=' || !strchr("<>", p[0]))))
-        return error(STATUS_USAGE, "'%s' is no check: write NAME OP VALUE, OP one of < <= > >= = ~", text);
+        return error(STATUS_USAGE, "'%s' is not a check: write NAME OP VALUE, OP one of < <= > >= = ~", text);
     c->figure = figure_find(name, length);
     if (!c->figure)
         return no_figure(name, length);
@@ -57,7 +57,7 @@ int check_parse(struct check *c, const char *text)
     char *end;
     c->value = strtod(p, &end);
     if (end == p || strspn(p, "0123456789.eE+-") < (size_t)(end - p) || !isfinite(c->value))
-        return error(STATUS_USAGE, "'%s' is no check: '%s' is no number", text, p);
+        return error(STATUS_USAGE, "'%s' is not a check: '%s' is not a number", text, p);
     c->digit = last_digit(p, end);
     p = blanks(end);
     if (*p == '%') {
@@ -66,7 +66,7 @@ int check_parse(struct check *c, const char *text)
         p = blanks(p + 1);
     }
     if (*p)
-        return error(STATUS_USAGE, "'%s' is no check: '%s' after the value", text, p);
+        return error(STATUS_USAGE, "'%s' is not a check: '%s' after the value", text, p);
     return 0;
 }
 

@@ -51,8 +51,8 @@ static int read_shape(struct st_tensor *t, const json_t *shape, int64_t *count, 
         const json_t *n = json_array_get(shape, d);
         t->shape[d] = json_is_integer(n) ? json_integer_value(n) : -1;
         if (t->shape[d] < 0 || !mul_ok(*count, t->shape[d], count))
-            return error(STATUS_USAGE, "%s: tensor '%s': dimension %d of the shape is no size", path, t->name,
-                         d);
+            return error(STATUS_USAGE, "%s: tensor '%s': dimension %d of the shape is not a size", path,
+                         t->name, d);
     }
     return 0;
 }

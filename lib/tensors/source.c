@@ -131,7 +131,7 @@ int source_extras(const struct hf_dir *d, const struct model *m, const struct in
                        d->files[d->names[i].file].name, name);
     }
     if (rc == 0 && ignored)
-        verbose("%s: %d tensors that are no parameters of the model are left alone", d->path, ignored);
+        verbose("%s: %d tensors that are not parameters of the model are left alone", d->path, ignored);
     for (int i = 0; i < count; i++)
         free(names[i]);
     free(names);

@@ -25,7 +25,7 @@ const struct recipe recipe_defaults = {.lr = 3e-4,
                                        .lr_schedule = "constant"};
 
 /* The recipe's numbers: option name, place. */
-static const struct field {
+static const struct number {
     const char *name;
     size_t at;
     bool whole;
@@ -81,7 +81,7 @@ char *recipe_json(const struct recipe *r)
     return text;
 }
 
-static void restore_field(struct recipe *r, const struct field *f, const json_t *v)
+static void restore_field(struct recipe *r, const struct number *f, const json_t *v)
 {
     char *p = (char *)r + f->at, was[32], is[32];
     if (!json_is_number(v))

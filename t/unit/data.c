@@ -307,7 +307,7 @@ static void damaged_tables(void **state)
     x = good, x.offset[2] = 36;
     bad_index(&x, "outside");
     x = good, x.offset[2] = 30;
-    bad_index(&x, "no multiple of 4");
+    bad_index(&x, "not a multiple of 4");
     static const int64_t far[] = {-4, -1, INT64_MIN, INT64_MAX, INT64_MAX - 3, INT64_MAX - 51, 84, 1 << 30};
     for (size_t i = 0; i < sizeof far / sizeof *far; i++)
         for (int k = 0; k < 3; k++) {

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/bf16.h"
 #include "base/error.h"
 #include "base/num.h"
 #include "choose/make.h"

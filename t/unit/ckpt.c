@@ -13,6 +13,7 @@
 #include <math.h>
 #include <unistd.h>
 
+#include "base/bf16.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/num.h"

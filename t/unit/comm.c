@@ -9,6 +9,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/bf16.h"
 #include "base/error.h"
 #include "base/num.h"
 #include "comm/collective.h"
@@ -88,11 +89,7 @@ static float value(int peer, int64_t i, bool rough)
 
 static float to_bf16(float f)
 {
-    uint32_t u;
-    memcpy(&u, &f, 4);
-    u = (u + 0x7FFF + (u >> 16 & 1)) & 0xFFFF0000u;
-    memcpy(&f, &u, 4);
-    return f;
+    return bf16_to_f32(f32_to_bf16(f));
 }
 
 static void *upload_values(int peer, int64_t count, enum type type, bool rough)

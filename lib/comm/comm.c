@@ -174,7 +174,7 @@ static struct comm_request *post(struct group *g, bool receive, int peer, int ta
                                  bool device)
 {
     struct comm *c = g->c;
-    if (peer < 0 || peer >= g->size || tag < 0 || tag > COMM_TAG_MAX) {
+    if (peer < 0 || peer >= g->size || tag < 0 || tag >= COMM_TAGS) {
         error(STATUS_ENV, "group '%s': there is no peer %d, or tag %d is out of range", g->name, peer, tag);
         return NULL;
     }

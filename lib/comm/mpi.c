@@ -168,7 +168,7 @@ static int join(struct comm *c)
         code = MPI_Comm_get_attr(m->comm, MPI_TAG_UB, &most, &found);
     if (code)
         return failed(code, "starting MPI");
-    if (!found || *most <= 2 * COMM_TAG_MAX)
+    if (!found || *most < 2 * COMM_TAGS - 1)
         return error(STATUS_ENV, "this MPI has too few message tags: %d", found ? *most : 0);
     return 0;
 }
@@ -480,7 +480,7 @@ static void batch_free(struct comm_batch *b)
 static int post_message(struct comm_batch *b, bool receive, int peer, const struct comm_piece *list, int count)
 {
     const struct mpi *m = b->g->c->state;
-    int rank = b->g->ranks[peer], tag = COMM_TAG_MAX + 1 + (int)(b->g->hash % COMM_TAG_MAX), n = b->count;
+    int rank = b->g->ranks[peer], tag = COMM_TAGS + (int)(b->g->hash % COMM_TAGS), n = b->count;
     struct message s;
     b->peer[n] = peer;
     b->bytes[n] = 0;

@@ -65,7 +65,6 @@ struct comm_request {
     void *device; /* the memory that `host` stands for; NULL for a host request */
 };
 
-#define COMM_TAG_MAX  (1 << 20)
 #define LEAST_SCRATCH (64 << 10) /* what comm_set_scratch() must at least give */
 
 #endif

@@ -297,13 +297,13 @@ static bool points(struct group *g)
         struct comm_request *in[TAGS + 2], *out[TAGS + 2];
         void *from_p[TAGS + 2], *to_p[TAGS + 2];
         for (int t = TAGS + 1; t >= 0; t--) {
-            int tag = t < TAGS ? t : 1 << 20;
+            int tag = t < TAGS ? t : COMM_TAGS - 1;
             from_p[t] = be->alloc(t < TAGS ? tag_bytes(t) : 5);
             in[t] = comm_recv(g, from, tag, from_p[t], t < TAGS ? tag_bytes(t) : 5);
             OK(in[t]);
         }
         for (int t = 0; t < TAGS + 2; t++) {
-            int tag = t < TAGS ? t : 1 << 20;
+            int tag = t < TAGS ? t : COMM_TAGS - 1;
             size_t bytes = t < TAGS ? tag_bytes(t) : 5;
             to_p[t] = fill(me, t, bytes);
             out[t] = comm_send(g, to, tag, to_p[t], bytes);
@@ -447,6 +447,7 @@ static bool bad_groups(struct group *world)
     OK(!comm_group(c, "twice", twice, 2));
     OK(size == 1 || (!comm_group(c, "absent", &other, 1) && strstr(error_text(), "is not in it")));
     OK(!comm_send(world, size, 0, NULL, 0) && !comm_recv(world, -1, 0, NULL, 0));
+    OK(!comm_send(world, rank, COMM_TAGS, NULL, 0) && !comm_recv(world, rank, -1, NULL, 0));
     return true;
 }
 

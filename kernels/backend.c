@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "base/error.h"
-#include "host.h"
+#include "immediate.h"
 
 static const struct {
     const char *name;

@@ -7,7 +7,7 @@
 
 #include "base/error.h"
 #include "base/num.h"
-#include "host.h"
+#include "immediate.h"
 
 enum { PAGE = 4096 };
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "../host.h"
+#include "../immediate.h"
 #include "cpu.h"
 
 const struct backend *cpu_backend(void)

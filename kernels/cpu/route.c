@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* capacity and sort_choices stay the reference's: they are linear (n log n by probability) and move little. */
-#include "../route.h"
+#include "../choice.h"
 
 #include <stdlib.h>
 

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-#include "../host.h"
+#include "../immediate.h"
 #include "ref.h"
 
 const struct backend *ref_backend(void)
 {
     static struct backend be = {.name = "ref"};
-    host_install(&be);
+    immediate_install(&be);
 #define X(op) be.op = ref_##op;
     BACKEND_OPS(X)
 #undef X

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 
 #include "../number.h"
-#include "../route.h"
+#include "../choice.h"
 #include "base/num.h"
 #include "ref.h"
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "route.h"
+#include "choice.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -4,23 +4,28 @@
 #include <omp.h>
 #include <string.h>
 
+#include "backends.h"
 #include "base/error.h"
-#include "immediate.h"
 
-static const struct {
-    const char *name;
-    const struct backend *(*get)(void);
-} table[] = {{"ref", ref_backend}, {"cpu", cpu_backend}, {"guard", guard_backend}};
+#define X(name, help, automatic) {#name, help, automatic, name##_backend},
+static const struct backend_kind kinds[] = {BACKENDS(X)};
+#undef X
 
-const struct backend *backend_open(const char *name, int threads)
+const struct backend_kind *backend_kind(int i)
 {
-    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
-        if (strcmp(name, table[i].name))
+    return i < (int)(sizeof kinds / sizeof *kinds) ? &kinds[i] : NULL;
+}
+
+const struct backend *backend_open(const char *name, int device, int threads)
+{
+    const struct backend_kind *kind;
+    for (int i = 0; (kind = backend_kind(i)); i++) {
+        if (strcmp(name, kind->name))
             continue;
         omp_set_dynamic(0);
         omp_set_num_threads(threads > 0 ? threads : 1);
-        return table[i].get();
+        return kind->open(device);
     }
-    error(STATUS_USAGE, "no backend is called '%s'; there are ref, cpu and guard", name);
+    error(STATUS_USAGE, "no backend is called '%s'", name);
     return NULL;
 }

@@ -9,8 +9,4 @@
 /* Fills in all but the name and the operations of ops.h. */
 void immediate_install(struct backend *be);
 
-const struct backend *ref_backend(void);
-const struct backend *cpu_backend(void);
-const struct backend *guard_backend(void);
-
 #endif

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
+#include "../backends.h"
 #include "../immediate.h"
 #include "ref.h"
 
-const struct backend *ref_backend(void)
+const struct backend *ref_backend(int device)
 {
     static struct backend be = {.name = "ref"};
     immediate_install(&be);

@@ -2,8 +2,8 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "../number.h"
 #include "../choice.h"
+#include "../number.h"
 #include "base/num.h"
 #include "ref.h"
 

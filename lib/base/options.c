@@ -25,6 +25,22 @@ enum { STANDARD = sizeof standard / sizeof *standard };
 static const char *given[MAX_OPTS];
 static int givens;
 
+/* The words of a choice: "a, b (remark) or c" as -h says them, else a|b|c. */
+static char *list_words(const struct opt *o, bool prose)
+{
+    char *text = xstrdup("");
+    const char *help, *unused;
+    for (int i = 0; o->word(i, &help); i++) {
+        const char *word = o->word(i, &help);
+        const char *joint = i == 0 ? "" : !prose ? "|" : o->word(i + 1, &unused) ? ", " : " or ";
+        char *longer = prose && help ? xasprintf("%s%s%s (%s)", text, joint, word, help)
+                                     : xasprintf("%s%s%s", text, joint, word);
+        free(text);
+        text = longer;
+    }
+    return text;
+}
+
 static void print_opt(const struct opt *o)
 {
     if (!o->name) {
@@ -34,7 +50,10 @@ static void print_opt(const struct opt *o)
     char left[80];
     snprintf(left, sizeof left, "  %c%c%s --%s%s%s", o->letter ? '-' : ' ', o->letter ? o->letter : ' ',
              o->letter ? "," : " ", o->name, o->arg ? " " : "", o->arg ? o->arg : "");
-    printf(strlen(left) < 32 ? "%-32s%s\n" : "%s\n                                %s\n", left, o->help);
+    char *words = o->word ? list_words(o, true) : NULL;
+    printf(strlen(left) < 32 ? "%-32s%s%s%s\n" : "%s\n                                %s%s%s\n", left,
+           words ? words : "", words ? " " : "", o->help);
+    free(words);
 }
 
 static void print_help(const struct command *c)
@@ -66,6 +85,18 @@ static bool one_of(const char *choices, const char *word)
     return false;
 }
 
+static int take_choice(const struct opt *o, const char *arg)
+{
+    char *choices = o->word ? list_words(o, false) : xstrdup(o->choices);
+    bool ok = one_of(choices, arg);
+    if (ok)
+        *(const char **)o->value = arg;
+    else
+        error(STATUS_USAGE, "--%s takes %s, not '%s'", o->name, choices, arg);
+    free(choices);
+    return ok ? 0 : -1;
+}
+
 static int take(const struct opt *o, const char *arg)
 {
     char low[32], high[32];
@@ -89,10 +120,7 @@ static int take(const struct opt *o, const char *arg)
                          exact_num(o->min, low), exact_num(o->max, high), arg);
         return 0;
     case OPT_CHOICE:
-        if (!one_of(o->choices, arg))
-            return error(STATUS_USAGE, "--%s takes %s, not '%s'", o->name, o->choices, arg);
-        *(const char **)o->value = arg;
-        return 0;
+        return take_choice(o, arg);
     case OPT_CALL:
         return o->call(arg, o->value) < 0 ? error_prefix("--%s", o->name) : 0;
     }

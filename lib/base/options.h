@@ -13,7 +13,7 @@ enum opt_kind {
     OPT_TEXT,   /* const char ** */
     OPT_INT,    /* int64_t *, within [min,max] */
     OPT_NUM,    /* double *, within [min,max] */
-    OPT_CHOICE, /* const char **, one of the words of `choices`, separated by | */
+    OPT_CHOICE, /* const char **, one of the words of `choices`, separated by |, or of `word` */
     OPT_CALL,   /* int (*)(const char *arg, void *value): 0, or -1 with error() set */
 };
 
@@ -27,6 +27,9 @@ struct opt {
     double min, max;
     const char *choices;
     int (*call)(const char *arg, void *value);
+    /* In place of `choices`: word i, NULL after the last; *help: a remark on it, or NULL. -h lists them before
+     * `help`. */
+    const char *(*word)(int i, const char **help);
 };
 
 struct command {

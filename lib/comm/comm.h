@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Communication between the ranks of a job: one table of functions a kind (`self`: one rank; `mpi`).
+/* Communication between the ranks of a job: one table of functions a kind (`self`: one rank; `mpi`). A kind is a
+ * file, and a row of ops.h.
  *
  * A struct group is an ordered set of ranks that holds this one; "peer" is an index into it. Device operations
  * take device pointers and are ordered in a stream: they see all work queued before them, and work queued later
@@ -30,10 +31,15 @@ struct comm_piece {
     size_t bytes;
 };
 
+/* The kinds' names by number, "auto" first; NULL after the last. *help: a remark for -h, or NULL. */
+const char *comm_word(int i, const char **help);
 /* `kind`: "self", "mpi", or "auto" (mpi when a launcher started this process: OMPI_COMM_WORLD_SIZE, PMIX_RANK,
  * PMI_RANK, or SLURM_PROCID with SLURM_NTASKS > 1, in the environment; else self). Starts MPI if it must, and
- * only once in a process. be/stream: where device operations run. */
-struct comm *comm_open(const char *kind, const struct backend *be, struct stream *stream);
+ * only once in a process. Then ranks are known and host operations work, and a backend can be opened on the
+ * device that the local rank says. */
+struct comm *comm_open(const char *kind);
+/* Collective. Where device operations run; before the first of them. 0 or -1. */
+int comm_attach(struct comm *c, const struct backend *be, struct stream *stream);
 /* Collective; finalises MPI if comm_open() started it. NULL is fine. */
 void comm_close(struct comm *c);
 /* Ends every rank of the job at once with this exit status. Does not return. */
@@ -42,7 +48,8 @@ _Noreturn void comm_abort(struct comm *c, int status);
 int comm_rank(const struct comm *c);
 int comm_size(const struct comm *c);
 const char *comm_kind(const struct comm *c);
-int comm_local_ranks(const struct comm *c);            /* ranks of the job on this host */
+int comm_local_rank(const struct comm *c);             /* this one among those of the job on this host */
+int comm_local_ranks(const struct comm *c);            /* how many these are */
 void comm_set_timeout(struct comm *c, double seconds); /* default 600; 0: wait for ever */
 /* Device scratch for sums, the same size on every rank; 4 to 16 MiB is as fast as more. Kept, not owned.
  * Without it (NULL) 64 KiB are taken from the backend when first needed. */

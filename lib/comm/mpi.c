@@ -118,7 +118,9 @@ static int look_around(struct comm *c)
     int code = MPI_Comm_split_type(m->comm, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &host), cpus = 1;
     if (code)
         return code;
-    code = MPI_Comm_size(host, &c->local_ranks);
+    code = MPI_Comm_rank(host, &c->local_rank);
+    if (!code)
+        code = MPI_Comm_size(host, &c->local_ranks);
     if (!code)
         code = count_cpus(host, &cpus);
     MPI_Comm_free(&host);

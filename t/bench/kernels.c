@@ -191,7 +191,7 @@ static void bench_rows(enum type type)
 int main(int argc, char **argv)
 {
     threads = argc > 2 ? atoi(argv[2]) : 2;
-    be = backend_open(argc > 1 ? argv[1] : "cpu", threads);
+    be = backend_open(argc > 1 ? argv[1] : "cpu", 0, threads);
     if (!be) {
         fprintf(stderr, "kernels: %s\n", error_text());
         return error_status();

@@ -575,8 +575,8 @@ static struct comm *start(const char *kind, const struct backend *b)
 {
     be = b;
     stream = be->stream_new();
-    struct comm *new = comm_open(kind, be, stream);
-    if (!new) {
+    struct comm *new = comm_open(kind);
+    if (!new || comm_attach(new, be, stream) < 0) {
         printf("Bail out! %s\n", error_text());
         exit(1);
     }
@@ -717,7 +717,7 @@ static void bench(double start)
 int main(int argc, char **argv)
 {
     double begin = now_s();
-    const struct backend *guard = backend_open(argc > 1 ? "cpu" : "guard", 1);
+    const struct backend *guard = backend_open(argc > 1 ? "cpu" : "guard", 0, 1);
     if (argc > 1) {
         c = start("auto", guard);
         if (strcmp(argv[1], "bench") == 0)
@@ -731,7 +731,7 @@ int main(int argc, char **argv)
     }
     struct comm *first = c = start("auto", guard);
     run_all();
-    staged = *backend_open("cpu", 1);
+    staged = *backend_open("cpu", 0, 1);
     staged.name = "staged";
     staged.host_map = stage_map;
     staged.host_unmap = stage_unmap;

@@ -144,7 +144,7 @@ typedef void act_case(struct world *);
 
 static void play(struct world *w, const char *name, act_case *run, enum type type)
 {
-    w->be = backend_open(name, 2);
+    w->be = backend_open(name, 0, 2);
     assert_non_null(w->be);
     w->type = type;
     w->seed = 12345;
@@ -160,13 +160,13 @@ static void play(struct world *w, const char *name, act_case *run, enum type typ
 
 static void compare(act_case *run)
 {
-    static const char *const names[] = {"cpu", "guard"};
+    const struct backend_kind *kind;
     for (enum type type = F32; type <= BF16; type++) {
         struct world w = {.record = true};
         play(&w, "ref", run, type);
         w.record = false;
-        for (size_t i = 0; i < COUNT(names); i++) {
-            play(&w, names[i], run, type);
+        for (int i = 0; (kind = backend_kind(i)); i++) {
+            play(&w, kind->name, run, type);
             assert_int_equal(w.at, w.count);
         }
         free(w.shown);
@@ -707,7 +707,7 @@ static double norm_loss(const struct backend *ref, void *op)
 static void gradient_norm(void **state)
 {
     struct world w = {.seed = 7};
-    const struct backend *ref = backend_open("ref", 1);
+    const struct backend *ref = backend_open("ref", 0, 1);
     for (int form = 0; form < 3; form++) {
         enum { ROWS = 5, WIDTH = 12 };
         int64_t heads = form == 1 ? 3 : 1, n = ROWS * heads * WIDTH;
@@ -747,7 +747,7 @@ static void norm_in_parts(void **state)
 {
     enum { ROWS = 4, WIDTH = 10, HALF = 5 };
     struct world w = {.seed = 8};
-    const struct backend *ref = backend_open("ref", 1);
+    const struct backend *ref = backend_open("ref", 0, 1);
     float *x = plain(&w, ROWS * WIDTH, 2), *weight = plain(&w, WIDTH, 1), *dy = plain(&w, ROWS * WIDTH, 1);
     float y[2][ROWS * WIDTH], dx[2][ROWS * WIDTH], dw[2][WIDTH] = {0}, sum[2][ROWS], dot[2][ROWS];
     ref->rmsnorm(NULL,
@@ -799,7 +799,7 @@ static void gradient_attention(void **state)
         ROWS = SEQUENCES * SEQ
     };
     struct world w = {.seed = 9};
-    const struct backend *ref = backend_open("ref", 1);
+    const struct backend *ref = backend_open("ref", 0, 1);
     float *q = plain(&w, ROWS * Q, 1), *k = plain(&w, ROWS * K, 1), *v = plain(&w, ROWS * K, 1),
           *o = plain(&w, ROWS * Q, 1);
     float *dq = plain(&w, ROWS * Q, 1), *dk = plain(&w, ROWS * K, 1), *dv = plain(&w, ROWS * K, 1);
@@ -828,7 +828,7 @@ static void gradient_swiglu(void **state)
 {
     enum { ROWS = 4, WIDTH = 9 };
     struct world w = {.seed = 10};
-    const struct backend *ref = backend_open("ref", 1);
+    const struct backend *ref = backend_open("ref", 0, 1);
     float *gate_up = plain(&w, ROWS * 2 * WIDTH, 3), *weight = plain(&w, ROWS, 1),
           *dy = plain(&w, ROWS * WIDTH, 1);
     float *d = plain(&w, ROWS * 2 * WIDTH, 1), *dw = plain(&w, ROWS, 1);
@@ -872,7 +872,7 @@ static void gradient_router(void **state)
 {
     enum { T = 5, E = 6, K = 2 };
     struct world w = {.seed = 11};
-    const struct backend *ref = backend_open("ref", 1);
+    const struct backend *ref = backend_open("ref", 0, 1);
     for (int form = 0; form < 4; form++) {
         float *logits = plain(&w, T * E, 2), *d_weight = plain(&w, T * K, 1), *aux = plain(&w, E, 1);
         float *scores = plain(&w, T * E, 1), *lse = plain(&w, T, 1), *weight = plain(&w, T * K, 1);
@@ -904,7 +904,7 @@ static void gradient_loss(void **state)
 {
     enum { ROWS = 4, WIDTH = 11 };
     struct world w = {.seed = 12};
-    const struct backend *ref = backend_open("ref", 1);
+    const struct backend *ref = backend_open("ref", 0, 1);
     float *logits = plain(&w, ROWS * WIDTH, 3), *d = plain(&w, ROWS * WIDTH, 1), stats[3 * ROWS], loss[ROWS];
     int32_t target[ROWS] = {0, 3, 10, 7};
     struct cross_entropy p = {ROWS, WIDTH, 0, 1, logits, stats, target, 0.8f, loss, d, F32};
@@ -917,7 +917,7 @@ static void gradient_loss(void **state)
 /* Philox-4x32-10 of counter 0 and key 0, from the authors' known answers, through Box-Muller. */
 static void fill_known(void **state)
 {
-    const struct backend *ref = backend_open("ref", 1);
+    const struct backend *ref = backend_open("ref", 0, 1);
     const double word[4] = {0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8};
     float x[4];
     ref->fill_normal(NULL, &(struct fill_normal){1, 4, x, 4, 0, 0, 4, 0, 1, F32});
@@ -950,7 +950,7 @@ static int touched(const struct backend *be, char *p, bool mapped)
 
 static void guard_faults(void **state)
 {
-    const struct backend *be = backend_open("guard", 1);
+    const struct backend *be = backend_open("guard", 0, 1);
     float *p = be->alloc(64 * sizeof *p), host[64];
     assert_int_equal(touched(be, (char *)p, false), SIGSEGV);
     assert_int_equal(touched(be, (char *)p, true), 0);
@@ -960,7 +960,7 @@ static void guard_faults(void **state)
     assert_true(host[0] == 0 && host[63] == 0);
     be->free(p, 64 * sizeof *p);
 
-    be = backend_open("cpu", 1);
+    be = backend_open("cpu", 0, 1);
     p = be->alloc(64 * sizeof *p);
     assert_int_equal((uintptr_t)p % 64, 0);
     assert_int_equal(touched(be, (char *)p, false), 0);
@@ -969,7 +969,7 @@ static void guard_faults(void **state)
 
 static void unknown_name(void **state)
 {
-    assert_null(backend_open("gpu", 1));
+    assert_null(backend_open("gpu", 0, 1));
     assert_int_equal(error_status(), STATUS_USAGE);
     error_clear();
 }
@@ -981,7 +981,7 @@ static void same_bits(void **state)
     struct world w = {.seed = 13};
     float *a = plain(&w, M * K, 1), *b = plain(&w, N * K, 1), *c[3];
     for (int i = 0; i < 3; i++) {
-        const struct backend *be = backend_open("cpu", 2);
+        const struct backend *be = backend_open("cpu", 0, 2);
         c[i] = plain(&w, M * N, 1);
         be->matmul(NULL, &(struct matmul){M, N, K, false, true, a, K, b, K, c[i], N, 0, F32, F32});
         assert_memory_equal(c[i], c[0], M * N * sizeof(float));

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Communication between the ranks of a job: one table of functions a kind (`self`: one rank; `mpi`). A kind is a
- * file, and a row of ops.h.
+/* Communication between the ranks of a job: one table of functions a kind (`self`: one rank; `mpi`). A kind is
+ * a file, and a row of ops.h.
  *
  * A struct group is an ordered set of ranks that holds this one; "peer" is an index into it. Device operations
  * take device pointers and are ordered in a stream: they see all work queued before them, and work queued later
@@ -66,9 +66,9 @@ int group_rank(const struct group *g); /* this rank's index in it */
 /* Point to point on device memory, without waiting. The buffers belong to the request until comm_wait(), which
  * frees it (NULL is fine). Messages between two ranks match by tag (0 … COMM_TAGS-1), whatever the group; those
  * of one tag in order. Sizes must be equal. idle_s, if not NULL, is increased by the time comm_wait() spent
- * before the message began to arrive. comm_send() never blocks, whatever the size; comm_wait() on a send may wait until
- * the peer has called comm_recv() and then any of this header. Data moves only while both sides are in a call
- * of this header, comm_done() being the cheapest. */
+ * before the message began to arrive. comm_send() never blocks, whatever the size; comm_wait() on a send may
+ * wait until the peer has called comm_recv() and then any of this header. Data moves only while both sides are
+ * in a call of this header, comm_done() being the cheapest. */
 enum { COMM_TAGS = 1 << 20 };
 struct comm_request *comm_send(struct group *g, int peer, int tag, const void *p, size_t bytes);
 struct comm_request *comm_recv(struct group *g, int peer, int tag, void *p, size_t bytes);

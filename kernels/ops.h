@@ -415,6 +415,9 @@ struct fill_normal {
     enum type type;
 };
 
+/* An operation with its fields named, as many a line as fit: be->add(s, &OP(add, .count = n, .a = x, …)). */
+#define OP(name, ...) ((struct name){__VA_ARGS__})
+
 /* clang-format off */
 #define BACKEND_OPS(X) \
     X(matmul) X(grouped_matmul) X(rmsnorm) X(rmsnorm_backward) X(row_sums) X(rope) X(attention) \

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* For unit tests of the operations of backends. A case is a function that builds its inputs, runs operations
- * and shows results; it runs first on `ref`, which records what is shown, and then on every other backend, which
- * is compared, in f32 and in bf16:
+ * and shows results; it runs first on `ref`, which records what is shown, and then on every other backend,
+ * which is compared, in f32 and in bf16:
  *
  *     static void case_scale(struct world *w)
  *     {

@@ -2,8 +2,7 @@
 /* The collectives in terms of messages, and the mapping of device memory.
  *
  * Sums: every peer's piece lands in scratch in peer order, one's own included, and the backend's `add` sums
- * them from zero. The order is the same whoever owns the piece, so an all-reduce gives all ranks the same bits.
- */
+ * them from zero. The order is the same whoever owns the piece, so an all-reduce gives all ranks the same bits. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -232,8 +231,7 @@ static int64_t chunk_size(struct group *g, const char *what, enum type type)
 static void sum_parts(struct group *g, enum type type, void *y, int64_t count)
 {
     struct comm *c = g->c;
-    c->be->add(c->stream,
-               &(struct add){.count = count, .b = c->scratch, .parts = g->size, .y = y, .type = type});
+    c->be->add(c->stream, &OP(add, .count = count, .b = c->scratch, .parts = g->size, .y = y, .type = type));
 }
 
 int reduce_scatter(struct group *g, enum type type, const void *whole, void *part, int64_t count)
@@ -269,7 +267,8 @@ static int reduce_small(struct group *g, float *x, int64_t count)
     return 0;
 }
 
-/* One block of at most size·chunk elements: part p of it is summed by peer p, then gathered. */
+/* One block of at most size·chunk elements: part p of it is summed by peer p, then gathered. Parts are whole
+ * cache lines of 16 floats: 100 elements over four peers are parts of 32, 32, 32 and 4. */
 static int reduce_block(struct group *g, float *x, int64_t count, int64_t chunk, struct comm_piece *send,
                         struct comm_piece *recv)
 {

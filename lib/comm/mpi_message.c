@@ -94,8 +94,10 @@ int mpi_no_answer(const struct group *g, const char *what, const int *peer, int 
 struct patience mpi_patience(const struct comm *c, size_t bytes)
 {
     const struct mpi *m = c->state;
-    double now = now_s(), moving = (double)bytes / 1e9; /* a nap would stall a transfer that needs both sides */
-    return (struct patience){m, now, m->spin_s, m->yield_s + moving, c->timeout > 0 ? now + c->timeout : 0};
+    double moving = (double)bytes / 1e9; /* seconds: a nap would stall a transfer that needs both sides */
+    struct patience p = {.m = m, .start = now_s(), .spin_s = m->spin_s, .yield_s = m->yield_s + moving};
+    p.limit = c->timeout > 0 ? p.start + c->timeout : 0;
+    return p;
 }
 
 bool mpi_still(const struct patience *p)

@@ -38,7 +38,8 @@ void mpi_forget(struct message *m);
  * with the time waited, so that they never add more than a fraction to it. */
 struct patience {
     const struct mpi *m;
-    double start, spin_s, yield_s, limit;
+    double start, spin_s, yield_s;
+    double limit; /* when time is up; 0: never */
 };
 /* For a wait in which `bytes` move. */
 struct patience mpi_patience(const struct comm *c, size_t bytes);

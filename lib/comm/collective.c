@@ -2,7 +2,7 @@
 /* The collectives in terms of messages, and the mapping of device memory.
  *
  * Sums: every peer's piece lands in scratch in peer order, one's own included, and the backend's `add` sums
- * them from zero. The order is the same whoever owns the piece, so an all-reduce gives all ranks the same bits. */
+ * them from zero. The order is the same whoever owns the piece, so all ranks get the same bits. */
 #include <stdlib.h>
 #include <string.h>
 

@@ -8,7 +8,7 @@
  * in rank order in f32. Every member of a group must make the same calls on it in the same order.
  *
  * Errors: -1 with error() set (status 3). A peer that does not answer within the timeout is an error that names
- * the operation, the group and the peers still awaited. After an error the job can only be ended: comm_abort(). */
+ * the operation, the group and the peers still awaited. After an error the job can only end: comm_abort(). */
 #ifndef COMM_COMM_H
 #define COMM_COMM_H
 

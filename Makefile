@@ -36,7 +36,7 @@ STAT_O       = $(call rooms,base stat)
 CKPT_O       = $(filter-out $(BUILD)/lib/ckpt/save%,$(call rooms,base model plan tensors ckpt))
 TRAIN_O      = $(call rooms,base model plan cost check tensors ckpt data comm engine train) $(KERNEL_O)
 ALL_O        = $(call rooms,*) $(KERNEL_O)
-KERNEL_O = $(call obj,kernels/*.c kernels/ref/*.c kernels/cpu/*.c)
+KERNEL_O = $(call obj,kernels/*.c kernels/*/*.c)
 
 LIBS       = -ljansson -lz -lm
 TRAIN_LIBS = -ldnnl $(MPI_LIBS) -fopenmp

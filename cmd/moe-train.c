@@ -10,6 +10,7 @@
 #include "base/notice.h"
 #include "base/num.h"
 #include "base/options.h"
+#include "comm/comm.h"
 #include "train/loop.h"
 #include "train/train.h"
 
@@ -60,9 +61,9 @@ static const struct opt table[] = {
     {0, "loads-every", "N", "log every expert's load each N steps; 0: never (100)", OPT_INT, &o.loads_every, 0,
      1e12},
     {.help = "Where and how:"},
-    {0, "backend", "NAME", "auto, cpu, ref (slow, exact loops) or guard (tests) (auto)", OPT_CHOICE, &o.backend,
-     .choices = "auto|cpu|ref|guard"},
-    {0, "comm", "NAME", "auto, self or mpi (auto)", OPT_CHOICE, &o.comm, .choices = "auto|self|mpi"},
+    {0, "backend", "NAME", "%s (auto); ref and guard are for tests", OPT_CHOICE, &o.backend, .choices = "auto",
+     .words = &backend_words},
+    {0, "comm", "NAME", "%s (auto)", OPT_CHOICE, &o.comm, .choices = "auto", .words = &comm_words},
     {0, "threads", "N", "threads a rank (its processors, shared fairly)", OPT_INT, &o.threads, 1, 4096},
     {0, "timeout", "S", "seconds to wait for a silent rank; 0: for ever (600)", OPT_NUM, &o.timeout_s, 0, 1e9},
     {0, "placement", "WHAT", "groups on other nodes than planned: check or warn (check)", OPT_CHOICE,

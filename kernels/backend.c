@@ -2,25 +2,23 @@
 #include "backend.h"
 
 #include <omp.h>
-#include <string.h>
 
+#include "backends.h"
 #include "base/error.h"
-#include "host.h"
 
-static const struct {
-    const char *name;
-    const struct backend *(*get)(void);
-} table[] = {{"ref", ref_backend}, {"cpu", cpu_backend}, {"guard", guard_backend}};
+#define X(name, automatic) {#name, automatic, name##_backend},
+const struct backend_kind backend_kinds[] = {BACKENDS(X){NULL}};
+#undef X
+const struct words backend_words = WORDS(backend_kinds);
 
-const struct backend *backend_open(const char *name, int threads)
+const struct backend *backend_open(const char *name, int device, int threads)
 {
-    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
-        if (strcmp(name, table[i].name))
-            continue;
-        omp_set_dynamic(0);
-        omp_set_num_threads(threads > 0 ? threads : 1);
-        return table[i].get();
+    int i = word_index(&backend_words, name);
+    if (i < 0) {
+        error(STATUS_USAGE, "no backend is called '%s'", name);
+        return NULL;
     }
-    error(STATUS_USAGE, "no backend is called '%s'; there are ref, cpu and guard", name);
-    return NULL;
+    omp_set_dynamic(0);
+    omp_set_num_threads(threads > 0 ? threads : 1);
+    return backend_kinds[i].open(device);
 }

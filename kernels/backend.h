@@ -6,7 +6,8 @@
  * A CPU runs each operation before it returns; a GPU runs it later; the caller's code is the same.
  *
  * Backends: `ref` (plain loops, the oracle), `cpu` (oneDNN and OpenMP), and `guard` (cpu, whose memory faults
- * when it is touched outside an operation; used by tests).
+ * when it is touched outside an operation; used by tests). A backend is a folder or a file, and a row of
+ * backends.h.
  *
  * An operation does not return an error. A failure is kept and reported by the next sync() or download(). */
 #ifndef KERNELS_BACKEND_H
@@ -16,6 +17,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/words.h"
 #include "ops.h"
 
 struct stream; /* an ordered queue of work */
@@ -60,7 +62,17 @@ struct backend {
 #undef X
 };
 
-/* The backend called `name` (ref, cpu, guard), ready to use with `threads` threads; NULL with error() set. */
-const struct backend *backend_open(const char *name, int threads);
+/* A row of the table of backends (backends.h). */
+struct backend_kind {
+    const char *name;
+    bool automatic; /* may be chosen by the device of a plan's machine */
+    const struct backend *(*open)(int device);
+};
+extern const struct backend_kind backend_kinds[]; /* a NULL name ends them */
+extern const struct words backend_words;
+
+/* The backend called `name`, ready to use with `threads` threads of the host, on the machine's device number
+ * `device` (from 0; a backend that computes on the host has none and ignores it). NULL with error() set. */
+const struct backend *backend_open(const char *name, int device, int threads);
 
 #endif

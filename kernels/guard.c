@@ -5,9 +5,9 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
+#include "backends.h"
 #include "base/error.h"
 #include "base/num.h"
-#include "host.h"
 
 enum { PAGE = 4096 };
 
@@ -123,10 +123,10 @@ static void guard_unmap(struct stream *s, void *p, size_t bytes, enum host_acces
 BACKEND_OPS(X)
 #undef X
 
-const struct backend *guard_backend(void)
+const struct backend *guard_backend(int device)
 {
     static struct backend be;
-    cpu = cpu_backend();
+    cpu = cpu_backend(device);
     be = *cpu;
     be.name = "guard";
     be.alloc = guard_alloc;

@@ -40,8 +40,7 @@ struct matmul {
  * which[s]. Host arrays; several segments may name one weight. `stride`: elements from one weight to the next.
  *   GROUPED_FORWARD  y[r, n] = x[r, k] · W[n,k]ᵀ          W: [n,k] of `type`
  *   GROUPED_INPUT    x[r, k] = y[r, n] · W[n,k]           (y given, x written)
- *   GROUPED_WEIGHT   W[n,k] += y[r, n]ᵀ · x[r, k]         W: f32 gradients; segments of one weight are added in
- * order */
+ *   GROUPED_WEIGHT   W[n,k] += y[r, n]ᵀ · x[r, k]         W: f32 gradients; segments of one weight in order */
 enum grouped_kind { GROUPED_FORWARD, GROUPED_INPUT, GROUPED_WEIGHT };
 struct grouped_matmul {
     enum grouped_kind kind;
@@ -266,11 +265,12 @@ struct router {
     float *margin; /* [T] */
 };
 /* dlogits [T,E] f32 (written; may be scores) from
- *   d_weight [T,K] f32: gradient of the combine weights (0 for dropped ones), through renormalisation and
- * scale; aux [E] f32 or NULL: gradient of the auxiliary loss to each token's probability p_te, p being the
- * scores, for sigmoid routers divided by their sum over e; z: gradient of the z-loss is z · lse[t] ·
- * softmax(logits)[t,e] (softmax routers: the scores; sigmoid: recomputed from logits). Selection itself has no
- * gradient. */
+ *   d_weight [T,K] f32   gradient of the combine weights (0 for dropped ones): through renormalisation, scale
+ *   aux [E] f32 or NULL  gradient of the auxiliary loss to each token's probability p_te: the scores, for
+ *                        sigmoid routers divided by their sum over e
+ *   z                    the z-loss's gradient is z · lse[t] · softmax(logits)[t,e] (softmax routers: the
+ *                        scores; sigmoid: recomputed from logits)
+ * Selection itself has no gradient. */
 struct router_backward {
     struct router fwd; /* the same fields as the forward; outputs as it left them */
     const float *d_weight;
@@ -414,6 +414,9 @@ struct fill_normal {
     float mean, std;
     enum type type;
 };
+
+/* An operation with its fields named, as many a line as fit: be->add(s, &OP(add, .count = n, .a = x, …)). */
+#define OP(name, ...) ((struct name){__VA_ARGS__})
 
 /* clang-format off */
 #define BACKEND_OPS(X) \

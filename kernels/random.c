@@ -5,7 +5,8 @@
 
 #include "number.h"
 
-void philox(uint64_t seed, uint64_t counter, uint32_t word[static 4])
+/* Philox-4x32-10: four random words for one counter. */
+static void philox(uint64_t seed, uint64_t counter, uint32_t word[static 4])
 {
     uint32_t c0 = (uint32_t)counter, c1 = (uint32_t)(counter >> 32), c2 = 0, c3 = 0;
     uint32_t k0 = (uint32_t)seed, k1 = (uint32_t)(seed >> 32);

@@ -56,7 +56,8 @@ struct running {
     float *o; /* [QUERIES, dim] */
 };
 
-/* One row's scores become probabilities relative to the running maximum; the first `seen` keys count. */
+/* One row's scores become probabilities relative to the running maximum; the first `seen` keys count. What was
+ * summed relative to the old maximum m fades by exp(m - m') when the new one m' is larger. */
 static void softmax_row(struct running *run, int64_t r, float *score, int64_t seen, int64_t keys, int64_t dim)
 {
     float max = max_of(score, seen);
@@ -112,6 +113,7 @@ static void cpu_attention(struct stream *s, const struct attention *p)
         forward_block(p, i % tasks / p->heads, i % tasks % p->heads, (blocks - 1 - i / tasks) * QUERIES);
 }
 
+/* ds = p·(dp - delta)·scale, as derived in ref/attention.c. */
 HOT static void ds_row(float *prob, const float *dp, float delta, float scale, int64_t n)
 {
 #pragma omp simd

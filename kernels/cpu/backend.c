@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-#include "../host.h"
+#include "../backends.h"
 #include "cpu.h"
 
-const struct backend *cpu_backend(void)
+const struct backend *cpu_backend(int device)
 {
     static struct backend be;
-    be = *ref_backend();
+    be = *ref_backend(device);
     be.name = "cpu";
     matmul_install(&be);
     norm_install(&be);

@@ -12,6 +12,7 @@ HOT static void swiglu_piece(float *y, const float *gate, const float *up, float
         y[i] = weight * gate[i] * sigmoid_fast(gate[i]) * up[i];
 }
 
+/* As derived in ref/elementwise.c. Returns this piece of d_weight. */
 HOT static float swiglu_gradient(float *dg, float *du, const float *gate, const float *up, const float *dy,
                                  float weight, int64_t n)
 {

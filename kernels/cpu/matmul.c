@@ -73,7 +73,8 @@ static const float *panel(struct panel *have, int slot, enum type type, const vo
                           int64_t ld, int64_t rows, int64_t columns, uint64_t serial)
 {
     size_t bytes = type_bytes(type);
-    struct panel want = {(const char *)p + (size_t)first * bytes, ld, rows, columns, serial};
+    const char *src = (const char *)p + (size_t)first * bytes;
+    struct panel want = {.src = src, .ld = ld, .rows = rows, .columns = columns, .serial = serial};
     float *to = scratch(slot, rows * columns);
     if (want.src == have->src && ld == have->ld && rows == have->rows && columns == have->columns &&
         serial == have->serial)
@@ -185,20 +186,22 @@ static void cpu_matmul(struct stream *s, const struct matmul *p)
         run(&sum, 1);
 }
 
+/* Segment i as a product of its own. */
 static struct matmul segment(const struct grouped_matmul *p, int i)
 {
     int64_t first = p->row[i], rows = p->row[i + 1] - first;
     void *x = at(p->x, first * p->ldx, p->type), *y = at(p->y, first * p->ldy, p->type);
     void *w = at(p->w, p->which[i] * p->stride, p->kind == GROUPED_WEIGHT ? F32 : p->type);
     switch (p->kind) {
-    case GROUPED_FORWARD:
-        return (struct matmul){rows, p->n, p->k, false,  true, x,       p->ldx,
-                               w,    p->k, y,    p->ldy, 0,    p->type, p->type};
-    case GROUPED_INPUT:
-        return (struct matmul){rows, p->k, p->n, false,  false, y,       p->ldy,
-                               w,    p->k, x,    p->ldx, 0,     p->type, p->type};
-    default:
-        return (struct matmul){p->n, p->k, rows, true, false, y, p->ldy, x, p->ldx, w, p->k, 1, p->type, F32};
+    case GROUPED_FORWARD: /* y = x·Wᵀ */
+        return OP(matmul, .m = rows, .n = p->n, .k = p->k, .a = x, .lda = p->ldx, .b = w, .ldb = p->k,
+                  .tb = true, .c = y, .ldc = p->ldy, .in = p->type, .out = p->type);
+    case GROUPED_INPUT: /* x = y·W */
+        return OP(matmul, .m = rows, .n = p->k, .k = p->n, .a = y, .lda = p->ldy, .b = w, .ldb = p->k, .c = x,
+                  .ldc = p->ldx, .in = p->type, .out = p->type);
+    default: /* W += yᵀ·x */
+        return OP(matmul, .m = p->n, .n = p->k, .k = rows, .a = y, .lda = p->ldy, .ta = true, .b = x,
+                  .ldb = p->ldx, .c = w, .ldc = p->k, .beta = 1, .in = p->type, .out = F32);
     }
 }
 

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Matrix products inside the cpu backend. */
 #ifndef KERNELS_CPU_MATMUL_H
 #define KERNELS_CPU_MATMUL_H
 

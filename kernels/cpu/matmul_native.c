@@ -11,6 +11,7 @@
 #include "matmul.h"
 #include "piece.h"
 
+/* What a primitive is compiled for; compared byte by byte. */
 struct shape {
     int64_t m, n, k, lda, ldb, ldc;
     int32_t ta, tb, out, add;
@@ -156,8 +157,11 @@ void matmul_native(const struct matmul *p, const struct tile *t)
         m = p->ta ? t->m : piece(t->m - i, ROWS);
         for (int64_t k = 0, depth; k < p->k; k += depth) {
             depth = cut_k ? piece(p->k - k, DEPTH) : p->k;
-            struct shape s = {m,      t->n,  depth, p->lda, p->ldb,
-                              p->ldc, p->ta, p->tb, p->out, p->beta != 0 || k > 0};
+            struct shape s = {.m = m, .n = t->n, .k = depth, .lda = p->lda, .ldb = p->ldb, .ldc = p->ldc};
+            s.ta = p->ta;
+            s.tb = p->tb;
+            s.out = p->out;
+            s.add = p->beta != 0 || k > 0;
             int64_t row = t->i + i;
             execute(&s, at(p->a, p->ta ? k * p->lda + row : row * p->lda + k, BF16),
                     at(p->b, p->tb ? t->j * p->ldb + k : k * p->ldb + t->j, BF16),

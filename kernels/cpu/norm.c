@@ -24,6 +24,7 @@ HOT static float clipped_dot(const float *dy, const float *x, const float *w, fl
     return sum;
 }
 
+/* dx and dw as derived in ref/norm.c. */
 HOT static void gradient(float *dx, float *dw, const float *before, const float *dy, const float *x,
                          const float *w, float rstd, float shrink, float clip, int64_t n)
 {

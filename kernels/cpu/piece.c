@@ -10,14 +10,14 @@ HOT void widen(float *restrict dst, const uint16_t *restrict src, int64_t n)
 {
 #pragma omp simd
     for (int64_t i = 0; i < n; i++)
-        dst[i] = bf16_to_float(src[i]);
+        dst[i] = bf16_to_f32(src[i]);
 }
 
 HOT void narrow(uint16_t *restrict dst, const float *restrict src, int64_t n)
 {
 #pragma omp simd
     for (int64_t i = 0; i < n; i++)
-        dst[i] = bf16_from_float(src[i]);
+        dst[i] = f32_to_bf16(src[i]);
 }
 
 /* In lanes: the compiler may not reorder a maximum that ignores NaNs. */

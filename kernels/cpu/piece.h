@@ -53,7 +53,9 @@ float max_of(const float *x, int64_t n); /* NaNs do not count; -inf when n is 0 
 float sum_exp(const float *x, float shift, int64_t n);
 float dot_of(const float *x, const float *y, int64_t n);
 
-/* e^x to 2 ulp in a loop that the compiler can vectorise: 0 below -86.9, infinity above 88.7, NaN for NaN. */
+/* e^x to 2 ulp in a loop that the compiler can vectorise: 0 below -86.9, infinity above 88.7, NaN for NaN.
+ * x = n·ln 2 + r with |r| <= ln 2/2, so e^x = 2^n·e^r: the power is made of bits, e^r = 1 + r + r²·p(r) is a
+ * polynomial (Cephes). ln 2 comes in two parts, 0.693359375 - 2.1219444e-4, so that n·ln 2 loses nothing. */
 static inline __attribute__((always_inline)) float exp_fast(float x)
 {
     const float magic = 0x1.8p23f; /* adding it rounds to an integer, which then lies in the low bits */

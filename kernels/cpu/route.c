@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* capacity and sort_choices stay the reference's: they are linear (n log n by probability) and move little. */
-#include "../route.h"
+#include "../choice.h"
 
 #include <stdlib.h>
 
@@ -52,7 +52,7 @@ static void cpu_router(struct stream *s, const struct router *p)
     }
 }
 
-/* ds[e]: the gradient of token t's scores, from the combine weights and the auxiliary loss. */
+/* ds[e]: the gradient of token t's scores, as derived in ref/route.c. */
 static void score_gradient(const struct router_backward *b, int64_t t, float *ds)
 {
     const struct router *p = &b->fwd;

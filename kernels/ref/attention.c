@@ -64,11 +64,18 @@ void ref_attention(struct stream *s, const struct attention *p)
     free(prob);
 }
 
-/* Gradients in f32 until all heads have added theirs. */
+/* Gradients in f64 until all heads have added theirs. */
 struct grads {
     double *dq, *dk, *dv, *prob;
 };
 
+/* One query q with the keys j it sees: s_j = scale·q·k_j, p = softmax(s), o = Σ p_j·v_j. Backwards:
+ *
+ *     dp_j = d_o·v_j
+ *     ds_j = p_j·(dp_j - Σ_i p_i·dp_i)        where the sum is d_o·Σ p_i·v_i = d_o·o: `delta`
+ *     dq = Σ_j scale·ds_j·k_j,  dk_j += scale·ds_j·q,  dv_j += p_j·d_o
+ *
+ * `ds` below has the scale in it. Query heads that share a key head add to the same dk and dv. */
 static void row_backward(const struct attention_backward *b, int64_t head, int64_t row, const struct grads *g)
 {
     const struct attention *p = &b->fwd;

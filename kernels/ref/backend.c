@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-#include "../host.h"
+#include "../backends.h"
+#include "../immediate.h"
 #include "ref.h"
 
-const struct backend *ref_backend(void)
+const struct backend *ref_backend(int device)
 {
     static struct backend be = {.name = "ref"};
-    host_install(&be);
+    immediate_install(&be);
 #define X(op) be.op = ref_##op;
     BACKEND_OPS(X)
 #undef X

@@ -20,6 +20,11 @@ void ref_swiglu(struct stream *s, const struct swiglu *p)
         }
 }
 
+/* y = weight·silu(gate)·up with silu(g) = g·σ(g), and σ' = σ·(1 - σ), so silu'(g) = σ + g·σ·(1 - σ):
+ *
+ *     d_gate = weight·dy·up·σ·(1 + gate·(1 - σ))
+ *     d_up = weight·dy·silu(gate)
+ *     d_weight = Σ dy·silu(gate)·up */
 void ref_swiglu_backward(struct stream *s, const struct swiglu_backward *p)
 {
     for (int64_t r = 0; r < p->rows; r++) {

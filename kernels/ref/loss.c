@@ -42,7 +42,8 @@ void ref_softmax_stats(struct stream *s, const struct softmax_stats *p)
     }
 }
 
-/* The logsumexp of row t over all parts, and the logit of its target. */
+/* The logsumexp of row t over all parts, and the logit of its target. A part gives its largest logit m and the
+ * sum s of exp(z - m); with M the largest m, Σ exp(z) over all parts is exp(M) · Σ s·exp(m - M). */
 static double merge(const struct cross_entropy *p, int64_t t, float *z_target)
 {
     double max = -INFINITY, sum = 0;
@@ -61,6 +62,8 @@ static double merge(const struct cross_entropy *p, int64_t t, float *z_target)
     return shift + log(sum);
 }
 
+/* loss = lse - z_target, lse = log Σ exp(z), so d loss/dz_c = exp(z_c - lse) - (1 if c is the target): the
+ * probabilities, less one at the target. Their sum over the vocabulary is 0. */
 void ref_cross_entropy(struct stream *s, const struct cross_entropy *p)
 {
     for (int64_t t = 0; t < p->rows; t++) {

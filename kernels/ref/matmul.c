@@ -34,14 +34,15 @@ void ref_grouped_matmul(struct stream *s, const struct grouped_matmul *p)
         void *x = at(p->x, first * p->ldx, p->type), *y = at(p->y, first * p->ldy, p->type);
         void *w = at(p->w, p->which[i] * p->stride, p->kind == GROUPED_WEIGHT ? F32 : p->type);
         struct matmul m;
-        if (p->kind == GROUPED_FORWARD)
-            m = (struct matmul){rows, p->n, p->k, false,  true, x,       p->ldx,
-                                w,    p->k, y,    p->ldy, 0,    p->type, p->type};
-        else if (p->kind == GROUPED_INPUT)
-            m = (struct matmul){rows, p->k, p->n, false,  false, y,       p->ldy,
-                                w,    p->k, x,    p->ldx, 0,     p->type, p->type};
-        else
-            m = (struct matmul){p->n, p->k, rows, true, false, y, p->ldy, x, p->ldx, w, p->k, 1, p->type, F32};
+        if (p->kind == GROUPED_FORWARD) /* y = x·Wᵀ */
+            m = OP(matmul, .m = rows, .n = p->n, .k = p->k, .a = x, .lda = p->ldx, .b = w, .ldb = p->k,
+                   .tb = true, .c = y, .ldc = p->ldy, .in = p->type, .out = p->type);
+        else if (p->kind == GROUPED_INPUT) /* x = y·W */
+            m = OP(matmul, .m = rows, .n = p->k, .k = p->n, .a = y, .lda = p->ldy, .b = w, .ldb = p->k, .c = x,
+                   .ldc = p->ldx, .in = p->type, .out = p->type);
+        else /* W += yᵀ·x */
+            m = OP(matmul, .m = p->n, .n = p->k, .k = rows, .a = y, .lda = p->ldy, .ta = true, .b = x,
+                   .ldb = p->ldx, .c = w, .ldc = p->k, .beta = 1, .in = p->type, .out = F32);
         ref_matmul(s, &m);
     }
 }

@@ -39,6 +39,14 @@ static float through_clip(float dy, float xhat, float w, float clip)
     return clip > 0 && fabsf(xhat * w) >= clip ? 0 : dy;
 }
 
+/* y_c = w_c·x_c·r with r = (Σx²/n + eps)^(-1/2), hence dr/dx_j = -x_j·r³/n and
+ *
+ *     dx_j = dy_j·w_j·r - x_j · (Σ_c dy_c·w_c·x_c) · r³/n      the second factor is `dot`, the product `shrink`
+ *     dw_c = dy_c·x_c·r                                         summed over rows and heads
+ *
+ * With x = (3, 4), w = (1, 1), dy = (1, 0) and eps 0: r = 12.5^(-1/2) = 0.2828, dot = 3, shrink = 3·0.02263/2 =
+ * 0.0339, dx = (0.2828 - 3·0.0339, 0 - 4·0.0339) = (0.1810, -0.1358): at a right angle to x, whose length does
+ * not matter. */
 void ref_rmsnorm_backward(struct stream *s, const struct rmsnorm_backward *p)
 {
     double full = (double)(p->sumsq ? p->full_width : p->width);

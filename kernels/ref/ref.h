@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Plain loops: what every other backend is compared with. Gradients are derived beside them. */
 #ifndef KERNELS_REF_H
 #define KERNELS_REF_H
 

@@ -2,8 +2,8 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "../choice.h"
 #include "../number.h"
-#include "../route.h"
 #include "base/num.h"
 #include "ref.h"
 
@@ -34,7 +34,12 @@ void ref_router(struct stream *s, const struct router *p)
     choice_scratch_free(scratch);
 }
 
-/* ds[e]: the gradient of token t's scores, from the combine weights and the auxiliary loss. */
+/* ds[e]: the gradient of token t's scores, from the combine weights and the auxiliary loss.
+ *
+ * Weights: w_k = scale·s_k, or renormalised scale·s_k/S with S = Σ s_k over the chosen. Then
+ *     ds_k = scale·(dw_k - Σ_i dw_i·s_i/S)/S                 the sum is `mean`
+ * Auxiliary loss: a_e to each p_e = s_e; of a sigmoid router p_e = s_e/T, T = Σ s_e over all. Then
+ *     ds_e += (a_e - Σ_i a_i·s_i/T)/T                        the sum is aux_mean/T */
 static void score_gradient(const struct router_backward *b, int64_t t, double *ds)
 {
     const struct router *p = &b->fwd;
@@ -57,6 +62,8 @@ static void score_gradient(const struct router_backward *b, int64_t t, double *d
         ds[topk[k]] += p->scale * (p->renormalise ? (d_weight[k] - mean) / chosen : d_weight[k]);
 }
 
+/* dlogits from ds: s_e·(ds_e - Σ_i s_i·ds_i) of softmax, s_e·(1 - s_e)·ds_e of sigmoid. The z-loss adds z·lse
+ * times the softmax. */
 void ref_router_backward(struct stream *s, const struct router_backward *b)
 {
     const struct router *p = &b->fwd;
@@ -112,6 +119,8 @@ static int compare_bids(const void *a, const void *b)
     return x->index < y->index ? -1 : x->index > y->index;
 }
 
+/* Bids lie expert by expert. start[e+1] counts up from the first place of expert e's bids to the first of the
+ * next expert's, so that in the end start[e] and start[e+1] are the two ends of expert e's. */
 void ref_capacity(struct stream *s, const struct capacity *p)
 {
     int64_t choices = p->tokens * p->top_k, dropped = 0, seq = p->seq ? p->seq : choices + 1;
@@ -137,6 +146,13 @@ void ref_capacity(struct stream *s, const struct capacity *p)
     free(bid);
 }
 
+/* A counting sort: rows are numbered expert by expert, and within one as the choices come. Two choices a token,
+ * three experts, nothing dropped:
+ *
+ *     choice i = t·K + k     0 1  2 3  4 5
+ *     topk                   2 0  0 2  1 0      count = 3 1 2, so the experts' first rows are 0 3 4
+ *     position               4 0  1 5  3 2
+ *     source of rows 0…5     1 2 5  4  0 3 */
 void ref_sort_choices(struct stream *s, const struct sort_choices *p)
 {
     int64_t choices = p->tokens * p->top_k;

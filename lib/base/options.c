@@ -25,17 +25,39 @@ enum { STANDARD = sizeof standard / sizeof *standard };
 static const char *given[MAX_OPTS];
 static int givens;
 
+/* What an OPT_CHOICE takes, as "a|b|c": its choices, then its words. */
+static void choices_of(const struct opt *o, char *buf, size_t room)
+{
+    size_t used = (size_t)snprintf(buf, room, "%s", o->choices ? o->choices : "");
+    for (int i = 0; o->words && word_at(o->words, i) && used < room; i++)
+        used += (size_t)snprintf(buf + used, room - used, "%s%s", used ? "|" : "", word_at(o->words, i));
+}
+
+/* "a, b or c" of "a|b|c". */
+static void choices_text(const char *choices, char *buf, size_t room)
+{
+    const char *last = strrchr(choices, '|');
+    size_t used = 0;
+    *buf = '\0';
+    for (const char *p = choices; *p && used < room; p++) {
+        const char *between = p == last ? " or " : ", ";
+        used += (size_t)(*p == '|' ? snprintf(buf + used, room - used, "%s", between)
+                                   : snprintf(buf + used, room - used, "%c", *p));
+    }
+}
+
 static void print_opt(const struct opt *o)
 {
     if (!o->name) {
         printf("\n%s\n", o->help);
         return;
     }
-    char left[80], list[200], help[300];
-    if (o->words) /* a table's words */
-        snprintf(help, sizeof help, o->help, words_text(o->words, list, sizeof list));
-    else
-        snprintf(help, sizeof help, "%s", o->help);
+    char left[80], choices[200], list[200] = "", help[400];
+    if (o->words) { /* of a table: `help` says where */
+        choices_of(o, choices, sizeof choices);
+        choices_text(choices, list, sizeof list);
+    }
+    snprintf(help, sizeof help, o->words ? o->help : "%s", o->words ? list : o->help);
     snprintf(left, sizeof left, "  %c%c%s --%s%s%s", o->letter ? '-' : ' ', o->letter ? o->letter : ' ',
              o->letter ? "," : " ", o->name, o->arg ? " " : "", o->arg ? o->arg : "");
     printf(strlen(left) < 32 ? "%-32s%s\n" : "%s\n                                %s\n", left, help);
@@ -70,9 +92,20 @@ static bool one_of(const char *choices, const char *word)
     return false;
 }
 
+static int take_choice(const struct opt *o, const char *arg)
+{
+    char choices[200], list[200];
+    choices_of(o, choices, sizeof choices);
+    choices_text(choices, list, sizeof list);
+    if (!one_of(choices, arg))
+        return error(STATUS_USAGE, "--%s takes %s, not '%s'", o->name, list, arg);
+    *(const char **)o->value = arg;
+    return 0;
+}
+
 static int take(const struct opt *o, const char *arg)
 {
-    char low[32], high[32], list[200];
+    char low[32], high[32];
     int64_t i;
     switch (o->kind) {
     case OPT_FLAG:
@@ -93,11 +126,7 @@ static int take(const struct opt *o, const char *arg)
                          exact_num(o->min, low), exact_num(o->max, high), arg);
         return 0;
     case OPT_CHOICE:
-        if (o->words ? word_index(o->words, arg) < 0 : !one_of(o->choices, arg))
-            return error(STATUS_USAGE, "--%s takes %s, not '%s'", o->name,
-                         o->words ? words_text(o->words, list, sizeof list) : o->choices, arg);
-        *(const char **)o->value = arg;
-        return 0;
+        return take_choice(o, arg);
     case OPT_CALL:
         return o->call(arg, o->value) < 0 ? error_prefix("--%s", o->name) : 0;
     }

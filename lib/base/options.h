@@ -15,7 +15,7 @@ enum opt_kind {
     OPT_TEXT,   /* const char ** */
     OPT_INT,    /* int64_t *, within [min,max] */
     OPT_NUM,    /* double *, within [min,max] */
-    OPT_CHOICE, /* const char **, one of the words of `choices`, separated by |, or of `words` */
+    OPT_CHOICE, /* const char **, one of `choices` (separated by |) or of `words` */
     OPT_CALL,   /* int (*)(const char *arg, void *value): 0, or -1 with error() set */
 };
 
@@ -29,7 +29,7 @@ struct opt {
     double min, max;
     const char *choices;
     int (*call)(const char *arg, void *value);
-    const struct words *words; /* of a table: `help` has %s where -h lists them */
+    const struct words *words; /* of a table; `help` has %s where -h lists the choices */
 };
 
 struct command {

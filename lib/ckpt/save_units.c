@@ -19,8 +19,6 @@
 #include "base/notice.h"
 #include "base/num.h"
 
-#define TAGS (1 << 20)
-
 void save_failed(struct saver *v)
 {
     if (v->failed)
@@ -116,7 +114,7 @@ static int send_unit(struct saver *v, const struct unit *n)
         to += contribution_bytes(v, n, c);
     }
     copying_flush(v, &run);
-    out->request = host_send(v->world, n->writer, (int)(n->number % TAGS), out->buffer, bytes);
+    out->request = host_send(v->world, n->writer, (int)(n->number % COMM_TAGS), out->buffer, bytes);
     return out->request ? 0 : -1;
 }
 
@@ -263,7 +261,7 @@ static int gather_unit(struct saver *v, const struct unit *n)
     g->busy = true;
     for (int k = 0; k < g->sender_count; k++) {
         bytes = sent_by(v, g, g->senders[k]);
-        g->requests[k] = host_recv(v->world, g->senders[k], (int)(n->number % TAGS), to, bytes);
+        g->requests[k] = host_recv(v->world, g->senders[k], (int)(n->number % COMM_TAGS), to, bytes);
         if (!g->requests[k]) {
             g->sender_count = k;
             return -1;

@@ -2,8 +2,7 @@
 /* The collectives in terms of messages, and the mapping of device memory.
  *
  * Sums: every peer's piece lands in scratch in peer order, one's own included, and the backend's `add` sums
- * them from zero. The order is the same whoever owns the piece, so an all-reduce gives all ranks the same bits.
- */
+ * them from zero. The order is the same whoever owns the piece, so all ranks get the same bits. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,8 +11,7 @@
 #include "comm/collective.h"
 #include "comm/ops.h"
 
-/* Below this an all-reduce gathers everything in one step instead of summing parts and gathering them in two.
- */
+/* Below this an all-reduce gathers everything in one step; above, parts are summed and then gathered. */
 #define SMALL_REDUCE (64 << 10)
 /* Up to this size a gather on the host goes through peer 0: 2n messages in two steps instead of n² in one. */
 #define SMALL_GATHER (64 << 10)
@@ -171,12 +169,13 @@ static int swap(struct group *g, const char *what, const struct comm_piece *send
 }
 
 /* One piece for each peer, evenly laid out: peer p's is [base + p·step, … + bytes). */
-struct rule {
+struct strided {
     char *base;
     size_t step, bytes;
 };
 
-static int swap_by_rule(struct group *g, const char *what, struct rule send, struct rule recv, bool device)
+static int swap_strided(struct group *g, const char *what, struct strided send, struct strided recv,
+                        bool device)
 {
     struct comm_piece *list = xmalloc(2 * (size_t)g->size * sizeof *list);
     for (int p = 0; p < g->size; p++) {
@@ -203,8 +202,8 @@ int all_gather(struct group *g, const void *part, void *whole, size_t bytes)
 {
     if (g->c->ops->all_gather)
         return g->c->ops->all_gather(g, part, whole, bytes);
-    return swap_by_rule(g, "all_gather", (struct rule){(void *)part, 0, bytes},
-                        (struct rule){whole, bytes, bytes}, true);
+    return swap_strided(g, "all_gather", (struct strided){(void *)part, 0, bytes},
+                        (struct strided){whole, bytes, bytes}, true);
 }
 
 /* Elements of a sum that fit scratch once for each peer; 0 with error() set. */
@@ -232,8 +231,7 @@ static int64_t chunk_size(struct group *g, const char *what, enum type type)
 static void sum_parts(struct group *g, enum type type, void *y, int64_t count)
 {
     struct comm *c = g->c;
-    c->be->add(c->stream,
-               &(struct add){.count = count, .b = c->scratch, .parts = g->size, .y = y, .type = type});
+    c->be->add(c->stream, &OP(add, .count = count, .b = c->scratch, .parts = g->size, .y = y, .type = type));
 }
 
 int reduce_scatter(struct group *g, enum type type, const void *whole, void *part, int64_t count)
@@ -250,8 +248,8 @@ int reduce_scatter(struct group *g, enum type type, const void *whole, void *par
     for (int64_t at = 0; at < count; at += chunk) {
         int64_t n = min64(chunk, count - at);
         size_t len = (size_t)n * unit, skip = (size_t)at * unit;
-        if (swap_by_rule(g, "reduce_scatter", (struct rule){(char *)whole + skip, bytes, len},
-                         (struct rule){c->scratch, len, len}, true))
+        if (swap_strided(g, "reduce_scatter", (struct strided){(char *)whole + skip, bytes, len},
+                         (struct strided){c->scratch, len, len}, true))
             return -1;
         sum_parts(g, type, (char *)part + skip, n);
     }
@@ -262,14 +260,15 @@ int reduce_scatter(struct group *g, enum type type, const void *whole, void *par
 static int reduce_small(struct group *g, float *x, int64_t count)
 {
     size_t bytes = (size_t)count * sizeof *x;
-    if (swap_by_rule(g, "all_reduce", (struct rule){(void *)x, 0, bytes},
-                     (struct rule){g->c->scratch, bytes, bytes}, true))
+    if (swap_strided(g, "all_reduce", (struct strided){(void *)x, 0, bytes},
+                     (struct strided){g->c->scratch, bytes, bytes}, true))
         return -1;
     sum_parts(g, F32, x, count);
     return 0;
 }
 
-/* One block of at most size·chunk elements: part p of it is summed by peer p, then gathered. */
+/* One block of at most size·chunk elements: part p of it is summed by peer p, then gathered. Parts are whole
+ * cache lines of 16 floats: 100 elements over four peers are parts of 32, 32, 32 and 4. */
 static int reduce_block(struct group *g, float *x, int64_t count, int64_t chunk, struct comm_piece *send,
                         struct comm_piece *recv)
 {
@@ -312,6 +311,7 @@ int all_reduce(struct group *g, float *x, int64_t count)
     free(list);
     return rc;
 }
+
 /* ---- collectives on host memory ---- */
 
 static int broadcast(struct group *g, const char *what, int root, void *p, size_t bytes)
@@ -348,8 +348,8 @@ int host_gather(struct group *g, const void *mine, void *all, size_t bytes)
     const char *what = "host_gather";
     size_t total = bytes * (size_t)g->size;
     if (g->size <= FEW_PEERS || total > SMALL_GATHER)
-        return swap_by_rule(g, what, (struct rule){(void *)mine, 0, bytes}, (struct rule){all, bytes, bytes},
-                            false);
+        return swap_strided(g, what, (struct strided){(void *)mine, 0, bytes},
+                            (struct strided){all, bytes, bytes}, false);
     return collect(g, what, mine, all, bytes) ? -1 : broadcast(g, what, 0, all, total);
 }
 
@@ -367,8 +367,8 @@ int host_max(struct group *g, int64_t *value)
     bool direct = g->size <= FEW_PEERS;
     int rc;
     if (direct)
-        rc = swap_by_rule(g, what, (struct rule){(void *)value, 0, sizeof *value},
-                          (struct rule){(void *)all, sizeof *all, sizeof *all}, false);
+        rc = swap_strided(g, what, (struct strided){(void *)value, 0, sizeof *value},
+                          (struct strided){(void *)all, sizeof *all, sizeof *all}, false);
     else
         rc = collect(g, what, value, all, sizeof *value);
     for (int i = 0; rc == 0 && i < g->size && (direct || g->me == 0); i++)

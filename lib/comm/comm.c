@@ -20,16 +20,20 @@ static bool launched(void)
     return getenv("SLURM_PROCID") && tasks && atoi(tasks) > 1;
 }
 
+#define X(name) &comm_##name,
+static const struct comm_ops *const kinds[] = {COMM_KINDS(X)};
+#undef X
+#define X(name) #name,
+static const char *const names[] = {COMM_KINDS(X) NULL};
+#undef X
+const struct words comm_words = WORDS(names);
+
 static const struct comm_ops *find_kind(const char *kind)
 {
     if (strcmp(kind, "auto") == 0)
         kind = launched() ? "mpi" : "self";
-    static const struct comm_ops *const kinds[] = {&comm_self, &comm_mpi};
-    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
-        if (strcmp(kinds[i]->kind, kind) == 0)
-            return kinds[i];
-    }
-    return NULL;
+    int i = word_index(&comm_words, kind);
+    return i < 0 ? NULL : kinds[i];
 }
 
 static struct group *group_new(struct comm *c, const char *name, const int *ranks, int count)
@@ -53,15 +57,15 @@ static struct group *group_new(struct comm *c, const char *name, const int *rank
     return g;
 }
 
-struct comm *comm_open(const char *kind, const struct backend *be, struct stream *stream)
+struct comm *comm_open(const char *kind)
 {
     const struct comm_ops *ops = find_kind(kind);
     if (!ops) {
-        error(STATUS_USAGE, "no kind of communication is called '%s': use auto, self or mpi", kind);
+        error(STATUS_USAGE, "no kind of communication is called '%s'", kind);
         return NULL;
     }
     struct comm *c = xcalloc(1, sizeof *c);
-    *c = (struct comm){.ops = ops, .be = be, .stream = stream, .size = 1, .local_ranks = 1, .timeout = 600};
+    *c = (struct comm){.ops = ops, .size = 1, .local_ranks = 1, .timeout = 600};
     if (ops->open(c)) {
         free(c);
         return NULL;
@@ -72,6 +76,13 @@ struct comm *comm_open(const char *kind, const struct backend *be, struct stream
     c->world = group_new(c, "world", all, c->size);
     free(all);
     return c;
+}
+
+int comm_attach(struct comm *c, const struct backend *be, struct stream *stream)
+{
+    c->be = be;
+    c->stream = stream;
+    return c->ops->attach ? c->ops->attach(c) : 0;
 }
 
 void comm_close(struct comm *c)
@@ -106,6 +117,11 @@ int comm_size(const struct comm *c)
 const char *comm_kind(const struct comm *c)
 {
     return c->ops->kind;
+}
+
+int comm_local_rank(const struct comm *c)
+{
+    return c->local_rank;
 }
 
 int comm_local_ranks(const struct comm *c)
@@ -168,13 +184,14 @@ int group_rank(const struct group *g)
 {
     return g->me;
 }
+
 /* ---- point to point ---- */
 
 static struct comm_request *post(struct group *g, bool receive, int peer, int tag, void *p, size_t bytes,
                                  bool device)
 {
     struct comm *c = g->c;
-    if (peer < 0 || peer >= g->size || tag < 0 || tag > COMM_TAG_MAX) {
+    if (peer < 0 || peer >= g->size || tag < 0 || tag >= COMM_TAGS) {
         error(STATUS_ENV, "group '%s': there is no peer %d, or tag %d is out of range", g->name, peer, tag);
         return NULL;
     }

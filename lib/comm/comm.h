@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Communication between the ranks of a job: one table of functions a kind (`self`: one rank; `mpi`).
+/* Communication between the ranks of a job: one table of functions a kind (`self`: one rank; `mpi`). A kind is
+ * a file, and a row of ops.h.
  *
  * A struct group is an ordered set of ranks that holds this one; "peer" is an index into it. Device operations
  * take device pointers and are ordered in a stream: they see all work queued before them, and work queued later
@@ -7,8 +8,7 @@
  * in rank order in f32. Every member of a group must make the same calls on it in the same order.
  *
  * Errors: -1 with error() set (status 3). A peer that does not answer within the timeout is an error that names
- * the operation, the group and the peers still awaited. After an error the job can only be ended: comm_abort().
- */
+ * the operation, the group and the peers still awaited. After an error the job can only end: comm_abort(). */
 #ifndef COMM_COMM_H
 #define COMM_COMM_H
 
@@ -17,6 +17,7 @@
 #include <stdint.h>
 
 #include "backend.h"
+#include "base/words.h"
 
 struct comm;
 struct group;
@@ -30,10 +31,14 @@ struct comm_piece {
     size_t bytes;
 };
 
+extern const struct words comm_words; /* the kinds' names */
 /* `kind`: "self", "mpi", or "auto" (mpi when a launcher started this process: OMPI_COMM_WORLD_SIZE, PMIX_RANK,
  * PMI_RANK, or SLURM_PROCID with SLURM_NTASKS > 1, in the environment; else self). Starts MPI if it must, and
- * only once in a process. be/stream: where device operations run. */
-struct comm *comm_open(const char *kind, const struct backend *be, struct stream *stream);
+ * only once in a process. Then ranks are known and host operations work, and a backend can be opened on the
+ * device that the local rank says. */
+struct comm *comm_open(const char *kind);
+/* Collective. Where device operations run; before the first of them. 0 or -1. */
+int comm_attach(struct comm *c, const struct backend *be, struct stream *stream);
 /* Collective; finalises MPI if comm_open() started it. NULL is fine. */
 void comm_close(struct comm *c);
 /* Ends every rank of the job at once with this exit status. Does not return. */
@@ -42,7 +47,8 @@ _Noreturn void comm_abort(struct comm *c, int status);
 int comm_rank(const struct comm *c);
 int comm_size(const struct comm *c);
 const char *comm_kind(const struct comm *c);
-int comm_local_ranks(const struct comm *c);            /* ranks of the job on this host */
+int comm_local_rank(const struct comm *c);             /* this one among those of the job on this host */
+int comm_local_ranks(const struct comm *c);            /* how many these are */
 void comm_set_timeout(struct comm *c, double seconds); /* default 600; 0: wait for ever */
 /* Device scratch for sums, the same size on every rank; 4 to 16 MiB is as fast as more. Kept, not owned.
  * Without it (NULL) 64 KiB are taken from the backend when first needed. */
@@ -57,11 +63,12 @@ int group_size(const struct group *g);
 int group_rank(const struct group *g); /* this rank's index in it */
 
 /* Point to point on device memory, without waiting. The buffers belong to the request until comm_wait(), which
- * frees it (NULL is fine). Messages between two ranks match by tag (0 … 2^20), whatever the group; those of one
- * tag in order. Sizes must be equal. idle_s, if not NULL, is increased by the time comm_wait() spent before the
- * message began to arrive. comm_send() never blocks, whatever the size; comm_wait() on a send may wait until
- * the peer has called comm_recv() and then any of this header. Data moves only while both sides are in a call
- * of this header, comm_done() being the cheapest. */
+ * frees it (NULL is fine). Messages between two ranks match by tag (0 … COMM_TAGS-1), whatever the group; those
+ * of one tag in order. Sizes must be equal. idle_s, if not NULL, is increased by the time comm_wait() spent
+ * before the message began to arrive. comm_send() never blocks, whatever the size; comm_wait() on a send may
+ * wait until the peer has called comm_recv() and then any of this header. Data moves only while both sides are
+ * in a call of this header, comm_done() being the cheapest. */
+enum { COMM_TAGS = 1 << 20 };
 struct comm_request *comm_send(struct group *g, int peer, int tag, const void *p, size_t bytes);
 struct comm_request *comm_recv(struct group *g, int peer, int tag, void *p, size_t bytes);
 int comm_wait(struct comm_request *r, double *idle_s);

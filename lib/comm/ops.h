@@ -8,7 +8,8 @@
 /* What a kind provides. All memory here is host memory, or device memory mapped to the host. */
 struct comm_ops {
     const char *kind;
-    int (*open)(struct comm *c); /* fills state, rank, size, local_ranks */
+    int (*open)(struct comm *c);   /* fills state, rank, size, local_rank, local_ranks */
+    int (*attach)(struct comm *c); /* backend and stream are there now; NULL if that is all the same to it */
     void (*close)(struct comm *c);
     void (*abort)(struct comm *c, int status); /* may return: the caller then exits */
 
@@ -31,13 +32,19 @@ struct comm_ops {
     int (*exchange)(struct group *g, const struct comm_piece *send, int sends, const struct comm_piece *recv,
                     int recvs);
 };
-extern const struct comm_ops comm_self, comm_mpi;
+
+/* The kinds there are, a row each: the file lib/comm/NAME.c defines comm_NAME. */
+#define COMM_KINDS(X) X(self) X(mpi)
+
+#define X(name) extern const struct comm_ops comm_##name;
+COMM_KINDS(X)
+#undef X
 
 struct comm {
     const struct comm_ops *ops;
-    const struct backend *be;
+    const struct backend *be; /* NULL until comm_attach() */
     struct stream *stream;
-    int rank, size, local_ranks;
+    int rank, size, local_rank, local_ranks;
     double timeout;
     char *scratch;
     size_t scratch_bytes;
@@ -65,7 +72,6 @@ struct comm_request {
     void *device; /* the memory that `host` stands for; NULL for a host request */
 };
 
-#define COMM_TAG_MAX  (1 << 20)
 #define LEAST_SCRATCH (64 << 10) /* what comm_set_scratch() must at least give */
 
 #endif

@@ -8,14 +8,14 @@
 #include "comm/ops.h"
 
 /* A send or a receive; unmatched ones wait in a list, in order. */
-struct request {
+struct self_request {
     struct comm_request base;
     bool matched, wrong_size;
-    struct request *next;
+    struct self_request *next;
 };
 
 struct self {
-    struct request *unmatched;
+    struct self_request *unmatched;
 };
 
 static int open_self(struct comm *c)
@@ -45,9 +45,9 @@ static int wait_all(struct comm_batch *b)
     return -1;
 }
 
-static void match(struct request *a, struct request *b)
+static void match(struct self_request *a, struct self_request *b)
 {
-    struct request *to = a->base.receive ? a : b, *from = a->base.receive ? b : a;
+    struct self_request *to = a->base.receive ? a : b, *from = a->base.receive ? b : a;
     a->matched = b->matched = true;
     to->wrong_size = to->base.bytes != from->base.bytes;
     if (!to->wrong_size && to->base.bytes)
@@ -57,14 +57,14 @@ static void match(struct request *a, struct request *b)
 static struct comm_request *post(struct group *g, bool receive, int peer, int tag, void *p, size_t bytes)
 {
     struct self *s = g->c->state;
-    struct request *r = xcalloc(1, sizeof *r);
+    struct self_request *r = xcalloc(1, sizeof *r);
     r->base =
         (struct comm_request){.g = g, .receive = receive, .peer = peer, .tag = tag, .bytes = bytes, .host = p};
-    struct request **at = &s->unmatched;
+    struct self_request **at = &s->unmatched;
     while (*at && ((*at)->base.tag != tag || (*at)->base.receive == receive))
         at = &(*at)->next;
     if (*at) {
-        struct request *other = *at;
+        struct self_request *other = *at;
         *at = other->next;
         match(r, other);
     } else {
@@ -75,16 +75,16 @@ static struct comm_request *post(struct group *g, bool receive, int peer, int ta
 
 static bool done(struct comm_request *base)
 {
-    return ((struct request *)base)->matched;
+    return ((struct self_request *)base)->matched;
 }
 
 static int wait_one(struct comm_request *base, double *idle_s)
 {
-    struct request *r = (struct request *)base;
+    struct self_request *r = (struct self_request *)base;
     struct self *s = base->g->c->state;
     if (r->matched && !r->wrong_size)
         return 0;
-    for (struct request **at = &s->unmatched; *at; at = &(*at)->next) {
+    for (struct self_request **at = &s->unmatched; *at; at = &(*at)->next) {
         if (*at == r) {
             *at = r->next;
             break;

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* Dispatch and combine: rows to the ranks that hold their experts, results back.
  *
- * The experts of one ep rank are cut over its etp group. A row goes to the host with the sender's own etp
+ * The experts of one ep rank are cut over its etp group. A row goes to the holder with the sender's own etp
  * coordinate (all-to-all over ep) and from there to the others of that etp group (all-gather), so it crosses
- * the network once. Rows stand at a host by local expert, then etp rank, then ep rank of the sender, so the
+ * the network once. Rows stand at a holder by local expert, then etp rank, then ep rank of the sender, so the
  * rows of one expert are one run and nothing is permuted on arrival. Everyone knows everyone's counts, hence
  * every offset.
  *
- * A host that gets more rows than the plan reserved (C) takes them in several passes: pass p is rows [p·C,
+ * A holder that gets more rows than the plan reserved (C) takes them in several passes: pass p is rows [p·C,
  * (p+1)·C) of its order. */
 #include "engine/dispatch.h"
 
@@ -67,9 +67,9 @@ int dispatch_route(struct engine *e, struct dispatch *d)
     d->send_first[0] = 0;
     for (int64_t k = 0; k < e->E; k++)
         d->send_first[k + 1] = d->send_first[k] + mine[k];
-    for (int host = 0; host < e->ep; host++) {
-        int64_t at = 0, *segment = host == e->at.ep ? d->segment : NULL;
-        for (int64_t k = host * El; k < (host + 1) * El; k++)
+    for (int holder = 0; holder < e->ep; holder++) {
+        int64_t at = 0, *segment = holder == e->at.ep ? d->segment : NULL;
+        for (int64_t k = holder * El; k < (holder + 1) * El; k++)
             for (int j = 0; j < e->etp; j++)
                 for (int i = 0; i < e->ep; i++) {
                     if (j == e->at.etp && i == e->at.ep)
@@ -111,7 +111,7 @@ static void piece(struct comm_piece *list, int *count, int peer, void *base, int
         list[(*count)++] = (struct comm_piece){peer, (char *)base + (size_t)row * bytes, (size_t)rows * bytes};
 }
 
-/* Pieces between this rank's order of sending (`out`) and its hosts. `weight` pieces follow their rows. */
+/* Pieces between this rank's order of sending (`out`) and the holders. `weight` pieces follow their rows. */
 static int outer_pieces(struct engine *e, struct dispatch *d, int pass, struct comm_piece *list, void *out,
                         float *weight)
 {

@@ -33,13 +33,13 @@ struct layer {
     float *router_bias; /* [E] or NULL */
 };
 
-/* Where the rows of one MoE layer and microbatch go (dispatch.c). Host tables. A host is the rank pair (ep,
+/* Where the rows of one MoE layer and microbatch go (dispatch.c). Host tables. A holder is the rank pair (ep,
  * etp) that runs a slot's expert. */
 struct dispatch {
     int64_t *send_first; /* [E+1]: first row of each slot in this rank's order of sending */
-    int64_t *landing;    /* [E]: where this rank's rows for a slot start in the rows of its host */
+    int64_t *landing;    /* [E]: where this rank's rows for a slot start in the rows of its holder */
     int64_t *segment;    /* [El·etp·ep+1]: rows here, by local expert, etp rank, ep rank */
-    int passes;          /* row chunks of the capacity C that the fullest host needs */
+    int passes;          /* row chunks of the capacity C that the fullest holder needs */
     bool weights_done;   /* weight gradients were computed by backward (several passes) */
 };
 

@@ -61,7 +61,7 @@ enum direction { FORWARD, BACKWARD };
 /* One tag for each (receiving stage, microbatch, direction). */
 static int tag_of(const struct engine *e, int stage, int microbatch, enum direction dir)
 {
-    return (int)(((stage * e->plan->batch.microbatches + microbatch) * 2 + dir) % (1 << 20));
+    return (int)(((stage * e->plan->batch.microbatches + microbatch) * 2 + dir) % COMM_TAGS);
 }
 
 static struct slot *slot_of(struct engine *e, int stage, int microbatch)

@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "base/bf16.h"
+
 enum number number_of(const char *dtype)
 {
     return strcmp(dtype, "F32") == 0    ? NUMBER_F32
@@ -18,11 +20,6 @@ static float from_bits(uint32_t u)
     return f;
 }
 
-float bf16_to_f32(uint16_t b)
-{
-    return from_bits((uint32_t)b << 16);
-}
-
 float f16_to_f32(uint16_t h)
 {
     uint32_t sign = (uint32_t)(h & 0x8000) << 16, exponent = h >> 10 & 31, fraction = h & 1023;
@@ -31,15 +28,6 @@ float f16_to_f32(uint16_t h)
     if (exponent == 31)
         return from_bits(sign | 0x7f800000 | fraction << 13);
     return from_bits(sign | (exponent + 112) << 23 | fraction << 13);
-}
-
-uint16_t f32_to_bf16(float f)
-{
-    uint32_t u;
-    memcpy(&u, &f, sizeof u);
-    if ((u & 0x7fffffff) > 0x7f800000)
-        return (uint16_t)(u >> 16 | 0x40);
-    return (uint16_t)((u + 0x7fff + (u >> 16 & 1)) >> 16);
 }
 
 void convert(void *dst, enum type to, const void *src, enum number from, int64_t count)

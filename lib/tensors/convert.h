@@ -16,8 +16,6 @@ static inline int number_bytes(enum number n)
 }
 
 float f16_to_f32(uint16_t h);
-float bf16_to_f32(uint16_t b);
-uint16_t f32_to_bf16(float f); /* to nearest even; a NaN stays one */
 
 /* dst[0…count) of type `to` from src of `from`. src need not be aligned. dst may not overlap it. */
 void convert(void *dst, enum type to, const void *src, enum number from, int64_t count);

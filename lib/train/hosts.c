@@ -20,10 +20,8 @@ static int64_t env_number(const char *name)
     return s && parse_int(s, 1, 1 << 20, &v) ? v : 0;
 }
 
-int hosts_threads(int64_t wanted)
+int hosts_processors(void)
 {
-    if (wanted || (wanted = env_number("OMP_NUM_THREADS")))
-        return (int)wanted;
     cpu_set_t set;
     int64_t online = sysconf(_SC_NPROCESSORS_ONLN);
     int64_t mine = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : online;
@@ -31,6 +29,13 @@ int hosts_threads(int64_t wanted)
     if (mine < online || ranks == 0)
         return (int)mine; /* bound by the launcher: these are ours */
     return (int)max64(1, mine / ranks);
+}
+
+int hosts_threads(int64_t wanted, int processors)
+{
+    if (wanted || (wanted = env_number("OMP_NUM_THREADS")))
+        return (int)wanted;
+    return processors;
 }
 
 static int distinct(const int *ids, const int *ranks, int count)

@@ -6,9 +6,11 @@
 #include "comm/comm.h"
 #include "plan/plan.h"
 
-/* Threads for this rank: `wanted`, else $OMP_NUM_THREADS, else the processors it may use, shared with the ranks
- * that may use the same. Call before MPI starts. */
-int hosts_threads(int64_t wanted);
+/* This rank's processors: those it may use, shared with the ranks that may use the same. Call before MPI
+ * starts, which may bind this process to others. */
+int hosts_processors(void);
+/* Threads for this rank: `wanted`, else $OMP_NUM_THREADS, else one for each of its processors. */
+int hosts_threads(int64_t wanted, int processors);
 /* Collective. A group that spans more hosts than the plan has nodes for it: -1 (status 2) naming it, or with
  * `warn` a notice. *hosts: distinct ones. */
 int hosts_check(struct comm *c, const struct plan *p, bool warn, int *hosts);

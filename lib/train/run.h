@@ -15,12 +15,13 @@ struct run {
     const struct train_options *o;
     struct recipe recipe;
     struct plan plan;
-    const struct backend *be;
-    struct stream *stream;
     struct comm *comm;
+    const struct backend *be; /* NULL until device_open() */
+    struct stream *stream;
     struct engine e;
     struct data *data, *eval;
     struct log log;
+    int processors; /* this rank's share of its host's */
     int threads, hosts;
     char host[64]; /* this rank's */
     int64_t step;  /* last one done */

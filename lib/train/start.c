@@ -14,6 +14,7 @@
 #include "check/runnable.h"
 #include "engine/setup.h"
 #include "plan/text.h"
+#include "train/device.h"
 #include "train/feed.h"
 #include "train/hosts.h"
 #include "train/resume.h"
@@ -38,16 +39,6 @@ static int read_plan(struct run *run)
     return r == 0 ? plan_runnable(&run->plan) : r;
 }
 
-static int choose_backend(struct run *run)
-{
-    const char *name = run->o->backend;
-    if (strcmp(name, "auto") == 0 && run->plan.machine.device != DEVICE_CPU)
-        return error(STATUS_ENV,
-                     "the plan is for '%s' and this build has only the cpu backend: use --backend cpu",
-                     device_name[run->plan.machine.device]);
-    return 0;
-}
-
 static void apply_recipe(struct run *run)
 {
     struct recipe *r = &run->recipe;
@@ -64,7 +55,8 @@ int run_start(struct run *run)
     gethostname(run->host, sizeof run->host - 1);
     const struct train_options *o = run->o;
     TRY(run_agree(run, read_plan(run)));
-    TRY(run_agree(run, choose_backend(run)));
+    TRY(run_agree(run, device_open(run)));
+    TRY(run_agree(run, comm_attach(run->comm, run->be, run->stream)));
     TRY(run_agree(run, hosts_check(run->comm, &run->plan, strcmp(o->placement, "warn") == 0, &run->hosts)));
     run->resident = process_resident_bytes();
     TRY(run_agree(run, engine_init(&run->e, &run->plan, run->be, run->stream, run->comm)));

@@ -5,8 +5,8 @@
 
 #include "train/run.h"
 
-/* Collective. Plan, placement, engine, weights, data, log: every step on all ranks, and all agree before the
- * next. -1 with error(). */
+/* Collective, once the ranks know each other. Plan, backend, placement, engine, weights, data, log: every step
+ * on all ranks, and all agree before the next. -1 with error(). */
 int run_start(struct run *run);
 
 #endif

@@ -65,14 +65,10 @@ static void release(struct run *run)
 
 enum status train_run(const struct train_options *o, struct comm **comm, bool *broken)
 {
-    struct run run = {.o = o, .recipe = o->recipe, .saved = -1, .threads = hosts_threads(o->threads)};
+    struct run run = {.o = o, .recipe = o->recipe, .saved = -1, .processors = hosts_processors()};
     *comm = NULL;
     *broken = false;
-    run.be = backend_open(strcmp(o->backend, "auto") == 0 ? "cpu" : o->backend, run.threads);
-    if (!run.be)
-        return error_status();
-    run.stream = run.be->stream_new();
-    run.comm = *comm = comm_open(o->comm, run.be, run.stream);
+    run.comm = *comm = comm_open(o->comm);
     if (!run.comm)
         return error_status();
     comm_set_timeout(run.comm, o->timeout_s);

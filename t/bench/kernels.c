@@ -25,9 +25,11 @@ static void *tensor(int64_t count, enum type type)
         fprintf(stderr, "kernels: %s\n", error_text());
         exit(STATUS_ENV);
     }
-    struct fill_normal fill = {ceil_div(count, 4096), 4096, p, 4096, 1, 0, 4096, 0, 0.5f, type};
+    struct fill_normal fill = OP(fill_normal, .rows = ceil_div(count, 4096), .width = 4096, .x = p, .ldx = 4096,
+                                 .seed = 1, .stride = 4096, .std = 0.5f, .type = type);
     if (count % 4096)
-        fill = (struct fill_normal){1, count, p, count, 1, 0, count, 0, 0.5f, type};
+        fill = OP(fill_normal, .rows = 1, .width = count, .x = p, .ldx = count, .seed = 1, .stride = count,
+                  .std = 0.5f, .type = type);
     be->fill_normal(stream, &fill);
     return p;
 }
@@ -95,15 +97,18 @@ static void bench_linear(enum type type, int64_t rows, int64_t in, int64_t out)
     double flops = 2.0 * (double)rows * (double)in * (double)out;
     char name[64];
     snprintf(name, sizeof name, "[%d,%d]x[%d,%d]", (int)rows, (int)in, (int)in, (int)out);
-    struct matmul forward = {rows, out, in, false, true, x, in, w, in, y, out, 0, type, type};
+    struct matmul forward = OP(matmul, .m = rows, .n = out, .k = in, .tb = true, .a = x, .lda = in, .b = w,
+                               .ldb = in, .c = y, .ldc = out, .in = type, .out = type);
     if (out == V) { /* logits are f32 */
         forward.c = f;
         forward.out = F32;
     }
     products(name, type, flops, BEST(be->matmul(stream, &forward)));
-    struct matmul dx = {rows, in, out, false, false, y, out, w, in, x, in, 0, type, type};
+    struct matmul dx = OP(matmul, .m = rows, .n = in, .k = out, .a = y, .lda = out, .b = w, .ldb = in, .c = x,
+                          .ldc = in, .in = type, .out = type);
     products("  its dX", type, flops, BEST(be->matmul(stream, &dx)));
-    struct matmul grad = {out, in, rows, true, false, y, out, x, in, dw, in, 1, type, F32};
+    struct matmul grad = OP(matmul, .m = out, .n = in, .k = rows, .ta = true, .a = y, .lda = out, .b = x,
+                            .ldb = in, .c = dw, .ldc = in, .beta = 1, .in = type, .out = F32);
     products("  its dW", type, flops, BEST(be->matmul(stream, &grad)));
     be->free(x, (size_t)(rows * in) * type_bytes(type));
     be->free(w, (size_t)(in * out) * type_bytes(type));
@@ -126,8 +131,9 @@ static void bench_experts(enum type type, int64_t k, int64_t n)
     float *dw = tensor(EXPERTS * n * k, F32);
     for (int kind = GROUPED_FORWARD; kind <= GROUPED_WEIGHT; kind++) {
         char name[64];
-        struct grouped_matmul p = {
-            kind, EXPERTS, row, which, n, k, x, k, y, n, kind == GROUPED_WEIGHT ? dw : w, n * k, type};
+        struct grouped_matmul p = OP(grouped_matmul, .kind = kind, .segments = EXPERTS, .row = row,
+                                     .which = which, .n = n, .k = k, .x = x, .ldx = k, .y = y, .ldy = n,
+                                     .w = kind == GROUPED_WEIGHT ? dw : w, .stride = n * k, .type = type);
         snprintf(name, sizeof name, "%d experts %s k=%d n=%d", EXPERTS, names[kind], (int)k, (int)n);
         products(name, type, 2.0 * (double)(rows * n * k), BEST(be->grouped_matmul(stream, &p)));
     }
@@ -144,9 +150,11 @@ static void bench_attention(enum type type)
     for (int i = 0; i < 8; i++)
         t[i] = tensor(T * WIDE, type);
     float *lse = tensor(HEADS * T, F32), *delta = tensor(HEADS * T, F32);
-    struct attention p = {T / SEQ, SEQ,  HEADS, HEADS, DIM,  t[0], t[1],   t[2],
-                          WIDE,    WIDE, WIDE,  t[3],  WIDE, lse,  0.125f, type};
-    struct attention_backward b = {p, t[4], WIDE, t[5], t[6], t[7], delta};
+    struct attention p = OP(attention, .sequences = T / SEQ, .seq = SEQ, .heads = HEADS, .kv_heads = HEADS,
+                            .dim = DIM, .q = t[0], .k = t[1], .v = t[2], .ldq = WIDE, .ldk = WIDE, .ldv = WIDE,
+                            .o = t[3], .ldo = WIDE, .lse = lse, .scale = 0.125f, .type = type);
+    struct attention_backward b = OP(attention_backward, .fwd = p, .d_o = t[4], .lddo = WIDE, .dq = t[5],
+                                     .dk = t[6], .dv = t[7], .delta = delta);
     double flops = 4.0 * T * SEQ / 2 * WIDE; /* of the part below the diagonal */
     products("attention, 4x512, 8 heads of 64", type, flops, BEST(be->attention(stream, &p)));
     products("attention_backward", type, 2.5 * flops, BEST(be->attention_backward(stream, &b)));
@@ -168,22 +176,32 @@ static void bench_rows(enum type type)
     int32_t *target = be->alloc(1024 * sizeof *target);
     void *dlogits = tensor(1024 * V, type);
     traffic("swiglu", type, 3 * size,
-            BEST(be->swiglu(stream, &(struct swiglu){ROWS, WIDTH, x, NULL, y, type})));
-    traffic(
-        "swiglu_backward", type, 5 * size,
-        BEST(be->swiglu_backward(stream, &(struct swiglu_backward){ROWS, WIDTH, x, NULL, y, dx, NULL, type})));
-    struct rmsnorm norm = {T, 1, H, x, H, w, y, H, 1e-5f, 0, NULL, 0, type};
+            BEST(be->swiglu(stream,
+                            &OP(swiglu, .rows = ROWS, .width = WIDTH, .gate_up = x, .y = y, .type = type))));
+    traffic("swiglu_backward", type, 5 * size,
+            BEST(be->swiglu_backward(stream, &OP(swiglu_backward, .rows = ROWS, .width = WIDTH, .gate_up = x,
+                                                 .dy = y, .d_gate_up = dx, .type = type))));
+    struct rmsnorm norm = OP(rmsnorm, .rows = T, .heads = 1, .width = H, .x = x, .ldx = H, .w = w, .y = y,
+                             .ldy = H, .eps = 1e-5f, .type = type);
     traffic("rmsnorm", type, 2.0 * T * H * (double)type_bytes(type), BEST(be->rmsnorm(stream, &norm)));
-    struct rmsnorm_backward back = {T, 1, H, x, H, w, y, H, dx, H, dw, false, 1e-5f, 0, NULL, NULL, 0, type};
+    struct rmsnorm_backward back =
+        OP(rmsnorm_backward, .rows = T, .heads = 1, .width = H, .x = x, .ldx = H, .w = w, .dy = y, .lddy = H,
+           .dx = dx, .lddx = H, .dw = dw, .eps = 1e-5f, .type = type);
     traffic("rmsnorm_backward", type, 3.0 * T * H * (double)type_bytes(type),
             BEST(be->rmsnorm_backward(stream, &back)));
-    traffic("add", type, 3 * size, BEST(be->add(stream, &(struct add){COUNT, x, dx, 1, y, type})));
+    traffic("add", type, 3 * size,
+            BEST(be->add(stream, &OP(add, .count = COUNT, .a = x, .b = dx, .parts = 1, .y = y, .type = type))));
     be->zero(stream, v, COUNT * 4);
-    struct adamw adam = {COUNT, master, m, v, logits, y, 1e-3f, 0.9f, 0.95f, 1e-8f, 0.1f, 1, 0.1f, 0.05f, type};
+    struct adamw adam = OP(adamw, .count = COUNT, .master = master, .m = m, .v = v, .grad = logits, .param = y,
+                           .lr = 1e-3f, .beta1 = 0.9f, .beta2 = 0.95f, .eps = 1e-8f, .decay = 0.1f,
+                           .grad_scale = 1, .correction1 = 0.1f, .correction2 = 0.05f, .type = type);
     traffic("adamw", type, 28.0 * COUNT + size, BEST(be->adamw(stream, &adam)));
     traffic("softmax_stats", type, 4.0 * 1024 * V,
-            BEST(be->softmax_stats(stream, &(struct softmax_stats){1024, V, 0, logits, target, stats})));
-    struct cross_entropy ce = {1024, V, 0, 1, logits, stats, target, 1, loss, dlogits, type};
+            BEST(be->softmax_stats(stream, &OP(softmax_stats, .rows = 1024, .width = V, .logits = logits,
+                                               .target = target, .stats = stats))));
+    struct cross_entropy ce =
+        OP(cross_entropy, .rows = 1024, .width = V, .parts = 1, .logits = logits, .stats = stats,
+           .target = target, .scale = 1, .loss = loss, .dlogits = dlogits, .type = type);
     traffic("cross_entropy", type, (4.0 + (double)type_bytes(type)) * 1024 * V,
             BEST(be->cross_entropy(stream, &ce)));
 }
@@ -191,7 +209,7 @@ static void bench_rows(enum type type)
 int main(int argc, char **argv)
 {
     threads = argc > 2 ? atoi(argv[2]) : 2;
-    be = backend_open(argc > 1 ? argv[1] : "cpu", threads);
+    be = backend_open(argc > 1 ? argv[1] : "cpu", 0, threads);
     if (!be) {
         fprintf(stderr, "kernels: %s\n", error_text());
         return error_status();

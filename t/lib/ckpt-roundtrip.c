@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/bf16.h"
 #include "base/error.h"
 #include "base/num.h"
 #include "choose/make.h"
@@ -226,12 +227,12 @@ int main(int argc, char **argv)
         return path ? 0 : error_status() ? error_status() : 1;
     }
     const char *backend = getenv("BACKEND");
-    state.be = backend_open(backend ? backend : "guard", 1);
+    state.be = backend_open(backend ? backend : "guard", 0, 1);
     state.stream = state.be ? state.be->stream_new() : NULL;
-    struct comm *c = state.be ? comm_open("auto", state.be, state.stream) : NULL;
-    int rc = !c         ? -1
-             : argc < 4 ? error(STATUS_USAGE, "see the top of t/lib/ckpt-roundtrip.c")
-                        : work(c, argc, argv);
+    struct comm *c = state.be ? comm_open("auto") : NULL;
+    int rc = c ? comm_attach(c, state.be, state.stream) : -1;
+    if (rc == 0)
+        rc = argc < 4 ? error(STATUS_USAGE, "see the top of t/lib/ckpt-roundtrip.c") : work(c, argc, argv);
     int64_t status = rc < 0 ? error_status() : 0;
     if (rc < 0)
         fprintf(stderr, "ckpt-roundtrip: %s\n", error_text());

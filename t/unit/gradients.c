@@ -161,10 +161,10 @@ static void open_bench(struct bench *b, const char *backend, const char *config,
     unlink(path);
     if (ok < 0 || plan_runnable(&b->plan) < 0)
         fail_msg("%s", error_text());
-    b->be = backend_open(backend, 1);
+    b->be = backend_open(backend, 0, 1);
     b->s = b->be->stream_new();
-    b->comm = comm_open("self", b->be, b->s);
-    if (engine_init(&b->e, &b->plan, b->be, b->s, b->comm) < 0)
+    b->comm = comm_open("self");
+    if (comm_attach(b->comm, b->be, b->s) < 0 || engine_init(&b->e, &b->plan, b->be, b->s, b->comm) < 0)
         fail_msg("%s", error_text());
     b->random = 12345;
     b->e.aux_coef = 0.5; /* so that they weigh as much as the loss itself */

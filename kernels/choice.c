@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "route.h"
+#include "choice.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -54,7 +54,7 @@ static float group_worth(const float *value, int64_t n)
     return n > 1 ? first + second : first;
 }
 
-/* Takes all but the best groups out of the game. */
+/* Takes all but the best groups out of the game: a group that stays is one whose worth has become NaN. */
 static void limit_groups(const struct router *p, struct choice_scratch *s)
 {
     int64_t size = p->experts / p->groups;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The choice of experts from scores, shared by the backends: the same scores give the same choice. */
-#ifndef KERNELS_ROUTE_H
-#define KERNELS_ROUTE_H
+#ifndef KERNELS_CHOICE_H
+#define KERNELS_CHOICE_H
 
 #include "ops.h"
 

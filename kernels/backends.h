@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: MIT */
+/* The backends there are, a row each: NAME, and whether `--backend auto` may choose it, for a plan whose
+ * machine's device has its name (the others are for tests). The folder kernels/NAME (or file) defines
+ * NAME_backend(), which returns the table of functions, for one of the machine's devices where it has any. */
+#ifndef KERNELS_BACKENDS_H
+#define KERNELS_BACKENDS_H
+
+#include "backend.h"
+
+#define BACKENDS(X) X(cpu, true) X(ref, false) X(guard, false)
+
+#define X(name, automatic) const struct backend *name##_backend(int device);
+BACKENDS(X)
+#undef X
+
+#endif

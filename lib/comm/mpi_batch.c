@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: MIT */
+#include "comm/mpi_batch.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/num.h"
+#include "comm/mpi_message.h"
+#include "comm/mpi_point.h"
+
+struct comm_batch {
+    struct group *g;
+    const char *what;
+    int count, recvs; /* requests; the receives come first */
+    MPI_Request *request;
+    MPI_Status *status;
+    int *peer;
+    size_t *bytes; /* of each message */
+    size_t total;
+};
+
+/* Pieces sorted by peer, each peer's in list order: peer p's are [first[p], first[p+1]). */
+static struct comm_piece *by_peer(const struct comm_piece *list, int count, int peers, int *first)
+{
+    struct comm_piece *sorted = xmalloc((size_t)count * sizeof *sorted + 1);
+    memset(first, 0, ((size_t)peers + 1) * sizeof *first);
+    for (int i = 0; i < count; i++)
+        first[list[i].peer + 1]++;
+    for (int p = 0; p < peers; p++)
+        first[p + 1] += first[p];
+    for (int i = 0; i < count; i++)
+        sorted[first[list[i].peer]++] = list[i]; /* in the end first[p] is where p+1's pieces begin */
+    memmove(first + 1, first, (size_t)peers * sizeof *first);
+    first[0] = 0;
+    return sorted;
+}
+
+static struct comm_batch *batch_new(struct group *g, const char *what)
+{
+    size_t most = 2 * (size_t)g->size;
+    struct comm_batch *b = xcalloc(1, sizeof *b);
+    *b = (struct comm_batch){.g = g, .what = what};
+    b->request = xmalloc(most * sizeof *b->request);
+    b->status = xmalloc(most * sizeof *b->status);
+    b->peer = xmalloc(most * sizeof *b->peer);
+    b->bytes = xmalloc(most * sizeof *b->bytes);
+    return b;
+}
+
+static void batch_free(struct comm_batch *b)
+{
+    free(b->request);
+    free(b->status);
+    free(b->peer);
+    free(b->bytes);
+    free(b);
+}
+
+static int post_message(struct comm_batch *b, bool receive, int peer, const struct comm_piece *list, int count)
+{
+    const struct mpi *m = b->g->c->state;
+    int rank = b->g->ranks[peer], tag = COMM_TAGS + (int)(b->g->hash % COMM_TAGS), n = b->count;
+    struct message s;
+    b->peer[n] = peer;
+    b->bytes[n] = 0;
+    for (int i = 0; i < count; i++)
+        b->bytes[n] += list[i].bytes;
+    int code = mpi_describe(list, count, &s);
+    if (!code && receive)
+        code = MPI_Irecv(s.p, s.count, s.type, rank, tag, m->comm, &b->request[n]);
+    else if (!code)
+        code = MPI_Isend(s.p, s.count, s.type, rank, tag, m->comm, &b->request[n]);
+    mpi_forget(&s);
+    if (code)
+        return mpi_failed(code, b->what);
+    b->total += b->bytes[n];
+    b->count++;
+    b->recvs += receive;
+    return 0;
+}
+
+/* One side of a batch. Peers are taken in turn from this one's neighbour on, so that they do not all start with
+ * the same. */
+static int post_side(struct comm_batch *b, bool receive, const struct comm_piece *list, int count)
+{
+    int n = b->g->size, me = b->g->me, rc = 0;
+    int *first = xmalloc(((size_t)n + 1) * sizeof *first);
+    struct comm_piece *sorted = by_peer(list, count, n, first);
+    for (int d = 1; d < n && rc == 0; d++) {
+        int p = (receive ? me - d + n : me + d) % n;
+        if (first[p + 1] > first[p])
+            rc = post_message(b, receive, p, sorted + first[p], first[p + 1] - first[p]);
+    }
+    free(sorted);
+    free(first);
+    return rc;
+}
+
+struct comm_batch *mpi_post_all(struct group *g, const char *what, const struct comm_piece *send, int sends,
+                                const struct comm_piece *recv, int recvs)
+{
+    struct comm_batch *b = batch_new(g, what);
+    if (post_side(b, true, recv, recvs) == 0 && post_side(b, false, send, sends) == 0)
+        return b;
+    batch_free(b);
+    return NULL;
+}
+
+/* The peers of unfinished messages, each once. */
+static int awaited(struct comm_batch *b)
+{
+    int n = 0, *peer = xmalloc((size_t)b->count * sizeof *peer);
+    bool *seen = xcalloc((size_t)b->g->size, sizeof *seen);
+    for (int i = 0; i < b->count; i++) {
+        int flag = 0;
+        if (MPI_Test(&b->request[i], &flag, MPI_STATUS_IGNORE) == MPI_SUCCESS && flag)
+            continue;
+        if (!seen[b->peer[i]])
+            peer[n++] = b->peer[i];
+        seen[b->peer[i]] = true;
+    }
+    int rc = mpi_no_answer(b->g, b->what, peer, n);
+    free(seen);
+    free(peer);
+    return rc;
+}
+
+static int batch_failed(struct comm_batch *b, int code)
+{
+    if (code != MPI_ERR_IN_STATUS)
+        return mpi_failed(code, b->what);
+    for (int i = 0; i < b->count; i++) {
+        int e = b->status[i].MPI_ERROR, p = b->peer[i];
+        if (e == MPI_SUCCESS || e == MPI_ERR_PENDING)
+            continue;
+        mpi_failed(e, b->what);
+        return error_prefix("group '%s', peer %d (rank %d)", b->g->name, p, b->g->ranks[p]);
+    }
+    return mpi_failed(code, b->what);
+}
+
+static int finish(struct comm_batch *b)
+{
+    struct comm *c = b->g->c;
+    struct patience p = mpi_patience(c, b->total);
+    for (int flag = 0;;) {
+        int code = MPI_Testall(b->count, b->request, &flag, b->status);
+        if (code)
+            return batch_failed(b, code);
+        if (flag)
+            break;
+        mpi_serve(c);
+        if (!mpi_still(&p))
+            return awaited(b);
+    }
+    for (int i = 0; i < b->recvs; i++) {
+        if (mpi_check_size(&b->status[i], b->bytes[i], b->what, b->g, b->peer[i]))
+            return -1;
+    }
+    return 0;
+}
+
+int mpi_wait_all(struct comm_batch *b)
+{
+    int rc = finish(b);
+    batch_free(b);
+    return rc;
+}

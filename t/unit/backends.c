@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: MIT */
+/* Backends as such: their table, their memory, and that they give the same bits. */
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "lib/kernels.h"
+
+/* The signal that ended a child which touched device memory, 0 if it lived. */
+static int touched(const struct backend *be, char *p, bool mapped)
+{
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        signal(SIGSEGV, SIG_DFL);
+        volatile char *at = mapped ? be->host_map(NULL, p, 64, HOST_READ | HOST_WRITE) : p;
+        *at = 1;
+        if (mapped)
+            be->host_unmap(NULL, p, 64, HOST_READ | HOST_WRITE, (void *)at);
+        _exit(0);
+    }
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    return WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+}
+
+static void guard_faults(void **state)
+{
+    const struct backend *be = backend_open("guard", 0, 1);
+    float *p = be->alloc(64 * sizeof *p), host[64];
+    assert_int_equal(touched(be, (char *)p, false), SIGSEGV);
+    assert_int_equal(touched(be, (char *)p, true), 0);
+    be->scale(NULL, &(struct scale){64, p, 2});
+    assert_int_equal(touched(be, (char *)p, false), SIGSEGV);
+    assert_int_equal(be->download(NULL, host, p, sizeof host), 0);
+    assert_true(host[0] == 0 && host[63] == 0);
+    be->free(p, 64 * sizeof *p);
+
+    be = backend_open("cpu", 0, 1);
+    p = be->alloc(64 * sizeof *p);
+    assert_int_equal((uintptr_t)p % 64, 0);
+    assert_int_equal(touched(be, (char *)p, false), 0);
+    be->free(p, 64 * sizeof *p);
+}
+
+static void table_of_backends(void **state)
+{
+    int i = 0;
+    for (const struct backend_kind *kind; (kind = &backend_kinds[i])->name; i++) {
+        const struct backend *be = backend_open(kind->name, 0, 1);
+        assert_non_null(be);
+        assert_string_equal(be->name, kind->name);
+    }
+    assert_true(i >= 3 && backend_kinds[0].automatic);
+}
+
+static void unknown_name(void **state)
+{
+    assert_null(backend_open("gpu", 0, 1));
+    assert_int_equal(error_status(), STATUS_USAGE);
+    error_clear();
+}
+
+/* The same product gives the same bits. */
+static void same_bits(void **state)
+{
+    enum { M = 700, N = 520, K = 300 };
+    struct world w = {.seed = 13};
+    float *a = plain(&w, M * K, 1), *b = plain(&w, N * K, 1), *c[3];
+    for (int i = 0; i < 3; i++) {
+        const struct backend *be = backend_open("cpu", 0, 2);
+        c[i] = plain(&w, M * N, 1);
+        be->matmul(NULL, &OP(matmul, .m = M, .n = N, .k = K, .tb = true, .a = a, .lda = K, .b = b, .ldb = K,
+                             .c = c[i], .ldc = N, .in = F32, .out = F32));
+        assert_memory_equal(c[i], c[0], M * N * sizeof(float));
+    }
+    free(a), free(b), free(c[0]), free(c[1]), free(c[2]);
+}
+
+int main(void)
+{
+    setenv("CMOCKA_MESSAGE_OUTPUT", "TAP", 0);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(guard_faults),
+        cmocka_unit_test(table_of_backends),
+        cmocka_unit_test(unknown_name),
+        cmocka_unit_test(same_bits),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

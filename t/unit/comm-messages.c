@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: MIT */
+/* Messages from one rank to another, host memory, and what is said when they do not arrive. */
+#include <math.h>
+#include <time.h>
+
+#include "lib/comm.h"
+
+enum { TAGS = 7 };
+
+static size_t tag_bytes(int tag)
+{
+    static const size_t bytes[TAGS] = {0, 1, 9000, 65536, 3, 1000003, 12};
+    return bytes[tag];
+}
+
+/* Every peer, oneself too; tags received in another order; two messages of one tag in order. Waits for sends
+ * first. */
+static bool points(struct group *g)
+{
+    int n = group_size(g), me = group_rank(g);
+    for (int shift = 0; shift < (n < 5 ? n : 5); shift++) {
+        int to = (me + shift) % n, from = (me - shift + n) % n;
+        struct comm_request *in[TAGS + 2], *out[TAGS + 2];
+        void *from_p[TAGS + 2], *to_p[TAGS + 2];
+        for (int t = TAGS + 1; t >= 0; t--) {
+            int tag = t < TAGS ? t : COMM_TAGS - 1;
+            from_p[t] = be->alloc(t < TAGS ? tag_bytes(t) : 5);
+            in[t] = comm_recv(g, from, tag, from_p[t], t < TAGS ? tag_bytes(t) : 5);
+            OK(in[t]);
+        }
+        for (int t = 0; t < TAGS + 2; t++) {
+            int tag = t < TAGS ? t : COMM_TAGS - 1;
+            size_t bytes = t < TAGS ? tag_bytes(t) : 5;
+            to_p[t] = fill(me, t, bytes);
+            out[t] = comm_send(g, to, tag, to_p[t], bytes);
+            OK(out[t]);
+        }
+        for (int t = 0; t < TAGS + 2; t++)
+            OK(comm_wait(out[t], NULL) == 0);
+        for (int k = 0; k < TAGS + 2; k++) {
+            int t = (k * 4 + 1) % (TAGS + 2);
+            OK(comm_wait(in[t], NULL) == 0);
+        }
+        for (int t = 0; t < TAGS + 2; t++) {
+            size_t bytes = t < TAGS ? tag_bytes(t) : 5;
+            int sent = t < TAGS ? t : t == TAGS ? TAGS + 1 : TAGS; /* received in reverse */
+            OK(check(from_p[t], 0, from, sent, bytes));
+            be->free(from_p[t], bytes);
+            be->free(to_p[t], bytes);
+        }
+    }
+    OK(comm_wait(NULL, NULL) == 0);
+    return true;
+}
+
+static bool hosts(struct group *g)
+{
+    static const size_t sizes[] = {0, 1, 12, 40000};
+    int n = group_size(g), me = group_rank(g);
+    for (size_t k = 0; k < sizeof sizes / sizeof *sizes; k++) {
+        size_t bytes = sizes[k];
+        unsigned char *mine = xmalloc(bytes + 1), *all = xmalloc(bytes * (size_t)n + 1);
+        for (size_t i = 0; i < bytes; i++)
+            mine[i] = pattern(me, 5, i);
+        OK(host_gather(g, mine, all, bytes) == 0);
+        for (size_t i = 0; i < bytes * (size_t)n; i++)
+            OK(all[i] == pattern((int)(i / bytes), 5, i % bytes));
+        for (int root = 0; root < n; root += 3) {
+            for (size_t i = 0; i < bytes; i++)
+                mine[i] = pattern(me, 6, i);
+            OK(host_broadcast(g, root, mine, bytes) == 0);
+            for (size_t i = 0; i < bytes; i++)
+                OK(mine[i] == pattern(root, 6, i));
+        }
+        free(mine);
+        free(all);
+    }
+    int64_t v = -100 - me;
+    OK(host_max(g, &v) == 0 && v == -100);
+    v = me == n - 1 ? INT64_MAX : INT64_MIN;
+    OK(host_max(g, &v) == 0 && v == INT64_MAX);
+    int next = (me + 1) % n, got = -1;
+    struct comm_request *s = host_send(g, next, 9, &me, sizeof me);
+    struct comm_request *r = host_recv(g, (me + n - 1) % n, 9, &got, sizeof got);
+    OK(s && r && comm_wait(r, NULL) == 0 && comm_wait(s, NULL) == 0);
+    OK(got == (me + n - 1) % n);
+    return true;
+}
+
+static bool large(struct group *g)
+{
+    int n = group_size(g), me = group_rank(g), to = (me + 1) % n, from = (me + n - 1) % n;
+    size_t bytes = n <= 4 ? (64 << 20) + 5 : 4 << 20;
+    void *out = fill(me, 1, bytes), *in = be->alloc(bytes);
+    struct comm_request *s = comm_send(g, to, 0, out, bytes), *r = comm_recv(g, from, 0, in, bytes);
+    OK(s && r && comm_wait(s, NULL) == 0 && comm_wait(r, NULL) == 0);
+    OK(check(in, 0, from, 1, bytes));
+    be->free(in, bytes);
+    in = be->alloc(bytes);
+    OK(exchange(g, &(struct comm_piece){to, out, bytes}, 1, &(struct comm_piece){from, in, bytes}, 1) == 0);
+    OK(check(in, 0, from, 1, bytes));
+    be->free(in, bytes);
+    be->free(out, bytes);
+    return true;
+}
+
+static bool all_on(struct group *g)
+{
+    return points(g) && hosts(g);
+}
+
+static bool strided(struct group *world)
+{
+    return on_strided(all_on);
+}
+
+static bool alone(struct group *world)
+{
+    return on_alone(all_on);
+}
+
+static void nap(double s)
+{
+    nanosleep(&(struct timespec){.tv_sec = (time_t)s, .tv_nsec = (long)(fmod(s, 1) * 1e9)}, NULL);
+}
+
+/* The wait for a message counts as idle, its transfer does not. */
+static bool idle(struct group *world)
+{
+    double before = 0, after = 0;
+    size_t bytes = 8 << 20;
+    void *p = be->alloc(bytes);
+    if (rank == 0 && size > 1) {
+        struct comm_request *r = comm_recv(world, 1, 1, p, bytes);
+        OK(comm_wait(r, &before) == 0);
+        r = comm_recv(world, 1, 2, p, bytes);
+        nap(0.5);
+        OK(comm_wait(r, &after) == 0);
+        OK(before > 0.2 && after < 0.1);
+    } else if (rank == 1) {
+        nap(0.3);
+        OK(comm_wait(comm_send(world, 0, 1, p, bytes), NULL) == 0);
+        OK(comm_wait(comm_send(world, 0, 2, p, bytes), &after) == 0 && after == 0);
+    }
+    be->free(p, bytes);
+    return true;
+}
+
+static bool timeouts(struct group *world)
+{
+    if (size == 1)
+        return true;
+    int next = (rank + 1) % size;
+    char expect[128];
+    void *p = be->alloc(8);
+    snprintf(expect, sizeof expect, "(tag 77) in group 'world': no answer within 1 s from peer %d (rank %d)",
+             next, next);
+    comm_set_timeout(c, 1);
+    struct comm_request *r = comm_recv(world, next, 77, p, 8);
+    OK(!comm_done(r));
+    double start = now_s();
+    OK(comm_wait(r, NULL) == -1 && error_status() == STATUS_ENV);
+    OK(now_s() - start > 0.9 && now_s() - start < 3);
+    OK(strstr(error_text(), expect));
+    comm_set_timeout(c, 600);
+    int64_t barrier = 0;
+    OK(host_max(world, &barrier) == 0); /* still usable here: nothing was under way */
+    comm_set_timeout(c, 1);
+    struct group *g = comm_group(c, "silent", (int[]){0, 1}, rank < 2 ? 2 : 0);
+    if (rank == 0) {
+        OK(exchange(g, NULL, 0, &(struct comm_piece){1, p, 8}, 1) == -1);
+        OK(strstr(error_text(), "exchange in group 'silent': no answer within 1 s from peer 1 (rank 1)"));
+    }
+    comm_set_timeout(c, 600);
+    return true; /* p may still be written to */
+}
+
+static bool wrong_sizes(struct group *world)
+{
+    if (size == 1)
+        return true;
+    void *p = be->alloc(200000), *q = be->alloc(200000);
+    static const size_t sent[] = {8, 100000, 12, 200000}, asked[] = {12, 200000, 8, 100000};
+    for (int i = 0; i < 4; i++) {
+        if (rank == 0) {
+            struct comm_request *s = comm_send(world, 1, 5, p, sent[i]);
+            OK(s);
+            comm_set_timeout(c, 0.2);
+            comm_wait(s, NULL); /* long ones are never taken */
+            comm_set_timeout(c, 600);
+        } else if (rank == 1) {
+            OK(comm_wait(comm_recv(world, 0, 5, q, asked[i]), NULL) == -1 && error_status() == STATUS_ENV);
+            OK(strstr(error_text(), "peer 0 (rank 0)"));
+        }
+    }
+    maps = 0; /* a failure leaves its map */
+    return true;
+}
+
+static void tests(void)
+{
+    test("point to point", points);
+    test("host memory", hosts);
+    test("large messages", large);
+    test("strided groups", strided);
+    test("groups of one", alone);
+    test("idle time", idle);
+    if (be == &staged)
+        test("wrong sizes", wrong_sizes);
+}
+
+int main(void)
+{
+    test_all(tests, timeouts, "timeouts");
+    return 0;
+}

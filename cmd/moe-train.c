@@ -146,8 +146,11 @@ int main(int argc, char **argv)
     bool broken;
     enum status status = train_run(&o, &comm, &broken);
     progress_end();
-    if (status != STATUS_DONE && status != STATUS_REQUEUE && *error_text())
+    if (status != STATUS_DONE && status != STATUS_REQUEUE && *error_text()) {
+        if (comm && comm_rank(comm) > 0)
+            error_prefix("rank %d", comm_rank(comm));
         command_failed(&command);
+    }
     if (broken)
         comm_abort(comm, status);
     comm_close(comm);

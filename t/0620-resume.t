@@ -207,6 +207,11 @@ if need mpi command -v mpirun; then
     is "$status" 0 'a file that may not grow: the older checkpoint is whole' || diag "$err"
     run mpi 4 moe-train -p "$T/nan.plan" --log "$T/full.log" -d "$T/text" -s 3 --save "$T/full" --resume "$T/full"
     is "$status:$(ls -A "$T/full" | tr '\n' ' ')" '0:step-00000002 step-00000003 ' 'with room again it goes on, and nothing unfinished is left' || diag "$err"
+    run mpi 4 bash -c "trap '' XFSZ; [ \$OMPI_COMM_WORLD_RANK != 2 ] || ulimit -f 100; exec moe-train -p '$T/nan.plan' \
+        --log '$T/full.log' -d '$T/text' -s 4 --save '$T/full' --resume '$T/full'"
+    is "$status" 3 'a file that may not grow on one rank: exit 3' || diag "$err"
+    is "$(grep -c '^moe-train: .*cannot write' "$T/.err")" 1 'a file that may not grow on one rank: said once' || diag "$err"
+    like "$(grep '^moe-train: .*cannot write' "$T/.err")" '^moe-train: rank 2: .*step-00000004' 'a file that may not grow on one rank: rank and file named'
     mkdir "$T/disk"
     if need tmpfs unshare -m mount -t tmpfs -o size=64k none "$T/disk"; then
         run unshare -m bash -c "mount -t tmpfs -o size=7m none '$T/disk' && cp -r '$T/full/step-00000002' '$T/disk' &&

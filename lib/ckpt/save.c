@@ -19,26 +19,16 @@
 #include "ckpt/names.h"
 #include "ckpt/save_units.h"
 #include "ckpt/steps.h"
+#include "comm/agree.h"
 #include "plan/text.h"
 #include "tensors/hfdir.h"
 
 #define COMPANION_BYTES ((size_t)64 << 20)
 
-/* -1 on every rank when any has failed, with the text of the lowest such rank. */
+/* -1 on every rank when any has failed. */
 static int agree(struct saver *v)
 {
-    int64_t worst = v->failed ? v->size - v->rank : 0;
-    if (host_max(v->world, &worst) < 0)
-        return -1;
-    if (worst == 0)
-        return 0;
-    int root = v->size - (int)worst;
-    if (host_broadcast(v->world, root, v->text, sizeof v->text) < 0)
-        return -1;
-    v->text[sizeof v->text - 1] = '\0';
-    if (v->size > 1)
-        return error(STATUS_ENV, "rank %d: %s", root, v->text);
-    return error(STATUS_ENV, "%s", v->text);
+    return comm_agree(v->comm, v->failed ? error(v->status, "%s", v->text) : 0, NULL);
 }
 
 /* ---- rank 0: the directory ---- */
@@ -317,10 +307,11 @@ static void saver_release(struct saver *v)
 static int doomed(struct saver *v)
 {
     char text[700];
+    enum status status = error_status();
     snprintf(text, sizeof text, "%s", error_text());
     if (v->rank == 0)
         remove_tree(v->dir);
-    return error(STATUS_ENV, "%s", text);
+    return error(status, "%s", text);
 }
 
 static int save_tree(struct saver *v, const char *final, int64_t step, const char *state_json, int64_t *bytes)
@@ -341,7 +332,8 @@ static int save_tree(struct saver *v, const char *final, int64_t step, const cha
 
 static void saver_init(struct saver *v, const struct rank_state *s, struct comm *c, float *const *gradients)
 {
-    *v = (struct saver){.s = s, .gradients = gradients, .world = comm_world(c), .fd = -1, .fd_file = -1};
+    *v = (struct saver){
+        .s = s, .gradients = gradients, .comm = c, .world = comm_world(c), .fd = -1, .fd_file = -1};
     v->rank = comm_rank(c);
     v->size = comm_size(c);
     map_init(&v->l, s->plan, gradients ? MAP_GRADIENTS : MAP_STATE);

@@ -26,6 +26,7 @@ void save_failed(struct saver *v)
     if (v->failed)
         return;
     v->failed = true;
+    v->status = error_status();
     snprintf(v->text, sizeof v->text, "%s", error_text());
 }
 

@@ -4,6 +4,7 @@
 #ifndef CKPT_SAVE_UNITS_H
 #define CKPT_SAVE_UNITS_H
 
+#include "base/error.h"
 #include "ckpt/manifest.h"
 #include "ckpt/map.h"
 #include "ckpt/state.h"
@@ -41,12 +42,14 @@ struct gathering {
 struct saver {
     const struct rank_state *s;
     float *const *gradients; /* NULL: the whole state is saved */
-    struct group *world;
+    struct comm *comm;
+    struct group *world; /* all of it */
     int rank, size;
     struct ckpt_map l;
     struct units u;
     char *dir;   /* the temporary directory */
     bool failed; /* here; the others learn of it in agree() */
+    enum status status;
     char text[640];
     int fd, fd_file;
     bool *touched; /* files this rank wrote to */

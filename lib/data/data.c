@@ -94,7 +94,8 @@ static int open_source(struct source *s)
     return open_tokens(s, &s->idx.tokens);
 }
 
-/* `word` of n bytes: PATH or WEIGHT:PATH. What stands before a colon and is not a number belongs to the path. */
+/* `word` of n bytes: PATH or WEIGHT:PATH. What stands before a colon and is not a number belongs to the path.
+ * */
 static int add_source(struct data *d, const char *word, size_t n, bool *weighted)
 {
     d->source = xrealloc(d->source, d->sources + 1, sizeof *d->source);

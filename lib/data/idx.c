@@ -25,7 +25,7 @@
 enum { HEAD = 34, PIECE = 8192, NOT_TOKENS = -1 };
 
 /* One way to read the dtype, and how it fares. */
-struct idx_reader {
+struct dtype_reading {
     int type, bytes;
     const char *name;
     bool back_to_back;   /* each sequence begins where the one before ends */
@@ -40,13 +40,13 @@ struct scan {
     int64_t sequences, documents, bin_bytes;
     int64_t tokens, base;
     bool told; /* there is a sequence after one that is not empty, so offsets tell the item size */
-    struct idx_reader reading[2];
+    struct dtype_reading reading[2];
     int readings;
 };
 
 static int dtype_readings(struct scan *s, int code)
 {
-    static const struct idx_reader megatron[] = {
+    static const struct dtype_reading megatron[] = {
         {0},
         {TOKEN_U8, 1, "u8"},
         {TOKEN_I8, 1, "i8"},
@@ -62,9 +62,9 @@ static int dtype_readings(struct scan *s, int code)
     s->reading[0] = megatron[code];
     s->readings = 1;
     if (code == 6)
-        s->reading[s->readings++] = (struct idx_reader){TOKEN_U16, 2, "u16"};
+        s->reading[s->readings++] = (struct dtype_reading){TOKEN_U16, 2, "u16"};
     if (code == 8)
-        s->reading[s->readings++] = (struct idx_reader){TOKEN_U64, 8, "u64"};
+        s->reading[s->readings++] = (struct dtype_reading){TOKEN_U64, 8, "u64"};
     for (int i = 0; i < s->readings; i++)
         s->reading[i].back_to_back = s->reading[i].fits = true;
     return 0;
@@ -118,7 +118,7 @@ static int read_piece(const struct scan *s, int64_t from, int64_t count, int32_t
     return pread_all(s->fd, offset, count * sizeof *offset, HEAD + 4 * s->sequences + 8 * from, s->path);
 }
 
-static void follow(struct idx_reader *r, const struct scan *s, int64_t i, int32_t length, int64_t offset,
+static void follow(struct dtype_reading *r, const struct scan *s, int64_t i, int32_t length, int64_t offset,
                    int64_t expected)
 {
     int64_t bytes = (int64_t)length * r->bytes;
@@ -189,9 +189,9 @@ static int check_documents(const struct scan *s)
 }
 
 /* The one reading that the .bin agrees with; NULL when both would do. */
-static const struct idx_reader *choose(const struct scan *s)
+static const struct dtype_reading *choose(const struct scan *s)
 {
-    const struct idx_reader *a = &s->reading[0], *b = &s->reading[1];
+    const struct dtype_reading *a = &s->reading[0], *b = &s->reading[1];
     int64_t bytes;
     if (s->readings == 1)
         return a;
@@ -209,7 +209,7 @@ static const struct idx_reader *choose(const struct scan *s)
 
 static int pick_type(struct idx *x, const struct scan *s)
 {
-    const struct idx_reader *r = choose(s);
+    const struct dtype_reading *r = choose(s);
     if (!r)
         return error(STATUS_USAGE,
                      "%s: its dtype is %s in Megatron and %s in DeepSpeed, and '%s' does not tell which",

@@ -25,14 +25,6 @@ void plan_release(struct plan *p)
     *p = (struct plan){0};
 }
 
-int plan_stage_of(const struct plan *p, int pp, int chunk)
-{
-    for (int i = 0; i < p->stage_count; i++)
-        if (p->stages[i].pp == pp && p->stages[i].chunk == chunk)
-            return i;
-    return -1;
-}
-
 const struct plan_group *plan_group_of(const struct plan *p, enum group_kind kind, int rank)
 {
     if (rank < 0 || rank >= p->world)

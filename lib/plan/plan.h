@@ -140,7 +140,20 @@ struct plan {
 void plan_release(struct plan *p);
 
 /* Lookups. */
-int plan_stage_of(const struct plan *p, int pp, int chunk); /* index in stages */
+/* Index in stages (rule stages-cover). */
+static inline int plan_stage_of(const struct plan *p, int pp, int chunk)
+{
+    return chunk * (int)p->axes.pp + pp;
+}
+/* Whether this pipeline rank has the embedding; final norm, head and loss. */
+static inline bool plan_is_first(const struct plan *p, int pp)
+{
+    return p->stages[0].pp == pp;
+}
+static inline bool plan_is_last(const struct plan *p, int pp)
+{
+    return p->stages[p->stage_count - 1].pp == pp;
+}
 /* NULL when there is none. */
 const struct plan_group *plan_group_of(const struct plan *p, enum group_kind kind, int rank);
 static inline int64_t plan_layer_slot(const struct plan *p, int layer, int expert)

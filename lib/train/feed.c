@@ -10,7 +10,7 @@ void feed_mark(struct run *run)
 {
     const struct plan *p = &run->plan;
     const struct coords *at = &run->e.at;
-    bool reads = at->pp == p->stages[0].pp || at->pp == p->stages[p->stage_count - 1].pp;
+    bool reads = plan_is_first(p, at->pp) || plan_is_last(p, at->pp);
     run->want = xcalloc((size_t)p->batch.global, sizeof *run->want);
     for (int64_t i = 0; i < p->batch.global && reads; i++)
         run->want[i] = i / p->batch.micro % p->axes.dp == (fault("data-same-dp") ? 0 : at->dp);

@@ -38,8 +38,7 @@ struct run {
     enum status status;    /* how it ends */
 };
 
-/* All ranks agree on the worst status; the first rank with it keeps its text, the others' is emptied. 0 or -1.
- */
+/* comm_agree() on the outcome of a step of the run. */
 int run_agree(struct run *run, int r);
 bool run_is_first(const struct run *run); /* rank 0 */
 

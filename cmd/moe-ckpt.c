@@ -53,7 +53,7 @@ static const struct command verify_command = {
     .synopsis = "moe-ckpt verify PATH...",
     .about = "proves that a checkpoint is whole: every file, every tensor, every byte",
     .notes = "A Hugging Face directory has no checksums: there headers, shapes and the index are checked.\n"
-             "Exit status: 0 whole, 1 not, 2 when a PATH does not exist.",
+             "Exit status: 0 whole, 1 not, 2 when a PATH does not exist or needs a newer moekit.",
 };
 
 static int verify_one(const char *path, bool *whole)

@@ -198,11 +198,14 @@ static int listing_json(const struct listing *l, FILE *out)
 
 /* ---- a root ---- */
 
-static int64_t step_bytes(const char *dir)
+/* -1: no good manifest, or one for a newer moekit. */
+static int64_t step_bytes(const char *dir, bool *refused)
 {
     struct manifest m;
     int64_t bytes = 0;
-    if (manifest_read(&m, dir) < 0)
+    int rc = manifest_read(&m, dir);
+    *refused = m.refused;
+    if (rc < 0)
         return -1;
     for (int i = 0; i < m.count; i++)
         bytes += m.files[i].bytes;
@@ -217,12 +220,13 @@ static int list_root(const char *root, const int64_t *steps, int count, enum lis
         fprintf(out, "#     step            bytes  directory\n");
     for (int i = count - 1; i >= 0; i--) {
         char *dir = step_path(root, steps[i]);
-        int64_t bytes = step_bytes(dir);
+        bool refused;
+        int64_t bytes = step_bytes(dir, &refused);
         if (form == LIST_JSON)
             json_array_append_new(list, json_pack("{s:s, s:I, s:I}", "path", dir, "step", (json_int_t)steps[i],
                                                   "bytes", (json_int_t)bytes));
         else if (bytes < 0)
-            fprintf(out, "%10" PRId64 "  %15s  %s\n", steps[i], "bad manifest", dir);
+            fprintf(out, "%10" PRId64 "  %15s  %s\n", steps[i], refused ? "newer moekit" : "bad manifest", dir);
         else
             fprintf(out, "%10" PRId64 "  %15" PRId64 "  %s\n", steps[i], bytes, dir);
         free(dir);

@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/format.h"
 #include "base/json.h"
 #include "base/num.h"
 #include "ckpt/names.h"
@@ -45,7 +46,8 @@ char *manifest_text(const struct manifest *m)
     char *text;
     size_t size;
     FILE *f = open_memstream(&text, &size);
-    fprintf(f, "{\n  \"moekit\": 1,\n  \"step\": %" PRId64 ",\n  \"files\": {", m->step);
+    fprintf(f, "{\n  \"%s\": %d,\n  \"step\": %" PRId64 ",\n  \"files\": {", manifest_format.key,
+            manifest_format.version, m->step);
     for (int i = 0; i < m->count; i++) {
         const struct manifest_file *x = &m->files[i];
         fprintf(f, "%s\n    ", i ? "," : "");
@@ -121,13 +123,12 @@ static int read_text(struct manifest *m, const char *text, size_t size, const ch
     struct json_doc d;
     if (json_open(&d, text, size, path) < 0)
         return -1;
-    int64_t version = 0;
     const char *name;
     json_t *v, *files = json_object_get(d.root, "files");
-    int rc = json_need_int(&d, d.root, "moekit", 1, 1, &version) < 0 ||
-                     json_need_int(&d, d.root, "step", 0, INT64_MAX, &m->step) < 0
-                 ? -1
-                 : 0;
+    int rc = format_check(&manifest_format, &d);
+    m->refused = rc < 0;
+    if (rc == 0)
+        rc = json_need_int(&d, d.root, "step", 0, INT64_MAX, &m->step) < 0 ? -1 : 0;
     if (rc == 0 && !json_is_object(files))
         rc = bad(path, "has no files");
     json_object_foreach(files, name, v) if (rc == 0) rc = read_file(m, name, v, path);
@@ -143,8 +144,10 @@ int manifest_read(struct manifest *m, const char *dir)
     int rc = text ? read_text(m, text, size, path) : -1;
     free(text);
     free(path);
+    bool refused = m->refused;
     if (rc < 0)
         manifest_release(m);
+    m->refused = refused;
     return rc;
 }
 

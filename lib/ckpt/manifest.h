@@ -4,10 +4,13 @@
  *   {"moekit": 1, "step": 100, "files": {"config.json": {"bytes": 812, "crc32": "89abcdef"},
  *    "dense.safetensors": {"bytes": …, "crc32": …, "tensors": {"NAME": "CRC32", …}}, …}, "sum": "CRC32"}
  *
- * The sum covers the text before its comma, so that the manifest vouches for itself, to the last byte. */
+ * The sum covers the text before its comma, so that the manifest vouches for itself, to the last byte. It ends
+ * the manifests of all versions, so that a newer one is told from a damaged one. What may be added is said in
+ * base/format.h. */
 #ifndef CKPT_MANIFEST_H
 #define CKPT_MANIFEST_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct manifest_tensor {
@@ -27,13 +30,14 @@ struct manifest {
     int64_t step;
     struct manifest_file *files;
     int count;
+    bool refused; /* after manifest_read() failed: its sum is right, but it is for a newer moekit */
 };
 
 /* Takes over `name`. The new file's tensors are for the caller to fill. */
 struct manifest_file *manifest_add(struct manifest *m, char *name, int64_t bytes, uint32_t crc32);
 /* Its text; caller frees. */
 char *manifest_text(const struct manifest *m);
-/* From dir/manifest.json. -1: status 2; missing, not JSON, incomplete, or its sum is wrong. */
+/* From dir/manifest.json. -1: status 2; missing, not JSON, incomplete, its sum is wrong, or `refused`. */
 int manifest_read(struct manifest *m, const char *dir);
 void manifest_release(struct manifest *m);
 

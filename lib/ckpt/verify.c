@@ -34,6 +34,16 @@ static bool listed(const struct manifest *m, const char *name)
     return false;
 }
 
+/* Whether the manifest lists a file in this folder. */
+static bool lists_in(const struct manifest *m, const char *folder)
+{
+    size_t n = strlen(folder);
+    for (int i = 0; i < m->count; i++)
+        if (strncmp(m->files[i].name, folder, n) == 0 && m->files[i].name[n] == '/')
+            return true;
+    return false;
+}
+
 /* What lies in the directory and the manifest does not know. */
 static void find_unlisted(struct verified *v, const struct manifest *m, const char *dir, const char *prefix)
 {
@@ -46,12 +56,15 @@ static void find_unlisted(struct verified *v, const struct manifest *m, const ch
         if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
             continue;
         char *path = path_join(dir, e->d_name), *name = xasprintf("%s%s", prefix, e->d_name);
-        if (is_dir(path) && strcmp(name, OPTIMIZER_DIR) == 0)
-            find_unlisted(v, m, path, OPTIMIZER_DIR "/");
-        else if (is_dir(path))
+        if (is_dir(path) && lists_in(m, name)) {
+            char *folder = xasprintf("%s/", name);
+            find_unlisted(v, m, path, folder);
+            free(folder);
+        } else if (is_dir(path)) {
             problem(&v->problems, "%s: a directory that does not belong here", path);
-        else if (strcmp(name, MANIFEST_FILE) != 0 && !listed(m, name))
+        } else if (strcmp(name, MANIFEST_FILE) != 0 && !listed(m, name)) {
             problem(&v->problems, "%s: a file that the manifest does not list", path);
+        }
         free(path);
         free(name);
     }
@@ -206,12 +219,13 @@ static bool is_step(const char *path)
     return false;
 }
 
-static void verify_step(struct verified *v, const char *path)
+/* -1 when the manifest is for a newer moekit: whole or not, this one cannot say. */
+static int verify_step(struct verified *v, const char *path)
 {
     struct manifest m;
     if (manifest_read(&m, path) < 0) {
         recorded(v);
-        return;
+        return m.refused ? -1 : 0;
     }
     v->files = m.count + 1;
     for (int i = 0; i < m.count; i++)
@@ -220,6 +234,7 @@ static void verify_step(struct verified *v, const char *path)
     find_unlisted(v, &m, path, "");
     sums_verify(&v->problems, &m, path);
     manifest_release(&m);
+    return 0;
 }
 
 int verify_dir(struct verified *v, const char *path)
@@ -236,11 +251,13 @@ int verify_dir(struct verified *v, const char *path)
     for (size_t n = strlen(plain); n > 1 && plain[n - 1] == '/'; n--)
         plain[n - 1] = '\0';
     v->step = is_step(plain);
-    if (v->step)
-        verify_step(v, plain);
-    check_model(v, plain);
+    int rc = v->step ? verify_step(v, plain) : 0;
+    if (rc == 0)
+        check_model(v, plain);
+    else
+        verified_release(v);
     free(plain);
-    return 0;
+    return rc;
 }
 
 void verified_release(struct verified *v)

@@ -15,7 +15,8 @@ struct verified {
     int64_t bytes;
 };
 
-/* Fills v, problems included. -1 only when path does not exist or cannot be read (status 2 or 3). */
+/* Fills v, problems included. -1 only when path does not exist, cannot be read, or is for a newer moekit
+ * (status 2 or 3). */
 int verify_dir(struct verified *v, const char *path);
 void verified_release(struct verified *v);
 

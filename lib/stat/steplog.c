@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/format.h"
 #include "base/num.h"
 
 enum { MAX_DIM = 1 << 20 };
@@ -244,19 +245,33 @@ static void sum_loads(struct steplog *log)
     }
 }
 
-static void read_lines(struct steplog *log, FILE *f)
+/* A start record that this program may not read ends everything: what follows may mean something else. */
+static int check_format(const json_t *r, const char *path, size_t line)
+{
+    const char *kind = json_string_value(json_object_get(r, "kind")), *key;
+    char why[FORMAT_WHY];
+    if (kind && strcmp(kind, "start") == 0 && format_refuses(&log_format, r, &key, why))
+        return error(STATUS_USAGE, "%s:%zu:1: key '%s' %s", path, line, key, why);
+    return 0;
+}
+
+static int read_lines(struct steplog *log, FILE *f, const char *path)
 {
     char *line = NULL;
     size_t room = 0;
-    for (ssize_t n; (n = getline(&line, &room, f)) > 0;) {
+    int rc = 0;
+    ssize_t n;
+    for (size_t at = 1; rc == 0 && (n = getline(&line, &room, f)) > 0; at++) {
         if (strspn(line, " \t\r\n") == (size_t)n)
             continue;
         json_t *r = json_loadb(line, (size_t)n, 0, NULL);
-        if (!read_record(log, r))
+        rc = check_format(r, path, at);
+        if (rc == 0 && !read_record(log, r))
             log->skipped_lines++;
         json_decref(r);
     }
     free(line);
+    return rc;
 }
 
 int steplog_read(struct steplog *log, const char *path)
@@ -267,8 +282,9 @@ int steplog_read(struct steplog *log, const char *path)
         return error_errno("cannot open '%s'", path);
     if (!log->world && !log->count)
         log->flops_per_token = log->peak_flops = NAN;
-    read_lines(log, f);
-    int r = ferror(f) ? error_errno("cannot read '%s'", path) : 0;
+    int r = read_lines(log, f, is_stdin ? "stdin" : path);
+    if (ferror(f))
+        r = error_errno("cannot read '%s'", path);
     if (!is_stdin)
         fclose(f);
     sum_loads(log);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* The step log: JSON Lines, one object a line, each with "kind": start step eval save fault end. moe-train
  * writes it, moe-stat reads it, moe-steplog(5) gives the keys. Numbers read back bitwise. A line that does not
- * parse is counted, not fatal. Of a repeated step the last record counts. */
+ * parse is counted, not fatal; kinds and keys that are not known are passed over; a start record for a newer
+ * moekit (base/format.h) ends the reading. Of a repeated step the last record counts. */
 #ifndef STAT_STEPLOG_H
 #define STAT_STEPLOG_H
 
@@ -35,7 +36,7 @@ struct steplog {
 };
 
 /* Reads a log (`-`: stdin). Several logs of one run may be read into one steplog, in order. 0, or -1 (cannot
- * open; no step record at all is not an error). */
+ * open, or for a newer moekit; no step record at all is not an error). */
 int steplog_read(struct steplog *log, const char *path);
 void steplog_release(struct steplog *log);
 

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "base/format.h"
 #include "model/size.h"
 
 int log_open(struct log *l, const char *path)
@@ -66,9 +67,9 @@ json_t *log_start_record(const struct engine *e, const struct train_options *o, 
     time_t now = time(NULL);
     snprintf(crc, sizeof crc, "%08x", p->crc32);
     strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%SZ", gmtime(&now));
-    json_t *r = json_pack("{s:s,s:s,s:s,s:s,s:s,s:s,s:i,s:o}", "kind", "start", "version", VERSION, "time",
-                          when, "command", o->command_line, "plan", crc, "model", m->name, "world", p->world,
-                          "axes", axes(&p->axes));
+    json_t *r = json_pack("{s:s,s:i,s:s,s:s,s:s,s:s,s:s,s:i,s:o}", "kind", "start", log_format.key,
+                          log_format.version, "version", VERSION, "time", when, "command", o->command_line,
+                          "plan", crc, "model", m->name, "world", p->world, "axes", axes(&p->axes));
     json_t *more =
         json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:o,s:o,s:s,s:s,s:s,s:i,s:i,s:I,s:o}", "seq",
                   (json_int_t)p->batch.seq, "micro_batch", (json_int_t)p->batch.micro, "global_batch",

@@ -97,24 +97,41 @@ static void restore_field(struct recipe *r, const struct number *f, const json_t
     }
 }
 
-int recipe_restore(struct recipe *r, const char *text, const char *where)
+static bool is_field(const char *key)
 {
-    struct json_doc d;
-    if (json_open(&d, text, strlen(text), where) < 0)
-        return -1;
-    const json_t *o = json_object_get(d.root, "recipe");
+    for (int i = 0; i < FIELDS; i++)
+        if (strcmp(key, fields[i].name) == 0)
+            return true;
+    return strcmp(key, "lr-schedule") == 0;
+}
+
+static int restore_schedule(struct recipe *r, const struct json_doc *state, const char *schedule)
+{
+    static const char *const known[] = {"constant", "cosine", "wsd"};
+    int i = 0;
+    while (i < 3 && strcmp(schedule, known[i]) != 0)
+        i++;
+    if (i == 3)
+        return json_bad(state, "lr-schedule",
+                        "is '%.40s', not constant, cosine or wsd: a newer moekit is needed", schedule);
+    if (!option_given("lr-schedule"))
+        r->lr_schedule = known[i];
+    else if (strcmp(schedule, r->lr_schedule) != 0)
+        notice("--lr-schedule %s replaces the checkpoint's %s", r->lr_schedule, schedule);
+    return 0;
+}
+
+int recipe_restore(struct recipe *r, const struct json_doc *state)
+{
+    json_t *o = json_object_get(state->root, "recipe"), *v;
+    const char *key, *schedule = json_string_value(json_object_get(o, "lr-schedule"));
+    json_object_foreach(o, key, v)
+    {
+        if (!is_field(key))
+            return json_bad(state, key,
+                            "is not of a recipe that moekit " VERSION " knows: a newer moekit is needed");
+    }
     for (int i = 0; i < FIELDS; i++)
         restore_field(r, &fields[i], json_object_get(o, fields[i].name));
-    const char *schedule = json_string_value(json_object_get(o, "lr-schedule"));
-    static const char *const known[] = {"constant", "cosine", "wsd"};
-    for (int i = 0; i < 3 && schedule; i++) {
-        if (strcmp(schedule, known[i]) != 0)
-            continue;
-        if (!option_given("lr-schedule"))
-            r->lr_schedule = known[i];
-        else if (strcmp(schedule, r->lr_schedule) != 0)
-            notice("--lr-schedule %s replaces the checkpoint's %s", r->lr_schedule, schedule);
-    }
-    json_close(&d);
-    return 0;
+    return schedule ? restore_schedule(r, state, schedule) : 0;
 }

@@ -5,6 +5,8 @@
 
 #include <stdint.h>
 
+#include "base/json.h"
+
 /* Kept in state.json; a resumed run takes them from there unless they are
  * given anew. */
 struct recipe {
@@ -17,9 +19,10 @@ extern const struct recipe recipe_defaults;
 
 /* The learning rate of `step` (from 1) of `steps`. */
 double recipe_lr(const struct recipe *r, int64_t step, int64_t steps);
-/* The recipe as a JSON object (caller frees), and from one: fields that were not given on the command line are
- * taken; a given one that differs is announced. */
+/* The recipe as a JSON object (caller frees), and from that of state.json: fields that were not given on the
+ * command line are taken; a given one that differs is announced. A recipe is a contract: a field or schedule
+ * that is not known is refused, as the numbers would not be those of the run (-1, status 2). */
 char *recipe_json(const struct recipe *r);
-int recipe_restore(struct recipe *r, const char *json_text, const char *where);
+int recipe_restore(struct recipe *r, const struct json_doc *state);
 
 #endif

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/format.h"
 #include "base/json.h"
 #include "base/notice.h"
 #include "base/num.h"
@@ -46,9 +47,9 @@ char *run_state_text(struct run *run)
         json_array_append_new(list, json_integer(given[i]));
     free(given);
     char *recipe = recipe_json(&run->recipe);
-    json_t *o =
-        json_pack("{s:I,s:{s:I,s:o},s:o}", "step", (json_int_t)run->step, "data", "identity",
-                  (json_int_t)data_identity(run->data), "given", list, "recipe", json_loads(recipe, 0, NULL));
+    json_t *o = json_pack("{s:i,s:I,s:{s:I,s:o},s:o}", state_format.key, state_format.version, "step",
+                          (json_int_t)run->step, "data", "identity", (json_int_t)data_identity(run->data),
+                          "given", list, "recipe", json_loads(recipe, 0, NULL));
     char *text = json_dumps(o, JSON_INDENT(1) | JSON_REAL_PRECISION(17));
     json_decref(o);
     free(recipe);
@@ -76,19 +77,34 @@ static int restore_position(struct run *run, struct json_doc *d)
     return r;
 }
 
-/* The seed decides the data's order, so the recipe comes before the data is opened. */
-static int load_checkpoint(struct run *run, const char *dir, char **text)
+#define MAX_STATE ((size_t)256 << 20)
+
+/* Opens state.json. One for a newer moekit is refused before anything else of the directory is read. */
+static int open_state(struct json_doc *d, const char *dir)
 {
-    struct rank_state s = run_state(run);
-    TRY(checkpoint_load(&s, dir, text));
-    return recipe_restore(&run->recipe, *text, dir);
+    char *path = path_join(dir, STATE_FILE);
+    int r = json_open_file(d, path, MAX_STATE);
+    free(path);
+    TRY(r);
+    r = format_check(&state_format, d);
+    if (r < 0)
+        json_close(d);
+    return r;
 }
 
-static int continue_from(struct run *run, const char *dir, const char *text)
+/* The seed decides the data's order, so the recipe comes before the data is opened. */
+static int continue_from(struct run *run, const char *dir)
 {
+    struct rank_state s = run_state(run);
     struct json_doc d;
-    TRY(json_open(&d, text, strlen(text), dir));
-    int r = restore_position(run, &d);
+    TRY(open_state(&d, dir));
+    int r = recipe_restore(&run->recipe, &d);
+    if (r == 0)
+        r = checkpoint_load(&s, dir, NULL);
+    if (r == 0)
+        r = feed_open(run);
+    if (r == 0)
+        r = restore_position(run, &d);
     json_close(&d);
     return r;
 }
@@ -121,23 +137,24 @@ static int first_weights(struct run *run)
     return checkpoint_import(&s, run->o->init);
 }
 
+static int start_anew(struct run *run)
+{
+    TRY(first_weights(run));
+    return feed_open(run);
+}
+
 int run_load_state(struct run *run)
 {
-    char *dir = NULL, *text = NULL;
+    char *dir = NULL;
     if (run->o->resume)
         TRY(resume_directory(run->o->resume, &dir));
     if (run->o->resume && !dir && run_is_first(run))
         notice("no checkpoint under '%s': starting from step 0", run->o->resume);
-    int r = dir ? load_checkpoint(run, dir, &text) : first_weights(run);
-    if (r == 0)
-        r = feed_open(run);
-    if (r == 0 && dir)
-        r = continue_from(run, dir, text);
+    int r = dir ? continue_from(run, dir) : start_anew(run);
     if (r == 0 && dir && run_is_first(run))
         notice("resumed from '%s' at step %" PRId64, dir, run->step);
     if (dir)
         run->companions = dir;
-    free(text);
     run->saved = dir ? run->step : -1;
     return r;
 }

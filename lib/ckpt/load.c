@@ -91,14 +91,14 @@ static int read_slice(struct loader *l, struct hf_dir *d, const struct place *at
 }
 
 /* NAME.suffix of the optimizer's files: 1, 0 when it is not there, -1. Always f32 in the tensor's own shape. */
-static int find_state(struct loader *l, const struct tensor *t, enum part part, const char *weights_file,
+static int find_state(struct loader *l, const struct tensor *t, enum state state, const char *weights_file,
                       struct place *out)
 {
     char name[128], full[160];
     const struct st_file *f = hf_file(&l->optimizer, hf_file_named(&l->optimizer, weights_file));
     if (!f)
         return -1;
-    snprintf(full, sizeof full, "%s%s", tensor_name(&l->s->plan->model, t, name), part_suffix[part]);
+    snprintf(full, sizeof full, "%s%s", tensor_name(&l->s->plan->model, t, name), state_style[state].suffix);
     const struct st_tensor *x = st_find(f, full);
     if (!x)
         return 0;
@@ -112,17 +112,19 @@ static int find_state(struct loader *l, const struct tensor *t, enum part part, 
     return 1;
 }
 
-static int load_moments(struct loader *l, const struct tensor *t, const struct shard *h, const char *file)
+/* The states that are no copies of the weights. */
+static int load_states(struct loader *l, const struct tensor *t, const struct shard *h, const char *file)
 {
-    float *const *const buffers[PARTS] = {[PART_EXP_AVG] = l->s->exp_avg, [PART_EXP_AVG_SQ] = l->s->exp_avg_sq};
-    for (enum part part = PART_EXP_AVG; part < PARTS; part++) {
+    for (enum state k = STATE_WEIGHTS + 1; k < STATES; k++) {
         struct place at;
         char name[128];
-        int found = find_state(l, t, part, file, &at);
+        if (state_style[k].copy)
+            continue;
+        int found = find_state(l, t, k, file, &at);
         if (found == 0)
             return error(STATUS_USAGE, "%s/%s: has no tensor '%s%s'", l->optimizer.path, file,
-                         tensor_name(&l->s->plan->model, t, name), part_suffix[part]);
-        if (found < 0 || read_slice(l, &l->optimizer, &at, h, buffers[part][h->flat]) < 0)
+                         tensor_name(&l->s->plan->model, t, name), state_style[k].suffix);
+        if (found < 0 || read_slice(l, &l->optimizer, &at, h, l->s->state[k][h->flat]) < 0)
             return -1;
     }
     return 0;
@@ -140,7 +142,7 @@ static int load_shard(struct loader *l, const struct shard *h)
     best = weight;
     const char *file = l->weights.files[weight.file].name;
     struct hf_dir *best_dir = &l->weights;
-    int found = l->resume && h->flat != FLAT_BUFFER ? find_state(l, t, PART_MASTER, file, &best) : 0;
+    int found = l->resume && h->flat != FLAT_BUFFER ? find_state(l, t, STATE_MASTER, file, &best) : 0;
     if (found < 0)
         return -1;
     if (found)
@@ -152,9 +154,10 @@ static int load_shard(struct loader *l, const struct shard *h)
         return -1;
     if (h->flat == FLAT_BUFFER)
         return 0;
-    if (s->master[h->flat] && read_slice(l, best_dir, &best, h, s->master[h->flat]) < 0)
+    float *master = s->state[STATE_MASTER][h->flat];
+    if (master && read_slice(l, best_dir, &best, h, master) < 0)
         return -1;
-    return l->resume ? load_moments(l, t, h, file) : 0;
+    return l->resume ? load_states(l, t, h, file) : 0;
 }
 
 static int load_all(struct loader *l)

@@ -6,16 +6,13 @@
 
 #include "ops.h"
 #include "plan/plan.h"
-
-/* What a file's tensor is of the model's tensor. In file order. */
-enum part { PART_WEIGHT, PART_MASTER, PART_EXP_AVG, PART_EXP_AVG_SQ, PARTS };
-extern const char *const part_suffix[PARTS]; /* "", ".master", ".exp_avg", ".exp_avg_sq" */
+#include "plan/states.h"
 
 /* A tensor of a file. */
 struct map_entry {
     int tensor; /* in the inventory */
     int file;
-    enum part part;
+    enum state state; /* which of the tensor's */
     enum type type;
     int64_t begin, bytes; /* in the file's data */
 };

@@ -223,12 +223,10 @@ static void layout_states(struct laying *l, struct cursor *c, const struct shard
         a->grad[f] = take(c, s->padded[f], 4);
     a->bytes.gradients = c->at - begin;
     begin = c->at;
-    for (int f = 0; f < 2; f++) {
-        if (l->p->training.precision != PRECISION_F32)
-            a->master[f] = take(c, s->slice[f], 4);
-        a->exp_avg[f] = take(c, s->slice[f], 4);
-        a->exp_avg_sq[f] = take(c, s->slice[f], 4);
-    }
+    for (int f = 0; f < 2; f++)
+        for (enum state k = STATE_WEIGHTS + 1; k < STATES; k++)
+            if (state_kept(k, l->p->training.precision == PRECISION_F32))
+                a->state[k][f] = take(c, s->slice[f], 4);
     a->bytes.optimizer = c->at - begin;
 }
 

@@ -10,6 +10,7 @@
 
 #include "plan/plan.h"
 #include "plan/shard.h"
+#include "plan/states.h"
 
 /* What one layer keeps of one microbatch from forward to backward. With recompute selective or full some of the
  * pointers are shared by all layers, and backward fills them again. */
@@ -97,9 +98,10 @@ struct memory {
 };
 struct arena {
     void *weights[FLATS];
-    float *grad[2], *master[2], *exp_avg[2], *exp_avg_sq[2]; /* grad: [padded]; the others [slice] */
-    float *cos_sin;                                          /* [S,rotary] */
-    int32_t *slot_of;                                        /* [layers,E] */
+    float *grad[2];          /* [padded] */
+    float *state[STATES][2]; /* [slice], but the weights' (above); NULL where not kept */
+    float *cos_sin;          /* [S,rotary] */
+    int32_t *slot_of;        /* [layers,E] */
     struct slot *slots;
     int slot_count;
     int *slot_of_op; /* [chunk·microbatches + microbatch] → slot */

@@ -126,10 +126,11 @@ static void update_range(struct engine *e, enum flat f, int64_t begin, int64_t e
         return;
     void *weights = (char *)a->weights[f] + (size_t)begin * type_bytes(e->type);
     op.count = end - begin;
-    op.master = a->master[f] ? a->master[f] + in_slice : weights;
-    op.param = a->master[f] ? weights : NULL;
-    op.m = a->exp_avg[f] + in_slice;
-    op.v = a->exp_avg_sq[f] + in_slice;
+    float *master = a->state[STATE_MASTER][f];
+    op.master = master ? master + in_slice : weights;
+    op.param = master ? weights : NULL;
+    op.m = a->state[STATE_EXP_AVG][f] + in_slice;
+    op.v = a->state[STATE_EXP_AVG_SQ][f] + in_slice;
     op.grad = a->grad[f] + begin;
     e->be->adamw(e->s, &op);
 }

@@ -241,10 +241,10 @@ int engine_init_weights(struct engine *e, uint64_t seed)
                                                  .type = s->flat == FLAT_BUFFER ? F32 : e->type});
     }
     for (int f = 0; f < 2; f++)
-        if (e->arena.master[f])
+        if (e->arena.state[STATE_MASTER][f])
             e->be->convert(e->s, &(struct convert){e->shards.slice[f],
                                                    (char *)e->arena.weights[f] +
                                                        (size_t)e->shards.slice_first[f] * type_bytes(e->type),
-                                                   e->arena.master[f], e->type, F32, 1});
+                                                   e->arena.state[STATE_MASTER][f], e->type, F32, 1});
     return e->be->sync(e->s);
 }

@@ -31,7 +31,7 @@ static struct shards shards;
 static struct rank_state state;
 
 /* The master's value, or a moment's: 24 bits of a hash, so exact in f32 and rounded in bf16. */
-static float value_of(uint32_t tensor, int64_t row, int64_t col, enum part part)
+static float value_of(uint32_t tensor, int64_t row, int64_t col, enum state part)
 {
     uint64_t x = (uint64_t)tensor << 32 ^ (uint64_t)row * 0x9e3779b97f4a7c15u ^
                  (uint64_t)col * 0xc2b2ae3d27d4eb4fu ^ part;
@@ -51,7 +51,7 @@ static uint32_t tensor_seed(const struct shard *h)
 
 /* Elements [first, first+n) of a shard as they should be in memory of this type, after a stay in files of
  * `stored`. */
-static void expected(const struct shard *h, enum part part, int64_t first, int64_t n, enum type type,
+static void expected(const struct shard *h, enum state part, int64_t first, int64_t n, enum type type,
                      enum number stored, void *out)
 {
     static float f[CHUNK];
@@ -67,16 +67,16 @@ static void expected(const struct shard *h, enum part part, int64_t first, int64
     convert(out, type, f, NUMBER_F32, n);
 }
 
-static int wrong(const struct shard *h, enum part part, int64_t i)
+static int wrong(const struct shard *h, enum state part, int64_t i)
 {
     char name[128];
     return error(STATUS_NO, "rank %d: '%s%s' is wrong at row %" PRId64 ", column %" PRId64, state.rank,
-                 tensor_name(&plan.model, &plan.inventory.tensors[h->tensor], name), part_suffix[part],
+                 tensor_name(&plan.model, &plan.inventory.tensors[h->tensor], name), state_style[part].suffix,
                  h->row + i / h->cols, h->col + i % h->cols);
 }
 
 /* Writes or checks a shard's part [begin,end) of flat buffer positions, which starts at `device`. */
-static int go(const struct shard *h, enum part part, void *device, enum type type, enum number stored,
+static int go(const struct shard *h, enum state part, void *device, enum type type, enum number stored,
               int64_t begin, int64_t end, bool check)
 {
     static char want[4 * CHUNK], have[4 * CHUNK];
@@ -107,15 +107,16 @@ static int all(bool check, bool moments, enum number stored)
         bool f32 = f == FLAT_BUFFER || plan.training.precision == PRECISION_F32;
         int64_t begin = shards.slice_first[f], end = begin + shards.slice[f];
         enum number files = f == FLAT_BUFFER && stored == NUMBER_BF16 ? NUMBER_F32 : stored;
-        if (go(h, PART_WEIGHT, state.weights[f], f32 ? F32 : BF16, files, 0, shards.padded[f], check) < 0)
+        if (go(h, STATE_WEIGHTS, state.weights[f], f32 ? F32 : BF16, files, 0, shards.padded[f], check) < 0)
             return -1;
         if (f == FLAT_BUFFER)
             continue;
-        if (state.master[f] && go(h, PART_WEIGHT, state.master[f], F32, stored, begin, end, check) < 0)
-            return -1;
-        if (moments && (go(h, PART_EXP_AVG, state.exp_avg[f], F32, NUMBER_F32, begin, end, check) < 0 ||
-                        go(h, PART_EXP_AVG_SQ, state.exp_avg_sq[f], F32, NUMBER_F32, begin, end, check) < 0))
-            return -1;
+        for (enum state k = STATE_WEIGHTS + 1; k < STATES; k++) {
+            float *p = state.state[k][f];
+            if (state_style[k].copy ? p && go(h, STATE_WEIGHTS, p, F32, stored, begin, end, check) < 0
+                                    : moments && go(h, k, p, F32, NUMBER_F32, begin, end, check) < 0)
+                return -1;
+        }
     }
     return state.be->sync(state.stream);
 }
@@ -135,9 +136,9 @@ static int make_state(int rank)
             return -1;
         if (f == FLAT_BUFFER)
             continue;
-        if (!(state.exp_avg[f] = state.be->alloc(slice)) || !(state.exp_avg_sq[f] = state.be->alloc(slice)) ||
-            (!f32 && !(state.master[f] = state.be->alloc(slice))))
-            return -1;
+        for (enum state k = STATE_WEIGHTS + 1; k < STATES; k++)
+            if (state_kept(k, f32) && !(state.state[k][f] = state.be->alloc(slice)))
+                return -1;
     }
     return 0;
 }
@@ -148,11 +149,9 @@ static void free_state(void)
     for (int f = 0; f < FLATS; f++) {
         size_t slice = max64(shards.slice[f], 1) * sizeof(float);
         state.be->free(state.weights[f], max64(shards.padded[f], 1) * (f32 || f == FLAT_BUFFER ? 4 : 2));
-        for (int k = 0; k < 3 && f != FLAT_BUFFER; k++) {
-            float *p = k == 0 ? state.exp_avg[f] : k == 1 ? state.exp_avg_sq[f] : state.master[f];
-            if (p)
-                state.be->free(p, slice);
-        }
+        for (enum state k = STATE_WEIGHTS + 1; k < STATES && f != FLAT_BUFFER; k++)
+            if (state.state[k][f])
+                state.be->free(state.state[k][f], slice);
     }
     shards_release(&shards);
     plan_release(&plan);

@@ -313,7 +313,7 @@ static void check(const char *backend, const char *config, struct request r)
             "# %s, %s%s: %d slopes judged, %d rerouted, %d rough, %d at corners; worst %.2f of what is "
             "allowed, at %s; %g "
             "dropped\n",
-            family_type[b.plan.model.family], backend,
+            model_family(&b.plan.model)->type, backend,
             r.routing.capacity == 0   ? ""
             : r.routing.drop_position ? ", dropping by position"
                                       : ", dropping by weight",

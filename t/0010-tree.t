@@ -6,16 +6,6 @@ cd "$top" || exit 1
 need_for_all git git ls-files --error-unmatch Makefile
 git ls-files -z | tr '\0' '\n' | while read -r f; do [ -e "$f" ] && echo "$f"; done >"$T/files"
 
-# none LIST NAME: passes when LIST is empty
-none() {
-    if [ -z "$1" ]; then
-        pass "$2"
-    else
-        fail "$2"
-        diag "$1"
-    fi
-}
-
 # ---- what lies at the top ----
 none "$(cut -d/ -f1 "$T/files" | sort -u | grep -vxE 'Makefile|cmd|lib|kernels|share|t|contrib|README|INSTALL|\..*')" \
     'the top has the nine entries and dotfiles'

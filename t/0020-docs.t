@@ -8,16 +8,6 @@ version=$(sed -n 's/^VERSION *= *//p' Makefile)
 [ "$(echo "$commands" | wc -w)" -eq 5 ]
 ok $? 'the Makefile names five commands'
 
-# none LIST NAME: passes when LIST is empty
-none() {
-    if [ -z "$1" ]; then
-        pass "$2"
-    else
-        fail "$2"
-        diag "$1"
-    fi
-}
-
 # The verbs that a command's -h shows.
 verbs() { "$1" -h | sed -n "s/^\(usage:\)\{0,1\} *$1 \[\{0,1\}\([a-z][a-z]*\)\]\{0,1\}\( .*\)\{0,1\}\$/\2/p" | sort -u; }
 

@@ -191,11 +191,14 @@ static enum verdict schedule_fits(const struct plan *p, char text[static 400])
                    (ll)a->vpp);
     if (interleaved && a->vpp == 1)
         return say(text, VERDICT_FAIL, "schedule interleaved needs vpp above 1; with vpp 1 it is 1f1b");
-    if (interleaved && m % a->pp)
-        return say(text, VERDICT_FAIL,
-                   "schedule interleaved: %lld microbatches are not divisible by pp %lld; global batch %lld "
-                   "would do",
-                   (ll)m, (ll)a->pp, (ll)(round_up(m, a->pp) * p->batch.micro * a->dp));
+    if (interleaved && m % a->pp) {
+        int64_t global;
+        char help[60] = "";
+        if (mul_ok(round_up(m, a->pp), p->batch.micro * a->dp, &global))
+            snprintf(help, sizeof help, "; global batch %lld would do", (ll)global);
+        return say(text, VERDICT_FAIL, "schedule interleaved: %lld microbatches are not divisible by pp %lld%s",
+                   (ll)m, (ll)a->pp, help);
+    }
     if (strcmp(s, "zb-h1") == 0 && p->training.recompute != RECOMPUTE_NONE)
         return say(text, VERDICT_FAIL, "schedule zb-h1 needs recompute none, not %s",
                    recompute_name[p->training.recompute]);

@@ -33,7 +33,7 @@ struct reading {
     int64_t figures[MODEL_FIGURES]; /* of it too */
     int model_line;
     bool *has_rank;
-    int64_t ranks, members; /* ranks, and members of groups, so far */
+    int64_t ranks, members, places; /* ranks, members of groups, and places of experts, so far */
 };
 
 /* A record of a table: 1, 0 when it is none of them, -1 with error(). */

@@ -11,11 +11,14 @@ V       =# 1: show the commands
 JOBS    = $(shell nproc)
 
 COMMANDS = moe-partition moe-plan-check moe-train moe-ckpt moe-stat
-BUILD    = .build/$(if $(SAN),san,$(if $(FAULTS),faults,release))
+# gcc builds into .build/release, clang into .build/clang-release, a cross compiler into .build/TARGET-gcc-release.
+BUILD    = .build/$(addsuffix -,$(filter-out gcc,$(notdir $(CC))))$(if $(SAN),san,$(if $(FAULTS),faults,release))
 
 # ---- flags ----
-STD      = -std=gnu11 -Wall -Wextra -Werror -Wno-unused-parameter -Wno-missing-field-initializers -Wvla -Wshadow=local -Ilib -Ikernels -DVERSION='"$(VERSION)"' \
+STD      = -std=gnu11 -Wall -Wextra -Werror -Wno-unused-parameter -Wno-missing-field-initializers -Wvla $(SHADOW) -Ilib -Ikernels -DVERSION='"$(VERSION)"' \
            -D_GNU_SOURCE -fno-math-errno -fno-trapping-math -ffp-contract=off -fopenmp-simd
+CLANG    = $(findstring clang,$(CC))
+SHADOW   = -Wshadow$(if $(CLANG),,=local)
 SANFLAGS = $(if $(SAN),-fsanitize=address$(comma)undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)
 FAULTDEF = $(if $(FAULTS),-DMOEKIT_FAULTS)
 comma    = ,
@@ -65,7 +68,7 @@ help:
 $(BUILD)/lib/comm/%.o: ALL_CFLAGS += $(MPI_CFLAGS)
 $(BUILD)/kernels/%.o: ALL_CFLAGS += -fopenmp
 $(BUILD)/kernels/cpu/%.o: ALL_CFLAGS += -O3
-$(BUILD)/t/%: ALL_CFLAGS += -fopenmp -It
+$(BUILD)/t/%: ALL_CFLAGS += -fopenmp -It $(if $(CLANG),--rtlib=compiler-rt)# which has the conversions of lib/half.h
 
 # `make -j deps demo` must not compile before deps is through.
 $(BUILD)/%.o: %.c Makefile | $(filter deps,$(MAKECMDGOALS))

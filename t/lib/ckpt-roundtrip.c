@@ -28,6 +28,7 @@
 #include "ckpt/map.h"
 #include "ckpt/save.h"
 #include "ckpt/steps.h"
+#include "lib/half.h"
 #include "plan/text.h"
 #include "tensors/convert.h"
 
@@ -69,7 +70,7 @@ static void expected(const struct shard *h, enum state part, int64_t first, int6
         if (stored == NUMBER_BF16)
             x = bf16_to_f32(f32_to_bf16(x));
         if (stored == NUMBER_F16)
-            x = (float)(_Float16)x;
+            x = (float)(half)x;
         f[i] = x;
     }
     convert(out, type, f, NUMBER_F32, n);

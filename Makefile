@@ -48,7 +48,8 @@ UNIT       = $(patsubst t/unit/%.c,$(BUILD)/t/%,$(wildcard t/unit/*.c))
 HELPERS    = $(patsubst t/lib/%.c,$(BUILD)/t/%,$(wildcard t/lib/*.c))
 
 .SECONDARY:
-.PHONY: all unit check check-large check-sanitized prove-sanitized demo bench oracles install uninstall deps clean help
+.PHONY: all unit kernels portable check check-large check-sanitized prove-sanitized check-portable demo bench oracles install uninstall deps deps-clang \
+        deps-portable arm64 clean help
 all: $(BIN)
 	$(Q)ln -sfn $(notdir $(BUILD)) .build/current
 
@@ -71,7 +72,7 @@ $(BUILD)/kernels/cpu/%.o: ALL_CFLAGS += -O3
 $(BUILD)/t/%: ALL_CFLAGS += -fopenmp -It $(if $(CLANG),--rtlib=compiler-rt)# which has the conversions of lib/half.h
 
 # `make -j deps demo` must not compile before deps is through.
-$(BUILD)/%.o: %.c Makefile | $(filter deps,$(MAKECMDGOALS))
+$(BUILD)/%.o: %.c Makefile | $(filter deps%,$(MAKECMDGOALS))
 	$(call say,CC,$<)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CFLAGS) -c -o $@ $<
@@ -101,6 +102,8 @@ $(BUILD)/t/bench/%: t/bench/%.c $(KERNEL_O) $(call rooms,base)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CFLAGS) -o $@ $(filter %.c %.o,$^) $(LIBS) -ldnnl -fopenmp
 unit: $(UNIT) $(HELPERS)
+kernels: $(KERNEL_O)
+portable: $(filter-out %/moe-train,$(BIN)) kernels
 
 # ---- tests ----
 # MOEKIT_REQUIRE="mpi torch …" turns a skip for want of that into a failure.
@@ -123,17 +126,25 @@ check-sanitized:
 prove-sanitized:
 	$(Q)$(PROVE_ENV) prove -j $(JOBS) --timer $(filter-out $(COMM_UNIT),$(UNIT))
 	$(Q)$(PROVE_ENV) ASAN_OPTIONS=detect_leaks=0 prove -j $(JOBS) --timer $(COMM_UNIT) t/0600-layouts.t
+# Also for aarch64, under qemu; skipped without a cross compiler unless MOEKIT_REQUIRE says "aarch64 clang".
+check-portable: all unit
+	$(Q)$(PROVE_ENV) prove --timer t/0030-portable.t
 demo: all
 	$(Q)MOEKIT_BIN='$(CURDIR)/$(BUILD)/bin' sh t/demo
 bench: all $(patsubst t/bench/%.c,$(BUILD)/t/bench/%,$(wildcard t/bench/*.c))
 	$(Q)$(PROVE_ENV) sh t/bench/run
 
 # ---- what is needed, and what the tests compare with ----
-DEPS = gcc libc6-dev pkg-config libjansson-dev zlib1g-dev libopenmpi-dev openmpi-bin libdnnl-dev libcmocka-dev perl jq gnuplot-nox mandoc
+deps          = gcc libc6-dev pkg-config libjansson-dev zlib1g-dev libopenmpi-dev openmpi-bin libdnnl-dev libcmocka-dev perl jq gnuplot-nox mandoc
+deps-clang    = clang libclang-rt-dev libomp-dev
+deps-portable = $(deps-clang) gcc-aarch64-linux-gnu qemu-user libjansson-dev:arm64 zlib1g-dev:arm64
 SUDO = $(if $(filter 0,$(shell id -u)),,sudo)
-deps:
-	$(Q)missing=$$(for p in $(DEPS); do dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done); \
+deps deps-clang deps-portable:
+	$(Q)missing=$$(for p in $($@); do dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done); \
 	[ -z "$$missing" ] || { $(SUDO) apt-get update -q && $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $$missing; }
+deps-portable: arm64
+arm64:
+	$(Q)(dpkg --print-architecture; dpkg --print-foreign-architectures) | grep -qx arm64 || $(SUDO) dpkg --add-architecture arm64
 
 oracles: .build/oracles/done
 .build/oracles/done: contrib/oracle/requirements.txt

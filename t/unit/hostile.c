@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: MIT */
+/* What fuzzing and reading the parsers with hostile eyes found: each of these once crashed, overflowed or hung. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include <cmocka.h>
+
+#include "base/error.h"
+#include "base/num.h"
+#include "check/check.h"
+#include "choose/make.h"
+#include "plan/text.h"
+
+/* ---- plans ---- */
+
+/* The text of a plan for four ranks. */
+static char *plan_text(void)
+{
+    const struct request r = {.model = "moe-tiny",
+                              .world = 4,
+                              .axes = {.ep = 2, .pp = 2, .vpp = 2},
+                              .batch = {.global = 8},
+                              .zero = -1};
+    struct plan p;
+    char *text;
+    size_t bytes;
+    if (plan_make(&p, &r) < 0)
+        fail_msg("%s", error_text());
+    FILE *f = open_memstream(&text, &bytes);
+    assert_int_equal(plan_write(&p, f), 0);
+    fclose(f);
+    plan_release(&p);
+    return text;
+}
+
+/* What begins at `from`, to the blank or newline that ends it, becomes `to`. */
+static void edit(char **text, const char *from, const char *to)
+{
+    char *at = strstr(*text, from);
+    if (!at)
+        fail_msg("there is no '%s'", from);
+    char *edited = xasprintf("%.*s%s%s", (int)(at - *text), *text, to, at + strcspn(at, " \n"));
+    free(*text);
+    *text = edited;
+}
+
+/* The text's verdict by one rule, for the caller to free; NULL when it passes. Frees the text. */
+static char *finding_of(char *text, const char *rule)
+{
+    struct plan p;
+    struct findings found;
+    char *says = NULL;
+    if (plan_parse(&p, text, strlen(text), "plan", false) < 0)
+        fail_msg("%s", error_text());
+    plan_check(&p, &found);
+    for (int i = 0; i < found.count; i++)
+        if (found.list[i].verdict == VERDICT_FAIL && strcmp(found.list[i].rule, rule) == 0)
+            says = xstrdup(found.list[i].text);
+    findings_release(&found);
+    plan_release(&p);
+    free(text);
+    return says;
+}
+
+static void assert_says(char *says, const char *wanted)
+{
+    if (!says || !strstr(says, wanted))
+        fail_msg("'%s', not '%s'", says ? says : "nothing", wanted);
+    free(says);
+}
+
+/* The advice, 2^24 · 2^20 · 2^20 sequences, is none. */
+static void advice_overflows(void **state)
+{
+    char *text = plan_text();
+    edit(&text, "dp=", "dp=1048576");
+    edit(&text, "micro=", "micro=1048576");
+    edit(&text, "microbatches=", "microbatches=16777215");
+    char *says = finding_of(text, "schedule-fits");
+    assert_non_null(says);
+    assert_null(strstr(says, "global batch"));
+    assert_says(says, "16777215 microbatches are not divisible by pp 2");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(advice_overflows),
+
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -88,10 +88,22 @@ static void advice_overflows(void **state)
     assert_says(says, "16777215 microbatches are not divisible by pp 2");
 }
 
+/* The neighbours of 2 among the divisors of a prime. */
+static void divisors_take_long(void **state)
+{
+    char *text = plan_text();
+    edit(&text, "cp=", "cp=2");
+    edit(&text, "seq=", "seq=1073741789");
+    clock_t begin = clock();
+    assert_says(finding_of(text, "tokens-divide"), "cp 1 or 1073741789 would do");
+    assert_true(clock() - begin < CLOCKS_PER_SEC);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(advice_overflows),
+        cmocka_unit_test(divisors_take_long),
 
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

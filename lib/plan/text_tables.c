@@ -76,6 +76,13 @@ static int read_expert(struct reading *d)
         free(layers);
         return -1;
     }
+    /* a line of a few bytes can place every expert of the model: not again and again */
+    d->places += (int64_t)layer_count * max64(count, 1);
+    if (d->places > 2 * m->layers * m->experts) {
+        free(layers);
+        free(ids);
+        return record_bad(&d->r, "experts are placed more than twice over");
+    }
     for (int l = 0; l < layer_count && bad < 0; l++) {
         if (!m->moe[layers[l]])
             bad = layers[l];

@@ -99,11 +99,27 @@ static void divisors_take_long(void **state)
     assert_true(clock() - begin < CLOCKS_PER_SEC);
 }
 
+/* A few bytes place every expert: a short text could do so for hours. */
+static void experts_again_and_again(void **state)
+{
+    struct plan p;
+    char *text = plan_text(), *line = strstr(text, "\nexpert ");
+    int length = (int)strcspn(line + 1, "\n") + 1;
+    char *hostile = xasprintf("%.*s%.*s%.*s%.*s%s", (int)(line - text), text, length, line, length, line,
+                              length, line, line);
+    assert_int_equal(plan_parse(&p, hostile, strlen(hostile), "plan", false), -1);
+    assert_int_equal(error_status(), STATUS_USAGE);
+    assert_non_null(strstr(error_text(), "more than twice over"));
+    free(hostile);
+    free(text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(advice_overflows),
         cmocka_unit_test(divisors_take_long),
+        cmocka_unit_test(experts_again_and_again),
 
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

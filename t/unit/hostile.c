@@ -99,6 +99,15 @@ static void divisors_take_long(void **state)
     assert_true(clock() - begin < CLOCKS_PER_SEC);
 }
 
+/* More rows than positions, of 32 bits, can number. */
+static void memory_overflows(void **state)
+{
+    char *text = plan_text();
+    edit(&text, "seq=", "seq=1073741824");
+    edit(&text, "lambda=", "lambda=1000000");
+    assert_says(finding_of(text, "predict-matches"), "too large for any memory");
+}
+
 /* A few bytes place every expert: a short text could do so for hours. */
 static void experts_again_and_again(void **state)
 {
@@ -119,6 +128,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(advice_overflows),
         cmocka_unit_test(divisors_take_long),
+        cmocka_unit_test(memory_overflows),
         cmocka_unit_test(experts_again_and_again),
 
     };

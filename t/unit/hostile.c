@@ -10,12 +10,14 @@
 #include <time.h>
 
 #include <cmocka.h>
+#include <unistd.h>
 
 #include "base/error.h"
 #include "base/num.h"
 #include "check/check.h"
 #include "choose/make.h"
 #include "plan/text.h"
+#include "stat/steplog.h"
 
 /* ---- plans ---- */
 
@@ -123,14 +125,33 @@ static void experts_again_and_again(void **state)
     free(text);
 }
 
+/* ---- step logs ---- */
+
+/* A start record that changes the number of experts, after loads of the old shape: these were read beyond their
+ * end. */
+static void loads_of_another_shape(void **state)
+{
+    char path[] = "/tmp/hostile-XXXXXX";
+    int fd = mkstemp(path);
+    static const char text[] = "{\"kind\": \"step\", \"step\": 1, \"expert_load\": [[1, 2], [3, 4]]}\n"
+                               "{\"kind\": \"start\", \"experts\": 1000000}\n";
+    assert_int_equal(write(fd, text, sizeof text - 1), sizeof text - 1);
+    close(fd);
+    struct steplog log = {0};
+    assert_int_equal(steplog_read(&log, path), 0);
+    unlink(path);
+    assert_int_equal(log.count, 1);
+    assert_int_equal(log.skipped_lines, 0);
+    assert_null(log.loads);
+    steplog_release(&log);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(advice_overflows),
-        cmocka_unit_test(divisors_take_long),
-        cmocka_unit_test(memory_overflows),
-        cmocka_unit_test(experts_again_and_again),
-
+        cmocka_unit_test(advice_overflows),       cmocka_unit_test(divisors_take_long),
+        cmocka_unit_test(memory_overflows),       cmocka_unit_test(experts_again_and_again),
+        cmocka_unit_test(loads_of_another_shape),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

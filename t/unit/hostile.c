@@ -16,6 +16,7 @@
 #include "base/num.h"
 #include "check/check.h"
 #include "choose/make.h"
+#include "model/config.h"
 #include "plan/text.h"
 #include "stat/steplog.h"
 
@@ -125,6 +126,18 @@ static void experts_again_and_again(void **state)
     free(text);
 }
 
+/* ---- JSON ---- */
+
+/* Accepted, it went verbatim into a plan that could not be read again. */
+static void nul_in_config(void **state)
+{
+    static const char text[] = "{\"model_type\": \"mixtral\",\n \"num_hidden_layers\": 3\0}";
+    struct model m;
+    assert_int_equal(model_parse(&m, text, sizeof text - 1, "c.json"), -1);
+    assert_int_equal(error_status(), STATUS_USAGE);
+    assert_string_equal(error_text(), "c.json:2:24: a NUL byte: this is no text");
+}
+
 /* ---- step logs ---- */
 
 /* A start record that changes the number of experts, after loads of the old shape: these were read beyond their
@@ -149,9 +162,9 @@ static void loads_of_another_shape(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(advice_overflows),       cmocka_unit_test(divisors_take_long),
-        cmocka_unit_test(memory_overflows),       cmocka_unit_test(experts_again_and_again),
-        cmocka_unit_test(loads_of_another_shape),
+        cmocka_unit_test(advice_overflows), cmocka_unit_test(divisors_take_long),
+        cmocka_unit_test(memory_overflows), cmocka_unit_test(experts_again_and_again),
+        cmocka_unit_test(nul_in_config),    cmocka_unit_test(loads_of_another_shape),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -7,6 +7,9 @@ CC      = gcc
 CFLAGS  = -O2 -g
 SAN     =# 1: AddressSanitizer and UndefinedBehaviorSanitizer, in a build folder of its own
 FAULTS  =# 1: with the seeded faults that the equivalence test must catch (lib/engine/faults.h)
+FUZZ    = $(notdir $(basename $(wildcard t/fuzz/*.c)))# what `make fuzz` runs,
+SECONDS = 10# how long each, or
+RUNS    =# how many inputs each
 V       =# 1: show the commands
 JOBS    = $(shell nproc)
 
@@ -48,7 +51,7 @@ UNIT       = $(patsubst t/unit/%.c,$(BUILD)/t/%,$(wildcard t/unit/*.c))
 HELPERS    = $(patsubst t/lib/%.c,$(BUILD)/t/%,$(wildcard t/lib/*.c))
 
 .SECONDARY:
-.PHONY: all unit kernels portable check check-large check-sanitized prove-sanitized check-portable demo bench oracles install uninstall deps deps-clang \
+.PHONY: all unit kernels portable check check-large check-sanitized prove-sanitized check-portable fuzz $(FUZZ:%=fuzz-%) demo bench oracles install uninstall deps deps-clang \
         deps-portable arm64 clean help
 all: $(BIN)
 	$(Q)ln -sfn $(notdir $(BUILD)) .build/current
@@ -101,6 +104,11 @@ $(BUILD)/t/bench/%: t/bench/%.c $(KERNEL_O) $(call rooms,base)
 	$(call say,BENCH,$<)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CFLAGS) -o $@ $(filter %.c %.o,$^) $(LIBS) -ldnnl -fopenmp
+# A fuzz target is one file; it may use what needs no MPI.
+$(BUILD)/bin/fuzz-%: t/fuzz/%.c $(sort $(PLAN_CHECK_O) $(CKPT_O) $(STAT_O) $(call rooms,data))
+	$(call say,FUZZ,$<)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_CFLAGS) -It -fsanitize=fuzzer -o $@ $(filter %.c %.o,$^) $(LIBS)
 unit: $(UNIT) $(HELPERS)
 kernels: $(KERNEL_O)
 portable: $(filter-out %/moe-train,$(BIN)) kernels
@@ -129,6 +137,12 @@ prove-sanitized:
 # Also for aarch64, under qemu; skipped without a cross compiler unless MOEKIT_REQUIRE says "aarch64 clang".
 check-portable: all unit
 	$(Q)$(PROVE_ENV) prove --timer t/0030-portable.t
+# A libFuzzer target for every parser, from seeds in t/fuzz/seeds. What crashes stays in .build/fuzz.
+fuzz:
+	$(Q)$(MAKE) --no-print-directory CC=$(if $(CLANG),$(CC),clang) SAN=1 BUILD=.build/fuzz CFLAGS='-O1 -g -fsanitize=fuzzer-no-link' \
+	    $(FUZZ:%=fuzz-%)
+$(FUZZ:%=fuzz-%): fuzz-%: $(BUILD)/bin/fuzz-%
+	$(Q)RUNS=$(RUNS) SECONDS=$(SECONDS) sh t/fuzz/run $* $(BUILD)
 demo: all
 	$(Q)MOEKIT_BIN='$(CURDIR)/$(BUILD)/bin' sh t/demo
 bench: all $(patsubst t/bench/%.c,$(BUILD)/t/bench/%,$(wildcard t/bench/*.c))

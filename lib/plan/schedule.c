@@ -87,12 +87,11 @@ static int64_t interleaved_holds(struct pipe at)
 static bool interleaved_fits(const struct plan *p, char why[static 400])
 {
     int64_t m = p->batch.microbatches, pp = p->axes.pp, global;
-    char help[60] = "";
     if (m % pp == 0)
         return true;
+    int n = snprintf(why, 400, "%lld microbatches are not divisible by pp %lld", (long long)m, (long long)pp);
     if (mul_ok(round_up(m, pp), p->batch.micro * p->axes.dp, &global))
-        snprintf(help, sizeof help, "; global batch %lld would do", (long long)global);
-    snprintf(why, 400, "%lld microbatches are not divisible by pp %lld%s", (long long)m, (long long)pp, help);
+        snprintf(why + n, 400 - n, "; global batch %lld would do", (long long)global);
     return false;
 }
 

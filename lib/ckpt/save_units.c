@@ -80,13 +80,10 @@ static const char *held_at(const struct saver *v, const struct unit *n, const st
     const struct rank_state *s = v->s;
     const struct map_entry *e = entry_of(v, n, c);
     enum flat flat = c->shard->flat;
-    if (e->part == PART_WEIGHT)
+    if (e->state == WEIGHTS)
         return (v->gradients ? (const char *)v->gradients[flat] : s->weights[flat]) +
                c->first * (int64_t)type_bytes(e->type);
-    float *const *buffers = e->part == PART_MASTER    ? s->master
-                            : e->part == PART_EXP_AVG ? s->exp_avg
-                                                      : s->exp_avg_sq;
-    return (const char *)(buffers[flat] + (c->first - s->shards->slice_first[flat]));
+    return (const char *)(s->state[e->state][flat] + (c->first - s->shards->slice_first[flat]));
 }
 
 /* ---- sending ---- */

@@ -130,11 +130,10 @@ static void check_weights(struct verified *v, struct hf_dir *d, const struct mod
 }
 
 static void check_state(struct verified *v, const struct st_file *f, const struct model *m,
-                        const struct tensor *t, enum part part)
+                        const struct tensor *t, enum state s)
 {
-    char name[128], full[160], shape[192];
-    snprintf(full, sizeof full, "%s%s", tensor_name(m, t, name), part_suffix[part]);
-    const struct st_tensor *x = st_find(f, full);
+    char full[160], shape[192];
+    const struct st_tensor *x = st_find(f, map_tensor_name(m, t, s, full));
     if (!x)
         problem(&v->problems, "%s: has no tensor '%s'", f->path, full);
     else if (strcmp(x->dtype, "F32") != 0 || x->dims != t->dims || x->shape[0] != t->rows ||
@@ -143,7 +142,7 @@ static void check_state(struct verified *v, const struct st_file *f, const struc
                 st_shape_text(x, shape));
 }
 
-/* The optimizer's tensors: moments for all that is trained, masters beside bf16 weights, and nothing else. */
+/* The optimizer's tensors: the states that it keeps of all that is trained, and nothing else. */
 static void check_optimizer(struct verified *v, struct hf_dir *weights, const struct model *m,
                             const struct inventory *inv)
 {
@@ -155,9 +154,11 @@ static void check_optimizer(struct verified *v, struct hf_dir *weights, const st
         if (!t->trained || source_find(weights, m, t, &at) < 0)
             continue;
         const struct st_file *f = hf_file(&d, hf_file_named(&d, weights->files[at.file].name));
-        for (enum part part = at.number == NUMBER_F32 ? PART_EXP_AVG : PART_MASTER; f && part < PARTS;
-             part++, expected++)
-            check_state(v, f, m, t, part);
+        for (int s = 0; f && s < STATES; s++)
+            if (optimizer_keeps(OPTIMIZER_ADAMW, s, at.number == NUMBER_F32)) {
+                check_state(v, f, m, t, s);
+                expected++;
+            }
     }
     for (int i = 0; i < d.file_count; i++) {
         if (d.files[i].open)

@@ -209,7 +209,7 @@ static int assign_slots(struct laying *l, int pp, int64_t *region)
 
 /* ---- the parts ---- */
 
-static void layout_states(struct laying *l, struct cursor *c, const struct shards *s)
+static void layout_parameters(struct laying *l, struct cursor *c, const struct shards *s)
 {
     struct arena *a = l->a;
     int64_t begin = c->at;
@@ -223,12 +223,10 @@ static void layout_states(struct laying *l, struct cursor *c, const struct shard
         a->grad[f] = take(c, s->padded[f], 4);
     a->bytes.gradients = c->at - begin;
     begin = c->at;
-    for (int f = 0; f < 2; f++) {
-        if (l->p->training.precision != PRECISION_F32)
-            a->master[f] = take(c, s->slice[f], 4);
-        a->exp_avg[f] = take(c, s->slice[f], 4);
-        a->exp_avg_sq[f] = take(c, s->slice[f], 4);
-    }
+    for (int f = 0; f < 2; f++)
+        for (int i = 0; i < STATES; i++)
+            if (plan_keeps(l->p, i))
+                a->state[i][f] = take(c, s->slice[f], 4);
     a->bytes.optimizer = c->at - begin;
 }
 
@@ -399,7 +397,7 @@ int arena_layout(struct arena *a, const struct plan *p, int rank, const struct s
     l.T = l.n * p->axes.tp;
     measure(&l, at);
     struct cursor c = {base, 0};
-    layout_states(&l, &c, s);
+    layout_parameters(&l, &c, s);
     int64_t begin = c.at;
     layout_shared(&l, &c);
     layout_workspace(&l, &c, at->pp == p->stages[p->stage_count - 1].pp, p->world);

@@ -10,6 +10,7 @@
 
 #include "plan/plan.h"
 #include "plan/shard.h"
+#include "plan/states.h"
 
 /* What one layer keeps of one microbatch from forward to backward. With recompute selective or full some of the
  * pointers are shared by all layers, and backward fills them again. */
@@ -90,16 +91,17 @@ struct workspace {
 
 /* Bytes of it, by what they are for. */
 struct memory {
-    int64_t weights, gradients, optimizer; /* states */
+    int64_t weights, gradients, optimizer; /* optimizer: the states of plan/states.h */
     int64_t activations;                   /* kept from forward to backward, all microbatches in flight */
     int64_t workspace;                     /* shared by all layers, logits and communication included */
     int64_t total;
 };
 struct arena {
     void *weights[FLATS];
-    float *grad[2], *master[2], *exp_avg[2], *exp_avg_sq[2]; /* grad: [padded]; the others [slice] */
-    float *cos_sin;                                          /* [S,rotary] */
-    int32_t *slot_of;                                        /* [layers,E] */
+    float *grad[2];          /* [padded], of FLAT_DENSE and FLAT_EXPERT */
+    float *state[STATES][2]; /* [slice]; NULL where the plan does not keep it (states.h) */
+    float *cos_sin;          /* [S,rotary] */
+    int32_t *slot_of;        /* [layers,E] */
     struct slot *slots;
     int slot_count;
     int *slot_of_op; /* [chunk·microbatches + microbatch] → slot */

@@ -223,6 +223,16 @@ static uint64_t tensor_seed(const struct engine *e, const struct tensor *t, uint
     return seed * 0x9e3779b97f4a7c15u + (h << 16) + strlen(name);
 }
 
+/* The state becomes this rank's slices of the weights. */
+static void state_from_weights(struct engine *e, enum state s)
+{
+    for (int f = 0; f < 2; f++) {
+        size_t first = (size_t)e->shards.slice_first[f] * type_bytes(e->type);
+        e->be->convert(e->s, &OP(convert, .count = e->shards.slice[f], .x = (char *)e->arena.weights[f] + first,
+                                 .y = e->arena.state[s][f], .from = e->type, .to = F32, .scale = 1));
+    }
+}
+
 int engine_init_weights(struct engine *e, uint64_t seed)
 {
     for (int i = 0; i < e->shards.count; i++) {
@@ -240,11 +250,8 @@ int engine_init_weights(struct engine *e, uint64_t seed)
                                                  .std = t->ones || t->zeros ? 0 : (float)e->model->init_std,
                                                  .type = s->flat == FLAT_BUFFER ? F32 : e->type});
     }
-    for (int f = 0; f < 2; f++)
-        if (e->arena.master[f])
-            e->be->convert(e->s, &(struct convert){e->shards.slice[f],
-                                                   (char *)e->arena.weights[f] +
-                                                       (size_t)e->shards.slice_first[f] * type_bytes(e->type),
-                                                   e->arena.master[f], e->type, F32, 1});
+    for (int i = 0; i < STATES; i++)
+        if (states[i].from_weights && plan_keeps(e->plan, i))
+            state_from_weights(e, i);
     return e->be->sync(e->s);
 }

@@ -29,11 +29,7 @@ struct rank_state run_state(struct run *run)
                            .companions = run->companions};
     for (int f = 0; f < FLATS; f++)
         s.weights[f] = a->weights[f];
-    for (int f = 0; f < 2; f++) {
-        s.master[f] = a->master[f];
-        s.exp_avg[f] = a->exp_avg[f];
-        s.exp_avg_sq[f] = a->exp_avg_sq[f];
-    }
+    memcpy(s.state, a->state, sizeof s.state);
     return s;
 }
 

@@ -31,10 +31,10 @@ static struct shards shards;
 static struct rank_state state;
 
 /* The master's value, or a moment's: 24 bits of a hash, so exact in f32 and rounded in bf16. */
-static float value_of(uint32_t tensor, int64_t row, int64_t col, enum part part)
+static float value_of(uint32_t tensor, int64_t row, int64_t col, int state)
 {
     uint64_t x = (uint64_t)tensor << 32 ^ (uint64_t)row * 0x9e3779b97f4a7c15u ^
-                 (uint64_t)col * 0xc2b2ae3d27d4eb4fu ^ part;
+                 (uint64_t)col * 0xc2b2ae3d27d4eb4fu ^ (uint64_t)(state - WEIGHTS);
     x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
     x = (x ^ x >> 27) * 0x94d049bb133111ebu;
     return (float)((int32_t)(x >> 40) - (1 << 23)) * 0x1p-23f;
@@ -51,13 +51,13 @@ static uint32_t tensor_seed(const struct shard *h)
 
 /* Elements [first, first+n) of a shard as they should be in memory of this type, after a stay in files of
  * `stored`. */
-static void expected(const struct shard *h, enum part part, int64_t first, int64_t n, enum type type,
+static void expected(const struct shard *h, int state, int64_t first, int64_t n, enum type type,
                      enum number stored, void *out)
 {
     static float f[CHUNK];
     uint32_t seed = tensor_seed(h);
     for (int64_t i = 0; i < n; i++) {
-        float x = value_of(seed, h->row + (first + i) / h->cols, h->col + (first + i) % h->cols, part);
+        float x = value_of(seed, h->row + (first + i) / h->cols, h->col + (first + i) % h->cols, state);
         if (stored == NUMBER_BF16)
             x = bf16_to_f32(f32_to_bf16(x));
         if (stored == NUMBER_F16)
@@ -67,17 +67,17 @@ static void expected(const struct shard *h, enum part part, int64_t first, int64
     convert(out, type, f, NUMBER_F32, n);
 }
 
-static int wrong(const struct shard *h, enum part part, int64_t i)
+static int wrong(const struct shard *h, int which, int64_t i)
 {
-    char name[128];
-    return error(STATUS_NO, "rank %d: '%s%s' is wrong at row %" PRId64 ", column %" PRId64, state.rank,
-                 tensor_name(&plan.model, &plan.inventory.tensors[h->tensor], name), part_suffix[part],
+    char name[160];
+    return error(STATUS_NO, "rank %d: '%s' is wrong at row %" PRId64 ", column %" PRId64, state.rank,
+                 map_tensor_name(&plan.model, &plan.inventory.tensors[h->tensor], which, name),
                  h->row + i / h->cols, h->col + i % h->cols);
 }
 
 /* Writes or checks a shard's part [begin,end) of flat buffer positions, which starts at `device`. */
-static int go(const struct shard *h, enum part part, void *device, enum type type, enum number stored,
-              int64_t begin, int64_t end, bool check)
+static int go(const struct shard *h, int which, void *device, enum type type, enum number stored, int64_t begin,
+              int64_t end, bool check)
 {
     static char want[4 * CHUNK], have[4 * CHUNK];
     int64_t size = (int64_t)type_bytes(type), first = max64(h->offset, begin),
@@ -85,7 +85,7 @@ static int go(const struct shard *h, enum part part, void *device, enum type typ
     for (; first < last; first += CHUNK) {
         int64_t n = min64(CHUNK, last - first);
         char *at = (char *)device + (first - begin) * size;
-        expected(h, part, first - h->offset, n, type, stored, want);
+        expected(h, which, first - h->offset, n, type, stored, want);
         if (!check) {
             state.be->upload(state.stream, at, want, n * size);
             continue;
@@ -94,7 +94,7 @@ static int go(const struct shard *h, enum part part, void *device, enum type typ
             return -1;
         for (int64_t i = 0; i < n; i++)
             if (memcmp(have + i * size, want + i * size, size) != 0)
-                return wrong(h, part, first - h->offset + i);
+                return wrong(h, which, first - h->offset + i);
     }
     return 0;
 }
@@ -107,15 +107,18 @@ static int all(bool check, bool moments, enum number stored)
         bool f32 = f == FLAT_BUFFER || plan.training.precision == PRECISION_F32;
         int64_t begin = shards.slice_first[f], end = begin + shards.slice[f];
         enum number files = f == FLAT_BUFFER && stored == NUMBER_BF16 ? NUMBER_F32 : stored;
-        if (go(h, PART_WEIGHT, state.weights[f], f32 ? F32 : BF16, files, 0, shards.padded[f], check) < 0)
+        if (go(h, WEIGHTS, state.weights[f], f32 ? F32 : BF16, files, 0, shards.padded[f], check) < 0)
             return -1;
         if (f == FLAT_BUFFER)
             continue;
-        if (state.master[f] && go(h, PART_WEIGHT, state.master[f], F32, stored, begin, end, check) < 0)
-            return -1;
-        if (moments && (go(h, PART_EXP_AVG, state.exp_avg[f], F32, NUMBER_F32, begin, end, check) < 0 ||
-                        go(h, PART_EXP_AVG_SQ, state.exp_avg_sq[f], F32, NUMBER_F32, begin, end, check) < 0))
-            return -1;
+        for (int s = 0; s < STATES; s++) {
+            if (!plan_keeps(&plan, s) || !(moments || states[s].from_weights))
+                continue;
+            bool copy = states[s].from_weights; /* has the weights' values, as the files have those */
+            if (go(h, copy ? WEIGHTS : s, state.state[s][f], F32, copy ? stored : NUMBER_F32, begin, end,
+                   check) < 0)
+                return -1;
+        }
     }
     return state.be->sync(state.stream);
 }
@@ -135,9 +138,9 @@ static int make_state(int rank)
             return -1;
         if (f == FLAT_BUFFER)
             continue;
-        if (!(state.exp_avg[f] = state.be->alloc(slice)) || !(state.exp_avg_sq[f] = state.be->alloc(slice)) ||
-            (!f32 && !(state.master[f] = state.be->alloc(slice))))
-            return -1;
+        for (int s = 0; s < STATES; s++)
+            if (plan_keeps(&plan, s) && !(state.state[s][f] = state.be->alloc(slice)))
+                return -1;
     }
     return 0;
 }
@@ -148,11 +151,9 @@ static void free_state(void)
     for (int f = 0; f < FLATS; f++) {
         size_t slice = max64(shards.slice[f], 1) * sizeof(float);
         state.be->free(state.weights[f], max64(shards.padded[f], 1) * (f32 || f == FLAT_BUFFER ? 4 : 2));
-        for (int k = 0; k < 3 && f != FLAT_BUFFER; k++) {
-            float *p = k == 0 ? state.exp_avg[f] : k == 1 ? state.exp_avg_sq[f] : state.master[f];
-            if (p)
-                state.be->free(p, slice);
-        }
+        for (int s = 0; s < STATES && f != FLAT_BUFFER; s++)
+            if (state.state[s][f])
+                state.be->free(state.state[s][f], slice);
     }
     shards_release(&shards);
     plan_release(&plan);

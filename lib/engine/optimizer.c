@@ -87,7 +87,7 @@ static int square(struct engine *e, const float *x, int64_t count, double *sum)
     double part;
     if (count <= 0)
         return 0;
-    e->be->sum_squares(e->s, &(struct sum_squares){count, x, e->ws->scalars});
+    e->be->sum_squares(e->s, &OP(sum_squares, .count = count, .x = x, .out = e->ws->scalars));
     TRY(e->be->download(e->s, &part, e->ws->scalars, sizeof part));
     *sum += part;
     return 0;

@@ -238,17 +238,12 @@ int engine_init_weights(struct engine *e, uint64_t seed)
     for (int i = 0; i < e->shards.count; i++) {
         const struct shard *s = &e->shards.list[i];
         const struct tensor *t = &e->plan->inventory.tensors[s->tensor];
-        e->be->fill_normal(e->s,
-                           &(struct fill_normal){.rows = s->rows,
-                                                 .width = s->cols,
-                                                 .x = weight_at(e, s).w,
-                                                 .ldx = s->cols,
-                                                 .seed = tensor_seed(e, t, seed),
-                                                 .first = fault("init-local") ? 0 : s->row * t->cols + s->col,
-                                                 .stride = t->cols,
-                                                 .mean = t->ones ? 1 : 0,
-                                                 .std = t->ones || t->zeros ? 0 : (float)e->model->init_std,
-                                                 .type = s->flat == FLAT_BUFFER ? F32 : e->type});
+        e->be->fill_normal(e->s, &OP(fill_normal, .rows = s->rows, .width = s->cols, .x = weight_at(e, s).w,
+                                     .ldx = s->cols, .seed = tensor_seed(e, t, seed),
+                                     .first = fault("init-local") ? 0 : s->row * t->cols + s->col,
+                                     .stride = t->cols, .mean = t->ones ? 1 : 0,
+                                     .std = t->ones || t->zeros ? 0 : (float)e->model->init_std,
+                                     .type = s->flat == FLAT_BUFFER ? F32 : e->type));
     }
     for (int i = 0; i < STATES; i++)
         if (states[i].from_weights && plan_keeps(e->plan, i))

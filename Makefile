@@ -6,7 +6,7 @@ DESTDIR =
 CC      = gcc
 CFLAGS  = -O2 -g
 SAN     =# 1: AddressSanitizer and UndefinedBehaviorSanitizer, in a build folder of its own
-FAULTS  =# 1: with the seeded faults that the equivalence test must catch (t/lib/faults.h)
+FAULTS  =# 1: with the seeded faults that the equivalence test must catch (lib/engine/faults.h)
 V       =# 1: show the commands
 JOBS    = $(shell nproc)
 
@@ -53,11 +53,14 @@ help:
 	@echo 'make all          build the commands into .build/release/bin'
 	@echo 'make deps         install what is missing, from Debian'
 	@echo 'make demo         the whole pipeline on real text'
-	@echo 'make check        all tests; check-large: the full matrices'
+	@echo 'make check        all tests; check-large: the full matrices; check-sanitized: some under sanitizers'
 	@echo 'make oracles      a virtual environment with PyTorch and transformers, for the tests that compare with them'
 	@echo 'make bench        speed against PyTorch and against the machine'
 	@echo 'make install      prefix=$(prefix) DESTDIR=$(DESTDIR)'
-	@echo 'knobs: V=1 show commands, SAN=1 sanitizers, FAULTS=1 seeded faults, CFLAGS, prefix, DESTDIR'
+	@echo 'make unit         build the unit tests into .build/release/t'
+	@echo 'make uninstall, make clean'
+	@echo 'knobs: V=1 show commands, SAN=1 sanitizers, FAULTS=1 seeded faults, JOBS=N tests at a time, PYTHON, CC, CFLAGS,'
+	@echo '       prefix, DESTDIR'
 
 $(BUILD)/lib/comm/%.o: ALL_CFLAGS += $(MPI_CFLAGS)
 $(BUILD)/kernels/%.o: ALL_CFLAGS += -fopenmp
@@ -102,19 +105,21 @@ PROVE_ENV = MOEKIT_BIN='$(CURDIR)/$(BUILD)/bin' MOEKIT_T='$(CURDIR)/$(BUILD)/t' 
             OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 CMOCKA_MESSAGE_OUTPUT=TAP
 PYTHON    = $(CURDIR)/.build/oracles/bin/python
 TESTS     = $(sort $(wildcard t/[0-9]*.t))
+COMM_UNIT = $(filter $(BUILD)/t/comm%,$(UNIT))
 
 check: all unit
 	$(if $(SAN),,$(Q)$(MAKE) --no-print-directory FAULTS=1 all)
-	$(Q)$(PROVE_ENV) prove -j $(JOBS) --timer $(UNIT) $(TESTS)
+	$(Q)$(PROVE_ENV) $(if $(SAN),,perl t/lib/budget.pl t/budget )prove -j $(JOBS) --timer $(UNIT) $(TESTS)
 check-large: all unit
 	$(Q)$(MAKE) --no-print-directory FAULTS=1 all
 	$(Q)$(PROVE_ENV) MOEKIT_LARGE=1 prove --timer $(UNIT) $(TESTS)
-# Unit tests and a handful of layouts under ASan and UBSan; leaks are looked for where no MPI library is involved.
+# Unit tests and a handful of layouts under ASan and UBSan; leaks are looked for where no communication is involved.
 check-sanitized:
 	$(Q)$(MAKE) --no-print-directory SAN=1 all unit
 	$(Q)$(MAKE) --no-print-directory SAN=1 prove-sanitized
 prove-sanitized:
-	$(Q)$(PROVE_ENV) ASAN_OPTIONS=detect_leaks=0 MOEKIT_SANITIZED=1 prove -j $(JOBS) --timer $(UNIT) t/0600-layouts.t
+	$(Q)$(PROVE_ENV) prove -j $(JOBS) --timer $(filter-out $(COMM_UNIT),$(UNIT))
+	$(Q)$(PROVE_ENV) ASAN_OPTIONS=detect_leaks=0 prove -j $(JOBS) --timer $(COMM_UNIT) t/0600-layouts.t
 demo: all
 	$(Q)MOEKIT_BIN='$(CURDIR)/$(BUILD)/bin' sh t/demo
 bench: all $(patsubst t/bench/%.c,$(BUILD)/t/bench/%,$(wildcard t/bench/*.c))

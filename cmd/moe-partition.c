@@ -77,10 +77,11 @@ static const struct command plan_command = {
     "moe-partition",
     "moe-partition [plan] -m MODEL [-c CLUSTER] [-n WORLD] [layout] [-o PLAN]\n"
     "moe-partition [plan] --strategy NAME [layout] [-o PLAN]\n"
-    "moe-partition emit json PLAN",
+    "moe-partition emit json PLAN [-o FILE]",
     "make a plan for training a mixture-of-experts model in exactly this layout",
     OPTS(plan_opts),
-    "'moe-partition emit -h' tells of that verb.",
+    "'moe-partition emit -h' tells of that verb.\n"
+    "Exit status: 0 done, 2 bad usage, bad input or an illegal layout, 3 the environment failed.",
 };
 
 static void warn_if_too_large(const struct plan *p)
@@ -143,7 +144,7 @@ static const struct opt emit_opts[] = {
 
 static const struct command emit_command = {
     "moe-partition emit",
-    "moe-partition emit json PLAN",
+    "moe-partition emit json PLAN [-o FILE]",
     "show a plan in another tool's form",
     OPTS(emit_opts),
     NULL,

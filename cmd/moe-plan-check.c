@@ -37,7 +37,7 @@ static const struct command command = {
     "moe-plan-check --simulate PLAN",
     "say whether plans are legal, complete, free of deadlock and fit in memory",
     OPTS(opts),
-    "Exit status: 0 no rule fails, 1 one does, 2 a plan cannot be read.",
+    "Exit status: 0 no rule fails, 1 one does, 2 a plan cannot be read, 3 the environment failed.",
 };
 
 static const char *const verdict_name[] = {"ok", "warn", "FAIL"};

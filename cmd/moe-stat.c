@@ -56,6 +56,7 @@ static const struct command command = {
     OPTS(opts),
     .notes =
         "FIGURE is a name from --format json; OP is < <= > >= = (to the digits written) or ~ (within 10%).\n"
+        "Exit status: 0 done, 1 a check does not hold, 2 bad usage or input, 3 the environment failed.\n"
         "Example: moe-stat --skip 10 --check 'mfu > 0.4' --check 'dropped = 0' run.jsonl",
 };
 

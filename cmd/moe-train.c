@@ -48,12 +48,14 @@ static const struct opt table[] = {
      0, 1e3},
     {0, "clip", "X", "clip the gradient's global norm; 0: never (1)", OPT_NUM, &o.recipe.clip, 0, 1e9},
     {0, "seed", "N", "of first weights and data order (1)", OPT_INT, &o.recipe.seed, 0, 1e15},
-    {0, "aux-loss", "X", "coefficient of the balancing loss (config.json's)", OPT_NUM, &o.recipe.aux_loss, 0,
-     1e6},
-    {0, "z-loss", "X", "coefficient of the router z-loss (config.json's)", OPT_NUM, &o.recipe.z_loss, 0, 1e6},
+    {0, "aux-loss", "X", "coefficient of the balancing loss (config.json's)", OPT_NUM,
+     &o.recipe.router_loss[LOSS_AUX], 0, 1e6},
+    {0, "z-loss", "X", "coefficient of the router z-loss (config.json's)", OPT_NUM,
+     &o.recipe.router_loss[LOSS_Z], 0, 1e6},
     {0, "bias-rate", "X", "rate of the aux-free router bias (config.json's)", OPT_NUM, &o.recipe.bias_rate, 0,
      1e3},
-    {0, "no-shuffle", NULL, "samples in the order of the data", OPT_FLAG, &no_shuffle},
+    {0, "no-shuffle", NULL, "samples in the order of the data (not kept in checkpoints)", OPT_FLAG,
+     &no_shuffle},
     {.help = "Evaluation and reports:"},
     {0, "eval", "DATA", "evaluate on this data", OPT_TEXT, &o.eval},
     {0, "eval-every", "N", "every N steps (never)", OPT_INT, &o.eval_every, 1, 1e12},
@@ -78,10 +80,10 @@ static const struct opt table[] = {
 static const struct command command = {
     .name = "moe-train",
     .synopsis = "mpirun -n N moe-train -p PLAN -d DATA -s STEPS [options]\n"
-                "moe-train --dry-run -p PLAN",
+                "mpirun -n N moe-train --dry-run -p PLAN",
     .about = "run a plan: train, log, checkpoint, resume",
     OPTS(table),
-    .notes = "Exit status: 0 done; 1 the loss diverged; 2 bad usage or input; 3 the environment failed;\n"
+    .notes = "Exit status: 0 done; 1 the run diverged; 2 bad usage or input; 3 the environment failed;\n"
              "75 stopped by SIGUSR1 or SIGTERM after a checkpoint: run the same line again.",
 };
 

@@ -1,23 +1,23 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# What is written about the commands is so: -h against man pages, README, INSTALL and completions.
+# What is written is so: -h, man pages, completions, README, INSTALL, t/README and comments, against the commands and the tree. All checks of
+# pages are here; another test checks what a command does.
 . "$(dirname "$0")/lib/tap.sh"
 cd "$top" || exit 1
 commands=$(sed -n 's/^COMMANDS *= *//p' Makefile)
 version=$(sed -n 's/^VERSION *= *//p' Makefile)
 [ "$(echo "$commands" | wc -w)" -eq 5 ]
 ok $? 'the Makefile names five commands'
+docs='README INSTALL t/README'
+git ls-files >"$T/files" 2>/dev/null && [ -s "$T/files" ] || find cmd lib kernels share t contrib Makefile README INSTALL .ci -type f >"$T/files"
 
-# none LIST NAME: passes when LIST is empty
-none() {
-    if [ -z "$1" ]; then
-        pass "$2"
-    else
-        fail "$2"
-        diag "$1"
-    fi
+# found LEAST FILE NAME: what a check looks for has LEAST lines at least: a search that finds nothing proves nothing
+found() {
+    [ "$(wc -l <"$2")" -ge "$1" ]
+    ok $? "$3 are found" || diag "$(cat "$2")"
 }
 
+# ---- -h ----
 # The verbs that a command's -h shows.
 verbs() { "$1" -h | sed -n "s/^\(usage:\)\{0,1\} *$1 \[\{0,1\}\([a-z][a-z]*\)\]\{0,1\}\( .*\)\{0,1\}\$/\2/p" | sort -u; }
 
@@ -32,9 +32,8 @@ from_page() {
 }
 
 for c in $commands; do
-    # ---- -h, --version, what is no option ----
-    v=$(verbs "$c")
-    for verb in '' $v; do
+    verbs "$c" >"$T/$c.verbs"
+    for verb in '' $(cat "$T/$c.verbs"); do
         run "$c" $verb -h
         is "$status $err" '0 ' "$c $verb -h exits 0 and says nothing on stderr"
         shown=$verb
@@ -53,21 +52,17 @@ for c in $commands; do
         is $? 3 "$c -h on a full disk exits 3"
     fi
 
-    # ---- the man page ----
+    # ---- its page ----
     page=share/man/$c.1
-    if [ ! -e "$page" ]; then
-        fail "$page is there"
-        continue
-    fi
     from_help <"$T/$c.help" >"$T/$c.help.options"
     from_page "$page" >"$T/$c.page.options"
-    [ "$(wc -l <"$T/$c.help.options")" -ge 5 ]
-    ok $? "options of $c are found"
+    found 5 "$T/$c.help.options" "options of $c"
     none "$(comm -23 "$T/$c.help.options" "$T/$c.page.options")" "$page has every option of -h, as it is there"
     none "$(comm -13 "$T/$c.help.options" "$T/$c.page.options")" "and no other"
     none "$(for s in NAME SYNOPSIS DESCRIPTION 'EXIT STATUS' EXAMPLES 'SEE ALSO'; do grep -q "^\.Sh $s\$" "$page" || echo "$s"; done)" \
         "$page has its sections"
-    none "$(for verb in $v; do grep -qE "^\.(Cm|Op Cm|It Cm|Ic|Op Ic) $verb\b" "$page" || echo "$verb"; done)" "$page tells of each verb"
+    none "$(while read -r verb; do grep -qE "^\.(Cm|Op Cm|It Cm|Ic|Op Ic) $verb\b" "$page" || echo "$verb"; done <"$T/$c.verbs")" \
+        "$page tells of each verb"
 done
 
 # ---- every page ----
@@ -83,43 +78,136 @@ for page in share/man/*.[15]; do
     name=$(basename "$page")
     grep -q "^\.Dt $(echo "${name%.*}" | tr a-z A-Z) ${name##*.}\$" "$page" && grep -q "^\.Nm ${name%.*}\$" "$page"
     ok $? "$page is titled as its file"
+    none "$(sed -n '/^\.Sh SEE ALSO/,$s/^\.Xr \([a-z-]* [0-9]\).*/\1/p' "$page" | grep -x "${name%.*} ${name##*.}")" 'and does not send readers to itself'
+    sed -n '/^\.Sh SEE ALSO/,$p' "$page" | grep -q '^\.Xr moe-'
+    ok $? 'but to another'
 done
-moe-partition -m moe-tiny -o "$T/plan"
-none "$({
-    moe-stat --format csv t/data/steplog-small.jsonl | head -n 1 | tr , '\n' | sed '/^model$/d; /^backend$/d; /^precision$/d; /^world$/d'
-    sed -n 's/^predict //p' "$T/plan" | tr ' ' '\n' | sed 's/=.*//'
-} | sort -u | while read -r f; do grep -qE "^\.(It )?Va (.* )?$f( |\$)" share/man/moe-figures.5 || echo "$f"; done)" 'moe-figures.5 has every figure'
-none "$(sed -nE 's/^\.It Va //p' share/man/moe-figures.5 | tr -d , | tr ' ' '\n' | grep . | while read -r f; do
-    moe-stat --format csv t/data/steplog-small.jsonl | head -n 1 | tr , '\n' | grep -qx "$f" || grep -q "^predict.* $f=" "$T/plan" || echo "$f"
-done)" 'and no other'
+none "$(for page in share/man/*.[15]; do
+    name=$(basename "$page")
+    grep -q "${name%.*}(${name##*.})" README || echo "$page"
+done)" 'README names every page'
 
-# ---- README, INSTALL, examples in pages: commands, options, targets that are there ----
-# uses FILE: `COMMAND OPTION`, a line each, of the lines that call a command
-uses() {
-    sed 's/^\.Dl //; s/\\e$/\\/' "$1" | sed -e ':a' -e '/\\$/{N;s/\\\n//;ta' -e '}' | grep -v '^ *#' | tr '|&;`()' '\n\n\n\n\n\n' |
-        awk '{ c = ""; for (i = 1; i <= NF; i++) {
-            if ($i ~ /^moe-[a-z-]+$/ && c == "") c = $i
-            else if (c != "" && $i ~ /^--[a-z]/) { sub(/=.*/, "", $i); sub(/[^a-z0-9-].*$/, "", $i); print c, $i } } }' | sort -u
+# ---- figures, presets ----
+moe-partition -m moe-tiny -o "$T/plan"
+{
+    moe-stat --format json t/data/steplog-small.jsonl | sed -n 's/^  "\([a-z_0-9]*\)":.*/\1/p'
+    sed -n 's/^predict //p' "$T/plan" | tr ' ' '\n' | sed 's/=.*//'
+} | sort -u >"$T/figures"
+sed -nE 's/^\.(It )?Va //p' share/man/moe-figures.5 | tr -d ',;' | tr ' ' '\n' | grep '^[a-z_0-9]*$' | sort -u >"$T/told"
+found 40 "$T/figures" figures
+none "$(comm -23 "$T/figures" "$T/told")" 'moe-figures.5 has every figure'
+none "$(comm -13 "$T/figures" "$T/told")" 'and no other'
+# presets KIND PAGE: share/KIND and the items of PAGE's list of them
+presets() {
+    is "$(ls "share/$1" | sed 's/\.json$//' | tr '\n' ' ')" \
+        "$(sed -n "/^\.Pa $1\/NAME.json/,/^\.El/s/^\.It Cm //p" "share/man/$2" | sort | tr '\n' ' ')" "$2 lists the presets of $1"
 }
-for file in README INSTALL share/man/*.1; do
-    none "$(uses "$file" | while read -r c o; do
-        [ -e "$T/$c.help" ] && ! grep -qE "^ .*$o( |\$)" "$T/$c.help" && echo "$c $o"
-    done)" "$file: options that it uses are there"
+is "$(echo '{"model_type": "none"}' | moe-partition -m - 2>&1 | sed 's/.*not one of //')" \
+    "$(sed -n '/^\.Va model_type$/,/^\.It/p' share/man/moe-partition.1 | tr -d ',' | tr ' ' '\n' | grep -x '[a-z0-9]*_moe\|mixtral\|olmoe' | tr '\n' ',' | sed 's/,$//; s/,/, /g')" \
+    'moe-partition.1 lists the families of models'
+presets models moe-partition.1
+presets clusters moe-cluster.5
+
+# ---- examples ----
+# They are run, in a directory of their own, with each of our commands replaced by one that parses its options and does no more (-h after them),
+# and launchers that only launch.
+mkdir "$T/stubs" "$T/examples"
+for c in $commands; do
+    cat >"$T/stubs/$c" <<END
+#!/bin/sh
+echo "$c \$*" >>'$T/tried'
+wrong=\$('$bin/$c' "\$@" -h 2>&1 >/dev/null) || echo "$c \$*: \$wrong" >>'$T/wrong'
+case \$1 in -*) exit 0 ;; esac
+[ ! -s '$T/$c.verbs' ] || grep -qx -e "\$1" '$T/$c.verbs' || echo "$c \$*: no such verb" >>'$T/wrong'
+END
 done
-none "$(grep -ohE '\bmoe-[a-z]+(-[a-z]+)*(\([15]\))?' README INSTALL | sort -u | while read -r w; do
+cat >"$T/stubs/mpirun" <<'END'
+#!/bin/sh
+while :; do case $1 in -n) shift 2 ;; -*) shift ;; *) exec "$@" ;; esac; done
+END
+cp "$T/stubs/mpirun" "$T/stubs/srun"
+printf '#!/bin/sh\nexit 0\n' >"$T/stubs/sbatch"
+cp "$T/stubs/sbatch" "$T/stubs/scontrol"
+chmod +x "$T"/stubs/*
+
+# examples FILE: of a page, what EXAMPLES shows; of another text, what stands behind a prompt or calls a launcher
+examples() {
+    case $1 in
+    *.[15]) sed -n '/^\.Sh EXAMPLES/,/^\.Sh SEE ALSO/p' "$1" | awk 'sub(/^\.Dl /, "") { print } /^\.Ed/ { on = 0 } on; /^\.Bd/ { on = 1 }' |
+        sed 's/\\e/\\/g; s/\\(dq/"/g; s/\\&//g' ;;
+    *) sed -nE 's/^    \$ //p; s/^    ((srun|mpirun) .*)/\1/p' "$1" ;;
+    esac
+}
+for file in $docs share/man/*.1 share/man/moe-figures.5 share/man/moe-steplog.5; do
+    rm -f "$T/wrong" "$T/tried"
+    examples "$file" >"$T/example.sh"
+    calls=$(grep -cE '(^|[ |;])moe-[a-z-]+ ' "$T/example.sh")
+    (cd "$T/examples" && PATH=$T/stubs:$PATH sh "$T/example.sh" >/dev/null 2>&1 </dev/null)
+    none "$(cat "$T/wrong" 2>/dev/null)" "$file: examples have options and verbs that are there"
+    [ "$calls" -eq 0 ] || [ -s "$T/tried" ]
+    ok $? "and were tried"
+done
+
+# ---- names of files, pages, targets ----
+# paths FILE…: those in it that begin with a folder of the tree and have an ending
+paths() {
+    perl -ne 'while (m{(?<![\w./\$\)\}>-])((?:cmd|lib|kernels|share|t|contrib)/[\w./-]*\.(?:c|h|cu|sh|t|py|pl|1|5|jsonl?|bash))(?![\w*])}g) {
+        print "$1\n" unless $1 =~ /NNNN|NAME/ }' "$@" | sort -u
+}
+grep -vE '^(share/LICENSE|t/0010-tree\.t)$' "$T/files" | xargs cat | paths >"$T/paths"
+found 20 "$T/paths" 'names of files in texts and comments'
+none "$(while read -r f; do [ -e "$f" ] || [ -e "t/$f" ] || echo "$f: $(xargs grep -lF "$f" <"$T/files" | tr '\n' ' ')"; done <"$T/paths")" 'files that texts and comments name are there'
+perl -ne 'print "$1\n" while m{(?<![\w./-])([a-z]+/[a-z_0-9]+\.[ch])(?!\w)}g' lib/README | sort -u >"$T/modules"
+none "$(while read -r f; do [ -e "lib/$f" ] || [ -e "$f" ] || echo "$f"; done <"$T/modules")" 'so are those that lib/README names'
+none "$(grep -ohE '\bmoe-[a-z]+(-[a-z]+)*(\([15]\))?' $docs | sort -u | while read -r w; do
     case $w in
     *'('*) page=${w%)} && [ -e "share/man/${page%(*}.${page#*(}" ] ;;
     moe-tiny | moe-[0-9]*) [ -e "share/models/$w.json" ] ;;
     *) echo "$commands" | grep -qw -- "$w" ;;
     esac || echo "$w"
-done)" 'README and INSTALL name commands and pages that are there'
-none "$(sed 's/ [A-Za-z]*=[^ ]*/;/g' README INSTALL | grep -oE '\bmake( -j)?( [a-z-]+)+' | sed 's/.*make//' | tr ' ' '\n' | grep -E '^[a-z]' | sort -u | while read -r t; do
-    grep -qE "^([a-z-]+ )*$t( [a-z-]+)*:" Makefile || echo "make $t"
-done)" 'and targets of the Makefile'
+done)" "$docs name commands and pages that are there"
+# Targets: words after make in `backticks` and in lines set off, up to a double blank.
+{
+    grep -ohE '`make[^`]*`' $docs share/man/* | tr -d '`'
+    sed -nE 's/^    ([A-Z_]+=("[^"]*"|[^ ]*) )?(make .*)/\3/p; s/^([A-Z_]+=("[^"]*"|[^ ]*) )?(make .*)/\3/p' $docs .ci/run
+} | sed 's/   *.*//; s/^make//' | tr ' ' '\n' | grep -xE '[a-z-]+' | grep -v '^-' | sort -u >"$T/targets"
+found 8 "$T/targets" 'targets of make in texts'
+none "$(while read -r t; do grep -qE "^([a-z-]+ )*$t( [a-z-]+)*:" Makefile || echo "make $t"; done <"$T/targets")" 'which are there'
+make -s help | sed -n "s/^make \([a-z-]*\).*/\1/p" >"$T/helped"
+found 8 "$T/helped" 'targets that make help shows'
+none "$(while read -r t; do sed -n '/^Targets$/,/^Knobs$/p' INSTALL | grep -qE "\b$t\b" || echo "$t"; done <"$T/helped")" 'INSTALL tells of each'
 none "$(sed -n 's/^DEPS = //p' Makefile | tr ' ' '\n' | while read -r p; do grep -qw -- "$p" INSTALL || echo "$p"; done)" 'INSTALL names all packages'
 
+# ---- the environment ----
+# Read by programs: in a page, or in INSTALL where only some builds read it. By tests and scripts: in INSTALL or t/README.
+code=$(grep -E '^(cmd|lib|kernels)/.*\.[ch]$' "$T/files")
+scripts=$(grep -E '^(t|contrib)/' "$T/files" | grep -vE '^t/(0020-docs\.t|README|data/)')
+perl -ne 'print "$1\n" while /(?:getenv|env_number)\("([A-Z_0-9]+)"\)/g' $code | sort -u >"$T/env.code"
+{
+    perl -ne 'print "$1\n" while /getenv\("([A-Z_0-9]+)"\)/g; print "$1\n" while /\$\{?(MOEKIT_[A-Z_0-9]+)/g' $scripts
+} | sort -u >"$T/env.tests"
+found 8 "$T/env.code" 'environment variables that programs read'
+found 5 "$T/env.tests" 'those that tests read'
+none "$(while read -r v; do grep -hE "^\.It Ev|^\.Ev" share/man/*.1 | grep -qw "$v" || grep -qw "$v" INSTALL || echo "$v"; done <"$T/env.code")" \
+    'pages or INSTALL tell of every variable that programs read'
+none "$(while read -r v; do grep -qw "$v" INSTALL t/README || echo "$v"; done <"$T/env.tests")" 'INSTALL or t/README of every one that tests read'
+{
+    grep -hoE '^\.(It )?Ev [A-Z_0-9 ,]+' share/man/* | sed -E 's/^\.(It )?Ev//' | tr ' ,' '\n\n'
+    grep -hoE '\bMOEKIT_[A-Z_0-9]+' $docs Makefile .ci/run
+} | grep . | sort -u >"$T/env.told"
+none "$(grep -vx 'MOEKIT_FAULTS' "$T/env.told" | grep -vxF -f "$T/env.code" -f "$T/env.tests")" 'and no other is told of or set'
+# Words of $MOEKIT_REQUIRE: those after need in shell, those that C looks for in it.
+{
+    perl -ne 'print "$1\n" if /^\s*(?:if )?need(?:_for_all)? ([a-z-]+) /; print "$1\n" if /strstr\(require, "([a-z]+)"\)/' \
+        $(grep -E '^t/.*\.(t|c|h)$' "$T/files")
+} | sort -u >"$T/words"
+grep -hE 'MOEKIT_REQUIRE="[^"$]' $docs .ci/run | grep -oE 'REQUIRE="[^"]*"' | sed 's/.*="//; s/"//' | tr ' ' '\n' | sort -u >"$T/required"
+found 5 "$T/required" 'words of MOEKIT_REQUIRE'
+none "$(comm -23 "$T/required" "$T/words")" 'some test asks for each'
+none "$(while read -r w; do sed -n '/^What is skipped/,/^What else/p' t/README | grep -qw -e "$w" || echo "$w"; done <"$T/words")" 't/README lists all that tests ask for'
+
 # ---- completions ----
-if need bash bash -c 'type complete mapfile'; then
+if need bash bash -c "type complete compgen"; then
     cat >"$T/complete.bash" <<'END'
 . contrib/completions/moekit.bash
 COMP_WORDS=("$@")
@@ -128,17 +216,19 @@ _moekit
 printf '%s\n' "${COMPREPLY[@]}"
 END
     for c in $commands; do
-        for verb in '' $(verbs "$c"); do
+        for verb in '' $(cat "$T/$c.verbs"); do
             bash "$T/complete.bash" "$c" $verb -- | sort >"$T/offered"
             "$c" $verb -h | from_help | awk '{ print "--" $2 }' | sort >"$T/listed"
             is "$(cat "$T/offered")" "$(cat "$T/listed")" "completion after '$c $verb' offers the options of -h"
         done
-        for verb in $(verbs "$c" | grep -vx plan); do # that one need not be said
+        for verb in $(grep -vx plan "$T/$c.verbs"); do # that one need not be said
             bash "$T/complete.bash" "$c" "$(echo "$verb" | cut -c1-2)" | grep -qx "$verb"
             ok $? "completion offers '$c $verb'"
         done
         bash -c '. contrib/completions/moekit.bash; complete -p "$1"' - "$c" | grep -q _moekit
         ok $? "completion is for $c"
+        sed -n '/^install:/,/^[a-z]*:/p' Makefile | grep -q 'for c in $(COMMANDS); do install .*bash-completion/completions/$$c'
+        ok $? 'and is installed under its name'
     done
     is "$(bash "$T/complete.bash" moe-train --dump-l)" --dump-logits 'a beginning is completed'
     touch "$T/some-file.json"
@@ -146,5 +236,16 @@ END
         COMP_WORDS=(moe-stat some-) COMP_CWORD=1
         _moekit
         echo "${COMPREPLY[@]}"' - "$top")" some-file.json 'and file names'
+fi
+if need zsh zsh -fc 'autoload -U compinit bashcompinit; compinit -u -D; bashcompinit'; then
+    cat >"$T/complete.zsh" <<'END'
+autoload -U compinit bashcompinit; compinit -u -D; bashcompinit
+. contrib/completions/moekit.bash
+emulate -L sh -o kshglob -o noshglob -o braceexpand -o ksharrays # as bashcompinit calls a completion
+COMP_WORDS=("$@") COMP_CWORD=$(($# - 1))
+_moekit
+printf '%s\n' "${COMPREPLY[@]}"
+END
+    is "$(zsh -f "$T/complete.zsh" moe-ckpt diff -- | sort)" "$(moe-ckpt diff -h | from_help | awk '{ print "--" $2 }' | sort)" 'completion works in zsh too'
 fi
 done_testing

@@ -3,11 +3,6 @@
 # moe-partition: plans asked for exactly, refusals that say what would do, the plan as text and as JSON.
 . "$(dirname "$0")/lib/tap.sh"
 
-run moe-partition -h
-is "$status" 0 '-h exits 0'
-like "$out" '^usage: moe-partition' '-h shows the usage'
-run moe-partition --nonsense
-is "$status" 2 'an unknown option is bad usage'
 run moe-partition
 is "$status" 2 'a model is needed'
 run moe-partition nonsense
@@ -123,15 +118,5 @@ run moe-partition emit nonsense "$T/a.plan"
 is "$status" 2 'an unknown form is bad usage'
 run moe-partition emit json "$T/none"
 is "$status" 2 'a plan that is not there is bad input'
-
-# ---- the pages ----
-man=$top/share/man
-for option in $(moe-partition -h | sed -n 's/^  \(-.,\)* *--\([a-z-]*\).*/\2/p'); do
-    grep -Eq "^\.It Fl ([a-z] , )?-$option( |\$)" "$man/moe-partition.1"
-    ok $? "moe-partition.1 tells of --$option"
-done
-if need mandoc command -v mandoc; then
-    is "$(mandoc -Tlint -Wwarning "$man/moe-partition.1" "$man/moe-plan.5" "$man/moe-cluster.5" 2>&1)" '' 'the pages are clean'
-fi
 
 done_testing

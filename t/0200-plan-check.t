@@ -108,14 +108,4 @@ is "$(grep -c in_flight "$T/sim")" 2 'microbatches held, a line a stage'
 run moe-plan-check --simulate "$T/p.plan" --rules
 is "$status" 2 'one thing at a time'
 
-# ---- the pages ----
-man=$top/share/man
-for option in $(moe-plan-check -h | sed -n 's/^  \(-.,\)* *--\([a-z-]*\).*/\2/p'); do
-    grep -Eq "^\.It Fl ([a-z] , )?-$option( |\$)" "$man/moe-plan-check.1"
-    ok $? "moe-plan-check.1 tells of --$option"
-done
-if need mandoc command -v mandoc; then
-    is "$(mandoc -Tlint -Wwarning "$man/moe-plan-check.1" 2>&1)" '' 'the pages are clean'
-fi
-
 done_testing

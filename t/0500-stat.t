@@ -213,16 +213,6 @@ is "$status" 3 'a gnuplot that fails: exit 3'
 is "$(find "$T" -name 'none.png*')" '' 'no file is left behind'
 
 # ---- command line ----
-run moe-stat -h
-is "$status" 0 '-h exits 0'
-is "$err" '' 'and prints to stdout'
-for option in --format --skip --check --loads --plot --output; do
-    like "$out" "(^|[ ,])$option( |\$)" "-h tells of $option"
-done
-run moe-stat --version
-like "$out" '^moe-stat \(moekit\) [0-9]' '--version'
-run moe-stat --nonsense "$log"
-is "$status" 2 'an unknown option exits 2'
 run moe-stat
 is "$status" 2 'no log exits 2'
 run moe-stat --format xml "$log"
@@ -232,18 +222,5 @@ is "$status" 2 'two kinds of output exit 2'
 if [ -w /dev/full ]; then
     moe-stat "$log" >/dev/full 2>"$T/.err"
     is $? 3 'a full disk exits 3'
-fi
-
-man=$top/share/man
-for option in $(moe-stat -h | grep -Eo '(^|[ ,])--[a-z]+' | tr -d ' ,' | sort -u); do
-    grep -Eq "^\.It Fl (.*[ ,])?${option#-}( |\$)" "$man/moe-stat.1"
-    ok $? "moe-stat.1 tells of $option"
-done
-for name in $(moe-stat --format csv "$log" | head -n 1 | tr , ' '); do
-    grep -q "^\.It.* $name\( \|\$\)" "$man/moe-stat.1"
-    ok $? "moe-stat.1 tells of $name"
-done
-if need mandoc command -v mandoc; then
-    is "$(mandoc -Tlint -Wwarning "$man/moe-stat.1" "$man/moe-steplog.5" 2>&1)" '' 'the pages are clean'
 fi
 done_testing

@@ -1,10 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# The comparison of 0600 is itself tested: with each seeded fault (lib/train/faults.h) it must fail, in a layout in which it holds without.
+# The comparison of 0600 is itself tested: with each seeded fault (lib/engine/faults.h) it must fail, in a layout in which it holds without.
 . "$(dirname "$0")/lib/tap.sh"
 
 bin=$top/.build/faults/bin
-[ -x "$bin/moe-train" ] || { echo "1..0 # SKIP no build with seeded faults: make FAULTS=1 all"; exit 0; }
+need_for_all faults test -x "$bin/moe-train" # make FAULTS=1 all
 PATH=$bin:$PATH
 . "$(dirname "$0")/lib/layouts.sh"
 need_for_all mpi command -v mpirun

@@ -18,11 +18,6 @@ said_once() {
 }
 
 # ---- usage ----
-run moe-train -h
-is "$status" 0 '-h: exit 0'
-like "$out" '--resume PATH' '-h: shows the options'
-run moe-train --version
-is "$status" 0 '--version: exit 0'
 while read -r options; do
     # shellcheck disable=SC2086
     run moe-train $options

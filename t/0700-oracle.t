@@ -66,6 +66,8 @@ else
     diag "$(tail -n 3 ./*.out oracle-*)"
     done_testing
 fi
+run env MOEKIT_MODELS=models CMOCKA_MESSAGE_OUTPUT=TAP "${MOEKIT_T:-${bin%/bin}/t}/model"
+is "$status" 0 'tensors have the names and shapes that transformers gives them' || diag "$err"
 
 # ---- the same by moe-train ----
 for f in $families; do

@@ -38,7 +38,7 @@ static enum verdict config_match(const struct plan *p, char text[static 400])
     model_release(&again);
     if (v != VERDICT_OK)
         return v;
-    return say(text, VERDICT_OK, "%s, %lld parameters, crc32 %08x", family_type[m->family],
+    return say(text, VERDICT_OK, "%s, %lld parameters, crc32 %08x", model_family(m)->type,
                (ll)model_parameters(m), crc);
 }
 

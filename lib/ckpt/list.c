@@ -74,7 +74,7 @@ static void print_head(const struct listing *l, FILE *out)
         fprintf(out, "# step %" PRId64 "\n", l->manifest.step);
     if (l->has_model)
         fprintf(out, "# model %s: %" PRId64 " parameters, %" PRId64 " layers, %" PRId64 " experts\n",
-                family_type[l->model.family], model_parameters(&l->model), l->model.layers, l->model.experts);
+                model_family(&l->model)->type, model_parameters(&l->model), l->model.layers, l->model.experts);
     if (l->has_plan) {
         const struct axes *a = &l->plan.axes;
         fprintf(out,
@@ -177,7 +177,7 @@ static int listing_json(const struct listing *l, FILE *out)
         json_object_set_new(root, "step", json_integer(l->manifest.step));
     if (l->has_model)
         json_object_set_new(root, "model",
-                            json_pack("{s:s, s:I, s:I, s:I}", "type", family_type[l->model.family],
+                            json_pack("{s:s, s:I, s:I, s:I}", "type", model_family(&l->model)->type,
                                       "parameters", (json_int_t)model_parameters(&l->model), "layers",
                                       (json_int_t)l->model.layers, "experts", (json_int_t)l->model.experts));
     if (l->has_plan) {

@@ -11,6 +11,7 @@
 #define TRAIN_ENGINE_H
 
 #include "backend.h"
+#include "base/losses.h"
 #include "comm/comm.h"
 #include "cost/arena.h"
 #include "engine/faults.h"
@@ -45,11 +46,11 @@ struct dispatch {
 
 /* Sums over the microbatches of a step, this rank's share. */
 struct totals {
-    double loss;     /* Σ over tokens of cross-entropy; last stage */
-    double aux, z;   /* Σ over microbatches and layers; counted on tp rank 0 */
-    double dropped;  /* choices cut by capacity */
-    double overflow; /* layers × microbatches that needed several passes */
-    float *loads;    /* [local MoE layers,E] choices, of this tp group's tokens */
+    double loss;                       /* Σ over tokens of cross-entropy; last stage */
+    double router_loss[ROUTER_LOSSES]; /* Σ over microbatches and layers; counted on tp rank 0 */
+    double dropped;                    /* choices cut by capacity */
+    double overflow;                   /* layers × microbatches that needed several passes */
+    float *loads;                      /* [local MoE layers,E] choices, of this tp group's tokens */
 };
 
 struct engine {
@@ -83,7 +84,7 @@ struct engine {
     bool replay;                  /* a forward repeated for its activations: counts nothing, sends no results */
     bool evaluate;                /* forward only */
     double loss_scale, aux_scale; /* 1/(tokens of the global batch), 1/(microbatches of the global batch) */
-    double aux_coef, z_coef;
+    double loss_coef[ROUTER_LOSSES];
     int64_t step, microbatch; /* for the routing dump: of the whole batch */
     void *routing_dump;       /* FILE *, or NULL */
     const char *logits_path;  /* write the logits of the first microbatch here, once */

@@ -86,7 +86,7 @@ static int statistics(struct engine *e, struct layer *w, struct acts *a)
         TRY(all_reduce(e->group[GROUP_TP], stats, 2 * E + 1));
         profile_enter(&e->profile, before);
     }
-    double T = (double)e->T, switch_form = e->aux_coef * (double)E / ((double)e->K * T * T);
+    double T = (double)e->T, switch_form = e->loss_coef[LOSS_AUX] * (double)E / ((double)e->K * T * T);
     double times = fault("aux-counted-tp-times") ? e->tp : 1;
     e->be->convert(e->s,
                    &OP(convert, E, stats + E, a->aux, F32, F32, (float)(times * switch_form * e->aux_scale)));
@@ -100,8 +100,8 @@ static int statistics(struct engine *e, struct layer *w, struct acts *a)
         e->totals.loads[w->moe_index * E + i] += host[E + i];
     }
     if (r == 0) {
-        e->totals.aux += switch_form * balance;
-        e->totals.z += e->z_coef * host[2 * E] / T;
+        e->totals.router_loss[LOSS_AUX] += switch_form * balance;
+        e->totals.router_loss[LOSS_Z] += e->loss_coef[LOSS_Z] * host[2 * E] / T;
     }
     free(host);
     return r;
@@ -125,8 +125,8 @@ int router_forward(struct engine *e, struct layer *w, struct acts *a, int layer)
 void router_backward_input(struct engine *e, struct layer *w, struct acts *a)
 {
     e->be->router_backward(e->s, &OP(router_backward, .fwd = router_of(e, w, a), .d_weight = e->ws->d_weight,
-                                     .aux = e->aux_coef != 0 ? a->aux : NULL,
-                                     .z = (float)(2 * e->z_coef / (double)e->T * e->aux_scale),
+                                     .aux = e->loss_coef[LOSS_AUX] != 0 ? a->aux : NULL,
+                                     .z = (float)(2 * e->loss_coef[LOSS_Z] / (double)e->T * e->aux_scale),
                                      .dlogits = a->scores));
     linear_f32_backward(e, e->E, a->scores, &w->router, a->h2, e->ws->dh);
 }

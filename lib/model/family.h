@@ -1,20 +1,103 @@
 /* SPDX-License-Identifier: MIT */
+/* The families of models. What sets a family apart is its row in family.c, and no other file names a family:
+ * all ask the row, or the fields of struct model that were read by it.
+ *
+ * A row says what transformers' config class and modules for that model_type say: under which keys config.json
+ * has what is not the same everywhere, what an absent key means, and how the tensors are called. Keys that
+ * every family has under one name (hidden_size, rms_norm_eps, …) stand where they are read; the row has their
+ * defaults.
+ *
+ * A member that a row leaves out is a part the family does not have. So a family whose parts are all here is
+ * one more row, and a new part leaves the other rows as they are:
+ *   a key, a default, another spelling   a member here, read by the file of its topic (config.c,
+ *                                        config_attention.c, config_moe.c)
+ *   a tensor                             its kind in tensor.h, its shape in inventory.c, its name in
+ *                                        tensor_names.c
+ *   a computation                        a field of struct model, which the engine asks
+ *   something we can plan but not train  config_plan_only() where its key is read */
 #ifndef MODEL_FAMILY_H
 #define MODEL_FAMILY_H
 
-#include "model/model.h"
+#include <stdbool.h>
+#include <stdint.h>
 
-/* What sets the families apart, and transformers' defaults for keys that are absent. */
-struct family_style {
-    const char *experts[3]; /* key, other spellings */
-    const char *width;
-    int64_t kv_heads; /* 0: as many as heads */
-    int64_t top_k, dense_ffn, positions;
-    double theta, eps, aux;
-    const char *bias; /* the key that gives q, k and v biases */
-    bool bias_default, renormalise;
-    bool o_bias; /* it gives o one too, which we do not have */
+#include "base/words.h"
+
+struct tensor_names;
+
+/* A key and its value when it is absent. With key NULL the value is always `absent`. */
+struct int_key {
+    const char *key;
+    int64_t absent;
 };
-extern const struct family_style family_style[FAMILIES];
+struct num_key {
+    const char *key;
+    double absent;
+};
+struct flag_key {
+    const char *key;
+    bool absent;
+};
+
+enum qk_norm {
+    QK_NORM_NONE,
+    QK_NORM_HEAD, /* over head_dim, the same weights for every head */
+    QK_NORM_FULL, /* over the whole projection; q's must be hidden_size wide */
+};
+
+/* Layers that attend to the last tokens alone. A window shorter than max_position_embeddings is plan only. */
+struct window_keys {
+    struct int_key tokens; /* how far back (null: all). Key NULL: there are no windows; absent 0: all */
+    const char *on;        /* a flag that must be true, absent false; NULL: a window that is given is used */
+    const char *types;     /* an array with a word for each layer, "full_attention" without a window … */
+    struct int_key layers; /* … and where there is no array: how many layers may have one */
+};
+
+struct family {
+    const char *type;                 /* config.json's model_type. First: the table is a list of words too */
+    const struct tensor_names *names; /* its style, of tensor_names.h */
+    bool more_layers; /* checkpoints have layers after the last (multi-token prediction), to be left alone */
+
+    /* Defaults of keys that every family has. */
+    int64_t dense_ffn;     /* intermediate_size */
+    int64_t max_positions; /* max_position_embeddings */
+    int64_t kv_heads;      /* num_key_value_heads; 0: as many as heads, what null is in every family */
+    int64_t top_k;         /* num_experts_per_tok */
+    double norm_eps;       /* rms_norm_eps */
+    double rope_theta;
+    double aux_coef; /* router_aux_loss_coef */
+
+    /* Attention. */
+    struct flag_key qkv_bias;
+    bool o_bias; /* the key of qkv_bias gives o one too, which we do not have: plan only */
+    enum qk_norm qk_norm;
+    const char *qk_norm_on;  /* a flag that must be true, absent false; NULL: the norms are always there */
+    struct num_key clip_qkv; /* 0: not clipped */
+    double rotary_part;      /* partial_rotary_factor's default; 0: the whole head, whatever the key says */
+    struct window_keys window;
+
+    /* Experts. */
+    const char *experts[4];        /* E: the key in new files, then older spellings, then NULL */
+    const char *expert_ffn;        /* F's key */
+    struct int_key shared_ffn;     /* the shared expert's width; 0: none */
+    struct int_key shared_experts; /* or how many, each F wide */
+    bool shared_gate;              /* with a sigmoid gate */
+
+    /* The router. */
+    bool sigmoid; /* scores are sigmoids, with a correction bias that selection sees; else softmax */
+    struct flag_key renormalise;
+    struct num_key route_scale;        /* key NULL: 1 */
+    struct int_key groups, top_groups; /* key NULL: not in groups */
+    const char *untrained[2];          /* numbers in [0,1] that make it plan only when above 0; then NULL */
+
+    /* Which layers are MoE: layer l (from 0) unless l < first_dense, or sparse_step does not divide l+1, or the
+     * list has l. */
+    struct int_key first_dense;
+    const char *sparse_step; /* NULL: 1 */
+    const char *dense_list;  /* an array; NULL: none */
+};
+
+extern const struct family families[];  /* a row with type NULL ends them */
+extern const struct words family_words; /* their types */
 
 #endif

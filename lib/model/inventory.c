@@ -8,24 +8,25 @@
 
 #include "base/error.h"
 #include "base/num.h"
+#include "model/tensor_names.h"
 
-/* A size in terms of the model. */
-enum size { NONE, ONE, HIDDEN, VOCAB, Q_DIM, KV_DIM, Q_NORM, K_NORM, DENSE_F, SHARED_F, EXPERT_F, EXPERTS };
+/* A length in terms of the model. */
+enum length { NONE, ONE, HIDDEN, VOCAB, Q_DIM, KV_DIM, Q_NORM, K_NORM, DENSE_F, SHARED_F, EXPERT_F, EXPERTS };
 
-/* Where a tensor is found, and whether a model has it. */
-enum place {
-    FIRST, /* before the layers */
-    LAST,  /* after them */
-    HEAD,  /* after them, unless tied */
-    EACH,  /* every layer */
-    BIASED,
-    NORMED,
-    DENSE, /* layers that are not MoE */
-    MOE,   /* layers that are */
-    CORRECTED,
-    SHARED,
-    SWITCHED,
-    EXPERT, /* MoE layers, once for each expert */
+/* Where a tensor stands, and which models have it there. */
+enum stand {
+    FIRST,     /* before the layers */
+    LAST,      /* after them */
+    HEAD,      /* after them, unless tied */
+    EACH,      /* every layer */
+    BIASED,    /* with biases of q, k and v */
+    NORMED,    /* with norms of q and k */
+    DENSE,     /* layers that are not MoE */
+    MOE,       /* layers that are */
+    CORRECTED, /* those with a correction bias */
+    SHARED,    /* those with a shared expert */
+    SWITCHED,  /* those whose shared expert has a gate */
+    EXPERT,    /* MoE layers, once for each expert */
 };
 
 enum {
@@ -35,57 +36,48 @@ enum {
     MATRIX = 8, /* tokens are multiplied by it */
 };
 
-/* Names: '#' is a number, first the layer's, then the expert's; within a layer they follow "model.layers.#.". A
- * name of a family's own replaces the common one. */
-static const struct spec {
-    enum place place;
-    enum size rows, cols;
+/* Their names are in tensor_names.c. */
+static const struct shape {
+    enum stand stand;
+    enum length rows, cols; /* cols NONE: a vector */
     enum tensor_cut cut;
     int flags;
-    const char *name, *mixtral, *glm4;
-} specs[TENSOR_KINDS] = {
-    [T_EMBED] = {FIRST, VOCAB, HIDDEN, CUT_VOCAB, 0, "model.embed_tokens.weight"},
+} shapes[TENSOR_KINDS] = {
+    [T_EMBED] = {.stand = FIRST, .rows = VOCAB, .cols = HIDDEN, .cut = CUT_VOCAB},
 
-    [T_INPUT_NORM] = {EACH, HIDDEN, NONE, CUT_NONE, NORM, "input_layernorm.weight"},
-    [T_Q] = {EACH, Q_DIM, HIDDEN, CUT_HEADS, MATRIX, "self_attn.q_proj.weight"},
-    [T_K] = {EACH, KV_DIM, HIDDEN, CUT_KV, MATRIX, "self_attn.k_proj.weight"},
-    [T_V] = {EACH, KV_DIM, HIDDEN, CUT_KV, MATRIX, "self_attn.v_proj.weight"},
-    [T_Q_BIAS] = {BIASED, Q_DIM, NONE, CUT_HEADS, ZERO, "self_attn.q_proj.bias"},
-    [T_K_BIAS] = {BIASED, KV_DIM, NONE, CUT_KV, ZERO, "self_attn.k_proj.bias"},
-    [T_V_BIAS] = {BIASED, KV_DIM, NONE, CUT_KV, ZERO, "self_attn.v_proj.bias"},
-    [T_Q_NORM] = {NORMED, Q_NORM, NONE, CUT_HEADS, NORM, "self_attn.q_norm.weight"},
-    [T_K_NORM] = {NORMED, K_NORM, NONE, CUT_KV, NORM, "self_attn.k_norm.weight"},
-    [T_O] = {EACH, HIDDEN, Q_DIM, CUT_COLS, MATRIX, "self_attn.o_proj.weight"},
-    [T_POST_NORM] = {EACH, HIDDEN, NONE, CUT_NONE, NORM, "post_attention_layernorm.weight"},
+    [T_INPUT_NORM] = {.stand = EACH, .rows = HIDDEN, .flags = NORM},
+    [T_Q] = {.stand = EACH, .rows = Q_DIM, .cols = HIDDEN, .cut = CUT_HEADS, .flags = MATRIX},
+    [T_K] = {.stand = EACH, .rows = KV_DIM, .cols = HIDDEN, .cut = CUT_KV, .flags = MATRIX},
+    [T_V] = {.stand = EACH, .rows = KV_DIM, .cols = HIDDEN, .cut = CUT_KV, .flags = MATRIX},
+    [T_Q_BIAS] = {.stand = BIASED, .rows = Q_DIM, .cut = CUT_HEADS, .flags = ZERO},
+    [T_K_BIAS] = {.stand = BIASED, .rows = KV_DIM, .cut = CUT_KV, .flags = ZERO},
+    [T_V_BIAS] = {.stand = BIASED, .rows = KV_DIM, .cut = CUT_KV, .flags = ZERO},
+    [T_Q_NORM] = {.stand = NORMED, .rows = Q_NORM, .cut = CUT_HEADS, .flags = NORM},
+    [T_K_NORM] = {.stand = NORMED, .rows = K_NORM, .cut = CUT_KV, .flags = NORM},
+    [T_O] = {.stand = EACH, .rows = HIDDEN, .cols = Q_DIM, .cut = CUT_COLS, .flags = MATRIX},
+    [T_POST_NORM] = {.stand = EACH, .rows = HIDDEN, .flags = NORM},
 
-    [T_GATE] = {DENSE, DENSE_F, HIDDEN, CUT_ROWS, MATRIX, "mlp.gate_proj.weight"},
-    [T_UP] = {DENSE, DENSE_F, HIDDEN, CUT_ROWS, MATRIX, "mlp.up_proj.weight"},
-    [T_DOWN] = {DENSE, HIDDEN, DENSE_F, CUT_COLS, MATRIX, "mlp.down_proj.weight"},
+    [T_GATE] = {.stand = DENSE, .rows = DENSE_F, .cols = HIDDEN, .cut = CUT_ROWS, .flags = MATRIX},
+    [T_UP] = {.stand = DENSE, .rows = DENSE_F, .cols = HIDDEN, .cut = CUT_ROWS, .flags = MATRIX},
+    [T_DOWN] = {.stand = DENSE, .rows = HIDDEN, .cols = DENSE_F, .cut = CUT_COLS, .flags = MATRIX},
 
-    [T_ROUTER] = {MOE, EXPERTS, HIDDEN, CUT_NONE, 0, "mlp.gate.weight", "block_sparse_moe.gate.weight"},
-    [T_ROUTER_BIAS] = {CORRECTED, EXPERTS, NONE, CUT_NONE, ZERO | BUFFER, "mlp.gate.e_score_correction_bias"},
-    [T_SHARED_GATE] = {SHARED, SHARED_F, HIDDEN, CUT_ROWS, MATRIX, "mlp.shared_expert.gate_proj.weight",
-                       .glm4 = "mlp.shared_experts.gate_proj.weight"},
-    [T_SHARED_UP] = {SHARED, SHARED_F, HIDDEN, CUT_ROWS, MATRIX, "mlp.shared_expert.up_proj.weight",
-                     .glm4 = "mlp.shared_experts.up_proj.weight"},
-    [T_SHARED_DOWN] = {SHARED, HIDDEN, SHARED_F, CUT_COLS, MATRIX, "mlp.shared_expert.down_proj.weight",
-                       .glm4 = "mlp.shared_experts.down_proj.weight"},
-    [T_SHARED_SWITCH] = {SWITCHED, ONE, HIDDEN, CUT_NONE, 0, "mlp.shared_expert_gate.weight"},
+    [T_ROUTER] = {.stand = MOE, .rows = EXPERTS, .cols = HIDDEN},
+    [T_ROUTER_BIAS] = {.stand = CORRECTED, .rows = EXPERTS, .flags = ZERO | BUFFER},
+    [T_SHARED_GATE] = {.stand = SHARED, .rows = SHARED_F, .cols = HIDDEN, .cut = CUT_ROWS, .flags = MATRIX},
+    [T_SHARED_UP] = {.stand = SHARED, .rows = SHARED_F, .cols = HIDDEN, .cut = CUT_ROWS, .flags = MATRIX},
+    [T_SHARED_DOWN] = {.stand = SHARED, .rows = HIDDEN, .cols = SHARED_F, .cut = CUT_COLS, .flags = MATRIX},
+    [T_SHARED_SWITCH] = {.stand = SWITCHED, .rows = ONE, .cols = HIDDEN},
+    [T_EXPERT_GATE] = {.stand = EXPERT, .rows = EXPERT_F, .cols = HIDDEN, .cut = CUT_ROWS, .flags = MATRIX},
+    [T_EXPERT_UP] = {.stand = EXPERT, .rows = EXPERT_F, .cols = HIDDEN, .cut = CUT_ROWS, .flags = MATRIX},
+    [T_EXPERT_DOWN] = {.stand = EXPERT, .rows = HIDDEN, .cols = EXPERT_F, .cut = CUT_COLS, .flags = MATRIX},
 
-    [T_EXPERT_GATE] = {EXPERT, EXPERT_F, HIDDEN, CUT_ROWS, MATRIX, "mlp.experts.#.gate_proj.weight",
-                       "block_sparse_moe.experts.#.w1.weight"},
-    [T_EXPERT_UP] = {EXPERT, EXPERT_F, HIDDEN, CUT_ROWS, MATRIX, "mlp.experts.#.up_proj.weight",
-                     "block_sparse_moe.experts.#.w3.weight"},
-    [T_EXPERT_DOWN] = {EXPERT, HIDDEN, EXPERT_F, CUT_COLS, MATRIX, "mlp.experts.#.down_proj.weight",
-                       "block_sparse_moe.experts.#.w2.weight"},
-
-    [T_FINAL_NORM] = {LAST, HIDDEN, NONE, CUT_NONE, NORM, "model.norm.weight"},
-    [T_HEAD] = {HEAD, VOCAB, HIDDEN, CUT_VOCAB, MATRIX, "lm_head.weight"},
+    [T_FINAL_NORM] = {.stand = LAST, .rows = HIDDEN, .flags = NORM},
+    [T_HEAD] = {.stand = HEAD, .rows = VOCAB, .cols = HIDDEN, .cut = CUT_VOCAB, .flags = MATRIX},
 };
 
-static int64_t size_of(const struct model *m, enum size size)
+static int64_t length_of(const struct model *m, enum length length)
 {
-    switch (size) {
+    switch (length) {
     case HIDDEN:
         return m->hidden;
     case VOCAB:
@@ -111,12 +103,12 @@ static int64_t size_of(const struct model *m, enum size size)
     }
 }
 
-static bool stands_in(const struct model *m, enum place place, int layer)
+static bool stands_in(const struct model *m, enum stand stand, int layer)
 {
     if (layer < 0)
-        return place == FIRST || place == LAST || (place == HEAD && !m->tied);
+        return stand == FIRST || stand == LAST || (stand == HEAD && !m->tied);
     bool moe = m->moe[layer];
-    switch (place) {
+    switch (stand) {
     case EACH:
         return true;
     case BIASED:
@@ -141,21 +133,21 @@ static bool stands_in(const struct model *m, enum place place, int layer)
 
 bool tensor_multiplies(enum tensor_kind kind)
 {
-    return specs[kind].flags & MATRIX;
+    return shapes[kind].flags & MATRIX;
 }
 
 bool inventory_tensor(const struct model *m, enum tensor_kind kind, int layer, struct tensor *t)
 {
-    const struct spec *s = &specs[kind];
-    if (!stands_in(m, s->place, layer))
+    const struct shape *s = &shapes[kind];
+    if (!stands_in(m, s->stand, layer))
         return false;
     *t = (struct tensor){
         .kind = kind,
         .layer = layer,
-        .expert = s->place == EXPERT ? 0 : -1,
+        .expert = s->stand == EXPERT ? 0 : -1,
         .dims = s->cols == NONE ? 1 : 2,
-        .rows = size_of(m, s->rows),
-        .cols = size_of(m, s->cols),
+        .rows = length_of(m, s->rows),
+        .cols = length_of(m, s->cols),
         .cut = s->cut,
         .trained = !(s->flags & BUFFER),
         .decayed = s->cols != NONE,
@@ -163,7 +155,7 @@ bool inventory_tensor(const struct model *m, enum tensor_kind kind, int layer, s
         .zeros = s->flags & ZERO,
     };
     /* a norm over one head is the same for every head: each rank has it whole */
-    if (s->place == NORMED && m->qk_norm == QK_NORM_HEAD)
+    if (s->stand == NORMED && m->qk_norm == QK_NORM_HEAD)
         t->cut = CUT_NONE;
     return true;
 }
@@ -217,17 +209,14 @@ void inventory_release(struct inventory *v)
     *v = (struct inventory){0};
 }
 
-static const char *pattern(const struct model *m, enum tensor_kind kind)
+static const char *template(const struct model *m, enum tensor_kind kind)
 {
-    const struct spec *s = &specs[kind];
-    if (s->mixtral && m->family == MIXTRAL)
-        return s->mixtral;
-    return s->glm4 && m->family == GLM4_MOE ? s->glm4 : s->name;
+    return tensor_template(model_family(m)->names, kind);
 }
 
 char *tensor_name(const struct model *m, const struct tensor *t, char buf[static 128])
 {
-    const char *p = pattern(m, t->kind), *hash = strchr(p, '#');
+    const char *p = template(m, t->kind), *hash = strchr(p, '#');
     int n = t->layer < 0 ? 0 : snprintf(buf, 128, "model.layers.%d.", t->layer);
     if (hash)
         snprintf(buf + n, 128 - (size_t)n, "%.*s%d%s", (int)(hash - p), p, t->expert, hash + 1);
@@ -236,7 +225,7 @@ char *tensor_name(const struct model *m, const struct tensor *t, char buf[static
     return buf;
 }
 
-/* Matches `name` against a pattern; the number where '#' stands goes to *number. */
+/* Matches `name` against a template; the number where '#' stands goes to *number. */
 static bool matches(const char *name, const char *p, int *number)
 {
     for (; *p; p++) {
@@ -284,7 +273,7 @@ int inventory_find(const struct inventory *v, const struct model *m, const char 
         bool outside = k == T_EMBED || k >= T_FINAL_NORM;
         key.kind = k;
         key.expert = -1;
-        if (outside != (key.layer < 0) || !matches(rest, pattern(m, k), &key.expert))
+        if (outside != (key.layer < 0) || !matches(rest, template(m, k), &key.expert))
             continue;
         const struct tensor *t = bsearch(&key, v->tensors, (size_t)v->count, sizeof key, compare);
         return t ? (int)(t - v->tensors) : -1;

@@ -9,20 +9,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "model/family.h"
+
 #define CONFIG_FILE "config.json" /* in a Hugging Face directory */
 
-enum family { MIXTRAL, QWEN2_MOE, QWEN3_MOE, OLMOE, GLM4_MOE, FAMILIES };
-extern const char *const
-    family_type[FAMILIES + 1]; /* config.json's model_type: mixtral qwen2_moe qwen3_moe olmoe glm4_moe, NULL */
-
-enum qk_norm {
-    QK_NORM_NONE,
-    QK_NORM_HEAD /* over head_dim */,
-    QK_NORM_FULL /* over the whole projection (OLMoE) */
-};
-
 struct model {
-    enum family family;
+    int family; /* its row of families[]; model_family() gives it */
     int64_t layers, hidden, heads, kv_heads, head_dim, vocab;
     int64_t experts, top_k, expert_ffn; /* E, K, F */
     int64_t shared_ffn;                 /* width of the shared expert(s) taken as one; 0: none */
@@ -59,6 +51,10 @@ struct model {
 
 void model_release(struct model *m);
 
+static inline const struct family *model_family(const struct model *m)
+{
+    return &families[m->family];
+}
 static inline int64_t model_q_dim(const struct model *m)
 {
     return m->heads * m->head_dim;

@@ -25,7 +25,6 @@ const struct words precision_words = WORDS(precision_name), recompute_words = WO
                    dispatcher_words = WORDS(dispatcher_name), device_words = WORDS(device_name),
                    scope_words = WORDS(scope_name), drop_words = WORDS(drop_name),
                    type_words = WORDS(type_name), flag_words = WORDS(flag_name);
-static const struct words family_words = WORDS(family_type);
 
 /* Rows. MEMBER places the member in the record's struct. */
 #define MEMBER(type, member) .at = offsetof(type, member), .bytes = sizeof(((type *)NULL)->member)

@@ -156,8 +156,6 @@ static bool read_step(struct steplog *log, const json_t *r)
     struct step_record s = {
         .step = json_integer_value(step),
         .loss = number(r, "loss"),
-        .aux_loss = number(r, "aux_loss"),
-        .z_loss = number(r, "z_loss"),
         .grad_norm = number(r, "grad_norm"),
         .lr = number(r, "lr"),
         .time_s = number(r, "time_s"),
@@ -168,6 +166,8 @@ static bool read_step(struct steplog *log, const json_t *r)
         .load_std = number(load, "std"),
         .peak_bytes = number(r, "peak_bytes"),
     };
+    for (int i = 0; i < ROUTER_LOSSES; i++)
+        s.router_loss[i] = number(r, router_loss_style[i].key);
     for (int i = 0; i < PHASES; i++)
         s.phase_s[i] = number(json_object_get(phases, phase_name[i]), "mean");
 

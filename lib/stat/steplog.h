@@ -10,11 +10,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/losses.h"
 #include "base/phases.h"
 
 struct step_record {
     int64_t step;
-    double loss, aux_loss, z_loss, grad_norm, lr, time_s; /* NaN where absent */
+    double loss, router_loss[ROUTER_LOSSES], grad_norm, lr, time_s; /* NaN where absent */
     int64_t tokens, dropped, overflow;
     double phase_s[PHASES]; /* means; NaN where absent */
     double load_max_over_mean, load_std;

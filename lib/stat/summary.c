@@ -30,8 +30,8 @@ const struct figure summary_figure[] = {
     {"loss_first", "loss of the first step", UNIT_NUMBER, AT(loss_first)},
     {"loss_last", "loss of the last step", UNIT_NUMBER, AT(loss_last)},
     {"eval_loss", "last loss on evaluation data", UNIT_NUMBER, AT(eval_loss)},
-    {"aux_loss", "load-balancing loss of the last step", UNIT_NUMBER, AT(aux_loss)},
-    {"z_loss", "router z-loss of the last step", UNIT_NUMBER, AT(z_loss)},
+    {"aux_loss", "load-balancing loss of the last step", UNIT_NUMBER, AT(router_loss[LOSS_AUX])},
+    {"z_loss", "router z-loss of the last step", UNIT_NUMBER, AT(router_loss[LOSS_Z])},
     {"grad_norm", "gradient norm of the last step", UNIT_NUMBER, AT(grad_norm)},
     {"forward_share", "share of step time in forward compute", UNIT_RATIO, SHARE(PHASE_FORWARD)},
     {"backward_share", "in backward compute", UNIT_RATIO, SHARE(PHASE_BACKWARD)},
@@ -216,8 +216,7 @@ int summary_make(struct summary *s, const struct steplog *log, int64_t skip)
     s->last_step = (double)last->step;
     s->loss_first = first->loss;
     s->loss_last = last->loss;
-    s->aux_loss = last->aux_loss;
-    s->z_loss = last->z_loss;
+    memcpy(s->router_loss, last->router_loss, sizeof s->router_loss);
     s->grad_norm = last->grad_norm;
     if (log->evals)
         s->eval_loss = log->eval_loss[log->evals - 1];

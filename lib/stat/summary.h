@@ -13,7 +13,7 @@ struct summary {
     double steps, first_step, last_step, steps_counted, tokens, time_s;
     double tokens_per_s, tokens_per_s_p50, tokens_per_s_p95, tokens_per_s_p99;
     double step_s, step_s_p50, step_s_p95, mfu, hfu;
-    double loss_first, loss_last, eval_loss, aux_loss, z_loss, grad_norm;
+    double loss_first, loss_last, eval_loss, router_loss[ROUTER_LOSSES], grad_norm;
     double phase_share[PHASES];
     double expert_load_std, expert_load_max_over_mean, step_load_std, step_load_max_over_mean;
     double dropped, overflow, peak_bytes, evals, saves, faults, skipped_lines;

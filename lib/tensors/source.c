@@ -89,9 +89,9 @@ bool source_tolerates(const struct model *m, const char *name)
         return true;
     if (m->tied && strcmp(name, "lm_head.weight") == 0)
         return true;
-    /* GLM-4 ships a layer of multi-token prediction after its last one; transformers ignores it too. */
+    /* some are published with layers of multi-token prediction after the last; transformers ignores them too */
     int layer, end = 0;
-    return m->family == GLM4_MOE && sscanf(name, "model.layers.%d.%n", &layer, &end) == 1 && end &&
+    return model_family(m)->more_layers && sscanf(name, "model.layers.%d.%n", &layer, &end) == 1 && end &&
            layer >= m->layers;
 }
 

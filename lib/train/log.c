@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/format.h"
+#include "base/losses.h"
 #include "model/size.h"
 
 int log_open(struct log *l, const char *path)
@@ -180,12 +181,19 @@ static json_t *memory(const struct engine *e, const struct step_report *r)
 
 json_t *log_step_record(const struct engine *e, const struct step_report *r)
 {
-    json_t *o = json_pack("{s:s,s:I,s:o,s:o,s:o,s:o,s:o,s:I,s:o,s:o,s:o,s:I,s:I,s:o}", "kind", "step", "step",
-                          (json_int_t)r->step, "loss", log_real(r->loss), "aux_loss", log_real(r->aux),
-                          "z_loss", log_real(r->z), "grad_norm", log_real(r->grad_norm), "lr", log_real(r->lr),
-                          "tokens", (json_int_t)r->tokens, "time_s", log_real(r->time_s), "phases",
-                          phases(e, r), "comm", communication(e, r), "dropped", (json_int_t)r->dropped,
-                          "overflow", (json_int_t)r->overflow, "memory_bytes", memory(e, r));
+    json_t *o =
+        json_pack("{s:s,s:I,s:o}", "kind", "step", "step", (json_int_t)r->step, "loss", log_real(r->loss));
+    for (int i = 0; i < ROUTER_LOSSES; i++)
+        json_object_set_new(o, router_loss_style[i].key, log_real(r->router_loss[i]));
+    json_object_set_new(o, "grad_norm", log_real(r->grad_norm));
+    json_object_set_new(o, "lr", log_real(r->lr));
+    json_object_set_new(o, "tokens", json_integer((json_int_t)r->tokens));
+    json_object_set_new(o, "time_s", log_real(r->time_s));
+    json_object_set_new(o, "phases", phases(e, r));
+    json_object_set_new(o, "comm", communication(e, r));
+    json_object_set_new(o, "dropped", json_integer((json_int_t)r->dropped));
+    json_object_set_new(o, "overflow", json_integer((json_int_t)r->overflow));
+    json_object_set_new(o, "memory_bytes", memory(e, r));
     double peak = 0;
     for (int i = 0; i < e->plan->world; i++)
         peak = fmax(peak, r->arena_bytes[i]);

@@ -23,7 +23,7 @@ json_t *log_real(double x); /* null when not finite */
 /* What all ranks say of a step, on rank 0. */
 struct step_report {
     int64_t step, tokens;
-    double loss, aux, z, grad_norm, lr, time_s;
+    double loss, router_loss[ROUTER_LOSSES], grad_norm, lr, time_s;
     double dropped, overflow;
     const double *phase_s;     /* [world][PHASES] */
     const double *arena_bytes; /* [world] */

@@ -11,25 +11,26 @@
 #include "base/num.h"
 #include "base/options.h"
 
-const struct recipe recipe_defaults = {.lr = 3e-4,
-                                       .min_lr = 0,
-                                       .beta1 = 0.9,
-                                       .beta2 = 0.95,
-                                       .eps = 1e-8,
-                                       .weight_decay = 0.1,
-                                       .clip = 1,
-                                       .aux_loss = NAN,
-                                       .z_loss = NAN,
-                                       .bias_rate = NAN,
-                                       .seed = 1,
-                                       .lr_schedule = "constant"};
+const struct recipe recipe_defaults = {
+    .lr = 3e-4,
+    .min_lr = 0,
+    .beta1 = 0.9,
+    .beta2 = 0.95,
+    .eps = 1e-8,
+    .weight_decay = 0.1,
+    .clip = 1,
+    .router_loss = {[0 ... ROUTER_LOSSES - 1] = NAN},
+    .bias_rate = NAN,
+    .seed = 1,
+    .lr_schedule = "constant",
+};
 
-/* The recipe's numbers: option name, place. */
-static const struct number {
+/* The recipe's numbers: option name, place. Those of the router's losses are after them. */
+struct number {
     const char *name;
     size_t at;
     bool whole;
-} fields[] = {
+};
 #define NUM(name, member)                                                                                      \
     {                                                                                                          \
         name, offsetof(struct recipe, member), false                                                           \
@@ -38,15 +39,30 @@ static const struct number {
     {                                                                                                          \
         name, offsetof(struct recipe, member), true                                                            \
     }
-    NUM("lr", lr),           NUM("min-lr", min_lr),
-    NUM("beta1", beta1),     NUM("beta2", beta2),
-    NUM("eps", eps),         NUM("weight-decay", weight_decay),
-    NUM("clip", clip),       NUM("aux-loss", aux_loss),
-    NUM("z-loss", z_loss),   NUM("bias-rate", bias_rate),
-    WHOLE("warmup", warmup), WHOLE("decay-steps", decay_steps),
+/* clang-format off */
+static const struct number numbers[] = {
+    NUM("lr", lr),
+    NUM("min-lr", min_lr),
+    NUM("beta1", beta1),
+    NUM("beta2", beta2),
+    NUM("eps", eps),
+    NUM("weight-decay", weight_decay),
+    NUM("clip", clip),
+    NUM("bias-rate", bias_rate),
+    WHOLE("warmup", warmup),
+    WHOLE("decay-steps", decay_steps),
     WHOLE("seed", seed),
 };
-enum { FIELDS = sizeof fields / sizeof *fields };
+/* clang-format on */
+enum { NUMBERS = sizeof numbers / sizeof *numbers, ALL = NUMBERS + ROUTER_LOSSES };
+
+static struct number number_at(int i)
+{
+    if (i < NUMBERS)
+        return numbers[i];
+    i -= NUMBERS;
+    return (struct number){router_loss_style[i].option, offsetof(struct recipe, router_loss[i]), false};
+}
 
 double recipe_lr(const struct recipe *r, int64_t step, int64_t steps)
 {
@@ -67,13 +83,12 @@ double recipe_lr(const struct recipe *r, int64_t step, int64_t steps)
 char *recipe_json(const struct recipe *r)
 {
     json_t *o = json_object();
-    for (int i = 0; i < FIELDS; i++) {
-        const char *p = (const char *)r + fields[i].at;
-        double num = fields[i].whole ? 0 : *(const double *)p;
-        json_t *v = fields[i].whole ? json_integer(*(const int64_t *)p)
-                    : isnan(num)    ? json_null()
-                                    : json_real(num);
-        json_object_set_new(o, fields[i].name, v);
+    for (int i = 0; i < ALL; i++) {
+        struct number f = number_at(i);
+        const char *p = (const char *)r + f.at;
+        double num = f.whole ? 0 : *(const double *)p;
+        json_t *v = f.whole ? json_integer(*(const int64_t *)p) : isnan(num) ? json_null() : json_real(num);
+        json_object_set_new(o, f.name, v);
     }
     json_object_set_new(o, "lr-schedule", json_string(r->lr_schedule));
     char *text = json_dumps(o, JSON_COMPACT | JSON_REAL_PRECISION(17));
@@ -81,7 +96,7 @@ char *recipe_json(const struct recipe *r)
     return text;
 }
 
-static void restore_field(struct recipe *r, const struct number *f, const json_t *v)
+static void restore_number(struct recipe *r, const struct number *f, const json_t *v)
 {
     char *p = (char *)r + f->at, was[32], is[32];
     if (!json_is_number(v))
@@ -97,10 +112,10 @@ static void restore_field(struct recipe *r, const struct number *f, const json_t
     }
 }
 
-static bool is_field(const char *key)
+static bool is_known(const char *key)
 {
-    for (int i = 0; i < FIELDS; i++)
-        if (strcmp(key, fields[i].name) == 0)
+    for (int i = 0; i < ALL; i++)
+        if (strcmp(key, number_at(i).name) == 0)
             return true;
     return strcmp(key, "lr-schedule") == 0;
 }
@@ -127,11 +142,13 @@ int recipe_restore(struct recipe *r, const struct json_doc *state)
     const char *key, *schedule = json_string_value(json_object_get(o, "lr-schedule"));
     json_object_foreach(o, key, v)
     {
-        if (!is_field(key))
+        if (!is_known(key))
             return json_bad(state, key,
                             "is not of a recipe that moekit " VERSION " knows: a newer moekit is needed");
     }
-    for (int i = 0; i < FIELDS; i++)
-        restore_field(r, &fields[i], json_object_get(o, fields[i].name));
+    for (int i = 0; i < ALL; i++) {
+        struct number f = number_at(i);
+        restore_number(r, &f, json_object_get(o, f.name));
+    }
     return schedule ? restore_schedule(r, state, schedule) : 0;
 }

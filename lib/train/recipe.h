@@ -6,14 +6,15 @@
 #include <stdint.h>
 
 #include "base/json.h"
+#include "base/losses.h"
 
 /* Kept in state.json; a resumed run takes them from there unless they are
  * given anew. */
 struct recipe {
     double lr, min_lr, beta1, beta2, eps, weight_decay, clip;
-    double aux_loss, z_loss, bias_rate; /* coefficients; NaN: the config's */
-    int64_t warmup, decay_steps, seed;  /* decay_steps: length of wsd's last part; 0: a tenth of the steps */
-    const char *lr_schedule;            /* constant cosine wsd */
+    double router_loss[ROUTER_LOSSES], bias_rate; /* coefficients, a rate; NaN: the config's */
+    int64_t warmup, decay_steps, seed; /* decay_steps: length of wsd's last part; 0: a tenth of the steps */
+    const char *lr_schedule;           /* constant cosine wsd */
 };
 extern const struct recipe recipe_defaults;
 

@@ -42,10 +42,9 @@ static int read_plan(struct run *run)
 static void apply_recipe(struct run *run)
 {
     struct recipe *r = &run->recipe;
-    if (!isnan(r->aux_loss))
-        run->e.aux_coef = r->aux_loss;
-    if (!isnan(r->z_loss))
-        run->e.z_coef = r->z_loss;
+    for (int i = 0; i < ROUTER_LOSSES; i++)
+        if (!isnan(r->router_loss[i]))
+            run->e.loss_coef[i] = r->router_loss[i];
     if (isnan(r->bias_rate))
         r->bias_rate = run->plan.model.bias_rate;
 }

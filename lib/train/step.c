@@ -29,10 +29,10 @@ int step_gather_shares(struct run *run, double square, struct step_share *sum)
     bool tp0 = e->at.tp == 0;
     struct step_share mine = {.square = square,
                               .loss = tp0 ? t->loss : 0,
-                              .aux = tp0 ? t->aux : 0,
-                              .z = tp0 ? t->z : 0,
                               .dropped = tp0 ? t->dropped : 0,
                               .overflow = e->at.ep == 0 && e->at.etp == 0 ? t->overflow : 0};
+    for (int i = 0; i < ROUTER_LOSSES && tp0; i++)
+        mine.router_loss[i] = t->router_loss[i];
     struct step_share *all = xcalloc((size_t)run->plan.world, sizeof *all);
     int r = host_gather(comm_world(run->comm), &mine, all, sizeof mine);
     *sum = (struct step_share){0};
@@ -43,8 +43,8 @@ int step_gather_shares(struct run *run, double square, struct step_share *sum)
             !(fault("norm-missing-dp") && at->dp != e->at.dp))
             sum->square += all[i].square;
         sum->loss += all[i].loss;
-        sum->aux += all[i].aux;
-        sum->z += all[i].z;
+        for (int k = 0; k < ROUTER_LOSSES; k++)
+            sum->router_loss[k] += all[i].router_loss[k];
         sum->dropped += all[i].dropped;
         sum->overflow += all[i].overflow;
     }
@@ -83,8 +83,6 @@ static int report_step(struct run *run, const struct step_share *sum, double nor
         struct step_report report = {.step = run->step,
                                      .tokens = p->batch.global * p->batch.seq,
                                      .loss = sum->loss * e->loss_scale,
-                                     .aux = sum->aux * e->aux_scale,
-                                     .z = sum->z * e->aux_scale,
                                      .grad_norm = norm,
                                      .lr = lr,
                                      .time_s = now - run->mark_s,
@@ -95,6 +93,8 @@ static int report_step(struct run *run, const struct step_share *sum, double nor
                                      .loads = run->loads,
                                      .with_loads =
                                          every && (run->step % every == 0 || run->step == run->o->steps)};
+        for (int i = 0; i < ROUTER_LOSSES; i++)
+            report.router_loss[i] = sum->router_loss[i] * e->aux_scale;
         r = log_write(&run->log, log_step_record(e, &report));
         progress("step", (uint64_t)run->step, (uint64_t)run->o->steps, "steps");
     }

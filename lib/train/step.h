@@ -7,7 +7,7 @@
 
 /* What each rank contributes to a step's figures before the update. */
 struct step_share {
-    double square, loss, aux, z, dropped, overflow;
+    double square, loss, router_loss[ROUTER_LOSSES], dropped, overflow;
 };
 
 void step_clear_totals(struct engine *e);

@@ -2,12 +2,19 @@
 /* Saves and loads a state whose every value is a function of tensor, row, column and kind, so that it is known
  * under any plan.
  *
- *   mpirun -n N ckpt-roundtrip save PLAN ROOT FIRST [LAST]   saves steps FIRST to LAST, printing each with
- * bytes and seconds mpirun -n N ckpt-roundtrip load PLAN DIR                 loads and checks weights, master,
- * moments, buffers mpirun -n N ckpt-roundtrip import PLAN DIR f32|bf16|f16  imports and checks weights (which
- * the files hold in that type) and master mpirun -n N ckpt-roundtrip gradients PLAN DIR            saves values
- * as if they were gradients ckpt-roundtrip newest ROOT Exit: 0; 1 when a value is wrong, naming it; else the
- * error's status. $BACKEND: cpu, ref or guard (default). */
+ *   mpirun -n N ckpt-roundtrip save PLAN ROOT FIRST [LAST]
+ *       saves steps FIRST to LAST, printing each with bytes and seconds
+ *   mpirun -n N ckpt-roundtrip load PLAN DIR...
+ *       loads each and checks weights, master, moments and buffers
+ *   mpirun -n N ckpt-roundtrip import PLAN [f32|bf16|f16 DIR]...
+ *       imports each and checks weights (which the files hold in that type) and master
+ *   mpirun -n N ckpt-roundtrip gradients PLAN DIR
+ *       saves values as if they were gradients
+ *   ckpt-roundtrip newest ROOT
+ *       prints the newest step and its number
+ *
+ * Exit: 0; 1 when a value is wrong, naming it, or when there is no newest step; else the error's status.
+ * $BACKEND: cpu, ref or guard (the default). $COMPANIONS: a directory whose small files are saved along. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,12 +36,13 @@
 static struct plan plan;
 static struct shards shards;
 static struct rank_state state;
+static uint32_t salt; /* of the values: others are in memory before they are loaded */
 
 /* The master's value, or a moment's: 24 bits of a hash, so exact in f32 and rounded in bf16. */
-static float value_of(uint32_t tensor, int64_t row, int64_t col, int state)
+static float value_of(uint32_t tensor, int64_t row, int64_t col, int part)
 {
     uint64_t x = (uint64_t)tensor << 32 ^ (uint64_t)row * 0x9e3779b97f4a7c15u ^
-                 (uint64_t)col * 0xc2b2ae3d27d4eb4fu ^ (uint64_t)(state - WEIGHTS);
+                 (uint64_t)col * 0xc2b2ae3d27d4eb4fu ^ (uint64_t)(part - WEIGHTS);
     x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
     x = (x ^ x >> 27) * 0x94d049bb133111ebu;
     return (float)((int32_t)(x >> 40) - (1 << 23)) * 0x1p-23f;
@@ -51,13 +59,13 @@ static uint32_t tensor_seed(const struct shard *h)
 
 /* Elements [first, first+n) of a shard as they should be in memory of this type, after a stay in files of
  * `stored`. */
-static void expected(const struct shard *h, int state, int64_t first, int64_t n, enum type type,
+static void expected(const struct shard *h, int part, int64_t first, int64_t n, enum type type,
                      enum number stored, void *out)
 {
     static float f[CHUNK];
-    uint32_t seed = tensor_seed(h);
+    uint32_t seed = tensor_seed(h) ^ salt;
     for (int64_t i = 0; i < n; i++) {
-        float x = value_of(seed, h->row + (first + i) / h->cols, h->col + (first + i) % h->cols, state);
+        float x = value_of(seed, h->row + (first + i) / h->cols, h->col + (first + i) % h->cols, part);
         if (stored == NUMBER_BF16)
             x = bf16_to_f32(f32_to_bf16(x));
         if (stored == NUMBER_F16)
@@ -67,57 +75,65 @@ static void expected(const struct shard *h, int state, int64_t first, int64_t n,
     convert(out, type, f, NUMBER_F32, n);
 }
 
-static int wrong(const struct shard *h, int which, int64_t i)
+static int wrong(const struct shard *h, int part, int64_t i)
 {
     char name[160];
     return error(STATUS_NO, "rank %d: '%s' is wrong at row %" PRId64 ", column %" PRId64, state.rank,
-                 map_tensor_name(&plan.model, &plan.inventory.tensors[h->tensor], which, name),
+                 map_tensor_name(&plan.model, &plan.inventory.tensors[h->tensor], part, name),
                  h->row + i / h->cols, h->col + i % h->cols);
 }
 
-/* Writes or checks a shard's part [begin,end) of flat buffer positions, which starts at `device`. */
-static int go(const struct shard *h, int which, void *device, enum type type, enum number stored, int64_t begin,
+/* Fills or checks what a shard has in [begin,end) of its flat buffer; `copy` is that part in host memory. */
+static int go(const struct shard *h, int part, void *copy, enum type type, enum number stored, int64_t begin,
               int64_t end, bool check)
 {
-    static char want[4 * CHUNK], have[4 * CHUNK];
+    static char want[4 * CHUNK];
     int64_t size = (int64_t)type_bytes(type), first = max64(h->offset, begin),
             last = min64(h->offset + h->rows * h->cols, end);
     for (; first < last; first += CHUNK) {
         int64_t n = min64(CHUNK, last - first);
-        char *at = (char *)device + (first - begin) * size;
-        expected(h, which, first - h->offset, n, type, stored, want);
-        if (!check) {
-            state.be->upload(state.stream, at, want, n * size);
-            continue;
-        }
-        if (state.be->download(state.stream, have, at, n * size) < 0)
-            return -1;
-        for (int64_t i = 0; i < n; i++)
-            if (memcmp(have + i * size, want + i * size, size) != 0)
-                return wrong(h, which, first - h->offset + i);
+        char *at = (char *)copy + (first - begin) * size;
+        expected(h, part, first - h->offset, n, type, stored, check ? want : at);
+        for (int64_t i = 0; i < n && check; i++)
+            if (memcmp(at + i * size, want + i * size, size) != 0)
+                return wrong(h, part, first - h->offset + i);
     }
     return 0;
 }
 
+/* The same of [begin,end) of flat buffer f, which lies at `device`: in one copy, as the guard backend takes its
+ * time to open and close memory. */
+static int whole(enum flat f, int part, void *device, enum type type, enum number stored, int64_t begin,
+                 int64_t end, bool check)
+{
+    size_t bytes = (size_t)(end - begin) * type_bytes(type);
+    char *copy = xcalloc(bytes + 1, 1);
+    int r = check ? state.be->download(state.stream, copy, device, bytes) : 0;
+    for (int i = 0; i < shards.count && r == 0; i++)
+        if (shards.list[i].flat == f)
+            r = go(&shards.list[i], part, copy, type, stored, begin, end, check);
+    if (r == 0 && !check)
+        state.be->upload(state.stream, device, copy, bytes);
+    free(copy);
+    return r;
+}
+
 static int all(bool check, bool moments, enum number stored)
 {
-    for (int i = 0; i < shards.count; i++) {
-        const struct shard *h = &shards.list[i];
-        enum flat f = h->flat;
+    for (int f = 0; f < FLATS; f++) {
         bool f32 = f == FLAT_BUFFER || plan.training.precision == PRECISION_F32;
         int64_t begin = shards.slice_first[f], end = begin + shards.slice[f];
         enum number files = f == FLAT_BUFFER && stored == NUMBER_BF16 ? NUMBER_F32 : stored;
-        if (go(h, WEIGHTS, state.weights[f], f32 ? F32 : BF16, files, 0, shards.padded[f], check) < 0)
-            return -1;
+        TRY(whole(f, WEIGHTS, state.weights[f], f32 ? F32 : BF16, files, 0, shards.padded[f], check));
         if (f == FLAT_BUFFER)
             continue;
         for (int s = 0; s < STATES; s++) {
-            if (!plan_keeps(&plan, s) || !(moments || states[s].from_weights))
+            if (!plan_keeps(&plan, s))
                 continue;
-            bool copy = states[s].from_weights; /* has the weights' values, as the files have those */
-            if (go(h, copy ? WEIGHTS : s, state.state[s][f], F32, copy ? stored : NUMBER_F32, begin, end,
-                   check) < 0)
-                return -1;
+            if (states[s].from_weights) /* has the weights' values, as the files have those */
+                TRY(whole(f, WEIGHTS, state.state[s][f], F32, stored, begin, end, check));
+            else if (moments)
+                TRY(whole(f, s, state.state[s][f], F32, NUMBER_F32, begin, end, check));
         }
     }
     return state.be->sync(state.stream);
@@ -180,16 +196,35 @@ static int save_steps(struct comm *c, const char *root, int64_t first, int64_t l
     return 0;
 }
 
+/* Memory with values that no file has. */
+static int forget(void)
+{
+    salt = 1;
+    int r = all(false, true, NUMBER_F32);
+    salt = 0;
+    return r;
+}
+
 static int load(const char *dir)
 {
     char *text = NULL;
     double start = now_s();
-    if (checkpoint_load(&state, dir, &text) < 0)
+    if (forget() < 0 || checkpoint_load(&state, dir, &text) < 0)
         return -1;
     if (state.rank == 0)
         printf("loaded in %.3f s, state %s", now_s() - start, text);
     free(text);
-    return all(true, true, NUMBER_F32);
+    return all(true, true, NUMBER_F32) < 0 ? error_prefix("%s", dir) : 0;
+}
+
+static int import(const char *type, const char *dir)
+{
+    enum number stored = strcmp(type, "f32") == 0   ? NUMBER_F32
+                         : strcmp(type, "f16") == 0 ? NUMBER_F16
+                                                    : NUMBER_BF16;
+    TRY(forget());
+    TRY(checkpoint_import(&state, dir));
+    return all(true, false, stored) < 0 ? error_prefix("%s", dir) : 0;
 }
 
 static int work(struct comm *c, int argc, char **argv)
@@ -202,13 +237,15 @@ static int work(struct comm *c, int argc, char **argv)
     if (strcmp(argv[1], "save") == 0 && argc >= 5 && parse_int(argv[4], 0, 1 << 30, &first) &&
         parse_int(argc > 5 ? argv[5] : argv[4], 0, 1 << 30, &last))
         return save_steps(c, argv[3], first, last);
-    if (strcmp(argv[1], "load") == 0)
-        return load(argv[3]);
-    if (strcmp(argv[1], "import") == 0 && argc == 5) {
-        enum number stored = strcmp(argv[4], "f32") == 0   ? NUMBER_F32
-                             : strcmp(argv[4], "f16") == 0 ? NUMBER_F16
-                                                           : NUMBER_BF16;
-        return checkpoint_import(&state, argv[3]) < 0 ? -1 : all(true, false, stored);
+    if (strcmp(argv[1], "load") == 0) {
+        for (int i = 3; i < argc; i++)
+            TRY(load(argv[i]));
+        return 0;
+    }
+    if (strcmp(argv[1], "import") == 0 && argc % 2) {
+        for (int i = 3; i < argc; i += 2)
+            TRY(import(argv[i], argv[i + 1]));
+        return 0;
     }
     if (strcmp(argv[1], "gradients") == 0 && plan.training.precision == PRECISION_F32)
         return all(false, true, NUMBER_F32) < 0

@@ -5,6 +5,7 @@
 #   is GOT WANTED NAME       equal text            near GOT WANTED TOLERANCE NAME   equal numbers (NaN never is)
 #   like GOT REGEX NAME      matches (egrep)       unlike GOT REGEX NAME
 #   ok STATUS NAME           0 is fine: `test -s x; ok $? 'x is there'`
+#   none LIST NAME           empty: each line of LIST is one thing that is wrong
 #   pass NAME, fail NAME, skip NAME REASON, diag TEXT
 #   need WORD COMMAND…       true when COMMAND succeeds. Otherwise a skip, or a failure if WORD is in $MOEKIT_REQUIRE:
 #                            `if need jq command -v jq; then …; fi`
@@ -62,6 +63,15 @@ like() {
         fail "$3"
         diag "expected a match of: $2"
         diag "                got: $1"
+    fi
+}
+
+none() {
+    if [ -z "$1" ]; then
+        pass "$2"
+    else
+        fail "$2"
+        diag "$1"
     fi
 }
 

@@ -127,7 +127,8 @@ static double run(struct bench *b)
     gradients_zero(e);
     if (pipeline_run(e, &b->plan.programs[0], b->tokens) < 0)
         fail_msg("%s", error_text());
-    return e->totals.loss * e->loss_scale + (e->totals.aux + e->totals.z) * e->aux_scale;
+    return e->totals.loss * e->loss_scale +
+           (e->totals.router_loss[LOSS_AUX] + e->totals.router_loss[LOSS_Z]) * e->aux_scale;
 }
 
 /* Choices and places of all microbatches: the schedule is gpipe, so that each has a slot of its own. */
@@ -167,8 +168,8 @@ static void open_bench(struct bench *b, const char *backend, const char *config,
     if (comm_attach(b->comm, b->be, b->s) < 0 || engine_init(&b->e, &b->plan, b->be, b->s, b->comm) < 0)
         fail_msg("%s", error_text());
     b->random = 12345;
-    b->e.aux_coef = 0.5; /* so that they weigh as much as the loss itself */
-    b->e.z_coef = 0.1;
+    b->e.loss_coef[LOSS_AUX] = 0.5; /* so that they weigh as much as the loss itself */
+    b->e.loss_coef[LOSS_Z] = 0.1;
     randomise(b);
     int64_t count = b->plan.batch.global * (b->plan.batch.seq + 1);
     b->tokens = xmalloc((size_t)count * sizeof *b->tokens);
@@ -312,7 +313,7 @@ static void check(const char *backend, const char *config, struct request r)
             "# %s, %s%s: %d slopes judged, %d rerouted, %d rough, %d at corners; worst %.2f of what is "
             "allowed, at %s; %g "
             "dropped\n",
-            family_type[b.plan.model.family], backend,
+            model_family(&b.plan.model)->type, backend,
             r.routing.capacity == 0   ? ""
             : r.routing.drop_position ? ", dropping by position"
                                       : ", dropping by weight",

@@ -1,0 +1,59 @@
+#!/usr/bin/perl
+# SPDX-License-Identifier: MIT
+# Runs prove and compares the seconds of each test with its budget:
+#
+#   budget.pl TABLE prove --timer OPTION… FILE…
+#
+# TABLE has a line for each test: seconds, name. A test that takes longer than its budget is told of; one that takes more
+# than three times as long fails the run, as machines differ, and so does a test without a budget. What prove prints
+# passes through, its closing line last. The exit status is prove's, or 1 when only a budget fails.
+use strict;
+use warnings;
+$| = 1;
+
+my ($path, @prove) = @ARGV;
+my %known = map { name_of($_) => 1 } grep { -f } @prove;
+my (%budget, @said);
+my ($sum, $over) = (0, 0);
+
+# t/0500-stat.t: 0500-stat.t; a program made of t/unit/plan.c: unit/plan
+sub name_of {
+    my ($base) = $_[0] =~ m{([^/]+)$};
+    return $base =~ /\.t$/ ? $base : "unit/$base";
+}
+
+sub fails { push @said, "$_[0]"; $over = 1; }
+
+open(my $table, '<', $path) or die "budget.pl: cannot read '$path': $!\n";
+while (<$table>) {
+    next if /^#|^\s*$/;
+    /^(\d+)\s+(\S+)$/ or die "budget.pl: $path:$.: not a line of seconds and a name\n";
+    $budget{$2} = $1;
+    $sum += $1;
+    push @said, "$2 has a budget and is not here" unless $known{$2};
+}
+fails("the budgets add up to $sum s, more than the 720 s that two cores have in six minutes") if $sum > 720;
+fails("$_ has no budget: give it a line in $path") for grep { !$budget{$_} } sort keys %known;
+
+open(my $out, '-|', @prove) or die "budget.pl: cannot run '$prove[0]': $!\n";
+my $closing = '';
+while (<$out>) {
+    if (/^Result: /) {
+        $closing = $_;
+        next;
+    }
+    print;
+    next unless /^(?:\[[^]]*\] )?(\S+) \.+ .*?\b(\d+) ms\b/;
+    my ($name, $s) = (name_of($1), $2 / 1000);
+    my $limit = $budget{$name} or next;
+    next if $s <= $limit;
+    my $text = sprintf('%s took %.1f s, its budget is %d s', $name, $s, $limit);
+    if ($s > 3 * $limit) { fails("$text: more than three times as long fails"); }
+    else { push @said, $text; }
+}
+close $out;
+my $status = $? >> 8 || ($? ? 1 : 0);
+print "budget: $_\n" for @said;
+$closing =~ s/PASS/FAIL/ if $over;
+print $closing;
+exit($status || $over);

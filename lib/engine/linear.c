@@ -47,7 +47,7 @@ void linear_f32_backward(struct engine *e, int64_t width, const float *dy, const
     }
     be->matmul(e->s, &OP(matmul, .m = width, .n = H, .k = n, .a = dy, .lda = width, .ta = true, .b = x32,
                          .ldb = H, .c = w->g, .ldc = H, .beta = 1));
-    /* dx += dy·w: in f32 in place; otherwise the product, over x32, which has been read, is rounded and added. */
+    /* dx += dy·w. Not in f32: the product goes where x32 was, which has been read, and is rounded and added. */
     be->matmul(e->s, &OP(matmul, .m = n, .n = H, .k = width, .a = dy, .lda = width, .b = w32, .ldb = H,
                          .c = low ? e->ws->h2_f32 : dx, .ldc = H, .beta = low ? 0 : 1));
     if (low) {

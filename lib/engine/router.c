@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "comm/collective.h"
 #include "engine/linear.h"
+#include "engine/losses.h"
 
 static struct router router_of(struct engine *e, struct layer *w, struct acts *a)
 {
@@ -73,7 +74,7 @@ static int apply_capacity(struct engine *e, struct acts *a, const int32_t **keep
     return 0;
 }
 
-/* Statistics over the microbatch: the auxiliary losses, their gradient's coefficients, and the loads. */
+/* Statistics over the microbatch (losses.h): the losses, what their gradients need, and the loads. */
 static int statistics(struct engine *e, struct layer *w, struct acts *a)
 {
     int64_t E = e->E;
@@ -83,26 +84,19 @@ static int statistics(struct engine *e, struct layer *w, struct acts *a)
                                   .topk = a->topk, .prob = stats, .count = stats + E, .z = stats + 2 * E));
     if (e->tp > 1 && !fault("aux-statistics-local")) {
         enum phase before = profile_enter(&e->profile, PHASE_TP);
-        TRY(all_reduce(e->group[GROUP_TP], stats, 2 * E + 1));
+        TRY(all_reduce(e->group[GROUP_TP], stats, router_stats_count(e)));
         profile_enter(&e->profile, before);
     }
-    double T = (double)e->T, switch_form = e->loss_coef[LOSS_AUX] * (double)E / ((double)e->K * T * T);
-    double times = fault("aux-counted-tp-times") ? e->tp : 1;
-    e->be->convert(e->s,
-                   &OP(convert, E, stats + E, a->aux, F32, F32, (float)(times * switch_form * e->aux_scale)));
+    losses_keep(e, a, stats);
     if (e->replay || e->evaluate)
         return 0;
-    float *host = xmalloc((size_t)(2 * E + 1) * 4);
-    int r = e->be->download(e->s, host, stats, (size_t)(2 * E + 1) * 4);
-    double balance = 0;
-    for (int64_t i = 0; r == 0 && i < E; i++) {
-        balance += (double)host[i] * host[E + i];
+    size_t bytes = (size_t)router_stats_count(e) * 4;
+    float *host = xmalloc(bytes);
+    int r = e->be->download(e->s, host, stats, bytes);
+    for (int64_t i = 0; r == 0 && i < E; i++)
         e->totals.loads[w->moe_index * E + i] += host[E + i];
-    }
-    if (r == 0) {
-        e->totals.router_loss[LOSS_AUX] += switch_form * balance;
-        e->totals.router_loss[LOSS_Z] += e->loss_coef[LOSS_Z] * host[2 * E] / T;
-    }
+    if (r == 0)
+        losses_count(e, host);
     free(host);
     return r;
 }
@@ -124,9 +118,8 @@ int router_forward(struct engine *e, struct layer *w, struct acts *a, int layer)
 
 void router_backward_input(struct engine *e, struct layer *w, struct acts *a)
 {
-    e->be->router_backward(e->s, &OP(router_backward, .fwd = router_of(e, w, a), .d_weight = e->ws->d_weight,
-                                     .aux = e->loss_coef[LOSS_AUX] != 0 ? a->aux : NULL,
-                                     .z = (float)(2 * e->loss_coef[LOSS_Z] / (double)e->T * e->aux_scale),
-                                     .dlogits = a->scores));
+    struct router_backward op = {.fwd = router_of(e, w, a), .d_weight = e->ws->d_weight, .dlogits = a->scores};
+    losses_gradient(e, a, &op);
+    e->be->router_backward(e->s, &op);
     linear_f32_backward(e, e->E, a->scores, &w->router, a->h2, e->ws->dh);
 }

@@ -173,8 +173,7 @@ int engine_init(struct engine *e, const struct plan *plan, const struct backend 
     e->aux_scale = (double)plan->batch.micro / (double)plan->batch.global;
     if (fault("loss-scale-local"))
         e->loss_scale *= (double)plan->axes.dp;
-    e->loss_coef[LOSS_AUX] = m->aux_coef;
-    e->loss_coef[LOSS_Z] = m->z_coef;
+    memcpy(e->loss_coef, m->loss_coef, sizeof e->loss_coef);
     shards_init(&e->shards, plan, e->rank);
     TRY(arena_layout(&e->arena, plan, e->rank, &e->shards, NULL));
     size_t bytes = (size_t)e->arena.bytes.total;

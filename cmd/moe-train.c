@@ -23,6 +23,9 @@ static struct train_options o = {.steps = -1,
                                  .loads_every = 100};
 static bool no_shuffle;
 
+#define LOSS(id, key, option, config, help, ...)                                                               \
+    {0, option, "X", "coefficient of the " help " (config.json's)", OPT_NUM, &o.recipe.router_loss[id], 0, 1e6},
+
 static const struct opt table[] = {
     {'p', "plan", "PLAN", "the plan to run (moe-partition makes one)", OPT_TEXT, &o.plan},
     {'d', "data", "DATA", "Megatron prefix or text file; several as 'w:A w:B'", OPT_TEXT, &o.data},
@@ -48,10 +51,9 @@ static const struct opt table[] = {
      0, 1e3},
     {0, "clip", "X", "clip the gradient's global norm; 0: never (1)", OPT_NUM, &o.recipe.clip, 0, 1e9},
     {0, "seed", "N", "of first weights and data order (1)", OPT_INT, &o.recipe.seed, 0, 1e15},
-    {0, "aux-loss", "X", "coefficient of the balancing loss (config.json's)", OPT_NUM,
-     &o.recipe.router_loss[LOSS_AUX], 0, 1e6},
-    {0, "z-loss", "X", "coefficient of the router z-loss (config.json's)", OPT_NUM,
-     &o.recipe.router_loss[LOSS_Z], 0, 1e6},
+    /* clang-format off */
+    ROUTER_LOSS_ROWS(LOSS)
+    /* clang-format on */
     {0, "bias-rate", "X", "rate of the aux-free router bias (config.json's)", OPT_NUM, &o.recipe.bias_rate, 0,
      1e3},
     {0, "no-shuffle", NULL, "samples in the order of the data (not kept in checkpoints)", OPT_FLAG,

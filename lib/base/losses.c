@@ -2,6 +2,7 @@
 #include "base/losses.h"
 
 const struct router_loss_style router_loss_style[ROUTER_LOSSES] = {
-    [LOSS_AUX] = {.key = "aux_loss", .option = "aux-loss"},
-    [LOSS_Z] = {.key = "z_loss", .option = "z-loss"},
+#define X(id, key, option, config, ...) [id] = {key, option, config},
+    ROUTER_LOSS_ROWS(X)
+#undef X
 };

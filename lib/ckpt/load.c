@@ -25,6 +25,12 @@ struct loader {
     int64_t file_room, device_room;
 };
 
+/* Where a tensor is read from. */
+struct found {
+    struct hf_dir *dir;
+    struct place at;
+};
+
 static char *room_for(char **buffer, int64_t *room, int64_t bytes)
 {
     if (*room < bytes) {
@@ -37,15 +43,16 @@ static char *room_for(char **buffer, int64_t *room, int64_t bytes)
 
 /* Elements [first, first+count) of the shard, which lie within a few rows of the tensor, as `to` into
  * l->device_bytes. */
-static int read_chunk(struct loader *l, struct hf_dir *d, const struct place *at, const struct shard *h,
-                      int64_t tensor_cols, int64_t first, int64_t count, enum type to)
+static int read_chunk(struct loader *l, const struct found *t, const struct shard *h, int64_t tensor_cols,
+                      int64_t first, int64_t count, enum type to)
 {
+    const struct place *at = &t->at;
     int64_t size = number_bytes(at->number), row = first / h->cols, last = (first + count - 1) / h->cols;
     int64_t begin = (h->row + row) * tensor_cols + h->col + first % h->cols;
     int64_t end = (h->row + last) * tensor_cols + h->col + (first + count - 1) % h->cols + 1;
     char *from = room_for(&l->file_bytes, &l->file_room, (end - begin) * size);
     char *dst = room_for(&l->device_bytes, &l->device_room, count * (int64_t)type_bytes(to));
-    if (hf_read(d, at->file, from, (end - begin) * size, at->offset + begin * size) < 0)
+    if (hf_read(t->dir, at->file, from, (end - begin) * size, at->offset + begin * size) < 0)
         return -1;
     if (h->cols == tensor_cols) {
         convert(dst, to, from, at->number, count);
@@ -61,15 +68,15 @@ static int read_chunk(struct loader *l, struct hf_dir *d, const struct place *at
 }
 
 /* Elements [first, first+count) of the shard to device memory. */
-static int read_shard(struct loader *l, struct hf_dir *d, const struct place *at, const struct shard *h,
-                      int64_t first, int64_t count, void *device, enum type to)
+static int read_shard(struct loader *l, const struct found *t, const struct shard *h, int64_t first,
+                      int64_t count, void *device, enum type to)
 {
     int64_t cols = l->s->plan->inventory.tensors[h->tensor].cols;
-    int64_t row = cols * max64(number_bytes(at->number), (int64_t)type_bytes(to));
+    int64_t row = cols * max64(number_bytes(t->at.number), (int64_t)type_bytes(to));
     int64_t most = h->cols == cols ? CHUNK_BYTES / 4 : max64(1, CHUNK_BYTES / row) * h->cols;
     for (int64_t done = 0; done < count;) {
         int64_t n = min64(most, count - done);
-        if (read_chunk(l, d, at, h, cols, first + done, n, to) < 0)
+        if (read_chunk(l, t, h, cols, first + done, n, to) < 0)
             return -1;
         l->s->be->upload(l->s->stream, (char *)device + done * (int64_t)type_bytes(to), l->device_bytes,
                          n * (int64_t)type_bytes(to));
@@ -78,28 +85,26 @@ static int read_shard(struct loader *l, struct hf_dir *d, const struct place *at
     return 0;
 }
 
-/* The part of the shard in this rank's slice to a buffer of optimizer state. */
-static int read_slice(struct loader *l, struct hf_dir *d, const struct place *at, const struct shard *h,
-                      float *device)
+/* The part of the shard in this rank's slice to a state's buffer. */
+static int read_slice(struct loader *l, const struct found *t, const struct shard *h, float *device)
 {
     const struct shards *s = l->s->shards;
     int64_t begin = s->slice_first[h->flat], first = max64(h->offset, begin);
     int64_t last = min64(h->offset + h->rows * h->cols, begin + s->slice[h->flat]);
-    if (!device || first >= last)
+    if (first >= last)
         return 0;
-    return read_shard(l, d, at, h, first - h->offset, last - first, device + (first - begin), F32);
+    return read_shard(l, t, h, first - h->offset, last - first, device + (first - begin), F32);
 }
 
-/* NAME.suffix of the optimizer's files: 1, 0 when it is not there, -1. Always f32 in the tensor's own shape. */
-static int find_state(struct loader *l, const struct tensor *t, enum state state, const char *weights_file,
-                      struct place *out)
+/* A state in the optimizer's files: 1, 0 when it is not there, -1. Always f32 in the tensor's own shape. */
+static int find_state(struct loader *l, const struct tensor *t, enum state s, const char *weights_file,
+                      struct found *out)
 {
-    char name[128], full[160];
+    char full[160];
     const struct st_file *f = hf_file(&l->optimizer, hf_file_named(&l->optimizer, weights_file));
     if (!f)
         return -1;
-    snprintf(full, sizeof full, "%s%s", tensor_name(&l->s->plan->model, t, name), state_style[state].suffix);
-    const struct st_tensor *x = st_find(f, full);
+    const struct st_tensor *x = st_find(f, map_tensor_name(&l->s->plan->model, t, s, full));
     if (!x)
         return 0;
     if (x->dims != t->dims || x->shape[0] != t->rows || (t->dims == 2 && x->shape[1] != t->cols) ||
@@ -108,56 +113,53 @@ static int find_state(struct loader *l, const struct tensor *t, enum state state
         return error(STATUS_USAGE, "%s: tensor '%s' should be F32 of %" PRId64 " by %" PRId64 ", not %s %s",
                      f->path, full, t->rows, t->cols, x->dtype, st_shape_text(x, shape));
     }
-    *out = (struct place){hf_file_named(&l->optimizer, weights_file), x->begin, NUMBER_F32};
+    out->dir = &l->optimizer;
+    out->at = (struct place){hf_file_named(&l->optimizer, weights_file), x->begin, NUMBER_F32};
     return 1;
 }
 
-/* The states that are no copies of the weights. */
-static int load_states(struct loader *l, const struct tensor *t, const struct shard *h, const char *file)
+/* A state that the plan keeps: from the optimizer's files or, where it may be, from the weights. What an import
+ * does not find begins at 0, as the arena does. */
+static int load_state(struct loader *l, const struct shard *h, enum state s, const char *file,
+                      const struct found *weights)
 {
-    for (enum state k = STATE_WEIGHTS + 1; k < STATES; k++) {
-        struct place at;
-        char name[128];
-        if (state_style[k].copy)
-            continue;
-        int found = find_state(l, t, k, file, &at);
-        if (found == 0)
-            return error(STATUS_USAGE, "%s/%s: has no tensor '%s%s'", l->optimizer.path, file,
-                         tensor_name(&l->s->plan->model, t, name), state_style[k].suffix);
-        if (found < 0 || read_slice(l, &l->optimizer, &at, h, l->s->state[k][h->flat]) < 0)
-            return -1;
-    }
-    return 0;
+    const struct plan *p = l->s->plan;
+    const struct tensor *t = &p->inventory.tensors[h->tensor];
+    struct found from = *weights;
+    char full[160];
+    int found = l->resume ? find_state(l, t, s, file, &from) : 0;
+    if (found < 0)
+        return -1;
+    if (!found && !states[s].from_weights)
+        return l->resume ? error(STATUS_USAGE, "%s/%s: has no tensor '%s'", l->optimizer.path, file,
+                                 map_tensor_name(&p->model, t, s, full))
+                         : 0;
+    return read_slice(l, &from, h, l->s->state[s][h->flat]);
 }
 
 static int load_shard(struct loader *l, const struct shard *h)
 {
     const struct rank_state *s = l->s;
     const struct tensor *t = &s->plan->inventory.tensors[h->tensor];
-    bool f32 = h->flat == FLAT_BUFFER || s->plan->training.precision == PRECISION_F32;
+    bool buffer = h->flat == FLAT_BUFFER, f32 = buffer || s->plan->training.precision == PRECISION_F32;
     enum type type = f32 ? F32 : BF16;
-    struct place weight, best;
-    if (source_find(&l->weights, &s->plan->model, t, &weight) < 0)
+    struct found weights = {.dir = &l->weights}, from;
+    if (source_find(&l->weights, &s->plan->model, t, &weights.at) < 0)
         return -1;
-    best = weight;
-    const char *file = l->weights.files[weight.file].name;
-    struct hf_dir *best_dir = &l->weights;
-    int found = l->resume && h->flat != FLAT_BUFFER ? find_state(l, t, STATE_MASTER, file, &best) : 0;
-    if (found < 0)
-        return -1;
-    if (found)
-        best_dir = &l->optimizer;
-    /* An f32 plan's weights are the master; a bf16 plan's are in the checkpoint as they were. */
-    struct hf_dir *from = f32 ? best_dir : &l->weights;
+    const char *file = l->weights.files[weights.at.file].name;
+    from = weights;
+    /* A bf16 plan's weights are in the checkpoint as they were. An f32 plan takes them from the state that is
+     * them in f32, if the checkpoint has it. */
+    for (int i = 0; i < STATES && f32 && l->resume && !buffer; i++)
+        if (states[i].beside_bf16 && find_state(l, t, i, file, &from) < 0)
+            return -1;
     char *device = (char *)s->weights[h->flat] + h->offset * (int64_t)type_bytes(type);
-    if (read_shard(l, from, f32 ? &best : &weight, h, 0, h->rows * h->cols, device, type) < 0)
+    if (read_shard(l, &from, h, 0, h->rows * h->cols, device, type) < 0)
         return -1;
-    if (h->flat == FLAT_BUFFER)
-        return 0;
-    float *master = s->state[STATE_MASTER][h->flat];
-    if (master && read_slice(l, best_dir, &best, h, master) < 0)
-        return -1;
-    return l->resume ? load_states(l, t, h, file) : 0;
+    for (int i = 0; i < STATES && !buffer; i++)
+        if (plan_keeps(s->plan, i) && load_state(l, h, i, file, &weights) < 0)
+            return -1;
+    return 0;
 }
 
 static int load_all(struct loader *l)

@@ -8,12 +8,16 @@
 #include "base/num.h"
 #include "ckpt/names.h"
 
-char *map_entry_name(const struct ckpt_map *l, const struct map_entry *e, char buf[static 160])
+char *map_tensor_name(const struct model *m, const struct tensor *t, int state, char buf[static 160])
 {
     char name[128];
-    snprintf(buf, 160, "%s%s", tensor_name(&l->plan->model, &l->plan->inventory.tensors[e->tensor], name),
-             state_style[e->state].suffix);
+    snprintf(buf, 160, "%s%s", tensor_name(m, t, name), state == WEIGHTS ? "" : states[state].suffix);
     return buf;
+}
+
+char *map_entry_name(const struct ckpt_map *l, const struct map_entry *e, char buf[static 160])
+{
+    return map_tensor_name(&l->plan->model, &l->plan->inventory.tensors[e->tensor], e->state, buf);
 }
 
 /* Tensors of each file (0: dense, 1 + e: expert e), as lists in inventory order. */
@@ -36,14 +40,15 @@ static struct sorted sort_by_file(const struct plan *p)
     return s;
 }
 
-static void add_entry(struct ckpt_map *l, int tensor, enum state state, enum type type)
+static void add_entry(struct ckpt_map *l, int tensor, int state, enum type type)
 {
     const struct tensor *t = &l->plan->inventory.tensors[tensor];
     struct map_file *f = &l->files[l->file_count];
     int64_t begin = 0, bytes = tensor_count(t) * (int64_t)type_bytes(type);
     if (f->count)
         begin = l->entries[l->count - 1].begin + l->entries[l->count - 1].bytes;
-    l->entries[l->count++] = (struct map_entry){tensor, l->file_count, state, type, begin, bytes};
+    l->entries[l->count++] = (struct map_entry){
+        .tensor = tensor, .file = l->file_count, .state = state, .type = type, .begin = begin, .bytes = bytes};
     f->count++;
 }
 
@@ -73,25 +78,25 @@ void map_init(struct ckpt_map *l, const struct plan *p, enum map_kind kind)
     bool f32 = p->training.precision == PRECISION_F32 || kind == MAP_GRADIENTS;
     struct sorted s = sort_by_file(p);
     *l = (struct ckpt_map){.plan = p,
-                           .entries = xcalloc(STATES * (size_t)p->inventory.count, sizeof *l->entries),
+                           .entries = xcalloc((1 + STATES) * (size_t)p->inventory.count, sizeof *l->entries),
                            .files = xcalloc(2 * (size_t)files, sizeof *l->files)};
     for (int f = 0; f < files; f++) {
         const int *list = s.tensors + s.first[f];
         int n = s.first[f + 1] - s.first[f];
         for (int i = 0; i < n && kind == MAP_STATE; i++)
             if (!tensors[list[i]].trained)
-                add_entry(l, list[i], STATE_WEIGHTS, F32);
+                add_entry(l, list[i], WEIGHTS, F32);
         for (int i = 0; i < n; i++)
             if (tensors[list[i]].trained)
-                add_entry(l, list[i], STATE_WEIGHTS, f32 ? F32 : BF16);
+                add_entry(l, list[i], WEIGHTS, f32 ? F32 : BF16);
         end_file(l, file_name("", f));
     }
     l->weight_files = l->file_count;
     for (int f = 0; f < files && kind == MAP_STATE; f++) {
         for (int i = s.first[f]; i < s.first[f + 1]; i++)
-            for (enum state k = STATE_WEIGHTS + 1; k < STATES; k++)
-                if (tensors[s.tensors[i]].trained && state_kept(k, f32))
-                    add_entry(l, s.tensors[i], k, F32);
+            for (int state = 0; state < STATES; state++)
+                if (tensors[s.tensors[i]].trained && plan_keeps(p, state))
+                    add_entry(l, s.tensors[i], state, F32);
         end_file(l, file_name(OPTIMIZER_DIR "/", f));
     }
     free(s.first);

@@ -8,11 +8,13 @@
 #include "plan/plan.h"
 #include "plan/states.h"
 
+enum { WEIGHTS = -1 };
+
 /* A tensor of a file. */
 struct map_entry {
     int tensor; /* in the inventory */
     int file;
-    enum state state; /* which of the tensor's */
+    int state; /* which of the tensor's states it is (enum state), or WEIGHTS */
     enum type type;
     int64_t begin, bytes; /* in the file's data */
 };
@@ -40,6 +42,8 @@ enum map_kind { MAP_STATE, MAP_GRADIENTS };
 void map_init(struct ckpt_map *l, const struct plan *p, enum map_kind kind);
 void map_release(struct ckpt_map *l);
 
+/* What files call a tensor of the model, or a state of it. */
+char *map_tensor_name(const struct model *m, const struct tensor *t, int state, char buf[static 160]);
 char *map_entry_name(const struct ckpt_map *l, const struct map_entry *e, char buf[static 160]);
 /* The file's first bytes: size word and JSON, padded with blanks to 8 bytes. Caller frees. */
 char *map_header(const struct ckpt_map *l, int file, int64_t *bytes);

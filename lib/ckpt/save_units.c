@@ -80,7 +80,7 @@ static const char *held_at(const struct saver *v, const struct unit *n, const st
     const struct rank_state *s = v->s;
     const struct map_entry *e = entry_of(v, n, c);
     enum flat flat = c->shard->flat;
-    if (e->state == STATE_WEIGHTS)
+    if (e->state == WEIGHTS)
         return (v->gradients ? (const char *)v->gradients[flat] : s->weights[flat]) +
                c->first * (int64_t)type_bytes(e->type);
     return (const char *)(s->state[e->state][flat] + (c->first - s->shards->slice_first[flat]));

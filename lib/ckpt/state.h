@@ -5,8 +5,8 @@
  *     config.json, model.safetensors.index.json
  *     dense.safetensors, expert-NNN.safetensors      weights, whole tensors, HF names
  *     optimizer/dense.safetensors, optimizer/expert-NNN.safetensors
- *                                                    NAME.master (bf16 plans only), NAME.exp_avg,
- *                                                    NAME.exp_avg_sq, f32
+ *                                                    NAME and a suffix: what the optimizer keeps of each
+ *                                                    parameter (plan/states.h), f32
  *     plan.moe                                       the plan that wrote it
  *     state.json                                     step, data position, recipe
  *     manifest.json                                  size and crc32 of every file, of every tensor
@@ -23,8 +23,7 @@
 #include "plan/states.h"
 
 /* A rank's state, in device memory. Flat buffers as in shard.h; slices are [slice] f32, this rank's ZeRO slice
- * (the whole when zero is 0: every replica then holds the same). Of a state that is not
- * kept (states.h) the pointers are NULL. */
+ * (the whole when zero is 0: every replica then holds the same). */
 struct rank_state {
     const struct plan *plan;
     const struct shards *shards;
@@ -32,9 +31,9 @@ struct rank_state {
     const struct backend *be;
     struct stream *stream;
     void *weights[FLATS];    /* of the plan's type; FLAT_BUFFER: f32 */
-    float *state[STATES][2]; /* FLAT_DENSE, FLAT_EXPERT; the weights' unused */
+    float *state[STATES][2]; /* those that the plan keeps, of FLAT_DENSE and FLAT_EXPERT */
     const char *companions;  /* NULL, or a directory (what was imported or resumed) whose small other files, the
-                               tokenizer's say, travel along in saves */
+                                tokenizer's say, travel along in saves */
 };
 
 #endif

@@ -179,7 +179,7 @@ static const struct shard *counted_shard(const struct shards *s, int tensor)
 
 bool units_sliced(const struct units *u, const struct map_entry *e, const struct shards *s, enum flat flat)
 {
-    return e->state != STATE_WEIGHTS && u->plan->training.zero > 0 && s->replicas[flat] > 1;
+    return e->state != WEIGHTS && u->plan->training.zero > 0 && s->replicas[flat] > 1;
 }
 
 static void add_contribution(struct units *u, struct contribution c)

@@ -17,7 +17,6 @@
 #include "ckpt/steps.h"
 #include "ckpt/sums.h"
 #include "model/load.h"
-#include "plan/states.h"
 #include "tensors/source.h"
 
 static void recorded(struct verified *v)
@@ -131,11 +130,10 @@ static void check_weights(struct verified *v, struct hf_dir *d, const struct mod
 }
 
 static void check_state(struct verified *v, const struct st_file *f, const struct model *m,
-                        const struct tensor *t, enum state state)
+                        const struct tensor *t, enum state s)
 {
-    char name[128], full[160], shape[192];
-    snprintf(full, sizeof full, "%s%s", tensor_name(m, t, name), state_style[state].suffix);
-    const struct st_tensor *x = st_find(f, full);
+    char full[160], shape[192];
+    const struct st_tensor *x = st_find(f, map_tensor_name(m, t, s, full));
     if (!x)
         problem(&v->problems, "%s: has no tensor '%s'", f->path, full);
     else if (strcmp(x->dtype, "F32") != 0 || x->dims != t->dims || x->shape[0] != t->rows ||
@@ -144,7 +142,7 @@ static void check_state(struct verified *v, const struct st_file *f, const struc
                 st_shape_text(x, shape));
 }
 
-/* The optimizer's tensors: the states of all that is trained, and nothing else. */
+/* The optimizer's tensors: the states that it keeps of all that is trained, and nothing else. */
 static void check_optimizer(struct verified *v, struct hf_dir *weights, const struct model *m,
                             const struct inventory *inv)
 {
@@ -156,9 +154,9 @@ static void check_optimizer(struct verified *v, struct hf_dir *weights, const st
         if (!t->trained || source_find(weights, m, t, &at) < 0)
             continue;
         const struct st_file *f = hf_file(&d, hf_file_named(&d, weights->files[at.file].name));
-        for (enum state k = STATE_WEIGHTS + 1; f && k < STATES; k++)
-            if (state_kept(k, at.number == NUMBER_F32)) {
-                check_state(v, f, m, t, k);
+        for (int s = 0; f && s < STATES; s++)
+            if (optimizer_keeps(OPTIMIZER_ADAMW, s, at.number == NUMBER_F32)) {
+                check_state(v, f, m, t, s);
                 expected++;
             }
     }

@@ -223,7 +223,7 @@ static int assign_slots(struct laying *l, int pp, int64_t *region)
 
 /* ---- the parts ---- */
 
-static void layout_states(struct laying *l, struct cursor *c, const struct shards *s)
+static void layout_parameters(struct laying *l, struct cursor *c, const struct shards *s)
 {
     struct arena *a = l->a;
     int64_t begin = c->at;
@@ -238,9 +238,9 @@ static void layout_states(struct laying *l, struct cursor *c, const struct shard
     a->bytes.gradients = c->at - begin;
     begin = c->at;
     for (int f = 0; f < 2; f++)
-        for (enum state k = STATE_WEIGHTS + 1; k < STATES; k++)
-            if (state_kept(k, l->p->training.precision == PRECISION_F32))
-                a->state[k][f] = take(c, s->slice[f], 4);
+        for (int i = 0; i < STATES; i++)
+            if (plan_keeps(l->p, i))
+                a->state[i][f] = take(c, s->slice[f], 4);
     a->bytes.optimizer = c->at - begin;
 }
 
@@ -420,7 +420,7 @@ int arena_layout(struct arena *a, const struct plan *p, int rank, const struct s
     if (measure(&l, at) < 0)
         return -1;
     struct cursor c = {base, 0};
-    layout_states(&l, &c, s);
+    layout_parameters(&l, &c, s);
     int64_t begin = c.at;
     layout_shared(&l, &c);
     layout_workspace(&l, &c, at->pp == p->stages[p->stage_count - 1].pp, p->world);

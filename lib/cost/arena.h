@@ -91,15 +91,15 @@ struct workspace {
 
 /* Bytes of it, by what they are for. */
 struct memory {
-    int64_t weights, gradients, optimizer; /* states */
+    int64_t weights, gradients, optimizer; /* optimizer: the states of plan/states.h */
     int64_t activations;                   /* kept from forward to backward, all microbatches in flight */
     int64_t workspace;                     /* shared by all layers, logits and communication included */
     int64_t total;
 };
 struct arena {
     void *weights[FLATS];
-    float *grad[2];          /* [padded] */
-    float *state[STATES][2]; /* [slice], but the weights' (above); NULL where not kept */
+    float *grad[2];          /* [padded], of FLAT_DENSE and FLAT_EXPERT */
+    float *state[STATES][2]; /* [slice]; NULL where the plan does not keep it (states.h) */
     float *cos_sin;          /* [S,rotary] */
     int32_t *slot_of;        /* [layers,E] */
     struct slot *slots;

@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "comm/collective.h"
 #include "engine/linear.h"
+#include "engine/norm.h"
 #include "engine/parallel.h"
 
 /* One projection (queries or keys) inside the q|k|v rows. */
@@ -19,9 +20,11 @@ struct part {
 static void parts(struct engine *e, struct layer *w, struct acts *a, struct part out[2])
 {
     struct arena *m = &e->arena;
-    out[0] = (struct part){m->heads, m->q, 0, &w->q_norm, a->qk_ss, m->q * e->tp};
-    out[1] =
-        (struct part){m->kv_heads, m->kv, m->q, &w->k_norm, a->qk_ss ? a->qk_ss + e->T : NULL, m->kv * e->tp};
+    out[0] = (struct part){
+        .heads = m->heads, .width = m->q, .at = 0, .norm = &w->q_norm, .sums = a->qk_ss, .full = m->q * e->tp};
+    out[1] = (struct part){
+        .heads = m->kv_heads, .width = m->kv, .at = m->q, .norm = &w->k_norm, .full = m->kv * e->tp};
+    out[1].sums = a->qk_ss ? a->qk_ss + e->T : NULL;
 }
 
 static void *column(struct engine *e, const void *base, int64_t at)
@@ -32,16 +35,9 @@ static void *column(struct engine *e, const void *base, int64_t at)
 static struct rope rope_of(struct engine *e, void *qkv, const struct part *p, bool inverse)
 {
     struct arena *m = &e->arena;
-    return (struct rope){.rows = e->T,
-                         .seq = e->plan->batch.seq,
-                         .heads = p->heads,
-                         .head_dim = e->model->head_dim,
-                         .rotary = e->model->rotary_dim,
-                         .x = column(e, qkv, p->at),
-                         .ld = m->q + 2 * m->kv,
-                         .cos_sin = m->cos_sin,
-                         .inverse = inverse,
-                         .type = e->type};
+    return OP(rope, .rows = e->T, .seq = e->plan->batch.seq, .heads = p->heads, .head_dim = e->model->head_dim,
+              .rotary = e->model->rotary_dim, .x = column(e, qkv, p->at), .ld = m->q + 2 * m->kv,
+              .cos_sin = m->cos_sin, .inverse = inverse, .type = e->type);
 }
 
 /* x [T] sums over the tp group, for norms that span ranks. */
@@ -62,30 +58,22 @@ static int qk_norm_forward(struct engine *e, struct acts *a, const struct part *
     int64_t ld = m->q + 2 * m->kv, ld_raw = m->q + m->kv;
     void *raw = column(e, a->qk_raw, p->at), *y = column(e, a->qkv, p->at);
     bool full = e->model->qk_norm == QK_NORM_FULL;
-    e->be->copy_rows(e->s, &(struct copy_rows){e->T, p->width, y, ld, raw, ld_raw, e->type});
-    struct rmsnorm norm = {.rows = e->T,
-                           .heads = p->heads,
-                           .width = e->model->head_dim,
-                           .x = raw,
-                           .ldx = ld_raw,
-                           .w = p->norm->w,
-                           .y = y,
-                           .ldy = ld,
-                           .eps = (float)e->model->norm_eps,
-                           .type = e->type};
+    e->be->copy_rows(e->s, &OP(copy_rows, .rows = e->T, .width = p->width, .x = y, .ldx = ld, .y = raw,
+                               .ldy = ld_raw, .type = e->type));
+    struct rmsnorm op =
+        OP(rmsnorm, .rows = e->T, .heads = p->heads, .width = e->model->head_dim, .x = raw, .ldx = ld_raw,
+           .w = p->norm->w, .y = y, .ldy = ld, .eps = (float)e->model->norm_eps, .type = e->type);
     if (full) {
-        e->be->row_sums(
-            e->s,
-            &(struct row_sums){
-                .rows = e->T, .width = p->width, .x = raw, .ldx = ld_raw, .sumsq = p->sums, .type = e->type});
+        e->be->row_sums(e->s, &OP(row_sums, .rows = e->T, .width = p->width, .x = raw, .ldx = ld_raw,
+                                  .sumsq = p->sums, .type = e->type));
         TRY(sum_over_tp(e, p->sums, e->T));
-        norm.heads = 1;
-        norm.width = p->width;
-        norm.sumsq = p->sums;
-        norm.full_width = p->full;
-        norm.clip = (float)e->model->clip_qkv;
+        op.heads = 1;
+        op.width = p->width;
+        op.sumsq = p->sums;
+        op.full_width = p->full;
+        op.clip = (float)e->model->clip_qkv;
     }
-    e->be->rmsnorm(e->s, &norm);
+    e->be->rmsnorm(e->s, &op);
     return 0;
 }
 
@@ -96,43 +84,24 @@ static int qk_norm_backward(struct engine *e, struct acts *a, const struct part 
     struct arena *m = &e->arena;
     int64_t ld = m->q + 2 * m->kv, ld_raw = m->q + m->kv;
     void *raw = column(e, a->qk_raw, p->at), *dy = column(e, e->ws->dqkv, p->at);
-    struct rmsnorm_backward back = {.rows = e->T,
-                                    .heads = p->heads,
-                                    .width = e->model->head_dim,
-                                    .x = raw,
-                                    .ldx = ld_raw,
-                                    .w = p->norm->w,
-                                    .dy = dy,
-                                    .lddy = ld,
-                                    .dx = dy,
-                                    .lddx = ld,
-                                    .dw = p->norm->g,
-                                    .eps = (float)e->model->norm_eps,
-                                    .type = e->type};
+    struct rmsnorm_backward op =
+        OP(rmsnorm_backward, .rows = e->T, .heads = p->heads, .width = e->model->head_dim, .x = raw,
+           .ldx = ld_raw, .w = p->norm->w, .dy = dy, .lddy = ld, .dx = dy, .lddx = ld, .dw = p->norm->g,
+           .eps = (float)e->model->norm_eps, .type = e->type);
     if (e->model->qk_norm == QK_NORM_FULL) {
         float clip = (float)e->model->clip_qkv, *dot = e->ws->norm_sums;
-        e->be->row_sums(e->s, &(struct row_sums){.rows = e->T,
-                                                 .width = p->width,
-                                                 .x = raw,
-                                                 .ldx = ld_raw,
-                                                 .dy = dy,
-                                                 .lddy = ld,
-                                                 .w = p->norm->w,
-                                                 .dot = dot,
-                                                 .sumsq_in = p->sums,
-                                                 .full_width = p->full,
-                                                 .eps = back.eps,
-                                                 .clip = clip,
-                                                 .type = e->type});
+        e->be->row_sums(e->s, &OP(row_sums, .rows = e->T, .width = p->width, .x = raw, .ldx = ld_raw, .dy = dy,
+                                  .lddy = ld, .w = p->norm->w, .dot = dot, .sumsq_in = p->sums,
+                                  .full_width = p->full, .eps = op.eps, .clip = clip, .type = e->type));
         TRY(sum_over_tp(e, dot, e->T));
-        back.heads = 1;
-        back.width = p->width;
-        back.sumsq = p->sums;
-        back.dot = dot;
-        back.full_width = p->full;
-        back.clip = clip;
+        op.heads = 1;
+        op.width = p->width;
+        op.sumsq = p->sums;
+        op.dot = dot;
+        op.full_width = p->full;
+        op.clip = clip;
     }
-    e->be->rmsnorm_backward(e->s, &back);
+    e->be->rmsnorm_backward(e->s, &op);
     return 0;
 }
 
@@ -140,22 +109,10 @@ static struct attention core(struct engine *e, struct acts *a)
 {
     struct arena *m = &e->arena;
     int64_t ld = m->q + 2 * m->kv;
-    return (struct attention){.sequences = e->plan->batch.micro,
-                              .seq = e->plan->batch.seq,
-                              .heads = m->heads,
-                              .kv_heads = m->kv_heads,
-                              .dim = e->model->head_dim,
-                              .q = a->qkv,
-                              .k = column(e, a->qkv, m->q),
-                              .v = column(e, a->qkv, m->q + m->kv),
-                              .ldq = ld,
-                              .ldk = ld,
-                              .ldv = ld,
-                              .o = a->o,
-                              .ldo = m->q,
-                              .lse = a->lse,
-                              .scale = 1 / __builtin_sqrtf((float)e->model->head_dim),
-                              .type = e->type};
+    return OP(attention, .sequences = e->plan->batch.micro, .seq = e->plan->batch.seq, .heads = m->heads,
+              .kv_heads = m->kv_heads, .dim = e->model->head_dim, .q = a->qkv, .k = column(e, a->qkv, m->q),
+              .v = column(e, a->qkv, m->q + m->kv), .ldq = ld, .ldk = ld, .ldv = ld, .o = a->o, .ldo = m->q,
+              .lse = a->lse, .scale = 1 / __builtin_sqrtf((float)e->model->head_dim), .type = e->type);
 }
 
 int attention_forward(struct engine *e, struct layer *w, struct acts *a, const void *x)
@@ -163,27 +120,20 @@ int attention_forward(struct engine *e, struct layer *w, struct acts *a, const v
     struct arena *m = &e->arena;
     const struct backend *be = e->be;
     int64_t H = e->H, ld = m->q + 2 * m->kv;
-    be->rmsnorm(e->s, &(struct rmsnorm){.rows = e->n,
-                                        .heads = 1,
-                                        .width = H,
-                                        .x = x,
-                                        .ldx = H,
-                                        .w = w->input_norm.w,
-                                        .y = a->h,
-                                        .ldy = H,
-                                        .eps = (float)e->model->norm_eps,
-                                        .type = e->type});
+    norm(e, x, &w->input_norm, a->h);
     const void *h = tp_gather(e, a->h, e->ws->gather, H);
     if (!h)
         return -1;
     linear(e, e->T, ld, H, h, w->qkv.w, a->qkv);
     if (w->qkv_bias.w)
-        be->bias(e->s, &(struct bias){e->T, ld, a->qkv, ld, w->qkv_bias.w, e->type});
+        be->bias(e->s, &OP(bias, .rows = e->T, .width = ld, .x = a->qkv, .ldx = ld, .bias = w->qkv_bias.w,
+                           .type = e->type));
     struct part part[2];
     parts(e, w, a, part);
     float clip = (float)e->model->clip_qkv;
     if (clip > 0)
-        be->clamp(e->s, &(struct clamp){e->T, m->kv, column(e, a->qkv, m->q + m->kv), ld, clip, e->type});
+        be->clamp(e->s, &OP(clamp, .rows = e->T, .width = m->kv, .x = column(e, a->qkv, m->q + m->kv),
+                            .ldx = ld, .limit = clip, .type = e->type));
     for (int i = 0; i < 2; i++) {
         if (e->model->qk_norm != QK_NORM_NONE)
             TRY(qk_norm_forward(e, a, &part[i]));
@@ -194,7 +144,7 @@ int attention_forward(struct engine *e, struct layer *w, struct acts *a, const v
     be->attention(e->s, &att);
     linear(e, e->T, H, m->q, a->o, w->o.w, tp_partial(e, e->ws->branch));
     TRY(tp_reduce(e, e->ws->branch));
-    be->add(e->s, &(struct add){.count = e->n * H, .a = x, .b = e->ws->branch, .y = a->x2, .type = e->type});
+    be->add(e->s, &OP(add, .count = e->n * H, .a = x, .b = e->ws->branch, .y = a->x2, .type = e->type));
     return 0;
 }
 
@@ -221,9 +171,10 @@ static int undo_rope_and_norms(struct engine *e, struct layer *w, struct acts *a
             TRY(qk_norm_backward(e, a, &part[i]));
     }
     if (e->model->clip_qkv > 0)
-        e->be->clamp_backward(e->s, &(struct clamp_backward){e->T, m->kv, column(e, a->qkv, m->q + m->kv), ld,
-                                                             column(e, e->ws->dqkv, m->q + m->kv), ld,
-                                                             (float)e->model->clip_qkv, e->type});
+        e->be->clamp_backward(e->s, &OP(clamp_backward, .rows = e->T, .width = m->kv,
+                                        .x = column(e, a->qkv, m->q + m->kv), .ldx = ld,
+                                        .dx = column(e, e->ws->dqkv, m->q + m->kv), .lddx = ld,
+                                        .limit = (float)e->model->clip_qkv, .type = e->type));
     return 0;
 }
 
@@ -238,16 +189,13 @@ int attention_backward(struct engine *e, struct layer *w, struct acts *a, const 
         return -1;
     linear_input(e, e->T, H, m->q, dg, w->o.w, e->ws->d_o);
     void *dqkv = e->ws->dqkv;
-    be->attention_backward(e->s, &(struct attention_backward){.fwd = core(e, a),
-                                                              .d_o = e->ws->d_o,
-                                                              .lddo = m->q,
-                                                              .dq = dqkv,
-                                                              .dk = column(e, dqkv, m->q),
-                                                              .dv = column(e, dqkv, m->q + m->kv),
-                                                              .delta = e->ws->delta});
+    be->attention_backward(e->s, &OP(attention_backward, .fwd = core(e, a), .d_o = e->ws->d_o, .lddo = m->q,
+                                     .dq = dqkv, .dk = column(e, dqkv, m->q),
+                                     .dv = column(e, dqkv, m->q + m->kv), .delta = e->ws->delta));
     TRY(undo_rope_and_norms(e, w, a));
     if (w->qkv_bias.g)
-        be->bias_backward(e->s, &(struct bias_backward){e->T, ld, dqkv, ld, w->qkv_bias.g, e->type});
+        be->bias_backward(e->s, &OP(bias_backward, .rows = e->T, .width = ld, .dy = dqkv, .lddy = ld,
+                                    .d_bias = w->qkv_bias.g, .type = e->type));
     if (split) {
         be->copy(e->s, a->x2, d, (size_t)(e->n * H) * bytes);
         be->copy(e->s, a->qkv, dqkv, (size_t)(e->T * ld) * bytes);
@@ -259,20 +207,7 @@ int attention_backward(struct engine *e, struct layer *w, struct acts *a, const 
     }
     linear_input(e, e->T, ld, H, dqkv, w->qkv.w, tp_partial(e, e->ws->dh));
     TRY(tp_reduce(e, e->ws->dh));
-    be->rmsnorm_backward(e->s, &(struct rmsnorm_backward){.rows = e->n,
-                                                          .heads = 1,
-                                                          .width = H,
-                                                          .x = x,
-                                                          .ldx = H,
-                                                          .w = w->input_norm.w,
-                                                          .dy = e->ws->dh,
-                                                          .lddy = H,
-                                                          .dx = d,
-                                                          .lddx = H,
-                                                          .dw = w->input_norm.g,
-                                                          .accumulate = true,
-                                                          .eps = (float)e->model->norm_eps,
-                                                          .type = e->type});
+    norm_backward_add(e, x, &w->input_norm, e->ws->dh, d);
     return 0;
 }
 

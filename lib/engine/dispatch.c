@@ -176,19 +176,12 @@ int dispatch_rows(struct engine *e, struct acts *a, struct dispatch *d, int pass
 {
     enum phase before = profile_enter(&e->profile, PHASE_DISPATCH);
     bool local = e->ep * e->etp == 1;
-    e->be->permute(e->s, &(struct permute){.rows = d->send_first[e->E],
-                                           .width = e->H,
-                                           .top_k = e->K,
-                                           .x = x,
-                                           .source = a->source,
-                                           .y = local ? rows : e->ws->send,
-                                           .weight_in = weight ? a->weight : NULL,
-                                           .weight_out = !weight ? NULL
-                                                         : local ? weight
-                                                                 : e->ws->send_weight,
-                                           .type = e->type});
+    float *sent = !weight ? NULL : local ? weight : e->ws->send_weight;
+    e->be->permute(e->s, &OP(permute, .rows = d->send_first[e->E], .width = e->H, .top_k = e->K, .x = x,
+                             .source = a->source, .y = local ? rows : e->ws->send,
+                             .weight_in = weight ? a->weight : NULL, .weight_out = sent, .type = e->type));
     if (!local) {
-        int sends = outer_pieces(e, d, pass, e->send, e->ws->send, weight ? e->ws->send_weight : NULL);
+        int sends = outer_pieces(e, d, pass, e->send, e->ws->send, sent);
         int recvs = inner_pieces(e, d, pass, e->recv, rows, weight);
         TRY(exchange(e->group[GROUP_EP], e->send, sends, e->recv, recvs));
         if (e->etp > 1)
@@ -221,11 +214,8 @@ static int reduce_over_etp(struct engine *e, struct dispatch *d, int pass, void 
                 continue;
             add_into(e, some * e->H, (char *)rows + at, (char *)ws->peer_rows + at);
             if (weight)
-                e->be->add(e->s, &(struct add){.count = some,
-                                               .a = weight + first,
-                                               .b = ws->peer_weight + first,
-                                               .y = weight + first,
-                                               .type = F32});
+                e->be->add(e->s, &OP(add, .count = some, .a = weight + first, .b = ws->peer_weight + first,
+                                     .y = weight + first, .type = F32));
         }
     }
     return 0;
@@ -250,17 +240,10 @@ void combine_tokens(struct engine *e, struct acts *a, struct dispatch *d, const 
 {
     enum phase before = profile_enter(&e->profile, PHASE_COMBINE);
     bool local = e->ep * e->etp == 1;
-    e->be->unpermute(e->s, &(struct unpermute){.tokens = e->n,
-                                               .width = e->H,
-                                               .top_k = e->K,
-                                               .rows = d->send_first[e->E],
-                                               .x = local ? rows : e->ws->back,
-                                               .position = a->position,
-                                               .y = y,
-                                               .weight_in = !d_weight ? NULL
-                                                            : local   ? weight
-                                                                      : e->ws->back_weight,
-                                               .weight_out = d_weight,
-                                               .type = e->type});
+    const float *came = !d_weight ? NULL : local ? weight : e->ws->back_weight;
+    e->be->unpermute(e->s,
+                     &OP(unpermute, .tokens = e->n, .width = e->H, .top_k = e->K, .rows = d->send_first[e->E],
+                         .x = local ? rows : e->ws->back, .position = a->position, .y = y, .weight_in = came,
+                         .weight_out = d_weight, .type = e->type));
     profile_enter(&e->profile, before);
 }

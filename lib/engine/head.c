@@ -12,14 +12,16 @@
 #include "base/file.h"
 #include "comm/collective.h"
 #include "engine/linear.h"
+#include "engine/norm.h"
 #include "engine/parallel.h"
 
 int embed_forward(struct engine *e, struct slot *slot)
 {
     struct arena *m = &e->arena;
     int64_t first = m->vocab_first + (fault("vocabulary-offset") && e->at.tp > 0);
-    e->be->embedding(e->s, &(struct embedding){e->T, e->H, first, m->vocab, slot->tokens, e->embed.w,
-                                               tp_partial(e, slot->x[0]), e->type});
+    e->be->embedding(e->s, &OP(embedding, .tokens = e->T, .width = e->H, .first = first, .count = m->vocab,
+                               .token = slot->tokens, .table = e->embed.w, .y = tp_partial(e, slot->x[0]),
+                               .type = e->type));
     return tp_reduce(e, slot->x[0]);
 }
 
@@ -29,8 +31,9 @@ int embed_backward(struct engine *e, struct slot *slot, const void *d)
     const void *dg = tp_gather(e, d, e->ws->gather_d, e->H);
     if (!dg)
         return -1;
-    e->be->embedding_backward(e->s, &(struct embedding_backward){e->T, e->H, m->vocab_first, m->vocab,
-                                                                 slot->tokens, dg, e->embed.g, e->type});
+    e->be->embedding_backward(e->s, &OP(embedding_backward, .tokens = e->T, .width = e->H,
+                                        .first = m->vocab_first, .count = m->vocab, .token = slot->tokens,
+                                        .dy = dg, .d_table = e->embed.g, .type = e->type));
     return 0;
 }
 
@@ -97,25 +100,18 @@ static int loss(struct engine *e, struct slot *slot)
     struct workspace *ws = e->ws;
     int64_t V = e->arena.vocab, each = e->T * 3;
     float *mine = ws->ce_stats, *all = e->tp > 1 ? mine + each : mine;
-    e->be->softmax_stats(
-        e->s, &(struct softmax_stats){e->T, V, e->arena.vocab_first, ws->logits, slot->targets, mine});
+    e->be->softmax_stats(e->s, &OP(softmax_stats, .rows = e->T, .width = V, .first = e->arena.vocab_first,
+                                   .logits = ws->logits, .target = slot->targets, .stats = mine));
     if (e->tp > 1) {
         enum phase before = profile_enter(&e->profile, PHASE_TP);
         TRY(all_gather(e->group[GROUP_TP], mine, all, (size_t)each * 4));
         profile_enter(&e->profile, before);
     }
-    e->be->cross_entropy(e->s, &(struct cross_entropy){.rows = e->T,
-                                                       .width = V,
-                                                       .first = e->arena.vocab_first,
-                                                       .parts = e->tp,
-                                                       .logits = ws->logits,
-                                                       .stats = all,
-                                                       .target = slot->targets,
-                                                       .scale = (float)e->loss_scale,
-                                                       .loss = ws->losses,
-                                                       .dlogits = e->evaluate ? NULL : ws->dlogits,
-                                                       .type = e->type});
-    e->be->sum(e->s, &(struct sum){e->T, ws->losses, ws->scalars});
+    e->be->cross_entropy(e->s, &OP(cross_entropy, .rows = e->T, .width = V, .first = e->arena.vocab_first,
+                                   .parts = e->tp, .logits = ws->logits, .stats = all, .target = slot->targets,
+                                   .scale = (float)e->loss_scale, .loss = ws->losses,
+                                   .dlogits = e->evaluate ? NULL : ws->dlogits, .type = e->type));
+    e->be->sum(e->s, &OP(sum, .count = e->T, .x = ws->losses, .out = ws->scalars));
     double sum;
     TRY(e->be->download(e->s, &sum, ws->scalars, sizeof sum));
     e->totals.loss += sum;
@@ -126,32 +122,11 @@ int head_step(struct engine *e, struct slot *slot, void *x)
 {
     struct workspace *ws = e->ws;
     int64_t H = e->H, V = e->arena.vocab;
-    float eps = (float)e->model->norm_eps;
-    e->be->rmsnorm(e->s, &(struct rmsnorm){.rows = e->n,
-                                           .heads = 1,
-                                           .width = H,
-                                           .x = x,
-                                           .ldx = H,
-                                           .w = e->final_norm.w,
-                                           .y = ws->branch,
-                                           .ldy = H,
-                                           .eps = eps,
-                                           .type = e->type});
+    norm(e, x, &e->final_norm, ws->branch);
     const void *h = tp_gather(e, ws->branch, ws->gather, H);
     if (!h)
         return -1;
-    e->be->matmul(e->s, &(struct matmul){.m = e->T,
-                                         .n = V,
-                                         .k = H,
-                                         .tb = true,
-                                         .a = h,
-                                         .lda = H,
-                                         .b = e->head.w,
-                                         .ldb = H,
-                                         .c = ws->logits,
-                                         .ldc = V,
-                                         .in = e->type,
-                                         .out = F32});
+    linear_f32(e, e->T, V, H, h, e->head.w, ws->logits);
     if (e->logits_path)
         TRY(dump_logits(e));
     TRY(loss(e, slot));
@@ -160,19 +135,7 @@ int head_step(struct engine *e, struct slot *slot, void *x)
     linear_weight(e, e->T, V, H, ws->dlogits, h, e->head.g);
     linear_input(e, e->T, V, H, ws->dlogits, e->head.w, tp_partial(e, ws->dh));
     TRY(tp_reduce(e, ws->dh));
-    e->be->rmsnorm_backward(e->s, &(struct rmsnorm_backward){.rows = e->n,
-                                                             .heads = 1,
-                                                             .width = H,
-                                                             .x = x,
-                                                             .ldx = H,
-                                                             .w = e->final_norm.w,
-                                                             .dy = ws->dh,
-                                                             .lddy = H,
-                                                             .dx = ws->dh,
-                                                             .lddx = H,
-                                                             .dw = e->final_norm.g,
-                                                             .eps = eps,
-                                                             .type = e->type});
+    norm_backward(e, x, &e->final_norm, ws->dh, ws->dh);
     e->be->copy(e->s, x, ws->dh, (size_t)(e->n * H) * type_bytes(e->type));
     return 0;
 }

@@ -5,9 +5,9 @@
 
 #include "base/error.h"
 #include "engine/attention.h"
-#include "engine/linear.h"
 #include "engine/mlp.h"
 #include "engine/moe.h"
+#include "engine/norm.h"
 
 struct here {
     struct layer *w;
@@ -19,22 +19,10 @@ struct here {
 static struct here locate(struct engine *e, struct slot *slot, int i)
 {
     int layer = e->plan->stages[slot->stage].first + i;
-    return (struct here){&e->layers[layer], &slot->acts[i],
-                         &e->dispatch[(slot - e->arena.slots) * e->dispatch_stride + i], layer};
-}
-
-static void norm(struct engine *e, const void *x, const struct weight *w, void *y)
-{
-    e->be->rmsnorm(e->s, &(struct rmsnorm){.rows = e->n,
-                                           .heads = 1,
-                                           .width = e->H,
-                                           .x = x,
-                                           .ldx = e->H,
-                                           .w = w->w,
-                                           .y = y,
-                                           .ldy = e->H,
-                                           .eps = (float)e->model->norm_eps,
-                                           .type = e->type});
+    return (struct here){.w = &e->layers[layer],
+                         .a = &slot->acts[i],
+                         .d = &e->dispatch[(slot - e->arena.slots) * e->dispatch_stride + i],
+                         .layer = layer};
 }
 
 /* Everything a layer keeps, and its ffn branch in ws.branch (not in a replay). */
@@ -53,10 +41,8 @@ int layer_forward(struct engine *e, struct slot *slot, int i)
 {
     struct here at = locate(e, slot, i);
     TRY(forward(e, &at, slot->x[i]));
-    e->be->add(
-        e->s,
-        &(struct add){
-            .count = e->n * e->H, .a = at.a->x2, .b = e->ws->branch, .y = slot->x[i + 1], .type = e->type});
+    e->be->add(e->s, &OP(add, .count = e->n * e->H, .a = at.a->x2, .b = e->ws->branch, .y = slot->x[i + 1],
+                         .type = e->type));
     return 0;
 }
 
@@ -94,20 +80,7 @@ int layer_backward(struct engine *e, struct slot *slot, int i, void *d, bool spl
         TRY(moe_backward(e, at.w, at.a, at.d, d, split));
     if (at.w->mlp_width)
         TRY(mlp_backward(e, at.w, at.a, d, split));
-    e->be->rmsnorm_backward(e->s, &(struct rmsnorm_backward){.rows = e->n,
-                                                             .heads = 1,
-                                                             .width = e->H,
-                                                             .x = at.a->x2,
-                                                             .ldx = e->H,
-                                                             .w = at.w->post_norm.w,
-                                                             .dy = e->ws->dh,
-                                                             .lddy = e->H,
-                                                             .dx = d,
-                                                             .lddx = e->H,
-                                                             .dw = at.w->post_norm.g,
-                                                             .accumulate = true,
-                                                             .eps = (float)e->model->norm_eps,
-                                                             .type = e->type});
+    norm_backward_add(e, at.a->x2, &at.w->post_norm, e->ws->dh, d);
     TRY(attention_backward(e, at.w, at.a, slot->x[i], d, split));
     if (keep) /* the layer's input is not needed any more: it keeps the gradient of the output for
                  layer_weights() */

@@ -14,25 +14,24 @@ static bool gated(const struct layer *w)
 
 void mlp_refill(struct engine *e, struct layer *w, struct acts *a)
 {
-    e->be->swiglu(e->s, &(struct swiglu){e->T, w->mlp_width, a->mlp_gate_up, NULL, a->mlp_act, e->type});
+    e->be->swiglu(e->s, &OP(swiglu, .rows = e->T, .width = w->mlp_width, .gate_up = a->mlp_gate_up,
+                            .y = a->mlp_act, .type = e->type));
 }
 
 /* The sigmoid gate of Qwen2-MoE's shared expert: a->mlp_out times sigmoid(h2·switch) into y. */
 static void gate_forward(struct engine *e, struct layer *w, struct acts *a, void *y)
 {
-    e->be->matmul(e->s, &(struct matmul){.m = e->n,
-                                         .n = 1,
-                                         .k = e->H,
-                                         .tb = true,
-                                         .a = a->h2,
-                                         .lda = e->H,
-                                         .b = w->mlp_switch.w,
-                                         .ldb = e->H,
-                                         .c = a->mlp_gate,
-                                         .ldc = 1,
-                                         .in = e->type,
-                                         .out = F32});
-    e->be->row_gate(e->s, &(struct row_gate){e->n, e->H, a->mlp_out, a->mlp_gate, y, e->type});
+    linear_f32(e, e->n, 1, e->H, a->h2, w->mlp_switch.w, a->mlp_gate);
+    e->be->row_gate(e->s, &OP(row_gate, .rows = e->n, .width = e->H, .x = a->mlp_out, .g = a->mlp_gate, .y = y,
+                              .type = e->type));
+}
+
+/* From the gradient of y to that of a->mlp_out in ws.mlp_dy and of the gate's logit in ws.mlp_dg. */
+static void gate_backward(struct engine *e, struct acts *a, const void *dy)
+{
+    e->be->row_gate_backward(e->s,
+                             &OP(row_gate_backward, .rows = e->n, .width = e->H, .x = a->mlp_out, .dy = dy,
+                                 .g = a->mlp_gate, .dx = e->ws->mlp_dy, .dg = e->ws->mlp_dg, .type = e->type));
 }
 
 int mlp_forward(struct engine *e, struct layer *w, struct acts *a, void *out)
@@ -61,8 +60,7 @@ int mlp_backward(struct engine *e, struct layer *w, struct acts *a, const void *
     int64_t M = w->mlp_width;
     const void *d = d_out;
     if (gated(w)) {
-        e->be->row_gate_backward(e->s, &(struct row_gate_backward){e->n, e->H, a->mlp_out, d_out, a->mlp_gate,
-                                                                   e->ws->mlp_dy, e->ws->mlp_dg, e->type});
+        gate_backward(e, a, d_out);
         linear_f32_backward(e, 1, e->ws->mlp_dg, &w->mlp_switch, a->h2, e->ws->dh);
         d = e->ws->mlp_dy;
     }
@@ -72,8 +70,8 @@ int mlp_backward(struct engine *e, struct layer *w, struct acts *a, const void *
     linear_input(e, e->T, e->H, M, dg, w->mlp_down.w, e->ws->mlp_d_act);
     if (!split)
         linear_weight(e, e->T, e->H, M, dg, a->mlp_act, w->mlp_down.g);
-    e->be->swiglu_backward(e->s, &(struct swiglu_backward){e->T, M, a->mlp_gate_up, NULL, e->ws->mlp_d_act,
-                                                           a->mlp_gate_up, NULL, e->type});
+    e->be->swiglu_backward(e->s, &OP(swiglu_backward, .rows = e->T, .width = M, .gate_up = a->mlp_gate_up,
+                                     .dy = e->ws->mlp_d_act, .d_gate_up = a->mlp_gate_up, .type = e->type));
     if (!split) {
         const void *h = tp_gather(e, a->h2, e->ws->gather, e->H);
         if (!h)
@@ -93,8 +91,7 @@ int mlp_weights(struct engine *e, struct layer *w, struct acts *a, const void *d
     int64_t M = w->mlp_width;
     const void *d = d_out;
     if (gated(w)) {
-        e->be->row_gate_backward(e->s, &(struct row_gate_backward){e->n, e->H, a->mlp_out, d_out, a->mlp_gate,
-                                                                   e->ws->mlp_dy, e->ws->mlp_dg, e->type});
+        gate_backward(e, a, d_out);
         d = e->ws->mlp_dy;
     }
     d = tp_gather(e, d, e->ws->gather_d, e->H);

@@ -19,8 +19,9 @@ struct experts {
 static struct experts experts_open(struct engine *e)
 {
     int64_t El = e->E / e->ep, F = e->arena.ffn;
-    struct experts x = {El, F, 3 * F * e->H, xmalloc((size_t)(El + 1) * sizeof(int64_t)),
-                        xmalloc((size_t)El * sizeof(int))};
+    struct experts x = {.El = El, .F = F, .stride = 3 * F * e->H};
+    x.row = xmalloc((size_t)(El + 1) * sizeof *x.row);
+    x.which = xmalloc((size_t)El * sizeof *x.which);
     for (int i = 0; i < El; i++)
         x.which[i] = i;
     return x;
@@ -36,19 +37,9 @@ static void experts_close(struct experts *x)
 static void grouped(struct engine *e, const struct experts *p, enum grouped_kind kind, int64_t n, int64_t k,
                     void *x, void *y, void *w)
 {
-    e->be->grouped_matmul(e->s, &(struct grouped_matmul){.kind = kind,
-                                                         .segments = (int)p->El,
-                                                         .row = p->row,
-                                                         .which = p->which,
-                                                         .n = n,
-                                                         .k = k,
-                                                         .x = x,
-                                                         .ldx = k,
-                                                         .y = y,
-                                                         .ldy = n,
-                                                         .w = w,
-                                                         .stride = p->stride,
-                                                         .type = e->type});
+    e->be->grouped_matmul(e->s, &OP(grouped_matmul, .kind = kind, .segments = (int)p->El, .row = p->row,
+                                    .which = p->which, .n = n, .k = k, .x = x, .ldx = k, .y = y, .ldy = n,
+                                    .w = w, .stride = p->stride, .type = e->type));
 }
 
 static void *down_of(struct engine *e, const struct experts *p, void *experts)
@@ -58,7 +49,8 @@ static void *down_of(struct engine *e, const struct experts *p, void *experts)
 
 static void activate(struct engine *e, struct acts *a, const struct experts *p)
 {
-    e->be->swiglu(e->s, &(struct swiglu){p->row[p->El], p->F, a->gate_up, a->row_weight, a->act, e->type});
+    e->be->swiglu(e->s, &OP(swiglu, .rows = p->row[p->El], .width = p->F, .gate_up = a->gate_up,
+                            .weight = a->row_weight, .y = a->act, .type = e->type));
 }
 
 /* Rows of one pass and what the experts make of them up to the down projection. */
@@ -130,8 +122,9 @@ static int backward_passes(struct engine *e, struct layer *w, struct acts *a, st
         if (!split || d->passes > 1) /* act must be read before gate_up turns into its gradient */
             grouped(e, p, GROUPED_WEIGHT, e->H, p->F, a->act, a->dy_rows, w->experts.g + 2 * p->F * e->H);
         e->be->swiglu_backward(e->s,
-                               &(struct swiglu_backward){p->row[p->El], p->F, a->gate_up, a->row_weight,
-                                                         ws->d_act, a->gate_up, ws->d_row_weight, e->type});
+                               &OP(swiglu_backward, .rows = p->row[p->El], .width = p->F, .gate_up = a->gate_up,
+                                   .weight = a->row_weight, .dy = ws->d_act, .d_gate_up = a->gate_up,
+                                   .d_weight = ws->d_row_weight, .type = e->type));
         if (!split || d->passes > 1)
             grouped(e, p, GROUPED_WEIGHT, 2 * p->F, e->H, a->rows, a->gate_up, w->experts.g);
         grouped(e, p, GROUPED_INPUT, 2 * p->F, e->H, ws->y_rows, a->gate_up, w->experts.w);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* What ends a step: gradients summed over everyone who has a part of them, their norm, AdamW on this rank's
- * slice, weights gathered.
+/* What ends a step: gradients summed over everyone who has a part of them, their norm, an update of this
+ * rank's slice, weights gathered.
  *
- * ZeRO-1 (arXiv 1910.02054): master weights and moments are cut over the replicas of a parameter: dp for dense
- * ones, edp for experts. */
+ * ZeRO-1 (arXiv 1910.02054): what the optimizer keeps (plan/states.h) is cut over the replicas of a parameter:
+ * dp for dense ones, edp for experts. */
 #include "engine/optimizer.h"
 
 #include <math.h>
@@ -87,7 +87,7 @@ static int square(struct engine *e, const float *x, int64_t count, double *sum)
     double part;
     if (count <= 0)
         return 0;
-    e->be->sum_squares(e->s, &(struct sum_squares){count, x, e->ws->scalars});
+    e->be->sum_squares(e->s, &OP(sum_squares, .count = count, .x = x, .out = e->ws->scalars));
     TRY(e->be->download(e->s, &part, e->ws->scalars, sizeof part));
     *sum += part;
     return 0;
@@ -117,44 +117,60 @@ int gradients_square(struct engine *e, double *sum)
     return 0;
 }
 
-/* AdamW over the flat range [begin,end), which lies in this rank's slice and decays or does not as a whole. */
-static void update_range(struct engine *e, enum flat f, int64_t begin, int64_t end, struct adamw op)
+/* Parameters in a row, and how they are to be updated: they decay, or do not, as a whole. */
+struct span {
+    int64_t count;
+    void *weights;        /* of the engine's type */
+    float *state[STATES]; /* NULL where the plan does not keep it */
+    const float *grad;
+    double grad_scale, decay;
+    int64_t step; /* from 1 */
+};
+
+static void adamw(struct engine *e, const struct span *s, const struct hyper *h)
+{
+    float *master = s->state[STATE_MASTER]; /* weights of f32 are the master themselves */
+    e->be->adamw(e->s, &OP(adamw, .count = s->count, .master = master ? master : s->weights,
+                           .param = master ? s->weights : NULL, .m = s->state[STATE_EXP_AVG],
+                           .v = s->state[STATE_EXP_AVG_SQ], .grad = s->grad, .lr = (float)h->lr,
+                           .beta1 = (float)h->beta1, .beta2 = (float)h->beta2, .eps = (float)h->eps,
+                           .decay = (float)s->decay, .grad_scale = (float)s->grad_scale,
+                           .correction1 = (float)(1 - pow(h->beta1, (double)s->step)),
+                           .correction2 = (float)(1 - pow(h->beta2, (double)s->step)), .type = e->type));
+}
+
+/* How each optimizer updates parameters; which states it needs is its row in plan/states.c. */
+static void (*const update[OPTIMIZERS])(struct engine *e, const struct span *s, const struct hyper *h) = {
+    [OPTIMIZER_ADAMW] = adamw,
+};
+
+/* Updates [begin,end) of a flat buffer, which lies in this rank's slice. `span` has what all of it shares. */
+static void update_range(struct engine *e, enum flat f, int64_t begin, int64_t end, struct span span,
+                         const struct hyper *h)
 {
     const struct arena *a = &e->arena;
     int64_t in_slice = begin - e->shards.slice_first[f];
     if (end <= begin)
         return;
-    void *weights = (char *)a->weights[f] + (size_t)begin * type_bytes(e->type);
-    op.count = end - begin;
-    float *master = a->state[STATE_MASTER][f];
-    op.master = master ? master + in_slice : weights;
-    op.param = master ? weights : NULL;
-    op.m = a->state[STATE_EXP_AVG][f] + in_slice;
-    op.v = a->state[STATE_EXP_AVG_SQ][f] + in_slice;
-    op.grad = a->grad[f] + begin;
-    e->be->adamw(e->s, &op);
+    span.count = end - begin;
+    span.weights = (char *)a->weights[f] + (size_t)begin * type_bytes(e->type);
+    span.grad = a->grad[f] + begin;
+    for (int i = 0; i < STATES; i++)
+        span.state[i] = a->state[i][f] ? a->state[i][f] + in_slice : NULL;
+    update[plan_optimizer(e->plan)](e, &span, h);
 }
 
 int optimizer_update(struct engine *e, const struct hyper *h, int64_t step, double grad_scale)
 {
-    struct adamw op = {.lr = (float)h->lr,
-                       .beta1 = (float)h->beta1,
-                       .beta2 = (float)h->beta2,
-                       .eps = (float)h->eps,
-                       .grad_scale = (float)grad_scale,
-                       .correction1 = (float)(1 - pow(h->beta1, (double)step)),
-                       .correction2 = (float)(1 - pow(h->beta2, (double)step)),
-                       .type = e->type};
+    struct span decayed = {.grad_scale = grad_scale, .step = step, .decay = h->weight_decay}, kept = decayed;
+    kept.decay = 0;
     const struct shards *s = &e->shards;
     enum phase before = profile_enter(&e->profile, PHASE_OPTIMIZER);
     for (int f = 0; f < 2; f++) {
         int64_t begin = s->slice_first[f], end = min64(begin + s->slice[f], s->elements[f]);
-        op.decay = (float)h->weight_decay;
-        update_range(e, f, begin,
-                     fault("decay-by-slice") && begin < s->decayed[f] ? end : min64(end, s->decayed[f]), op);
-        op.decay = 0;
-        update_range(e, f, fault("decay-by-slice") && begin < s->decayed[f] ? end : max64(begin, s->decayed[f]),
-                     end, op);
+        bool by_slice = fault("decay-by-slice") && begin < s->decayed[f];
+        update_range(e, f, begin, by_slice ? end : min64(end, s->decayed[f]), decayed, h);
+        update_range(e, f, by_slice ? end : max64(begin, s->decayed[f]), end, kept, h);
     }
     TRY(e->be->sync(e->s));
     profile_enter(&e->profile, PHASE_DP);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What ends a step: gradients summed, their norm, AdamW, weights gathered. */
+/* What ends a step: gradients summed, their norm, the update, weights gathered. */
 #ifndef ENGINE_OPTIMIZER_H
 #define ENGINE_OPTIMIZER_H
 

@@ -91,7 +91,7 @@ static int send_to(struct walk *run, struct slot *slot, int stage, int microbatc
     profile_enter(&e->profile, before);
     if (!r)
         return -1;
-    run->pending[run->count++] = (struct pending){r, slot->begin, slot->end};
+    run->pending[run->count++] = (struct pending){.request = r, .begin = slot->begin, .end = slot->end};
     return 0;
 }
 

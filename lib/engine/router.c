@@ -10,25 +10,16 @@
 #include "base/error.h"
 #include "comm/collective.h"
 #include "engine/linear.h"
+#include "engine/losses.h"
 
 static struct router router_of(struct engine *e, struct layer *w, struct acts *a)
 {
     const struct model *m = e->model;
-    return (struct router){.tokens = e->n,
-                           .experts = e->E,
-                           .top_k = e->K,
-                           .sigmoid = m->sigmoid,
-                           .renormalise = m->renormalise,
-                           .scale = (float)m->route_scale,
-                           .groups = (int)m->groups,
-                           .top_groups = (int)m->top_groups,
-                           .logits = a->logits,
-                           .bias = w->router_bias,
-                           .scores = a->scores,
-                           .lse = a->rlse,
-                           .topk = a->topk,
-                           .weight = a->weight,
-                           .margin = e->ws->margin};
+    return OP(router, .tokens = e->n, .experts = e->E, .top_k = e->K, .sigmoid = m->sigmoid,
+              .renormalise = m->renormalise, .scale = (float)m->route_scale, .groups = (int)m->groups,
+              .top_groups = (int)m->top_groups, .logits = a->logits, .bias = w->router_bias,
+              .scores = a->scores, .lse = a->rlse, .topk = a->topk, .weight = a->weight,
+              .margin = e->ws->margin);
 }
 
 /* One record of the routing dump: seven int64 (step, microbatch, layer, first token, n, E, K), topk [n,K],
@@ -71,16 +62,9 @@ static int apply_capacity(struct engine *e, struct acts *a, const int32_t **keep
         topk = ws->all_topk;
         weight = ws->all_weight;
     }
-    e->be->capacity(e->s, &(struct capacity){.tokens = tokens,
-                                             .experts = e->E,
-                                             .top_k = e->K,
-                                             .capacity = capacity,
-                                             .by_prob = !e->plan->routing.drop_position,
-                                             .topk = topk,
-                                             .weight = weight,
-                                             .keep = ws->all_keep,
-                                             .dropped = ws->dropped,
-                                             .seq = e->plan->batch.seq});
+    e->be->capacity(e->s, &OP(capacity, .tokens = tokens, .experts = e->E, .top_k = e->K, .capacity = capacity,
+                              .by_prob = !e->plan->routing.drop_position, .topk = topk, .weight = weight,
+                              .keep = ws->all_keep, .dropped = ws->dropped, .seq = e->plan->batch.seq));
     *keep = ws->all_keep + (tokens == e->T ? e->at.tp * e->n * e->K : 0);
     if (!e->replay && !e->evaluate) {
         float dropped;
@@ -90,86 +74,52 @@ static int apply_capacity(struct engine *e, struct acts *a, const int32_t **keep
     return 0;
 }
 
-/* Statistics over the microbatch: the auxiliary losses, their gradient's coefficients, and the loads. */
+/* Statistics over the microbatch (losses.h): the losses, what their gradients need, and the loads. */
 static int statistics(struct engine *e, struct layer *w, struct acts *a)
 {
     int64_t E = e->E;
     float *stats = e->ws->stats;
-    e->be->router_stats(e->s, &(struct router_stats){.tokens = e->n,
-                                                     .experts = E,
-                                                     .top_k = e->K,
-                                                     .sigmoid = e->model->sigmoid,
-                                                     .scores = a->scores,
-                                                     .lse = a->rlse,
-                                                     .topk = a->topk,
-                                                     .prob = stats,
-                                                     .count = stats + E,
-                                                     .z = stats + 2 * E});
+    e->be->router_stats(e->s, &OP(router_stats, .tokens = e->n, .experts = E, .top_k = e->K,
+                                  .sigmoid = e->model->sigmoid, .scores = a->scores, .lse = a->rlse,
+                                  .topk = a->topk, .prob = stats, .count = stats + E, .z = stats + 2 * E));
     if (e->tp > 1 && !fault("aux-statistics-local")) {
         enum phase before = profile_enter(&e->profile, PHASE_TP);
-        TRY(all_reduce(e->group[GROUP_TP], stats, 2 * E + 1));
+        TRY(all_reduce(e->group[GROUP_TP], stats, router_stats_count(e)));
         profile_enter(&e->profile, before);
     }
-    double T = (double)e->T, switch_form = e->loss_coef[LOSS_AUX] * (double)E / ((double)e->K * T * T);
-    double times = fault("aux-counted-tp-times") ? e->tp : 1;
-    e->be->convert(
-        e->s, &(struct convert){E, stats + E, a->aux, F32, F32, (float)(times * switch_form * e->aux_scale)});
+    losses_keep(e, a, stats);
     if (e->replay || e->evaluate)
         return 0;
-    float *host = xmalloc((size_t)(2 * E + 1) * 4);
-    int r = e->be->download(e->s, host, stats, (size_t)(2 * E + 1) * 4);
-    double balance = 0;
-    for (int64_t i = 0; r == 0 && i < E; i++) {
-        balance += (double)host[i] * host[E + i];
+    size_t bytes = (size_t)router_stats_count(e) * 4;
+    float *host = xmalloc(bytes);
+    int r = e->be->download(e->s, host, stats, bytes);
+    for (int64_t i = 0; r == 0 && i < E; i++)
         e->totals.loads[w->moe_index * E + i] += host[E + i];
-    }
-    if (r == 0) {
-        e->totals.router_loss[LOSS_AUX] += switch_form * balance;
-        e->totals.router_loss[LOSS_Z] += e->loss_coef[LOSS_Z] * host[2 * E] / T;
-    }
+    if (r == 0)
+        losses_count(e, host);
     free(host);
     return r;
 }
 
 int router_forward(struct engine *e, struct layer *w, struct acts *a, int layer)
 {
-    e->be->matmul(e->s, &(struct matmul){.m = e->n,
-                                         .n = e->E,
-                                         .k = e->H,
-                                         .tb = true,
-                                         .a = a->h2,
-                                         .lda = e->H,
-                                         .b = w->router.w,
-                                         .ldb = e->H,
-                                         .c = a->logits,
-                                         .ldc = e->E,
-                                         .in = e->type,
-                                         .out = F32});
+    linear_f32(e, e->n, e->E, e->H, a->h2, w->router.w, a->logits);
     struct router op = router_of(e, w, a);
     e->be->router(e->s, &op);
     if (e->routing_dump && !e->replay && !e->evaluate)
         TRY(dump_routing(e, a, layer));
     const int32_t *keep;
     TRY(apply_capacity(e, a, &keep));
-    e->be->sort_choices(e->s, &(struct sort_choices){.tokens = e->n,
-                                                     .experts = e->E,
-                                                     .top_k = e->K,
-                                                     .topk = a->topk,
-                                                     .keep = keep,
-                                                     .slot_of = e->arena.slot_of + (int64_t)layer * e->E,
-                                                     .count = e->ws->counts,
-                                                     .position = a->position,
-                                                     .source = a->source});
+    e->be->sort_choices(e->s, &OP(sort_choices, .tokens = e->n, .experts = e->E, .top_k = e->K, .topk = a->topk,
+                                  .keep = keep, .slot_of = e->arena.slot_of + (int64_t)layer * e->E,
+                                  .count = e->ws->counts, .position = a->position, .source = a->source));
     return statistics(e, w, a);
 }
 
 void router_backward_input(struct engine *e, struct layer *w, struct acts *a)
 {
-    e->be->router_backward(
-        e->s, &(struct router_backward){.fwd = router_of(e, w, a),
-                                        .d_weight = e->ws->d_weight,
-                                        .aux = e->loss_coef[LOSS_AUX] != 0 ? a->aux : NULL,
-                                        .z = (float)(2 * e->loss_coef[LOSS_Z] / (double)e->T * e->aux_scale),
-                                        .dlogits = a->scores});
+    struct router_backward op = {.fwd = router_of(e, w, a), .d_weight = e->ws->d_weight, .dlogits = a->scores};
+    losses_gradient(e, a, &op);
+    e->be->router_backward(e->s, &op);
     linear_f32_backward(e, e->E, a->scores, &w->router, a->h2, e->ws->dh);
 }

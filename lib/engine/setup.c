@@ -173,8 +173,7 @@ int engine_init(struct engine *e, const struct plan *plan, const struct backend 
     e->aux_scale = (double)plan->batch.micro / (double)plan->batch.global;
     if (fault("loss-scale-local"))
         e->loss_scale *= (double)plan->axes.dp;
-    e->loss_coef[LOSS_AUX] = m->aux_coef;
-    e->loss_coef[LOSS_Z] = m->z_coef;
+    memcpy(e->loss_coef, m->loss_coef, sizeof e->loss_coef);
     shards_init(&e->shards, plan, e->rank);
     TRY(arena_layout(&e->arena, plan, e->rank, &e->shards, NULL));
     size_t bytes = (size_t)e->arena.bytes.total;
@@ -223,28 +222,30 @@ static uint64_t tensor_seed(const struct engine *e, const struct tensor *t, uint
     return seed * 0x9e3779b97f4a7c15u + (h << 16) + strlen(name);
 }
 
+/* The state becomes this rank's slices of the weights. */
+static void state_from_weights(struct engine *e, enum state s)
+{
+    for (int f = 0; f < 2; f++) {
+        size_t first = (size_t)e->shards.slice_first[f] * type_bytes(e->type);
+        e->be->convert(e->s, &OP(convert, .count = e->shards.slice[f], .x = (char *)e->arena.weights[f] + first,
+                                 .y = e->arena.state[s][f], .from = e->type, .to = F32, .scale = 1));
+    }
+}
+
 int engine_init_weights(struct engine *e, uint64_t seed)
 {
     for (int i = 0; i < e->shards.count; i++) {
         const struct shard *s = &e->shards.list[i];
         const struct tensor *t = &e->plan->inventory.tensors[s->tensor];
-        e->be->fill_normal(e->s,
-                           &(struct fill_normal){.rows = s->rows,
-                                                 .width = s->cols,
-                                                 .x = weight_at(e, s).w,
-                                                 .ldx = s->cols,
-                                                 .seed = tensor_seed(e, t, seed),
-                                                 .first = fault("init-local") ? 0 : s->row * t->cols + s->col,
-                                                 .stride = t->cols,
-                                                 .mean = t->ones ? 1 : 0,
-                                                 .std = t->ones || t->zeros ? 0 : (float)e->model->init_std,
-                                                 .type = s->flat == FLAT_BUFFER ? F32 : e->type});
+        e->be->fill_normal(e->s, &OP(fill_normal, .rows = s->rows, .width = s->cols, .x = weight_at(e, s).w,
+                                     .ldx = s->cols, .seed = tensor_seed(e, t, seed),
+                                     .first = fault("init-local") ? 0 : s->row * t->cols + s->col,
+                                     .stride = t->cols, .mean = t->ones ? 1 : 0,
+                                     .std = t->ones || t->zeros ? 0 : (float)e->model->init_std,
+                                     .type = s->flat == FLAT_BUFFER ? F32 : e->type));
     }
-    for (int f = 0; f < 2; f++)
-        if (e->arena.state[STATE_MASTER][f])
-            e->be->convert(e->s, &(struct convert){e->shards.slice[f],
-                                                   (char *)e->arena.weights[f] +
-                                                       (size_t)e->shards.slice_first[f] * type_bytes(e->type),
-                                                   e->arena.state[STATE_MASTER][f], e->type, F32, 1});
+    for (int i = 0; i < STATES; i++)
+        if (states[i].from_weights && plan_keeps(e->plan, i))
+            state_from_weights(e, i);
     return e->be->sync(e->s);
 }

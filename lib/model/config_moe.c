@@ -29,9 +29,9 @@ int config_experts(struct config *c)
 static int read_losses(struct config *c)
 {
     struct model *m = c->m;
-    m->aux_coef = c->family->aux_coef;
-    TRY(config_num(c, "router_aux_loss_coef", 0, 1e6, &m->aux_coef));
-    TRY(config_num(c, "router_z_loss_coef", 0, 1e6, &m->z_coef));
+    m->loss_coef[LOSS_AUX] = c->family->aux_coef; /* the others are ours, and off */
+    for (int i = 0; i < ROUTER_LOSSES; i++)
+        TRY(config_num(c, router_loss_style[i].config, 0, 1e6, &m->loss_coef[i]));
     TRY(config_num(c, "router_bias_update_rate", 0, 1e6, &m->bias_rate));
     if (m->bias_rate > 0 && !m->sigmoid)
         return json_bad(&c->doc, "router_bias_update_rate", "is %g, but %s has no correction bias",

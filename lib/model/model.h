@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/losses.h"
 #include "model/family.h"
 
 #define CONFIG_FILE "config.json" /* in a Hugging Face directory */
@@ -35,9 +36,8 @@ struct model {
     bool renormalise;           /* the K weights are divided by their sum */
     int64_t groups, top_groups; /* group-limited routing; 1, 1: none */
     double route_scale;
-    double aux_coef, z_coef, bias_rate; /* coefficients of the losses and the rate of the aux-free bias; 0: off.
-                                           Keys router_aux_loss_coef, router_z_loss_coef,
-                                           router_bias_update_rate (the last two are ours; default 0) */
+    double loss_coef[ROUTER_LOSSES]; /* coefficients of the losses (base/losses.h has their keys); 0: off */
+    double bias_rate;                /* of the aux-free bias; key router_bias_update_rate, ours; 0: off */
 
     int64_t max_positions; /* 0: unknown */
     bool bf16;             /* torch_dtype/dtype says bfloat16 */

@@ -2,7 +2,7 @@
 /* What one rank holds: its part of each tensor, and where that part lies in the rank's flat buffers.
  *
  * A rank has three flat buffers of parameters: DENSE and EXPERT, each with weights, f32 gradients and, cut over
- * the replicas by ZeRO-1, master and moments; and BUFFER, f32 values that no optimizer touches. In a flat
+ * the replicas by ZeRO-1, the states of states.h; and BUFFER, f32 values that no optimizer touches. In a flat
  * buffer the tensors of two dimensions come first (they decay), then the vectors; both in inventory order, back
  * to back: so q|k|v is one [q+2kv, H] matrix, gate|up one [2F, H], and the local experts of a layer, in slot
  * order, lie at a constant stride. */

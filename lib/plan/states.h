@@ -1,32 +1,44 @@
 /* SPDX-License-Identifier: MIT */
-/* What is kept of each parameter: its weights, and the optimizer's states beside them, f32 and cut over the
- * replicas by ZeRO-1. Memory, checkpoints and loading are loops over this table; only the optimizer
- * (engine/optimizer.c) and its kernel know what a state means. To add one: a row here and its use there. */
+/* What training keeps of each trained parameter beside its weights: a row for each state, and a row for each
+ * optimizer with the states that it needs. The arena, the engine and checkpoints are loops over the states that
+ * a plan keeps; only the optimizer's update (engine/optimizer.c) and its kernel tell one from another.
+ *
+ * A state has the parameter's shape, is f32 whatever the plan's type, and is cut over the replicas by ZeRO-1
+ * (shard.h). */
 #ifndef PLAN_STATES_H
 #define PLAN_STATES_H
 
 #include "plan/plan.h"
 
+/* In the order in which the arena and checkpoints have them. */
 enum state {
-    STATE_WEIGHTS,
-    STATE_MASTER, /* the weights in f32, where they are narrower */
+    STATE_MASTER, /* the weights in f32 */
     STATE_EXP_AVG,
     STATE_EXP_AVG_SQ,
     STATES
 };
 
-struct state_style {
-    const char *suffix; /* of its tensor in a checkpoint: NAME.exp_avg */
-    /* An f32 copy of the weights: kept beside narrower ones only, and made from them where a checkpoint has
-     * none. Other states begin with zeros, and a checkpoint must have them. */
-    bool copy;
+struct state_kind {
+    const char *suffix; /* a checkpoint calls it by the parameter's name and this */
+    bool beside_bf16;   /* kept only where weights are bf16: weights of f32 are this state themselves */
+    /* Begins as the weights, and is taken from them where a checkpoint does not have it; the others begin at 0,
+     * and a checkpoint must have them. */
+    bool from_weights;
 };
-extern const struct state_style state_style[STATES];
+extern const struct state_kind states[STATES];
 
-/* Whether a rank keeps it, for weights of f32 or narrower ones. */
-static inline bool state_kept(enum state s, bool f32)
-{
-    return !(state_style[s].copy && f32);
-}
+enum optimizer { OPTIMIZER_ADAMW, OPTIMIZERS };
+struct optimizer_kind {
+    const char *name;
+    bool needs[STATES];
+};
+extern const struct optimizer_kind optimizers[OPTIMIZERS];
+
+/* Whether the optimizer keeps the state beside weights that are f32, or bf16. */
+bool optimizer_keeps(enum optimizer o, enum state s, bool f32);
+/* The plan's optimizer. There is only one, so a plan does not say which. */
+enum optimizer plan_optimizer(const struct plan *p);
+/* Whether the ranks of the plan keep the state. */
+bool plan_keeps(const struct plan *p, enum state s);
 
 #endif

@@ -11,6 +11,9 @@
 #define AT(field)    offsetof(struct summary, field)
 #define SHARE(phase) (AT(phase_share) + (phase) * sizeof(double))
 
+#define LOSS(id, key, option, config, help, meaning)                                                           \
+    {key, meaning " of the last step", UNIT_NUMBER, AT(router_loss[id])},
+
 const struct figure summary_figure[] = {
     {"steps", "steps in the log", UNIT_COUNT, AT(steps)},
     {"first_step", "number of the first step", UNIT_COUNT, AT(first_step)},
@@ -30,8 +33,9 @@ const struct figure summary_figure[] = {
     {"loss_first", "loss of the first step", UNIT_NUMBER, AT(loss_first)},
     {"loss_last", "loss of the last step", UNIT_NUMBER, AT(loss_last)},
     {"eval_loss", "last loss on evaluation data", UNIT_NUMBER, AT(eval_loss)},
-    {"aux_loss", "load-balancing loss of the last step", UNIT_NUMBER, AT(router_loss[LOSS_AUX])},
-    {"z_loss", "router z-loss of the last step", UNIT_NUMBER, AT(router_loss[LOSS_Z])},
+    /* clang-format off */
+    ROUTER_LOSS_ROWS(LOSS)
+    /* clang-format on */
     {"grad_norm", "gradient norm of the last step", UNIT_NUMBER, AT(grad_norm)},
     {"forward_share", "share of step time in forward compute", UNIT_RATIO, SHARE(PHASE_FORWARD)},
     {"backward_share", "in backward compute", UNIT_RATIO, SHARE(PHASE_BACKWARD)},

@@ -25,44 +25,31 @@ const struct recipe recipe_defaults = {
     .lr_schedule = "constant",
 };
 
-/* The recipe's numbers: option name, place. Those of the router's losses are after them. */
-struct number {
+/* The recipe's numbers: option name, place. */
+static const struct number {
     const char *name;
     size_t at;
     bool whole;
+} numbers[] = {
+#define NUM(name, member)          {name, offsetof(struct recipe, member), false},
+#define WHOLE(name, member)        {name, offsetof(struct recipe, member), true},
+#define LOSS(id, key, option, ...) NUM(option, router_loss[id])
+    /* clang-format off */
+    NUM("lr", lr)
+    NUM("min-lr", min_lr)
+    NUM("beta1", beta1)
+    NUM("beta2", beta2)
+    NUM("eps", eps)
+    NUM("weight-decay", weight_decay)
+    NUM("clip", clip)
+    ROUTER_LOSS_ROWS(LOSS)
+    NUM("bias-rate", bias_rate)
+    WHOLE("warmup", warmup)
+    WHOLE("decay-steps", decay_steps)
+    WHOLE("seed", seed)
+    /* clang-format on */
 };
-#define NUM(name, member)                                                                                      \
-    {                                                                                                          \
-        name, offsetof(struct recipe, member), false                                                           \
-    }
-#define WHOLE(name, member)                                                                                    \
-    {                                                                                                          \
-        name, offsetof(struct recipe, member), true                                                            \
-    }
-/* clang-format off */
-static const struct number numbers[] = {
-    NUM("lr", lr),
-    NUM("min-lr", min_lr),
-    NUM("beta1", beta1),
-    NUM("beta2", beta2),
-    NUM("eps", eps),
-    NUM("weight-decay", weight_decay),
-    NUM("clip", clip),
-    NUM("bias-rate", bias_rate),
-    WHOLE("warmup", warmup),
-    WHOLE("decay-steps", decay_steps),
-    WHOLE("seed", seed),
-};
-/* clang-format on */
-enum { NUMBERS = sizeof numbers / sizeof *numbers, ALL = NUMBERS + ROUTER_LOSSES };
-
-static struct number number_at(int i)
-{
-    if (i < NUMBERS)
-        return numbers[i];
-    i -= NUMBERS;
-    return (struct number){router_loss_style[i].option, offsetof(struct recipe, router_loss[i]), false};
-}
+enum { NUMBERS = sizeof numbers / sizeof *numbers };
 
 double recipe_lr(const struct recipe *r, int64_t step, int64_t steps)
 {
@@ -83,12 +70,12 @@ double recipe_lr(const struct recipe *r, int64_t step, int64_t steps)
 char *recipe_json(const struct recipe *r)
 {
     json_t *o = json_object();
-    for (int i = 0; i < ALL; i++) {
-        struct number f = number_at(i);
-        const char *p = (const char *)r + f.at;
-        double num = f.whole ? 0 : *(const double *)p;
-        json_t *v = f.whole ? json_integer(*(const int64_t *)p) : isnan(num) ? json_null() : json_real(num);
-        json_object_set_new(o, f.name, v);
+    for (int i = 0; i < NUMBERS; i++) {
+        const struct number *f = &numbers[i];
+        const char *p = (const char *)r + f->at;
+        double num = f->whole ? 0 : *(const double *)p;
+        json_t *v = f->whole ? json_integer(*(const int64_t *)p) : isnan(num) ? json_null() : json_real(num);
+        json_object_set_new(o, f->name, v);
     }
     json_object_set_new(o, "lr-schedule", json_string(r->lr_schedule));
     char *text = json_dumps(o, JSON_COMPACT | JSON_REAL_PRECISION(17));
@@ -114,8 +101,8 @@ static void restore_number(struct recipe *r, const struct number *f, const json_
 
 static bool is_known(const char *key)
 {
-    for (int i = 0; i < ALL; i++)
-        if (strcmp(key, number_at(i).name) == 0)
+    for (int i = 0; i < NUMBERS; i++)
+        if (strcmp(key, numbers[i].name) == 0)
             return true;
     return strcmp(key, "lr-schedule") == 0;
 }
@@ -146,9 +133,7 @@ int recipe_restore(struct recipe *r, const struct json_doc *state)
             return json_bad(state, key,
                             "is not of a recipe that moekit " VERSION " knows: a newer moekit is needed");
     }
-    for (int i = 0; i < ALL; i++) {
-        struct number f = number_at(i);
-        restore_number(r, &f, json_object_get(o, f.name));
-    }
+    for (int i = 0; i < NUMBERS; i++)
+        restore_number(r, &numbers[i], json_object_get(o, numbers[i].name));
     return schedule ? restore_schedule(r, state, schedule) : 0;
 }

@@ -137,7 +137,8 @@ int step_run(struct run *run)
         return run_agree(run, -1);
     }
     double clip = r->clip > 0 ? fmin(1, r->clip / (norm + 1e-6)) : 1;
-    struct hyper hyper = {lr, r->beta1, r->beta2, r->eps, r->weight_decay};
+    struct hyper hyper = {
+        .lr = lr, .beta1 = r->beta1, .beta2 = r->beta2, .eps = r->eps, .weight_decay = r->weight_decay};
     TRY(optimizer_update(e, &hyper, run->step, clip));
     TRY(loads_update_bias(e, r->bias_rate));
     return report_step(run, &sum, norm, lr);

@@ -40,10 +40,10 @@ static struct rank_state state;
 static uint32_t salt; /* of the values: others are in memory before they are loaded */
 
 /* The master's value, or a moment's: 24 bits of a hash, so exact in f32 and rounded in bf16. */
-static float value_of(uint32_t tensor, int64_t row, int64_t col, enum state part)
+static float value_of(uint32_t tensor, int64_t row, int64_t col, int part)
 {
     uint64_t x = (uint64_t)tensor << 32 ^ (uint64_t)row * 0x9e3779b97f4a7c15u ^
-                 (uint64_t)col * 0xc2b2ae3d27d4eb4fu ^ part;
+                 (uint64_t)col * 0xc2b2ae3d27d4eb4fu ^ (uint64_t)(part - WEIGHTS);
     x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
     x = (x ^ x >> 27) * 0x94d049bb133111ebu;
     return (float)((int32_t)(x >> 40) - (1 << 23)) * 0x1p-23f;
@@ -60,7 +60,7 @@ static uint32_t tensor_seed(const struct shard *h)
 
 /* Elements [first, first+n) of a shard as they should be in memory of this type, after a stay in files of
  * `stored`. */
-static void expected(const struct shard *h, enum state part, int64_t first, int64_t n, enum type type,
+static void expected(const struct shard *h, int part, int64_t first, int64_t n, enum type type,
                      enum number stored, void *out)
 {
     static float f[CHUNK];
@@ -76,17 +76,17 @@ static void expected(const struct shard *h, enum state part, int64_t first, int6
     convert(out, type, f, NUMBER_F32, n);
 }
 
-static int wrong(const struct shard *h, enum state part, int64_t i)
+static int wrong(const struct shard *h, int part, int64_t i)
 {
-    char name[128];
-    return error(STATUS_NO, "rank %d: '%s%s' is wrong at row %" PRId64 ", column %" PRId64, state.rank,
-                 tensor_name(&plan.model, &plan.inventory.tensors[h->tensor], name), state_style[part].suffix,
+    char name[160];
+    return error(STATUS_NO, "rank %d: '%s' is wrong at row %" PRId64 ", column %" PRId64, state.rank,
+                 map_tensor_name(&plan.model, &plan.inventory.tensors[h->tensor], part, name),
                  h->row + i / h->cols, h->col + i % h->cols);
 }
 
 /* Fills or checks what a shard has in [begin,end) of its flat buffer; `copy` is that part in host memory. */
-static int go(const struct shard *h, enum state part, void *copy, enum type type, enum number stored,
-              int64_t begin, int64_t end, bool check)
+static int go(const struct shard *h, int part, void *copy, enum type type, enum number stored, int64_t begin,
+              int64_t end, bool check)
 {
     static char want[4 * CHUNK];
     int64_t size = (int64_t)type_bytes(type), first = max64(h->offset, begin),
@@ -104,7 +104,7 @@ static int go(const struct shard *h, enum state part, void *copy, enum type type
 
 /* The same of [begin,end) of flat buffer f, which lies at `device`: in one copy, as the guard backend takes its
  * time to open and close memory. */
-static int whole(enum flat f, enum state part, void *device, enum type type, enum number stored, int64_t begin,
+static int whole(enum flat f, int part, void *device, enum type type, enum number stored, int64_t begin,
                  int64_t end, bool check)
 {
     size_t bytes = (size_t)(end - begin) * type_bytes(type);
@@ -125,15 +125,16 @@ static int all(bool check, bool moments, enum number stored)
         bool f32 = f == FLAT_BUFFER || plan.training.precision == PRECISION_F32;
         int64_t begin = shards.slice_first[f], end = begin + shards.slice[f];
         enum number files = f == FLAT_BUFFER && stored == NUMBER_BF16 ? NUMBER_F32 : stored;
-        TRY(whole(f, STATE_WEIGHTS, state.weights[f], f32 ? F32 : BF16, files, 0, shards.padded[f], check));
+        TRY(whole(f, WEIGHTS, state.weights[f], f32 ? F32 : BF16, files, 0, shards.padded[f], check));
         if (f == FLAT_BUFFER)
             continue;
-        for (enum state k = STATE_WEIGHTS + 1; k < STATES; k++) {
-            float *p = state.state[k][f];
-            if (state_style[k].copy && p)
-                TRY(whole(f, STATE_WEIGHTS, p, F32, stored, begin, end, check));
-            if (!state_style[k].copy && moments)
-                TRY(whole(f, k, p, F32, NUMBER_F32, begin, end, check));
+        for (int s = 0; s < STATES; s++) {
+            if (!plan_keeps(&plan, s))
+                continue;
+            if (states[s].from_weights) /* has the weights' values, as the files have those */
+                TRY(whole(f, WEIGHTS, state.state[s][f], F32, stored, begin, end, check));
+            else if (moments)
+                TRY(whole(f, s, state.state[s][f], F32, NUMBER_F32, begin, end, check));
         }
     }
     return state.be->sync(state.stream);
@@ -154,8 +155,8 @@ static int make_state(int rank)
             return -1;
         if (f == FLAT_BUFFER)
             continue;
-        for (enum state k = STATE_WEIGHTS + 1; k < STATES; k++)
-            if (state_kept(k, f32) && !(state.state[k][f] = state.be->alloc(slice)))
+        for (int s = 0; s < STATES; s++)
+            if (plan_keeps(&plan, s) && !(state.state[s][f] = state.be->alloc(slice)))
                 return -1;
     }
     return 0;
@@ -167,9 +168,9 @@ static void free_state(void)
     for (int f = 0; f < FLATS; f++) {
         size_t slice = max64(shards.slice[f], 1) * sizeof(float);
         state.be->free(state.weights[f], max64(shards.padded[f], 1) * (f32 || f == FLAT_BUFFER ? 4 : 2));
-        for (enum state k = STATE_WEIGHTS + 1; k < STATES && f != FLAT_BUFFER; k++)
-            if (state.state[k][f])
-                state.be->free(state.state[k][f], slice);
+        for (int s = 0; s < STATES && f != FLAT_BUFFER; s++)
+            if (state.state[s][f])
+                state.be->free(state.state[s][f], slice);
     }
     shards_release(&shards);
     plan_release(&plan);

@@ -202,7 +202,7 @@ static void layouts(void **state)
         make(&p, (struct request){.model = "moe-tiny", .world = 1, .precision = "bf16"});
         struct ckpt_map l;
         map_init(&l, &p, kind);
-        int *seen = xcalloc(p.inventory.count * STATES, sizeof *seen);
+        int *seen = xcalloc(p.inventory.count * (1 + STATES), sizeof *seen);
         assert_int_equal(l.weight_files, 1 + p.model.experts);
         assert_int_equal(l.file_count, kind == MAP_STATE ? 2 * l.weight_files : l.weight_files);
         for (int i = 0; i < l.file_count; i++) {
@@ -226,12 +226,12 @@ static void layouts(void **state)
                 assert_int_equal(t->begin, x->begin);
                 assert_int_equal(t->begin % st_dtype_bytes(t->dtype), 0);
                 assert_int_equal(x->file, i);
-                seen[x->tensor * STATES + x->state]++;
+                seen[x->tensor * (1 + STATES) + 1 + x->state]++;
             }
             st_close(&st);
         }
-        for (int i = 0; i < p.inventory.count * STATES; i++)
-            assert_int_equal(seen[i], kind == MAP_STATE || i % STATES == STATE_WEIGHTS);
+        for (int i = 0; i < p.inventory.count * (1 + STATES); i++)
+            assert_int_equal(seen[i], kind == MAP_STATE || i % (1 + STATES) - 1 == WEIGHTS);
         free(seen);
         map_release(&l);
         plan_release(&p);

@@ -141,7 +141,9 @@ static void absent(void **state)
         load(&m, f, smallest(f));
         holds(f, m.experts == 16 && m.expert_ffn == 24 && m.kv_heads == 4 && m.head_dim == 16, "sizes");
         holds(f, m.top_k == f->top_k && m.max_positions == f->max_positions, "defaults of sizes");
-        holds(f, m.norm_eps == f->norm_eps && m.rope_theta == f->rope_theta && m.aux_coef == f->aux_coef,
+        holds(f,
+              m.norm_eps == f->norm_eps && m.rope_theta == f->rope_theta &&
+                  m.loss_coef[LOSS_AUX] == f->aux_coef,
               "defaults of numbers");
         holds(f, m.qkv_bias == f->qkv_bias.absent && m.renormalise == f->renormalise.absent, "flags");
         holds(f, m.qk_norm == (f->qk_norm_on ? QK_NORM_NONE : f->qk_norm), "norms of q and k");

@@ -2,7 +2,7 @@
 /* Gradients against finite differences: through attention, router, dropping, shared experts, auxiliary losses.
  *
  * The reference is arithmetic alone: one weight is moved to either side, the step is run, and the slope of
- *     L = loss / (tokens of the batch) + (aux + z) / microbatches
+ *     L = loss / (tokens of the batch) + (sum of the router losses) / microbatches
  * is compared with what the engine left in arena.grad. The slope is of fourth order,
  * (8(L(h) - L(-h)) - (L(2h) - L(-2h))) / 12h. A step is only run to compare if it routes and drops exactly as
  * the unmoved model does: choices and drops have no gradient.
@@ -127,8 +127,10 @@ static double run(struct bench *b)
     gradients_zero(e);
     if (pipeline_run(e, &b->plan.programs[0], b->tokens) < 0)
         fail_msg("%s", error_text());
-    return e->totals.loss * e->loss_scale +
-           (e->totals.router_loss[LOSS_AUX] + e->totals.router_loss[LOSS_Z]) * e->aux_scale;
+    double losses = 0;
+    for (int i = 0; i < ROUTER_LOSSES; i++)
+        losses += e->totals.router_loss[i];
+    return e->totals.loss * e->loss_scale + losses * e->aux_scale;
 }
 
 /* Choices and places of all microbatches: the schedule is gpipe, so that each has a slot of its own. */
@@ -168,8 +170,8 @@ static void open_bench(struct bench *b, const char *backend, const char *config,
     if (comm_attach(b->comm, b->be, b->s) < 0 || engine_init(&b->e, &b->plan, b->be, b->s, b->comm) < 0)
         fail_msg("%s", error_text());
     b->random = 12345;
-    b->e.loss_coef[LOSS_AUX] = 0.5; /* so that they weigh as much as the loss itself */
-    b->e.loss_coef[LOSS_Z] = 0.1;
+    for (int i = 0; i < ROUTER_LOSSES; i++) /* so that they weigh as much as the loss itself */
+        b->e.loss_coef[i] = i == LOSS_Z ? 0.1 : 0.5;
     randomise(b);
     int64_t count = b->plan.batch.global * (b->plan.batch.seq + 1);
     b->tokens = xmalloc((size_t)count * sizeof *b->tokens);

@@ -169,7 +169,7 @@ static void presets(void **state)
     assert_int_equal(model_load(&m, "moe-7b"), 0);
     assert_string_equal(m.name, "moe-7b");
     assert_int_equal(model_parameters(&m), 6577751040);
-    assert_true(m.bf16 && m.aux_coef == 0.01 && m.rope_theta == 10000 && m.norm_eps == 1e-5);
+    assert_true(m.bf16 && m.loss_coef[LOSS_AUX] == 0.01 && m.rope_theta == 10000 && m.norm_eps == 1e-5);
     assert_int_equal(crc32_z(0, (unsigned char *)m.source, m.source_bytes), m.source_crc32);
     model_release(&m);
     assert_int_equal(model_load(&m, "moe-tiny"), 0);
@@ -361,7 +361,8 @@ static void spellings(void **state)
 
     load_with(&a, tiny_qwen3, "norm_topk_prob", NULL);
     assert_true(!a.renormalise && a.moe_layers == 2 && !a.moe[1] && a.qk_norm == QK_NORM_HEAD);
-    assert_true(a.norm_eps == 1e-6 && a.rope_theta == 10000 && a.aux_coef == 0.001 && a.init_std == 0.02);
+    assert_true(a.norm_eps == 1e-6 && a.rope_theta == 10000 && a.loss_coef[LOSS_AUX] == 0.001 &&
+                a.init_std == 0.02);
     model_release(&a);
     load_with(&a, tiny_qwen3, "decoder_sparse_step", "3"); /* layer 2 alone */
     assert_true(a.moe_layers == 1 && a.moe[2] && a.dense_ffn == 72);

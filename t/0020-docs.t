@@ -158,12 +158,8 @@ grep -vE '^(share/LICENSE|lib/README|t/0010-tree\.t)$' "$T/files" | xargs cat | 
 found 20 "$T/paths" 'names of files in texts and comments'
 none "$(while read -r f; do [ -e "$f" ] || [ -e "t/$f" ] || echo "$f: $(xargs grep -lF "$f" <"$T/files" | tr '\n' ' ')"; done <"$T/paths")" 'files that texts and comments name are there'
 perl -ne 'print "$1\n" while m{(?<![\w./-])([a-z]+/[a-z_0-9]+\.[ch])(?!\w)}g' lib/README | sort -u >"$T/modules"
-missing=$(while read -r f; do [ -e "lib/$f" ] || [ -e "$f" ] || echo "$f"; done <"$T/modules")
-if [ -z "$missing" ]; then
-    pass 'so are those that lib/README names'
-else
-    skip 'those that lib/README names' "not there yet: $(echo $missing)"
-fi
+found 20 "$T/modules" 'modules in the map of lib'
+none "$(while read -r f; do [ -e "lib/$f" ] || [ -e "$f" ] || echo "$f"; done <"$T/modules")" 'modules that lib/README names are there'
 none "$(grep -ohE '\bmoe-[a-z]+(-[a-z]+)*(\([15]\))?' $docs | sort -u | while read -r w; do
     case $w in
     *'('*) page=${w%)} && [ -e "share/man/${page%(*}.${page#*(}" ] ;;

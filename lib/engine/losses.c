@@ -3,9 +3,11 @@
 
 /* ---- load balancing, the form of Switch (arXiv 2101.03961): coef · E/(K·T²) · Σ_e P_e·C_e ----
  *
- * With all loads equal, P_e = T/E and C_e = K·T/E, it is coef: E/(K·T²) · E · T/E · K·T/E = 1. The choices
- * have no gradient, so to each p_te it is coef · E/(K·T²) · C_e, the same for all tokens: [E] numbers, `aux`
- * of the layer. / static double balance_factor(const struct engine *e, double coef) {
+ * With all loads equal, P_e = T/E and C_e = K·T/E, it is coef: E/(K·T²) · E · T/E · K·T/E = 1. The choices have
+ * no gradient, so to each p_te it is coef · E/(K·T²) · C_e, the same for all tokens: [E] numbers, `aux` of the
+ * layer. */
+static double balance_factor(const struct engine *e, double coef)
+{
     double T = (double)e->T;
     return coef * (double)e->E / ((double)e->K * T * T);
 }
@@ -33,8 +35,10 @@ static void balance_gradient(const struct engine *e, double coef, const struct a
 
 /* ---- router z-loss (ST-MoE, arXiv 2202.08906): coef/T · Σ_t lse_t² ----
  *
- * d lse/d logit_e = softmax_e, so the gradient is 2·coef/T · lse_t · softmax_te; the operation has the last
- * two. / static double z_value(const struct engine *e, double coef, const float *stats) {
+ * d lse/d logit_e = softmax_e, so the gradient is 2·coef/T · lse_t · softmax_te; the last two are in the
+ * operation. */
+static double z_value(const struct engine *e, double coef, const float *stats)
+{
     return coef * stats[2 * e->E] / (double)e->T;
 }
 
@@ -45,13 +49,12 @@ static void z_gradient(const struct engine *e, double coef, const struct acts *a
 
 static const struct loss {
     /* Of one layer and microbatch, with its coefficient. */
-double (*value)(const struct engine *e, double coef, const float *stats);
-/* What backward needs of the statistics; NULL: nothing. */
-void (*keep)(struct engine *e, double coef, struct acts *a, const float *stats);
-/* What the operation needs to add the gradient: times e->aux_scale, as the step's loss is a mean. */
-void (*gradient)(const struct engine *e, double coef, const struct acts *a, struct router_backward *op);
-}
-losses[ROUTER_LOSSES] = {
+    double (*value)(const struct engine *e, double coef, const float *stats);
+    /* What backward needs of the statistics; NULL: nothing. */
+    void (*keep)(struct engine *e, double coef, struct acts *a, const float *stats);
+    /* What the operation needs to add the gradient: times e->aux_scale, as the step's loss is a mean. */
+    void (*gradient)(const struct engine *e, double coef, const struct acts *a, struct router_backward *op);
+} losses[ROUTER_LOSSES] = {
     [LOSS_AUX] = {.value = balance_value, .keep = balance_keep, .gradient = balance_gradient},
     [LOSS_Z] = {.value = z_value, .gradient = z_gradient},
 };

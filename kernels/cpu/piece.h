@@ -8,7 +8,6 @@
 #include <math.h>
 
 #include "../number.h"
-#include "base/num.h"
 
 /* Compiled once for each kind of x86 machine; the right one is picked when the program starts. The sanitizers
  * cannot run before they are set up, which is when the picking happens. Clang 14 picks wrongly between levels,

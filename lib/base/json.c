@@ -8,7 +8,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
-#include "base/num.h"
+#include "base/memory.h"
 
 /* The place of this byte. */
 static void place_of(const char *text, const char *at, int *line, int *column)

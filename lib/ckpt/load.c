@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/memory.h"
 #include "base/num.h"
 #include "ckpt/map.h"
 #include "ckpt/names.h"
@@ -30,16 +31,6 @@ struct found {
     struct hf_dir *dir;
     struct stored at;
 };
-
-static char *room_for(char **buffer, int64_t *room, int64_t bytes)
-{
-    if (*room < bytes) {
-        free(*buffer);
-        *buffer = xmalloc(bytes);
-        *room = bytes;
-    }
-    return *buffer;
-}
 
 /* Elements [first, first+count) of the shard, which lie within a few rows of the tensor, as `to` into
  * l->device_bytes. */

@@ -11,7 +11,7 @@
 #include "base/file.h"
 #include "base/format.h"
 #include "base/json.h"
-#include "base/num.h"
+#include "base/memory.h"
 #include "ckpt/names.h"
 
 #define MAX_MANIFEST ((size_t)1 << 30)

@@ -10,8 +10,8 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/memory.h"
 #include "base/notice.h"
-#include "base/num.h"
 #include "ckpt/map.h"
 #include "ckpt/names.h"
 #include "ckpt/steps.h"

@@ -3,8 +3,8 @@
 #ifndef TRAIN_PROFILE_H
 #define TRAIN_PROFILE_H
 
-#include "base/num.h"
 #include "base/phases.h"
+#include "base/process.h"
 
 struct profile {
     double spent_s[PHASES];

@@ -24,6 +24,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/memory.h"
 #include "base/num.h"
 
 static void add(struct program *g, char kind, int64_t chunk, int64_t microbatch)

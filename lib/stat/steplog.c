@@ -13,6 +13,7 @@
 
 #include "base/error.h"
 #include "base/format.h"
+#include "base/memory.h"
 #include "base/num.h"
 
 enum { MAX_DIM = 1 << 20 };

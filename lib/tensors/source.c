@@ -6,8 +6,8 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/memory.h"
 #include "base/notice.h"
-#include "base/num.h"
 
 char *source_fused_name(const struct model *m, const struct tensor *t, int64_t *row, int64_t *rows,
                         char buf[static 128])

@@ -22,7 +22,9 @@
 
 #include "base/bf16.h"
 #include "base/error.h"
+#include "base/memory.h"
 #include "base/num.h"
+#include "base/process.h"
 #include "choose/make.h"
 #include "ckpt/load.h"
 #include "ckpt/map.h"

@@ -16,6 +16,7 @@
 #include "base/bf16.h"
 #include "base/error.h"
 #include "base/file.h"
+#include "base/memory.h"
 #include "base/num.h"
 #include "choose/make.h"
 #include "ckpt/load.h"

@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 #include "base/error.h"
-#include "base/num.h"
+#include "base/memory.h"
 #include "check/check.h"
 #include "choose/make.h"
 #include "model/config.h"

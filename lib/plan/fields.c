@@ -49,7 +49,7 @@ const struct words precision_words = WORDS(precision_name), recompute_words = WO
 #define PREDICTED(name) NUM(#name, FIELD_PREDICTED, predict.name, MAX_FIGURE)
 #define MODEL(name)                                                                                            \
     {                                                                                                          \
-        .key = #name, .type = FIELD_INT, MEMBER(struct model, name), .max = INT64_MAX                          \
+        .key = #name, .type = FIELD_INT, MEMBER(struct model, name)                                            \
     }
 #define COORD(name)                                                                                            \
     {                                                                                                          \
@@ -199,9 +199,7 @@ void fields_write(const struct record_fields *r, const void *base, FILE *out)
 
 static int read_int(const struct field *f, struct records *in, void *base, const struct plan *p)
 {
-    int64_t value, max = f->below                      ? *(const int64_t *)((const char *)p + f->below) - 1
-                         : f->max >= (double)INT64_MAX ? INT64_MAX
-                                                       : (int64_t)f->max;
+    int64_t value, max = f->below ? *(const int64_t *)((const char *)p + f->below) - 1 : (int64_t)f->max;
     TRY(record_int(in, f->key, (int64_t)f->min, max, &value));
     set_int(f, base, value);
     return 0;

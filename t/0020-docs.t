@@ -177,7 +177,9 @@ none "$(while read -r t; do grep -qE "^([a-z-]+ )*$t( [a-z-]+)*:" Makefile || ec
 make -s help | sed -n "s/^make \([a-z-]*\).*/\1/p" >"$T/helped"
 found 8 "$T/helped" 'targets that make help shows'
 none "$(while read -r t; do sed -n '/^Targets$/,/^Knobs$/p' INSTALL | grep -qE "\b$t\b" || echo "$t"; done <"$T/helped")" 'INSTALL tells of each'
-none "$(sed -n 's/^DEPS = //p' Makefile | tr ' ' '\n' | while read -r p; do grep -qw -- "$p" INSTALL || echo "$p"; done)" 'INSTALL names all packages'
+sed -n 's/^deps *= *//p' Makefile | tr ' ' '\n' | grep . >"$T/packages"
+found 10 "$T/packages" 'packages that make deps installs'
+none "$(while read -r p; do grep -qw -- "$p" INSTALL || echo "$p"; done <"$T/packages")" 'INSTALL names all of them'
 
 # ---- the environment ----
 # Read by programs: in a page, or in INSTALL where only some builds read it. By tests and scripts: in INSTALL or t/README.

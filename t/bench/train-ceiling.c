@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The machine's matrix ceiling: GFLOP/s of oneDNN's 2048-cube product, one product a thread, all at once.
- * usage: train-ceiling THREADS [SECONDS]      prints `f32 GFLOPS` and `bf16 GFLOPS`, the best of many.
+ * usage: train-ceiling THREADS [SECONDS]      prints `f32 GFLOPS` and, where oneDNN has such a product for the
+ * processor, `bf16 GFLOPS`, the best of many.
  * cc -O2 -fopenmp -o train-ceiling train-ceiling.c -ldnnl */
 #include <omp.h>
 #include <oneapi/dnnl/dnnl.h>
@@ -18,20 +19,33 @@ enum { N = 2048 };
         }                                                                                                      \
     } while (0)
 
-/* out: seconds of one round, in which each thread multiplies its own pair */
-static double best_round(dnnl_data_type_t type, int threads, double seconds)
+static dnnl_engine_t engine;
+static dnnl_memory_desc_t in, out;
+static dnnl_matmul_desc_t desc;
+
+static void describe(dnnl_data_type_t type)
 {
     const dnnl_dims_t dims = {N, N};
-    dnnl_engine_t engine;
-    dnnl_memory_desc_t in, out;
-    dnnl_matmul_desc_t desc;
-    dnnl_primitive_desc_t pd;
-    double best = 1e30, until = omp_get_wtime() + seconds;
-
     CHECK(dnnl_engine_create(&engine, dnnl_cpu, 0));
     CHECK(dnnl_memory_desc_init_by_tag(&in, 2, dims, type, dnnl_ab));
     CHECK(dnnl_memory_desc_init_by_tag(&out, 2, dims, dnnl_f32, dnnl_ab));
     CHECK(dnnl_matmul_desc_init(&desc, &in, &in, NULL, &out));
+}
+
+static int has_product(dnnl_data_type_t type)
+{
+    dnnl_primitive_desc_t pd;
+    describe(type);
+    return dnnl_primitive_desc_create(&pd, &desc, NULL, engine, NULL) == dnnl_success;
+}
+
+/* out: seconds of one round, in which each thread multiplies its own pair */
+static double best_round(dnnl_data_type_t type, int threads, double seconds)
+{
+    dnnl_primitive_desc_t pd;
+    double best = 1e30, until = omp_get_wtime() + seconds;
+
+    describe(type);
 #pragma omp parallel num_threads(threads) private(pd)
     {
         dnnl_stream_t stream;
@@ -121,6 +135,7 @@ int main(int argc, char **argv)
         return fprintf(stderr, "usage: train-ceiling THREADS [SECONDS]\n"), 2;
     double primitive = best_round(dnnl_f32, threads, seconds), sgemm = best_sgemm(threads, seconds);
     printf("f32 %.1f\n", flops / (sgemm < primitive ? sgemm : primitive) / 1e9);
-    printf("bf16 %.1f\n", flops / best_round(dnnl_bf16, threads, seconds) / 1e9);
+    if (has_product(dnnl_bf16))
+        printf("bf16 %.1f\n", flops / best_round(dnnl_bf16, threads, seconds) / 1e9);
     return fflush(stdout) ? 3 : 0;
 }

@@ -12,8 +12,8 @@
 enum { ALIGN = 64, MIN_COMM_SCRATCH = 1 << 20 };
 #define MAX_BYTES ((int64_t)1 << 60) /* more is not counted */
 
-/* A cursor over one block of memory. It stays at MAX_BYTES when more is taken. One piece cannot overflow: tokens or
- * rows (2^31) times widths of the model (2^27), or its weights (2^56), of 8 bytes. */
+/* A cursor over one block of memory. It stays at MAX_BYTES when more is taken. One piece cannot overflow:
+ * tokens or rows (2^31) times widths of the model (2^27), or its weights (2^56), of 8 bytes. */
 struct cursor {
     char *base;
     int64_t at;
@@ -339,8 +339,8 @@ static void layout_workspace(struct laying *l, struct cursor *c, bool last_stage
     }
 }
 
-/* Rows reserved for the local experts of one layer and microbatch. In floating point: with a skew of a million the
- * integers would overflow. */
+/* Rows reserved for the local experts of one layer and microbatch. In floating point: with a skew of a million
+ * the integers would overflow. */
 static double row_capacity(const struct plan *p, int64_t n)
 {
     const struct model *m = &p->model;

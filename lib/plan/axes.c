@@ -61,8 +61,8 @@ int64_t axis_stride(const enum axis order[static AXES], const int64_t size[stati
     return stride;
 }
 
-/* The least divisor of n above d, 0 when there is none. What to try ends at √n: a divisor above that is n over one
- * below. */
+/* The least divisor of n above d, 0 when there is none. What to try ends at √n: a divisor above that is n over
+ * one below. */
 static int64_t divisor_above(int64_t n, int64_t d)
 {
     int64_t i = d + 1;

@@ -72,8 +72,8 @@ static void text(const json_t *object, const char *key, char *to, size_t size)
 
 /* ---- records; each returns false when the line is none ---- */
 
-/* The loads are matrices of one shape: those of another (of a run that was resumed with other experts) are worthless.
- */
+/* The loads are matrices of one shape: those of another (of a run that was resumed with other experts) are
+ * worthless. */
 static void drop_loads(struct steplog *log)
 {
     for (size_t i = 0; i < log->count; i++) {

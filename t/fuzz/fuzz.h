@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* What the fuzz targets share. A target hands hostile bytes to one parser, and what it accepts to those that trust
- * it. Crashes, hangs, leaks, undefined behaviour, greed for memory and a MUST() that does not hold are found; an
- * error is a good answer. */
+/* What the fuzz targets share. A target hands hostile bytes to one parser, and what it accepts to those that
+ * trust it. Crashes, hangs, leaks, undefined behaviour, greed for memory and a MUST() that does not hold are
+ * found; an error is a good answer. */
 #ifndef T_FUZZ_FUZZ_H
 #define T_FUZZ_FUZZ_H
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* manifest.json of a checkpoint. Few inputs have the right sum, so they are also tried with it set right. What is
- * accepted is the same after being written and read. */
+/* manifest.json of a checkpoint. Few inputs have the right sum, so they are also tried with it set right. What
+ * is accepted is the same after being written and read. */
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>

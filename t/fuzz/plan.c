@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Plans. What parses is checked by every rule; a plan that no rule fails is the same after being written and read. */
+/* Plans. What parses is checked by every rule; a plan that no rule fails is the same after being written and
+ * read. */
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Headers of safetensors files. What is accepted fills the file without overlap or hole, and is found by name. */
+/* Headers of safetensors files. What is accepted fills the file without overlap or hole, and is found by
+ * name. */
 #include "tensors/safetensors.h"
 #include "fuzz/fuzz.h"
 

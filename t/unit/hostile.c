@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What fuzzing and reading the parsers with hostile eyes found: each of these once crashed, overflowed or hung. */
+/* What fuzzing, and reading the parsers with hostile eyes, found: each of these once crashed, overflowed, hung
+ * or went through. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -49,7 +49,7 @@ const struct words precision_words = WORDS(precision_name), recompute_words = WO
 #define PREDICTED(name) NUM(#name, FIELD_PREDICTED, predict.name, MAX_FIGURE)
 #define MODEL(name)                                                                                            \
     {                                                                                                          \
-        .key = #name, .type = FIELD_INT, MEMBER(struct model, name), .max = INT64_MAX                          \
+        .key = #name, .type = FIELD_INT, MEMBER(struct model, name), .max = (double)INT64_MAX                  \
     }
 #define COORD(name)                                                                                            \
     {                                                                                                          \

@@ -51,16 +51,18 @@ UNIT       = $(patsubst t/unit/%.c,$(BUILD)/t/%,$(wildcard t/unit/*.c))
 HELPERS    = $(patsubst t/lib/%.c,$(BUILD)/t/%,$(wildcard t/lib/*.c))
 
 .SECONDARY:
-.PHONY: all unit kernels portable check check-large check-sanitized prove-sanitized check-portable fuzz $(FUZZ:%=fuzz-%) demo bench oracles install uninstall deps deps-clang \
-        deps-portable arm64 clean help
+.PHONY: all unit kernels portable check check-unit check-large check-sanitized prove-sanitized check-portable fuzz $(FUZZ:%=fuzz-%) demo bench \
+        oracles install uninstall deps deps-clang deps-portable arm64 clean help
 all: $(BIN)
 	$(Q)ln -sfn $(notdir $(BUILD)) .build/current
 
 help:
 	@echo 'make all          build the commands into .build/release/bin'
-	@echo 'make deps         install what is missing, from Debian'
+	@echo 'make deps         install what is missing, from Debian; deps-clang, deps-portable: for clang, for aarch64'
 	@echo 'make demo         the whole pipeline on real text'
-	@echo 'make check        all tests; check-large: the full matrices; check-sanitized: some under sanitizers'
+	@echo 'make check        all tests; check-unit: of the library alone; check-large: the full matrices;'
+	@echo '                  check-sanitized: some under sanitizers; check-portable: clang, and aarch64 under qemu'
+	@echo 'make fuzz         hostile bytes for every parser, by libFuzzer; FUZZ=NAME, SECONDS=N or RUNS=N'
 	@echo 'make oracles      a virtual environment with PyTorch and transformers, for the tests that compare with them'
 	@echo 'make bench        speed against PyTorch and against the machine'
 	@echo 'make install      prefix=$(prefix) DESTDIR=$(DESTDIR)'
@@ -124,6 +126,8 @@ COMM_UNIT = $(filter $(BUILD)/t/comm%,$(UNIT))
 check: all unit
 	$(if $(SAN),,$(Q)$(MAKE) --no-print-directory FAULTS=1 all)
 	$(Q)$(PROVE_ENV) $(if $(SAN),,perl t/lib/budget.pl t/budget )prove -j $(JOBS) --timer $(UNIT) $(TESTS)
+check-unit: all unit
+	$(Q)$(PROVE_ENV) prove -j $(JOBS) --timer $(UNIT)
 check-large: all unit
 	$(Q)$(MAKE) --no-print-directory FAULTS=1 all
 	$(Q)$(PROVE_ENV) MOEKIT_LARGE=1 prove --timer $(UNIT) $(TESTS)

@@ -7,15 +7,21 @@ CC      = gcc
 CFLAGS  = -O2 -g
 SAN     =# 1: AddressSanitizer and UndefinedBehaviorSanitizer, in a build folder of its own
 FAULTS  =# 1: with the seeded faults that the equivalence test must catch (lib/engine/faults.h)
+FUZZ    = $(notdir $(basename $(wildcard t/fuzz/*.c)))# what `make fuzz` runs,
+SECONDS = 10# how long each, or
+RUNS    =# how many inputs each
 V       =# 1: show the commands
 JOBS    = $(shell nproc)
 
 COMMANDS = moe-partition moe-plan-check moe-train moe-ckpt moe-stat
-BUILD    = .build/$(if $(SAN),san,$(if $(FAULTS),faults,release))
+# gcc builds into .build/release, clang into .build/clang-release, a cross compiler into .build/TARGET-gcc-release.
+BUILD    = .build/$(addsuffix -,$(filter-out gcc,$(notdir $(CC))))$(if $(SAN),san,$(if $(FAULTS),faults,release))
 
 # ---- flags ----
-STD      = -std=gnu11 -Wall -Wextra -Werror -Wno-unused-parameter -Wno-missing-field-initializers -Wvla -Wshadow=local -Ilib -Ikernels -DVERSION='"$(VERSION)"' \
+STD      = -std=gnu11 -Wall -Wextra -Werror -Wno-unused-parameter -Wno-missing-field-initializers -Wvla $(SHADOW) -Ilib -Ikernels -DVERSION='"$(VERSION)"' \
            -D_GNU_SOURCE -fno-math-errno -fno-trapping-math -ffp-contract=off -fopenmp-simd
+CLANG    = $(findstring clang,$(CC))
+SHADOW   = -Wshadow$(if $(CLANG),,=local)
 SANFLAGS = $(if $(SAN),-fsanitize=address$(comma)undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)
 FAULTDEF = $(if $(FAULTS),-DMOEKIT_FAULTS)
 comma    = ,
@@ -45,7 +51,8 @@ UNIT       = $(patsubst t/unit/%.c,$(BUILD)/t/%,$(wildcard t/unit/*.c))
 HELPERS    = $(patsubst t/lib/%.c,$(BUILD)/t/%,$(wildcard t/lib/*.c))
 
 .SECONDARY:
-.PHONY: all unit check check-large check-sanitized prove-sanitized demo bench oracles install uninstall deps clean help
+.PHONY: all unit kernels portable check check-large check-sanitized prove-sanitized check-portable fuzz $(FUZZ:%=fuzz-%) demo bench oracles install uninstall deps deps-clang \
+        deps-portable arm64 clean help
 all: $(BIN)
 	$(Q)ln -sfn $(notdir $(BUILD)) .build/current
 
@@ -65,10 +72,10 @@ help:
 $(BUILD)/lib/comm/%.o: ALL_CFLAGS += $(MPI_CFLAGS)
 $(BUILD)/kernels/%.o: ALL_CFLAGS += -fopenmp
 $(BUILD)/kernels/cpu/%.o: ALL_CFLAGS += -O3
-$(BUILD)/t/%: ALL_CFLAGS += -fopenmp -It
+$(BUILD)/t/%: ALL_CFLAGS += -fopenmp -It $(if $(CLANG),--rtlib=compiler-rt)# which has the conversions of lib/half.h
 
 # `make -j deps demo` must not compile before deps is through.
-$(BUILD)/%.o: %.c Makefile | $(filter deps,$(MAKECMDGOALS))
+$(BUILD)/%.o: %.c Makefile | $(filter deps%,$(MAKECMDGOALS))
 	$(call say,CC,$<)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CFLAGS) -c -o $@ $<
@@ -97,7 +104,14 @@ $(BUILD)/t/bench/%: t/bench/%.c $(KERNEL_O) $(call rooms,base)
 	$(call say,BENCH,$<)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CFLAGS) -o $@ $(filter %.c %.o,$^) $(LIBS) -ldnnl -fopenmp
+# A fuzz target is one file; it may use what needs no MPI.
+$(BUILD)/bin/fuzz-%: t/fuzz/%.c $(sort $(PLAN_CHECK_O) $(CKPT_O) $(STAT_O) $(call rooms,data))
+	$(call say,FUZZ,$<)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_CFLAGS) -It -fsanitize=fuzzer -o $@ $(filter %.c %.o,$^) $(LIBS)
 unit: $(UNIT) $(HELPERS)
+kernels: $(KERNEL_O)
+portable: $(filter-out %/moe-train,$(BIN)) kernels
 
 # ---- tests ----
 # MOEKIT_REQUIRE="mpi torch …" turns a skip for want of that into a failure.
@@ -120,17 +134,31 @@ check-sanitized:
 prove-sanitized:
 	$(Q)$(PROVE_ENV) prove -j $(JOBS) --timer $(filter-out $(COMM_UNIT),$(UNIT))
 	$(Q)$(PROVE_ENV) ASAN_OPTIONS=detect_leaks=0 prove -j $(JOBS) --timer $(COMM_UNIT) t/0600-layouts.t
+# Also for aarch64, under qemu; skipped without a cross compiler unless MOEKIT_REQUIRE says "aarch64 clang".
+check-portable: all unit
+	$(Q)$(PROVE_ENV) prove --timer t/0030-portable.t
+# A libFuzzer target for every parser, from seeds in t/fuzz/seeds. What crashes stays in .build/fuzz.
+fuzz:
+	$(Q)$(MAKE) --no-print-directory CC=$(if $(CLANG),$(CC),clang) SAN=1 BUILD=.build/fuzz CFLAGS='-O1 -g -fsanitize=fuzzer-no-link' \
+	    $(FUZZ:%=fuzz-%)
+$(FUZZ:%=fuzz-%): fuzz-%: $(BUILD)/bin/fuzz-%
+	$(Q)RUNS=$(RUNS) SECONDS=$(SECONDS) sh t/fuzz/run $* $(BUILD)
 demo: all
 	$(Q)MOEKIT_BIN='$(CURDIR)/$(BUILD)/bin' sh t/demo
 bench: all $(patsubst t/bench/%.c,$(BUILD)/t/bench/%,$(wildcard t/bench/*.c))
 	$(Q)$(PROVE_ENV) sh t/bench/run
 
 # ---- what is needed, and what the tests compare with ----
-DEPS = gcc libc6-dev pkg-config libjansson-dev zlib1g-dev libopenmpi-dev openmpi-bin libdnnl-dev libcmocka-dev perl jq gnuplot-nox mandoc
+deps          = gcc libc6-dev pkg-config libjansson-dev zlib1g-dev libopenmpi-dev openmpi-bin libdnnl-dev libcmocka-dev perl jq gnuplot-nox mandoc
+deps-clang    = clang libclang-rt-dev libomp-dev
+deps-portable = $(deps-clang) gcc-aarch64-linux-gnu qemu-user libjansson-dev:arm64 zlib1g-dev:arm64
 SUDO = $(if $(filter 0,$(shell id -u)),,sudo)
-deps:
-	$(Q)missing=$$(for p in $(DEPS); do dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done); \
+deps deps-clang deps-portable:
+	$(Q)missing=$$(for p in $($@); do dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done); \
 	[ -z "$$missing" ] || { $(SUDO) apt-get update -q && $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $$missing; }
+deps-portable: arm64
+arm64:
+	$(Q)(dpkg --print-architecture; dpkg --print-foreign-architectures) | grep -qx arm64 || $(SUDO) dpkg --add-architecture arm64
 
 oracles: .build/oracles/done
 .build/oracles/done: contrib/oracle/requirements.txt

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/memory.h"
 #include "base/notice.h"
 #include "base/num.h"
 #include "base/options.h"

@@ -9,7 +9,6 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/notice.h"
-#include "base/num.h"
 #include "base/options.h"
 #include "check/check.h"
 #include "check/seal.h"

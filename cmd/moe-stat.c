@@ -7,7 +7,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
-#include "base/num.h"
+#include "base/memory.h"
 #include "base/options.h"
 #include "stat/check.h"
 #include "stat/plot.h"

@@ -7,8 +7,8 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "base/memory.h"
 #include "base/notice.h"
-#include "base/num.h"
 #include "base/options.h"
 #include "comm/comm.h"
 #include "train/loop.h"

@@ -4,7 +4,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "base/num.h"
+#include "base/memory.h"
 
 struct choice_scratch {
     float *value; /* [E] what chooses: scores + bias; NaN once taken or out of the game */

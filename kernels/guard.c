@@ -7,6 +7,7 @@
 
 #include "backends.h"
 #include "base/error.h"
+#include "base/memory.h"
 #include "base/num.h"
 
 enum { PAGE = 4096 };

@@ -94,14 +94,14 @@ none "$(grep -E '^(cmd|lib|kernels)/.*\.[ch]$' "$T/files" | xargs grep -nE '# *i
 
 # ---- the library reports, commands decide ----
 # Allowed, FILE:WORD, each for a reason:
-#   lib/base/num.c:_Exit        no memory: nothing could be reported either
+#   lib/base/memory.c:_Exit     no memory: nothing could be reported either
 #   lib/base/options.c:*        -h and --version print and end the command
 #   lib/comm/comm.c:exit        comm_abort(), which is there to end the job
 #   lib/plan/layout.c:abort     a caller's mistake that no input can cause
 #   lib/train/train.c:printf    --dry-run's table
 #   kernels/cpu/piece.c:_Exit    no memory inside a thread
 #   kernels/guard.c:abort       the guard backend exists to end a test
-allowed='^(lib/base/num\.c:_Exit|lib/base/options\.c:[a-z]*|lib/comm/comm\.c:exit|lib/plan/layout\.c:abort|lib/train/train\.c:printf|kernels/cpu/piece\.c:_Exit|kernels/guard\.c:abort)$'
+allowed='^(lib/base/memory\.c:_Exit|lib/base/options\.c:[a-z]*|lib/comm/comm\.c:exit|lib/plan/layout\.c:abort|lib/train/train\.c:printf|kernels/cpu/piece\.c:_Exit|kernels/guard\.c:abort)$'
 calls=$(grep -E '^(lib|kernels)/.*\.c$' "$T/files" | xargs grep -onE '(^|[^A-Za-z0-9_.>])(exit|_exit|_Exit|quick_exit|abort|assert|printf|vprintf|puts|putchar|perror)\(' |
     grep -vE ':[^:]*//' | sed -E 's/^([^:]*):[0-9]*:[^a-z_]*([A-Za-z_]*)\($/\1:\2/' | sort -u)
 none "$(printf '%s\n' "$calls" | grep -vE "$allowed" | grep .)" 'library code does not exit, abort or print'
@@ -111,7 +111,7 @@ long=$(grep -E '\.[ch]$' "$T/files" | xargs wc -l | awk '$2 != "total" && $1 > 6
 [ -z "$long" ] || diag "longer than 600 lines (a warning):
 $long"
 pass 'long files are told of'
-none "$(grep -E '\.([ch]|py|sh|t|1|5|bash)$|^Makefile$|^\.ci/|^t/(demo|bench/[a-z]*)$' "$T/files" | while read -r f; do
+none "$(grep -E '\.([ch]|py|sh|t|1|5|bash)$|^Makefile$|^\.ci/|^t/(demo|(bench|fuzz)/[a-z]*)$' "$T/files" | while read -r f; do
     head -n 3 "$f" | grep -q 'SPDX-License-Identifier: MIT' || echo "$f"
 done)" 'each file names its licence'
 none "$(xargs grep -nE '(^|[^A-Za-z0-9_.%}])/(work|root|home)/[A-Za-z0-9]' <"$T/files" | grep -v '^t/0010-tree\.t:')" 'no path of one machine'

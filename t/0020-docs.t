@@ -102,7 +102,7 @@ presets() {
     is "$(ls "share/$1" | sed 's/\.json$//' | tr '\n' ' ')" \
         "$(sed -n "/^\.Pa $1\/NAME.json/,/^\.El/s/^\.It Cm //p" "share/man/$2" | sort | tr '\n' ' ')" "$2 lists the presets of $1"
 }
-is "$(echo '{"model_type": "none"}' | moe-partition -m - 2>&1 | sed 's/.*not one of //')" \
+is "$(echo '{"model_type": "none"}' | moe-partition -m - 2>&1 | sed 's/.*, not //; s/ or /, /')" \
     "$(sed -n '/^\.Va model_type$/,/^\.It/p' share/man/moe-partition.1 | tr -d ',' | tr ' ' '\n' | grep -x '[a-z0-9]*_moe\|mixtral\|olmoe' | tr '\n' ',' | sed 's/,$//; s/,/, /g')" \
     'moe-partition.1 lists the families of models'
 presets models moe-partition.1
@@ -154,11 +154,12 @@ paths() {
     perl -ne 'while (m{(?<![\w./\$\)\}>-])((?:cmd|lib|kernels|share|t|contrib)/[\w./-]*\.(?:c|h|cu|sh|t|py|pl|1|5|jsonl?|bash))(?![\w*])}g) {
         print "$1\n" unless $1 =~ /NNNN|NAME/ }' "$@" | sort -u
 }
-grep -vE '^(share/LICENSE|t/0010-tree\.t)$' "$T/files" | xargs cat | paths >"$T/paths"
+grep -vE '^(share/LICENSE|lib/README|t/0010-tree\.t)$' "$T/files" | xargs cat | paths >"$T/paths"
 found 20 "$T/paths" 'names of files in texts and comments'
 none "$(while read -r f; do [ -e "$f" ] || [ -e "t/$f" ] || echo "$f: $(xargs grep -lF "$f" <"$T/files" | tr '\n' ' ')"; done <"$T/paths")" 'files that texts and comments name are there'
 perl -ne 'print "$1\n" while m{(?<![\w./-])([a-z]+/[a-z_0-9]+\.[ch])(?!\w)}g' lib/README | sort -u >"$T/modules"
-none "$(while read -r f; do [ -e "lib/$f" ] || [ -e "$f" ] || echo "$f"; done <"$T/modules")" 'so are those that lib/README names'
+found 20 "$T/modules" 'modules in the map of lib'
+none "$(while read -r f; do [ -e "lib/$f" ] || [ -e "$f" ] || echo "$f"; done <"$T/modules")" 'modules that lib/README names are there'
 none "$(grep -ohE '\bmoe-[a-z]+(-[a-z]+)*(\([15]\))?' $docs | sort -u | while read -r w; do
     case $w in
     *'('*) page=${w%)} && [ -e "share/man/${page%(*}.${page#*(}" ] ;;

@@ -127,7 +127,7 @@ mkdir "$T/again/step-00000099" "$T/again/step-100" "$T/again/.step-00000200.tmp"
 run "$trip" newest "$T/again"
 is "$out" "$T/again/step-00000012 12" 'the newest whole step is found'
 run "$trip" newest "$T/nowhere"
-is "$status:$out:$err" '1::' 'a missing root has none, which is no error'
+is "$status:$out:$err" '1::' 'a missing root has none, which is not an error'
 mp 4 gradients "$T/t4.plan" "$T/grad4" && mp 3 gradients "$T/t3.plan" "$T/grad3"
 ok $? 'gradients are written'
 run moe-ckpt diff "$T/grad4" "$T/grad3"
@@ -215,9 +215,9 @@ damaged 'an expert in the place of another' cp expert-001.safetensors expert-002
 run moe-ckpt verify "$T/nowhere"
 is "$status" 2 'verify: what does not exist is bad input'
 run moe-ckpt verify "$T/glm.json"
-is "$status" 1 'verify: a file that is no checkpoint is not whole'
+is "$status" 1 'verify: a file that is not a checkpoint is not whole'
 run moe-ckpt verify "$T"
-is "$status" 1 'verify: nor is any directory'
+is "$status" 1 'verify: nor is just any directory'
 mkdir "$T/hf"
 cp "$T/v"/*.safetensors "$T/v"/model.* "$T/v/config.json" "$T/hf"
 run moe-ckpt verify "$T/hf"

@@ -92,12 +92,12 @@ ok $? 'it fits a screen'
 head -n 4 "$log" >"$T/bad.jsonl"
 printf 'not json\n[1,2]\n{"step":9}\n{"kind":"step"}\n{"kind":"step","step":"4"}\n\n{"kind":"later"}\n' >>"$T/bad.jsonl"
 sed -n '5,$p' "$log" >>"$T/bad.jsonl"
-is "$(figure skipped_lines "$T/bad.jsonl")" 5 'lines that are no record are counted'
+is "$(figure skipped_lines "$T/bad.jsonl")" 5 'lines that are not a record are counted'
 is "$(figure tokens_per_s "$T/bad.jsonl")" 1000 'and change nothing'
 
 head -n 5 "$log" >"$T/half.jsonl"
 sed -n 6p "$log" | head -c 100 >>"$T/half.jsonl"
-is "$(figure steps "$T/half.jsonl")" 3 'a half-written last line is no step'
+is "$(figure steps "$T/half.jsonl")" 3 'a half-written last line is not a step'
 is "$(figure skipped_lines "$T/half.jsonl")" 1 'and is counted'
 run moe-stat "$T/half.jsonl"
 like "$out" '^ended +no word of an end' 'no end record'
@@ -183,7 +183,7 @@ is "$status" 2 'an unknown figure exits 2'
 like "$err" "no figure 'speed'.* tokens_per_s .* mfu .* skipped_lines" 'and lists those there are'
 for claim in '' 'mfu' 'mfu >' '> 1' 'mfu > x' 'mfu > 0.5 GB' 'mfu >> 1' 'mfu == 1' 'mfu > nan' 'mfu < inf' 'mfu < 0x10'; do
     run moe-stat --check "$claim" "$log"
-    is "$status" 2 "no check: '$claim'"
+    is "$status" 2 "not a check: '$claim'"
 done
 
 # ---- plots ----

@@ -3,6 +3,7 @@
  * one thread. A task owns what it writes, so the order of every sum is fixed. */
 #include <stdlib.h>
 
+#include "base/num.h"
 #include "cpu.h"
 #include "matmul.h"
 #include "piece.h"

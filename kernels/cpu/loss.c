@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include "base/num.h"
 #include "cpu.h"
 #include "piece.h"
 

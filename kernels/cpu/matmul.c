@@ -13,6 +13,8 @@
 #include <stdlib.h>
 
 #include "../failure.h"
+#include "base/memory.h"
+#include "base/num.h"
 #include "cpu.h"
 #include "matmul.h"
 #include "piece.h"

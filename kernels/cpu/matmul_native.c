@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "../failure.h"
+#include "base/memory.h"
 #include "cpu.h"
 #include "matmul.h"
 #include "piece.h"

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include <stdlib.h>
 
+#include "base/memory.h"
+#include "base/num.h"
 #include "cpu.h"
 #include "piece.h"
 

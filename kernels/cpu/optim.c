@@ -2,6 +2,8 @@
 #include <stdlib.h>
 
 #include "../random.h"
+#include "base/memory.h"
+#include "base/num.h"
 #include "cpu.h"
 #include "piece.h"
 

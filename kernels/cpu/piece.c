@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "base/error.h"
+#include "base/num.h"
 
 HOT void widen(float *restrict dst, const uint16_t *restrict src, int64_t n)
 {

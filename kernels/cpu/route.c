@@ -4,6 +4,8 @@
 
 #include <stdlib.h>
 
+#include "base/memory.h"
+#include "base/num.h"
 #include "cpu.h"
 #include "piece.h"
 

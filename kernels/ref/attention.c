@@ -3,7 +3,7 @@
 #include <stdlib.h>
 
 #include "../number.h"
-#include "base/num.h"
+#include "base/memory.h"
 #include "ref.h"
 
 void ref_rope(struct stream *s, const struct rope *p)

@@ -2,7 +2,7 @@
 #include <stdlib.h>
 
 #include "../number.h"
-#include "base/num.h"
+#include "base/memory.h"
 #include "ref.h"
 
 void ref_matmul(struct stream *s, const struct matmul *p)

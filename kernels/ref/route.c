@@ -4,7 +4,7 @@
 
 #include "../choice.h"
 #include "../number.h"
-#include "base/num.h"
+#include "base/memory.h"
 #include "ref.h"
 
 /* A sum of scores is never 0 in a division. */

@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "base/error.h"
-#include "base/num.h"
+#include "base/memory.h"
 
 char *file_read(const char *path, size_t max, size_t *size)
 {

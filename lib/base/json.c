@@ -8,7 +8,17 @@
 
 #include "base/error.h"
 #include "base/file.h"
-#include "base/num.h"
+#include "base/memory.h"
+
+/* The place of this byte. */
+static void place_of(const char *text, const char *at, int *line, int *column)
+{
+    *line = *column = 1;
+    for (; text < at; text++) {
+        *column = *text == '\n' ? 1 : *column + 1;
+        *line += *text == '\n';
+    }
+}
 
 /* Where `"key" :` first stands in the text; 1:1 for a key that is not there (or is written with escapes).
  * jansson keeps no positions, and a second parse for the sake of messages is not worth having. */
@@ -23,10 +33,7 @@ static void find_key(const struct json_doc *d, const char *key, int *line, int *
         after += 1 + strspn(after + 1, " \t\r\n");
         if (*after != ':')
             continue;
-        for (const char *q = d->text; q < p - 1; q++) {
-            *column = *q == '\n' ? 1 : *column + 1;
-            *line += *q == '\n';
-        }
+        place_of(d->text, p - 1, line, column);
         return;
     }
 }
@@ -46,6 +53,13 @@ int json_bad(const struct json_doc *d, const char *key, const char *fmt, ...)
 int json_open(struct json_doc *d, const char *text, size_t bytes, const char *where)
 {
     json_error_t bad;
+    const char *nul = memchr(text, 0, bytes); /* jansson takes one after a number for a blank */
+    *d = (struct json_doc){0};
+    if (nul) {
+        int line, column;
+        place_of(text, nul, &line, &column);
+        return error(STATUS_USAGE, "%s:%d:%d: a NUL byte: this is no text", where, line, column);
+    }
     *d = (struct json_doc){.root = json_loadb(text, bytes, JSON_REJECT_DUPLICATES, &bad)};
     if (!d->root)
         return error(STATUS_USAGE, "%s:%d:%d: %s", where, bad.line > 0 ? bad.line : 1,

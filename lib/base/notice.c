@@ -8,6 +8,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/process.h"
+
 static const char *name;
 static int level = NOTICE_QUIET;
 static bool show_progress, terminal, drawn;

@@ -4,11 +4,9 @@
 #include <ctype.h>
 #include <errno.h>
 #include <math.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/error.h"
 
@@ -72,50 +70,4 @@ char *figure_text(double value, char buf[static 32])
         return buf;
     }
     return exact_num(value, buf);
-}
-
-double now_s(void)
-{
-    struct timespec ts;
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return ts.tv_sec + 1e-9 * ts.tv_nsec;
-}
-
-static void *checked(void *p)
-{
-    if (!p) {
-        fputs("out of memory\n", stderr);
-        _Exit(STATUS_ENV);
-    }
-    return p;
-}
-
-void *xmalloc(size_t bytes)
-{
-    return checked(malloc(bytes ? bytes : 1));
-}
-
-void *xcalloc(size_t count, size_t bytes)
-{
-    return checked(calloc(count ? count : 1, bytes ? bytes : 1));
-}
-
-void *xrealloc(void *p, size_t count, size_t bytes)
-{
-    return checked(reallocarray(p, count ? count : 1, bytes));
-}
-
-char *xstrdup(const char *s)
-{
-    return checked(strdup(s));
-}
-
-char *xasprintf(const char *fmt, ...)
-{
-    char *s;
-    va_list ap;
-    va_start(ap, fmt);
-    int n = vasprintf(&s, fmt, ap);
-    va_end(ap);
-    return checked(n < 0 ? NULL : s);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Numbers: overflow-checked arithmetic, strict parsing, sizes for people. */
+/* Numbers: overflow-checked arithmetic, strict parsing, texts of them. */
 #ifndef BASE_NUM_H
 #define BASE_NUM_H
 
@@ -45,14 +45,5 @@ char *exact_num(double value, char buf[static 32]);
 
 /* The same, but whole numbers in full (bytes, not 6.4e+10) and "null" for NaN. */
 char *figure_text(double value, char buf[static 32]);
-
-double now_s(void); /* monotonic clock */
-
-/* malloc/calloc that end the process (status 3) when memory is out: for small host tables only. */
-void *xmalloc(size_t bytes);
-void *xcalloc(size_t count, size_t bytes);
-void *xrealloc(void *p, size_t count, size_t bytes);
-char *xstrdup(const char *s);
-char *xasprintf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 #endif

@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 static int64_t status_bytes(const char *key)
 {
@@ -25,4 +26,11 @@ int64_t process_resident_bytes(void)
 int64_t process_peak_bytes(void)
 {
     return status_bytes("VmHWM:");
+}
+
+double now_s(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return ts.tv_sec + 1e-9 * ts.tv_nsec;
 }

@@ -10,4 +10,6 @@
 int64_t process_resident_bytes(void);
 int64_t process_peak_bytes(void);
 
+double now_s(void); /* monotonic clock */
+
 #endif

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/memory.h"
 #include "base/num.h"
 
 int records_open(struct records *r, char *text, size_t bytes, const char *where)

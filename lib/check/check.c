@@ -7,6 +7,7 @@
 #include <zlib.h>
 
 #include "base/error.h"
+#include "base/memory.h"
 #include "base/num.h"
 #include "check/check.h"
 #include "check/limits.h"

@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/memory.h"
 #include "base/num.h"
 #include "ckpt/map.h"
 #include "ckpt/names.h"
@@ -28,25 +29,15 @@ struct loader {
 /* Where a tensor is read from. */
 struct found {
     struct hf_dir *dir;
-    struct place at;
+    struct stored at;
 };
-
-static char *room_for(char **buffer, int64_t *room, int64_t bytes)
-{
-    if (*room < bytes) {
-        free(*buffer);
-        *buffer = xmalloc(bytes);
-        *room = bytes;
-    }
-    return *buffer;
-}
 
 /* Elements [first, first+count) of the shard, which lie within a few rows of the tensor, as `to` into
  * l->device_bytes. */
 static int read_chunk(struct loader *l, const struct found *t, const struct shard *h, int64_t tensor_cols,
                       int64_t first, int64_t count, enum type to)
 {
-    const struct place *at = &t->at;
+    const struct stored *at = &t->at;
     int64_t size = number_bytes(at->number), row = first / h->cols, last = (first + count - 1) / h->cols;
     int64_t begin = (h->row + row) * tensor_cols + h->col + first % h->cols;
     int64_t end = (h->row + last) * tensor_cols + h->col + (first + count - 1) % h->cols + 1;
@@ -114,7 +105,7 @@ static int find_state(struct loader *l, const struct tensor *t, enum state s, co
                      f->path, full, t->rows, t->cols, x->dtype, st_shape_text(x, shape));
     }
     out->dir = &l->optimizer;
-    out->at = (struct place){hf_file_named(&l->optimizer, weights_file), x->begin, NUMBER_F32};
+    out->at = (struct stored){hf_file_named(&l->optimizer, weights_file), x->begin, NUMBER_F32};
     return 1;
 }
 

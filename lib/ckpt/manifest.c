@@ -11,7 +11,7 @@
 #include "base/file.h"
 #include "base/format.h"
 #include "base/json.h"
-#include "base/num.h"
+#include "base/memory.h"
 #include "ckpt/names.h"
 
 #define MAX_MANIFEST ((size_t)1 << 30)
@@ -136,18 +136,25 @@ static int read_text(struct manifest *m, const char *text, size_t size, const ch
     return rc;
 }
 
+int manifest_parse(struct manifest *m, const char *text, size_t bytes, const char *where)
+{
+    *m = (struct manifest){0};
+    int rc = read_text(m, text, bytes, where);
+    bool refused = m->refused;
+    if (rc < 0)
+        manifest_release(m);
+    m->refused = refused;
+    return rc;
+}
+
 int manifest_read(struct manifest *m, const char *dir)
 {
     *m = (struct manifest){0};
     size_t size;
     char *path = path_join(dir, MANIFEST_FILE), *text = file_read(path, MAX_MANIFEST, &size);
-    int rc = text ? read_text(m, text, size, path) : -1;
+    int rc = text ? manifest_parse(m, text, size, path) : -1;
     free(text);
     free(path);
-    bool refused = m->refused;
-    if (rc < 0)
-        manifest_release(m);
-    m->refused = refused;
     return rc;
 }
 

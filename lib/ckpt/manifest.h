@@ -11,6 +11,7 @@
 #define CKPT_MANIFEST_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct manifest_tensor {
@@ -39,6 +40,8 @@ struct manifest_file *manifest_add(struct manifest *m, char *name, int64_t bytes
 char *manifest_text(const struct manifest *m);
 /* From dir/manifest.json. -1: status 2; missing, not JSON, incomplete, its sum is wrong, or `refused`. */
 int manifest_read(struct manifest *m, const char *dir);
+/* The same from its text; `where` names it in errors. */
+int manifest_parse(struct manifest *m, const char *text, size_t bytes, const char *where);
 void manifest_release(struct manifest *m);
 
 #endif

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/num.h"
+#include "base/memory.h"
 #include "ckpt/names.h"
 
 char *map_tensor_name(const struct model *m, const struct tensor *t, int state, char buf[static 160])

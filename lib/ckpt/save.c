@@ -15,6 +15,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/memory.h"
 #include "base/num.h"
 #include "ckpt/names.h"
 #include "ckpt/save_units.h"

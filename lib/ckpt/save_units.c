@@ -16,8 +16,8 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/memory.h"
 #include "base/notice.h"
-#include "base/num.h"
 
 void save_failed(struct saver *v)
 {
@@ -26,16 +26,6 @@ void save_failed(struct saver *v)
     v->failed = true;
     v->status = error_status();
     snprintf(v->text, sizeof v->text, "%s", error_text());
-}
-
-static char *room_for(char **buffer, int64_t *room, int64_t bytes)
-{
-    if (*room < bytes) {
-        free(*buffer);
-        *buffer = xmalloc(bytes);
-        *room = bytes;
-    }
-    return *buffer;
 }
 
 /* ---- from the device ---- */

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/memory.h"
 #include "base/num.h"
 
 #define UNIT_BYTES (8 << 20)

@@ -10,8 +10,8 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/memory.h"
 #include "base/notice.h"
-#include "base/num.h"
 #include "ckpt/map.h"
 #include "ckpt/names.h"
 #include "ckpt/steps.h"
@@ -118,7 +118,7 @@ static void check_weights(struct verified *v, struct hf_dir *d, const struct mod
     for (int f = 0; f < d->file_count; f++)
         check_indexed(v, d, f);
     for (int i = 0; i < inv->count; i++) {
-        struct place at;
+        struct stored at;
         char name[128];
         if (source_find(d, m, &inv->tensors[i], &at) < 0)
             recorded(v);
@@ -150,7 +150,7 @@ static void check_optimizer(struct verified *v, struct hf_dir *weights, const st
     int expected = 0, found = 0;
     for (int i = 0; i < inv->count; i++) {
         const struct tensor *t = &inv->tensors[i];
-        struct place at;
+        struct stored at;
         if (!t->trained || source_find(weights, m, t, &at) < 0)
             continue;
         const struct st_file *f = hf_file(&d, hf_file_named(&d, weights->files[at.file].name));

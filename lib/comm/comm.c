@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "base/error.h"
-#include "base/num.h"
+#include "base/memory.h"
 #include "comm/ops.h"
 
 /* ---- opening and closing ---- */

@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #include "base/error.h"
-#include "base/num.h"
+#include "base/memory.h"
 #include "comm/mpi_batch.h"
 #include "comm/mpi_message.h"
 #include "comm/mpi_point.h"

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "base/error.h"
-#include "base/num.h"
+#include "base/memory.h"
 #include "comm/mpi_message.h"
 #include "comm/mpi_point.h"
 

@@ -7,7 +7,8 @@
 #include <time.h>
 
 #include "base/error.h"
-#include "base/num.h"
+#include "base/memory.h"
+#include "base/process.h"
 
 #define BLOCK      ((size_t)1 << 30) /* MPI counts are ints: longer pieces are cut */
 #define NAMED_MOST 8                 /* peers that a timeout names */

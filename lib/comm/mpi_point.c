@@ -8,7 +8,8 @@
 #include <stdlib.h>
 
 #include "base/error.h"
-#include "base/num.h"
+#include "base/memory.h"
+#include "base/process.h"
 #include "comm/mpi_message.h"
 
 struct mpi_request {

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "base/error.h"
-#include "base/num.h"
+#include "base/memory.h"
 #include "comm/ops.h"
 
 /* A send or a receive; unmatched ones wait in a list, in order. */

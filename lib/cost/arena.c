@@ -1,16 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 #include "cost/arena.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/error.h"
+#include "base/memory.h"
 #include "base/num.h"
 #include "plan/schedule.h"
 
 enum { ALIGN = 64, MIN_COMM_SCRATCH = 1 << 20 };
+#define MAX_BYTES ((int64_t)1 << 60) /* more is not counted */
 
-/* A cursor over one block of memory. */
+/* A cursor over one block of memory. It stays at MAX_BYTES when more is taken. One piece cannot overflow:
+ * tokens or rows (2^31) times widths of the model (2^27), or its weights (2^56), of 8 bytes. */
 struct cursor {
     char *base;
     int64_t at;
@@ -19,8 +23,15 @@ struct cursor {
 static void *take(struct cursor *c, int64_t count, int64_t bytes)
 {
     void *p = c->base ? c->base + c->at : NULL;
-    c->at += round_up(count * bytes, ALIGN);
+    c->at = min64(c->at + round_up(count * bytes, ALIGN), MAX_BYTES);
     return count ? p : NULL;
+}
+
+static int too_large(const struct plan *p)
+{
+    return error(STATUS_USAGE,
+                 "a microbatch of %lld · %lld tokens, with lambda %g, is too large for any memory",
+                 (long long)p->batch.micro, (long long)p->batch.seq, p->routing.lambda);
 }
 
 struct laying {
@@ -239,6 +250,8 @@ static int assign_slots(struct laying *l, int pp, int64_t *region)
             free_block(&live, o);
         } else if (o->kind == 'F' && !take_block(&live, o, bytes[o->chunk], &begin, &end)) {
             r = error(STATUS_USAGE, "schedule of stage %d: more forwards than microbatches", pp);
+        } else if (o->kind == 'F' && end >= MAX_BYTES) {
+            r = too_large(p);
         } else if (o->kind == 'F') {
             *region = max64(*region, end);
             a->slot_of_op[o->chunk * m + o->microbatch] =
@@ -378,21 +391,25 @@ static void layout_workspace(struct laying *l, struct cursor *c, bool last_stage
  *   λ = 1.5, dropless      24 rows; more of them take several passes (engine/dispatch.c)
  *   capacity factor 1      limit 2 of each microbatch: 2·2·4 = 16 rows, and never a second pass
  *   one source             16: all choices are local, so no λ
- */
-static int64_t row_capacity(const struct plan *p, int64_t n)
+ *
+ * In floating point: with a skew of a million the integers would overflow. */
+static double row_capacity(const struct plan *p, int64_t n)
 {
     const struct model *m = &p->model;
     int64_t sources = p->axes.ep * p->axes.etp, local = m->experts / p->axes.ep;
-    int64_t most = n * sources * min64(m->top_k, local), want = n * m->top_k;
+    double most = (double)(n * sources) * (double)min64(m->top_k, local), want = (double)(n * m->top_k);
     if (sources > 1)
-        want = (int64_t)(p->routing.lambda * (double)(n * m->top_k * p->axes.etp) + 0.999999);
+        want = floor(p->routing.lambda * (want * (double)p->axes.etp) + 0.999999);
     int64_t limit = plan_expert_capacity(p, plan_microbatch_tokens(p));
-    if (limit)
-        most = min64(most, limit * local * max64(1, ceil_div(n * sources, plan_microbatch_tokens(p))));
-    return max64(1, min64(want, most));
+    if (limit) {
+        int64_t shares = max64(1, ceil_div(n * sources, plan_microbatch_tokens(p)));
+        most = fmin(most, (double)limit * (double)local * (double)shares);
+    }
+    return fmax(1, fmin(want, most));
 }
 
-static void measure(struct laying *l, const struct coords *at)
+/* Positions of rows, sent and received, are 32 bits wide. */
+static int measure(struct laying *l, const struct coords *at)
 {
     const struct plan *p = l->p;
     const struct model *m = l->m;
@@ -404,13 +421,17 @@ static void measure(struct laying *l, const struct coords *at)
     a->q = a->heads * m->head_dim;
     a->kv = a->kv_heads * m->head_dim;
     a->ffn = m->expert_ffn / p->axes.etp;
-    a->row_capacity = m->moe_layers ? row_capacity(p, l->n) : 0;
+    double rows = m->moe_layers ? row_capacity(p, l->n) : 0;
+    if (rows > INT32_MAX || l->n * l->K > INT32_MAX)
+        return too_large(p);
+    a->row_capacity = (int64_t)rows;
     for (int i = 0; i < m->layers; i++) {
         int64_t mlp;
         if (has_mlp(l, i, &mlp))
             a->mlp = max64(a->mlp, mlp);
     }
     even_part(m->vocab, p->axes.tp, at->tp, &a->vocab_first, &a->vocab);
+    return 0;
 }
 
 static void build_slots(struct laying *l, struct cursor *c)
@@ -448,7 +469,8 @@ int arena_layout(struct arena *a, const struct plan *p, int rank, const struct s
                        .K = p->model.top_k,
                        .split = program_splits_backward(&p->programs[at->pp])};
     l.T = l.n * p->axes.tp;
-    measure(&l, at);
+    if (measure(&l, at) < 0)
+        return -1;
     struct cursor c = {base, 0};
     layout_parameters(&l, &c, s);
     int64_t begin = c.at;
@@ -456,7 +478,10 @@ int arena_layout(struct arena *a, const struct plan *p, int rank, const struct s
     layout_workspace(&l, &c, at->pp == p->stages[p->stage_count - 1].pp, p->world);
     a->bytes.workspace = c.at - begin;
     int64_t region;
-    if (assign_slots(&l, at->pp, &region) < 0) {
+    int r = assign_slots(&l, at->pp, &region);
+    if (r == 0 && c.at + region >= MAX_BYTES)
+        r = too_large(p);
+    if (r < 0) {
         arena_release(a);
         return -1;
     }

@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "base/memory.h"
 #include "base/num.h"
 #include "base/presets.h"
 #include "plan/fields.h"

@@ -3,7 +3,7 @@
 
 #include <stdlib.h>
 
-#include "base/num.h"
+#include "base/memory.h"
 #include "cost/arena.h"
 
 int memory_of_rank(const struct plan *p, int rank, struct memory *m)

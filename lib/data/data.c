@@ -17,6 +17,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/memory.h"
 #include "base/num.h"
 #include "data/idx.h"
 #include "data/shuffle.h"

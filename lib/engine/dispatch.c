@@ -27,6 +27,7 @@
 #include <stdlib.h>
 
 #include "base/error.h"
+#include "base/memory.h"
 #include "base/num.h"
 #include "comm/collective.h"
 #include "engine/linear.h"

@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/memory.h"
 #include "comm/collective.h"
 #include "engine/linear.h"
 #include "engine/norm.h"

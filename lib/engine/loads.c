@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/memory.h"
+
 int loads_sum(struct engine *e)
 {
     struct group *dp = e->group[GROUP_DP];

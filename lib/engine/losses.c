@@ -4,7 +4,8 @@
 /* ---- load balancing, the form of Switch (arXiv 2101.03961): coef · E/(K·T²) · Σ_e P_e·C_e ----
  *
  * With all loads equal, P_e = T/E and C_e = K·T/E, it is coef: E/(K·T²) · E · T/E · K·T/E = 1. The choices have
- * no gradient, so to each p_te it is coef · E/(K·T²) · C_e, the same for all tokens: the layer's `aux` [E]. */
+ * no gradient, so to each p_te it is coef · E/(K·T²) · C_e, the same for all tokens: [E] numbers, `aux` of the
+ * layer. */
 static double balance_factor(const struct engine *e, double coef)
 {
     double T = (double)e->T;
@@ -34,8 +35,8 @@ static void balance_gradient(const struct engine *e, double coef, const struct a
 
 /* ---- router z-loss (ST-MoE, arXiv 2202.08906): coef/T · Σ_t lse_t² ----
  *
- * d lse/d logit_e = softmax_e, so the gradient is 2·coef/T · lse_t · softmax_te: the operation knows the last
- * two. */
+ * d lse/d logit_e = softmax_e, so the gradient is 2·coef/T · lse_t · softmax_te; the last two are in the
+ * operation. */
 static double z_value(const struct engine *e, double coef, const float *stats)
 {
     return coef * stats[2 * e->E] / (double)e->T;

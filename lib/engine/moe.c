@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "base/error.h"
+#include "base/memory.h"
 #include "engine/dispatch.h"
 #include "engine/router.h"
 

@@ -9,6 +9,7 @@
 #include <math.h>
 
 #include "base/error.h"
+#include "base/num.h"
 #include "comm/collective.h"
 
 static struct group *replicas(const struct engine *e, enum flat f)

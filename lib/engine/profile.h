@@ -3,8 +3,8 @@
 #ifndef ENGINE_PROFILE_H
 #define ENGINE_PROFILE_H
 
-#include "base/num.h"
 #include "base/phases.h"
+#include "base/process.h"
 
 struct profile {
     double spent_s[PHASES];

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "base/error.h"
+#include "base/memory.h"
 #include "comm/collective.h"
 #include "engine/linear.h"
 #include "engine/losses.h"

@@ -8,6 +8,7 @@
 #include <zlib.h>
 
 #include "base/error.h"
+#include "base/memory.h"
 #include "base/num.h"
 #include "engine/dispatch.h"
 

@@ -8,7 +8,7 @@
 #include <zlib.h>
 
 #include "base/error.h"
-#include "base/num.h"
+#include "base/memory.h"
 #include "model/config_attention.h"
 #include "model/config_keys.h"
 #include "model/config_moe.h"

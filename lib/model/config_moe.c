@@ -2,6 +2,7 @@
 #include "model/config_moe.h"
 
 #include "base/error.h"
+#include "base/memory.h"
 #include "base/num.h"
 
 int config_experts(struct config *c)

@@ -9,7 +9,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
-#include "base/num.h"
+#include "base/memory.h"
 #include "base/presets.h"
 #include "model/config.h"
 

@@ -61,21 +61,39 @@ int64_t axis_stride(const enum axis order[static AXES], const int64_t size[stati
     return stride;
 }
 
+/* The least divisor of n above d, 0 when there is none. What to try ends at √n: a divisor above that is n over
+ * one below. */
+static int64_t divisor_above(int64_t n, int64_t d)
+{
+    int64_t i = d + 1;
+    for (; i <= n / i; i++)
+        if (n % i == 0)
+            return i;
+    for (int64_t q = n / i; q >= 1; q--)
+        if (n % q == 0)
+            return n / q;
+    return 0;
+}
+
+/* The greatest divisor of n that is at most d, for d >= 1. */
+static int64_t divisor_upto(int64_t n, int64_t d)
+{
+    return n / divisor_above(n, ceil_div(n, d) - 1);
+}
+
 /* The `want` divisors of n nearest to `to`, ascending. */
 static int nearest(int64_t n, int64_t to, int64_t *out, int want)
 {
     int count = 0;
     for (int64_t d = min64(to, n); d >= 1 && count < want - 1; d--)
-        if (n % d == 0)
-            out[count++] = d;
+        out[count++] = d = divisor_upto(n, d);
     for (int i = 0; i < count / 2; i++) {
         int64_t t = out[i];
         out[i] = out[count - 1 - i];
         out[count - 1 - i] = t;
     }
-    for (int64_t d = to + 1; d <= n && count < want; d++)
-        if (n % d == 0)
-            out[count++] = d;
+    for (int64_t d = divisor_above(n, to); d && count < want; d = divisor_above(n, d))
+        out[count++] = d;
     return count;
 }
 

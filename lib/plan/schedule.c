@@ -24,6 +24,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/memory.h"
 #include "base/num.h"
 
 static void add(struct program *g, char kind, int64_t chunk, int64_t microbatch)
@@ -86,11 +87,12 @@ static int64_t interleaved_holds(struct pipe at)
 
 static bool interleaved_fits(const struct plan *p, char why[static 400])
 {
-    int64_t m = p->batch.microbatches, pp = p->axes.pp;
+    int64_t m = p->batch.microbatches, pp = p->axes.pp, global;
     if (m % pp == 0)
         return true;
-    snprintf(why, 400, "%lld microbatches are not divisible by pp %lld; global batch %lld would do",
-             (long long)m, (long long)pp, (long long)(round_up(m, pp) * p->batch.micro * p->axes.dp));
+    int n = snprintf(why, 400, "%lld microbatches are not divisible by pp %lld", (long long)m, (long long)pp);
+    if (mul_ok(round_up(m, pp), p->batch.micro * p->axes.dp, &global))
+        snprintf(why + n, 400 - n, "; global batch %lld would do", (long long)global);
     return false;
 }
 

@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "base/memory.h"
 #include "base/num.h"
 
 enum { SLICE_ALIGN = 64 };

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "base/error.h"
-#include "base/num.h"
+#include "base/memory.h"
 
 /* Parameters a token meets: what a layer costs in arithmetic, but for attention's own scores. */
 static double layer_cost(const struct plan *p, int64_t layer)

@@ -8,8 +8,8 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/memory.h"
 #include "base/notice.h"
-#include "base/num.h"
 #include "model/config.h"
 #include "plan/axes.h"
 #include "plan/layout.h"

@@ -35,7 +35,7 @@ struct reading {
     } said[MAX_FIELDS]; /* by the model record, in the order of model_fields */
     int model_line;
     bool *has_rank;
-    int64_t ranks, members; /* ranks, and members of groups, so far */
+    int64_t ranks, members, places; /* ranks, members of groups, and places of experts, so far */
 };
 
 /* A record of a table: 1, 0 when it is none of them, -1 with error(). */

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/memory.h"
 #include "base/num.h"
 #include "plan/axes.h"
 #include "plan/schedule.h"
@@ -75,6 +76,13 @@ static int read_expert(struct reading *d)
     if (record_list(&d->r, "ids", m->experts - 1, each, &ids, &count) < 0) {
         free(layers);
         return -1;
+    }
+    /* a line of a few bytes can place every expert of the model: not again and again */
+    d->places += (int64_t)layer_count * max64(count, 1);
+    if (d->places > 2 * m->layers * m->experts) {
+        free(layers);
+        free(ids);
+        return record_bad(&d->r, "experts are placed more than twice over");
     }
     for (int l = 0; l < layer_count && bad < 0; l++) {
         if (!m->moe[layers[l]])

@@ -6,7 +6,7 @@
 #include <zlib.h>
 
 #include "base/error.h"
-#include "base/num.h"
+#include "base/memory.h"
 #include "base/record.h"
 #include "plan/fields.h"
 #include "plan/schedule.h"

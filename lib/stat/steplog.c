@@ -13,6 +13,7 @@
 
 #include "base/error.h"
 #include "base/format.h"
+#include "base/memory.h"
 #include "base/num.h"
 
 enum { MAX_DIM = 1 << 20 };
@@ -72,6 +73,16 @@ static void text(const json_t *object, const char *key, char *to, size_t size)
 
 /* ---- records; each returns false when the line is none ---- */
 
+/* The loads are matrices of one shape: those of another (of a run that was resumed with other experts) are
+ * worthless. */
+static void drop_loads(struct steplog *log)
+{
+    for (size_t i = 0; i < log->count; i++) {
+        free(table_of(log)->loads[i]);
+        table_of(log)->loads[i] = NULL;
+    }
+}
+
 static bool read_start(struct steplog *log, const json_t *r)
 {
     text(r, "model", log->model, sizeof log->model);
@@ -79,7 +90,10 @@ static bool read_start(struct steplog *log, const json_t *r)
     text(r, "precision", log->precision, sizeof log->precision);
     log->world = (int)max64(0, min64(integer(r, "world"), INT32_MAX));
     log->layers = (int)max64(0, min64(integer(r, "layers"), MAX_DIM));
-    log->experts = (int)max64(0, min64(integer(r, "experts"), MAX_DIM));
+    int experts = (int)max64(0, min64(integer(r, "experts"), MAX_DIM));
+    if (experts != log->experts)
+        drop_loads(log);
+    log->experts = experts;
     log->parameters = integer(r, "parameters");
     log->active_parameters = integer(r, "active_parameters");
     log->flops_per_token = number(r, "flops_per_token");
@@ -102,14 +116,6 @@ static size_t place_of(const struct steplog *log, int64_t step)
             high = middle;
     }
     return low;
-}
-
-static void drop_loads(struct steplog *log)
-{
-    for (size_t i = 0; i < log->count; i++) {
-        free(table_of(log)->loads[i]);
-        table_of(log)->loads[i] = NULL;
-    }
 }
 
 /* The matrix of a record, or NULL with *bad set when it is none. One of another shape than before (a run that
@@ -192,9 +198,9 @@ static bool read_eval(struct steplog *log, const json_t *r)
     if (!json_is_integer(step))
         return false;
     double at = (double)json_integer_value(step);
-    size_t i = 0;
-    while (i < log->evals && log->eval_step[i] < at)
-        i++;
+    size_t i = log->evals;
+    while (i > 0 && log->eval_step[i - 1] >= at)
+        i--;
     if (i == log->evals || log->eval_step[i] != at) {
         log->eval_step = xrealloc(log->eval_step, log->evals + 1, sizeof *log->eval_step);
         log->eval_loss = xrealloc(log->eval_loss, log->evals + 1, sizeof *log->eval_loss);

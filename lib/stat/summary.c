@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "base/error.h"
-#include "base/num.h"
+#include "base/memory.h"
 
 #define AT(field)    offsetof(struct summary, field)
 #define SHARE(phase) (AT(phase_share) + (phase) * sizeof(double))

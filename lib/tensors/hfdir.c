@@ -9,7 +9,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
-#include "base/num.h"
+#include "base/memory.h"
 
 #define MAX_INDEX ((size_t)256 << 20)
 #define MOST_OPEN 64 /* descriptors */

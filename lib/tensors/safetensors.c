@@ -12,6 +12,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/memory.h"
 #include "base/num.h"
 
 #define MAX_HEADER 100000000 /* the format's own limit */

@@ -6,8 +6,8 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/memory.h"
 #include "base/notice.h"
-#include "base/num.h"
 
 char *source_fused_name(const struct model *m, const struct tensor *t, int64_t *row, int64_t *rows,
                         char buf[static 128])
@@ -26,7 +26,7 @@ static int wrong_shape(const struct hf_dir *d, int file, const struct st_tensor 
                  found->name, expected, st_shape_text(found, shape));
 }
 
-static int good_type(const struct hf_dir *d, int file, const struct st_tensor *found, struct place *out)
+static int good_type(const struct hf_dir *d, int file, const struct st_tensor *found, struct stored *out)
 {
     out->number = number_of(found->dtype);
     out->file = file;
@@ -36,7 +36,7 @@ static int good_type(const struct hf_dir *d, int file, const struct st_tensor *f
     return 0;
 }
 
-static int find_fused(struct hf_dir *d, const struct model *m, const struct tensor *t, struct place *out)
+static int find_fused(struct hf_dir *d, const struct model *m, const struct tensor *t, struct stored *out)
 {
     char name[128], own[128], expected[96];
     int64_t row, rows;
@@ -58,7 +58,7 @@ static int find_fused(struct hf_dir *d, const struct model *m, const struct tens
     return 0;
 }
 
-int source_find(struct hf_dir *d, const struct model *m, const struct tensor *t, struct place *out)
+int source_find(struct hf_dir *d, const struct model *m, const struct tensor *t, struct stored *out)
 {
     char name[128], expected[64];
     int file;

@@ -10,14 +10,14 @@
 #include "tensors/hfdir.h"
 
 /* One tensor of the inventory: [rows,cols] at `offset` of a file's data. */
-struct place {
+struct stored {
     int file;
     int64_t offset;
     enum number number;
 };
 
 /* -1 with error() (status 2: file, tensor, what was expected and what was found). */
-int source_find(struct hf_dir *d, const struct model *m, const struct tensor *t, struct place *out);
+int source_find(struct hf_dir *d, const struct model *m, const struct tensor *t, struct stored *out);
 /* Every name in the directory must be one the model has, or one that is known to be no parameter of it. -1
  * (status 2). */
 int source_extras(const struct hf_dir *d, const struct model *m, const struct inventory *v);

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 
 #include "base/error.h"
-#include "base/num.h"
+#include "base/memory.h"
 
 void feed_mark(struct run *run)
 {

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/memory.h"
 #include "base/notice.h"
 #include "base/num.h"
 #include "base/process.h"

@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include "base/error.h"
-#include "base/num.h"
+#include "base/memory.h"
 #include "base/process.h"
 #include "check/check.h"
 #include "check/runnable.h"

@@ -7,8 +7,8 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/memory.h"
 #include "base/notice.h"
-#include "base/num.h"
 #include "ckpt/save.h"
 #include "engine/loads.h"
 #include "engine/optimizer.h"

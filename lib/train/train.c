@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/memory.h"
 #include "base/notice.h"
-#include "base/num.h"
 #include "engine/setup.h"
 #include "train/hosts.h"
 #include "train/loop.h"

@@ -11,6 +11,7 @@
 #include "backend.h"
 #include "base/error.h"
 #include "base/num.h"
+#include "base/process.h"
 
 enum { REPEATS = 15, T = 2048, H = 512, V = 8192, EXPERTS = 16 };
 

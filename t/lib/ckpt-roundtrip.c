@@ -22,12 +22,15 @@
 
 #include "base/bf16.h"
 #include "base/error.h"
+#include "base/memory.h"
 #include "base/num.h"
+#include "base/process.h"
 #include "choose/make.h"
 #include "ckpt/load.h"
 #include "ckpt/map.h"
 #include "ckpt/save.h"
 #include "ckpt/steps.h"
+#include "lib/half.h"
 #include "plan/text.h"
 #include "tensors/convert.h"
 
@@ -69,7 +72,7 @@ static void expected(const struct shard *h, int part, int64_t first, int64_t n, 
         if (stored == NUMBER_BF16)
             x = bf16_to_f32(f32_to_bf16(x));
         if (stored == NUMBER_F16)
-            x = (float)(_Float16)x;
+            x = (float)(half)x;
         f[i] = x;
     }
     convert(out, type, f, NUMBER_F32, n);

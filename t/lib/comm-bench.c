@@ -4,7 +4,8 @@
 #include <stdlib.h>
 
 #include "base/error.h"
-#include "base/num.h"
+#include "base/memory.h"
+#include "base/process.h"
 #include "comm/collective.h"
 #include "comm/comm.h"
 

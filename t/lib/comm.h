@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "base/error.h"
-#include "base/num.h"
+#include "base/memory.h"
 #include "comm/collective.h"
 #include "comm/comm.h"
 

@@ -27,7 +27,7 @@
 
 #include "backend.h"
 #include "base/error.h"
-#include "base/num.h"
+#include "base/memory.h"
 #include "number.h"
 
 #define COUNT(a) (sizeof(a) / sizeof *(a))

@@ -5,6 +5,7 @@
 
 #include <unistd.h>
 
+#include "base/memory.h"
 #include "choose/make.h"
 #include "lib/unit.h"
 #include "plan/text.h"

@@ -15,7 +15,6 @@
 #include <cmocka.h>
 
 #include "base/error.h"
-#include "base/num.h"
 
 /* xorshift64; *s must not be 0. */
 static inline uint64_t next_random(uint64_t *s)

@@ -16,6 +16,7 @@
 #include "base/bf16.h"
 #include "base/error.h"
 #include "base/file.h"
+#include "base/memory.h"
 #include "base/num.h"
 #include "choose/make.h"
 #include "ckpt/load.h"
@@ -23,6 +24,7 @@
 #include "ckpt/map.h"
 #include "ckpt/steps.h"
 #include "ckpt/units.h"
+#include "lib/half.h"
 #include "plan/text.h"
 #include "tensors/convert.h"
 #include "tensors/safetensors.h"
@@ -166,9 +168,9 @@ static void numbers(void **state)
 {
     for (uint32_t h = 0; h < 65536; h++) {
         uint16_t bits = (uint16_t)h;
-        _Float16 half;
-        memcpy(&half, &bits, 2);
-        float want = (float)half, got = f16_to_f32(bits);
+        half x;
+        memcpy(&x, &bits, 2);
+        float want = (float)x, got = f16_to_f32(bits);
         assert_true(isnan(want) ? isnan(got) : memcmp(&want, &got, 4) == 0);
         float f = bf16_to_f32(bits);
         assert_true(isnan(f) ? isnan(bf16_to_f32(f32_to_bf16(f))) : f32_to_bf16(f) == bits);
@@ -345,7 +347,7 @@ static void write_fused(const struct plan *p, const char *path)
             for (int k = 0; k < (gate ? 2 : 1);
                  k++) { /* an expert's tensors are three apart, gate and up neighbours */
                 for (int64_t n = 0; n < tensor_count(t); n++) {
-                    _Float16 x = (_Float16)value(i + 3 * e + k, n);
+                    half x = (half)value(i + 3 * e + k, n);
                     fwrite(&x, 2, 1, d);
                 }
             }

@@ -3,6 +3,8 @@
 #include <math.h>
 #include <time.h>
 
+#include "base/memory.h"
+#include "base/process.h"
 #include "lib/comm.h"
 
 enum { TAGS = 7 };

@@ -3,6 +3,7 @@
 #include <time.h>
 
 #include "base/bf16.h"
+#include "base/memory.h"
 #include "lib/comm.h"
 
 /* ---- sums ---- */

@@ -26,7 +26,7 @@
 #include <cmocka.h>
 
 #include "base/error.h"
-#include "base/num.h"
+#include "base/memory.h"
 #include "check/runnable.h"
 #include "choose/make.h"
 #include "engine/engine.h"

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* `ref` against finite differences, and against known answers. */
+#include "base/memory.h"
 #include "lib/kernels.h"
 
 typedef double loss_fn(const struct backend *ref, void *op);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The operations of a model's two ends and of its optimizer, on every backend against `ref` over awkward
  * shapes. */
+#include "base/memory.h"
 #include "lib/kernels.h"
 
 static void case_loss(struct world *w)

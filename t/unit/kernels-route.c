@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The operations of routing, on every backend against `ref` over awkward shapes. */
+#include "base/memory.h"
 #include "lib/kernels.h"
 
 /* One layer's routing, from logits to rows and back. `form` says with what: its bits are sigmoid scores,

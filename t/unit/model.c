@@ -7,6 +7,7 @@
 
 #include "base/file.h"
 #include "base/json.h"
+#include "base/memory.h"
 #include "lib/unit.h"
 #include "model/config.h"
 #include "model/inventory.h"

@@ -2,6 +2,7 @@
 /* Schedules against their formulas, and when the simulation starts each operation. */
 #include <math.h>
 
+#include "base/num.h"
 #include "cost/simulate.h"
 #include "lib/unit.h"
 #include "plan/schedule.h"

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: MIT */
+/* Memory for small host tables, whose size a checked input bounds: these end the process (status 3) when there
+ * is none. */
+#ifndef BASE_MEMORY_H
+#define BASE_MEMORY_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+void *xmalloc(size_t bytes);
+void *xcalloc(size_t count, size_t bytes);
+void *xrealloc(void *p, size_t count, size_t bytes);
+char *xstrdup(const char *s);
+char *xasprintf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+/* *buffer with room for `bytes`; what was in it is lost when it had to grow. *room: what it has now. Returns
+ * it. */
+char *room_for(char **buffer, int64_t *room, int64_t bytes);
+
+#endif

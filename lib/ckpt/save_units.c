@@ -205,7 +205,10 @@ static int write_unit(struct saver *v, const struct gathering *g)
         }
         uint32_t crc = (uint32_t)crc32_z(0, (const Bytef *)g->bytes + x->at, x->bytes);
         v->ranges[v->range_count++] =
-            (struct range){x->entry, crc, x->row * row_bytes(&v->l, &v->l.entries[x->entry]), x->bytes};
+            (struct range){.entry = x->entry,
+                           .crc32 = crc,
+                           .begin = x->row * row_bytes(&v->l, &v->l.entries[x->entry]),
+                           .bytes = x->bytes};
     }
     return 0;
 }

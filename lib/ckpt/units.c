@@ -128,7 +128,8 @@ const struct unit *units_next(struct units *u)
             n->offset = u->l->files[e->file].header + e->begin + u->row * row;
         }
         int64_t rows = min64(left, max64(1, (UNIT_BYTES - n->bytes) / row));
-        *new_segment(n) = (struct segment){u->entry, u->row, rows, n->bytes, rows * row};
+        *new_segment(n) = (struct segment){
+            .entry = u->entry, .row = u->row, .rows = rows, .at = n->bytes, .bytes = rows * row};
         n->bytes += rows * row;
         u->row += rows;
         if (rows == left) {
@@ -214,7 +215,9 @@ static int64_t offer(struct units *u, const struct unit *unit, int segment, int 
     }
     if (row >= end || first >= last)
         return 0;
-    add_contribution(u, (struct contribution){rank, segment, h, first, last - first});
+    add_contribution(u,
+                     (struct contribution){
+                         .rank = rank, .segment = segment, .shard = h, .first = first, .count = last - first});
     return last - first;
 }
 

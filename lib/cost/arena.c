@@ -49,7 +49,21 @@ static bool has_mlp(const struct laying *l, int layer, int64_t *width)
     return *width > 0;
 }
 
-/* Buffers that a selective recompute shares between layers: outputs of norms, SwiGLU and permutation. */
+/* ---- activations ----
+ *
+ * What a layer keeps of a microbatch (struct acts) is cheap to make again, or dear. Shared buffers are one for
+ * all layers of all slots: backward of a layer fills them again just before it reads them (engine/layer.c), so
+ * no two layers need them at once.
+ *
+ *   recompute    cheap       dear
+ *   none         own         own
+ *   selective    shared      own
+ *   full         shared      shared: only the layers' inputs x are kept
+ *
+ * 8 layers of 1 MiB cheap and 3 MiB dear in 4 slots: none 8·4·4 = 128 MiB, selective 8·4·3 + 1 = 97, full
+ * 1 + 3 = 4, and x. */
+
+/* Cheap: outputs of norms, SwiGLU and permutation. */
 static void layout_cheap(struct laying *l, struct cursor *c, struct acts *x, bool moe, int64_t mlp)
 {
     struct arena *a = l->a;
@@ -63,7 +77,7 @@ static void layout_cheap(struct laying *l, struct cursor *c, struct acts *x, boo
         x->mlp_act = take(c, l->T * mlp, l->e);
 }
 
-/* The rest: outputs of matrix products and attention, and the router's small tables. */
+/* Dear: outputs of matrix products and attention, and the router's small tables. */
 static void layout_dear(struct laying *l, struct cursor *c, struct acts *x, bool moe, int64_t mlp)
 {
     struct arena *a = l->a;
@@ -139,22 +153,40 @@ static int64_t slot_bytes(struct laying *l, int stage)
     return c.at;
 }
 
-/* ---- which slot each (chunk, microbatch) uses: first fit over the program, a slot living from F to its last
- * op ---- */
+/* ---- which slot each (chunk, microbatch) uses ----
+ *
+ * First fit over the program: a slot lives from its F to its last op (B, or W where there is one), and then its
+ * bytes are free again. 1F1B on rank 2 of 4 holds two microbatches, so it has two slots of s bytes whatever
+ * their number: F0 takes [0,s), F1 [s,2s), B0 frees [0,s), F2 takes it, B1 frees [s,2s), F3 takes it, …
+ *
+ * Chunks may differ in size. Interleaved, p = 2, v = 2, m = 4 (the program is in plan/schedule.c), rank 0, the
+ * first chunk of 10 bytes and the second of 20:
+ *
+ *   F0.0 [0,10)   F1.0 [10,20)   F0.1 [20,40)   F1.1 [40,60)   F2.0 [60,70)
+ *   B0.1 frees [20,40): F3.0 [20,30)
+ *   B1.1 frees [40,60): F2.1 [30,50)
+ *   B0.0 frees [0,10), which is too small, as [50,60) is: F3.1 [70,90)
+ *
+ * The region is 90 bytes. A slot is a stage and a place, so F0.1 and F3.0 have slots of their own. */
 
 struct live {
     int64_t begin, end;
     int chunk, microbatch;
 };
 
-/* Lowest gap of `bytes` among live blocks sorted by begin; *at: where in the list it goes. */
-static int64_t first_fit(const struct live *live, int count, int64_t bytes, int *at)
+struct lives {
+    struct live *list; /* sorted by begin */
+    int count, room;
+};
+
+/* Lowest gap of `bytes` among live blocks; *at: where in the list it goes. */
+static int64_t first_fit(const struct lives *live, int64_t bytes, int *at)
 {
     int64_t place = 0;
-    for (*at = 0; *at < count; (*at)++) {
-        if (live[*at].begin - place >= bytes)
+    for (*at = 0; *at < live->count; (*at)++) {
+        if (live->list[*at].begin - place >= bytes)
             break;
-        place = live[*at].end;
+        place = live->list[*at].end;
     }
     return place;
 }
@@ -170,16 +202,39 @@ static int find_slot(struct arena *a, int stage, int64_t begin, int64_t end)
     return a->slot_count++;
 }
 
+/* An F: its block, in *begin and *end. false: there are more of them than microbatches and chunks. */
+static bool take_block(struct lives *live, const struct op *o, int64_t bytes, int64_t *begin, int64_t *end)
+{
+    int at;
+    if (live->count == live->room)
+        return false;
+    *begin = first_fit(live, bytes, &at);
+    *end = *begin + bytes;
+    memmove(live->list + at + 1, live->list + at, (live->count++ - at) * sizeof *live->list);
+    live->list[at] =
+        (struct live){.begin = *begin, .end = *end, .chunk = o->chunk, .microbatch = o->microbatch};
+    return true;
+}
+
+static void free_block(struct lives *live, const struct op *o)
+{
+    for (int k = 0; k < live->count; k++)
+        if (live->list[k].chunk == o->chunk && live->list[k].microbatch == o->microbatch) {
+            memmove(live->list + k, live->list + k + 1, (--live->count - k) * sizeof *live->list);
+            return;
+        }
+}
+
 static int assign_slots(struct laying *l, int pp, int64_t *region)
 {
     const struct plan *p = l->p;
     struct arena *a = l->a;
-    int64_t m = p->batch.microbatches, v = p->axes.vpp;
+    int64_t m = p->batch.microbatches, v = p->axes.vpp, begin, end;
     const struct program *g = &p->programs[pp];
     char last = program_splits_backward(g) ? 'W' : 'B';
-    struct live *live = xcalloc(m * v + 1, sizeof *live);
+    struct lives live = {.list = xcalloc(m * v + 1, sizeof *live.list), .room = (int)(m * v)};
     int64_t *bytes = xcalloc(v, sizeof *bytes);
-    int count = 0, r = 0;
+    int r = 0;
     *region = 0;
     for (int c = 0; c < v; c++)
         bytes[c] = slot_bytes(l, plan_stage_of(p, pp, c));
@@ -191,33 +246,19 @@ static int assign_slots(struct laying *l, int pp, int64_t *region)
         if (o->chunk < 0 || o->chunk >= v || o->microbatch < 0 || o->microbatch >= m) {
             r = error(STATUS_USAGE, "schedule of stage %d: op %d names chunk %d, microbatch %d", pp, i,
                       o->chunk, o->microbatch);
-            break;
-        }
-        if (o->kind == 'F') {
-            int at;
-            int64_t begin = first_fit(live, count, bytes[o->chunk], &at), end = begin + bytes[o->chunk];
-            if (count >= m * v) {
-                r = error(STATUS_USAGE, "schedule of stage %d: more forwards than microbatches", pp);
-                break;
-            }
-            if (end >= MAX_BYTES) {
-                r = too_large(p);
-                break;
-            }
-            memmove(live + at + 1, live + at, (count++ - at) * sizeof *live);
-            live[at] = (struct live){begin, end, o->chunk, o->microbatch};
+        } else if (o->kind == last) {
+            free_block(&live, o);
+        } else if (o->kind == 'F' && !take_block(&live, o, bytes[o->chunk], &begin, &end)) {
+            r = error(STATUS_USAGE, "schedule of stage %d: more forwards than microbatches", pp);
+        } else if (o->kind == 'F' && end >= MAX_BYTES) {
+            r = too_large(p);
+        } else if (o->kind == 'F') {
             *region = max64(*region, end);
             a->slot_of_op[o->chunk * m + o->microbatch] =
                 find_slot(a, plan_stage_of(p, pp, o->chunk), begin, end);
-        } else if (o->kind == last) {
-            for (int k = 0; k < count; k++)
-                if (live[k].chunk == o->chunk && live[k].microbatch == o->microbatch) {
-                    memmove(live + k, live + k + 1, (--count - k) * sizeof *live);
-                    break;
-                }
         }
     }
-    free(live);
+    free(live.list);
     free(bytes);
     return r;
 }
@@ -340,8 +381,18 @@ static void layout_workspace(struct laying *l, struct cursor *c, bool last_stage
     }
 }
 
-/* Rows reserved for the local experts of one layer and microbatch. In floating point: with a skew of a million
- * the integers would overflow. */
+/* Rows reserved for the local experts of one layer and microbatch.
+ *
+ * On average n·K·etp rows arrive: each of the ep·etp sources has n·K, and they go to ep holders. The plan
+ * reserves λ times that, and never more than can come: a token chooses a local expert at most once, and with a
+ * capacity, an expert keeps at most `limit` of a microbatch's T tokens.
+ *
+ *   n = T = 8, K = 2, E = 8, ep = 4, etp = 1 (4 sources, 2 local experts): 16 on average, at most 8·4·2 = 64
+ *   λ = 1.5, dropless      24 rows; more of them take several passes (engine/dispatch.c)
+ *   capacity factor 1      limit 2 of each microbatch: 2·2·4 = 16 rows, and never a second pass
+ *   one source             16: all choices are local, so no λ
+ *
+ * In floating point: with a skew of a million the integers would overflow. */
 static double row_capacity(const struct plan *p, int64_t n)
 {
     const struct model *m = &p->model;

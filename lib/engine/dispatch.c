@@ -8,7 +8,20 @@
  * every offset.
  *
  * A holder that gets more rows than the plan reserved (C) takes them in several passes: pass p is rows [p·C,
- * (p+1)·C) of its order. */
+ * (p+1)·C) of its order.
+ *
+ * Two ranks, ep = 2, etp = 1, four slots: 0 and 1 at rank 0, 2 and 3 at rank 1. How many rows go to each slot:
+ *
+ *   slot                       0  1  2  3
+ *   of rank 0                  1  2  0  3      send_first 0 1 3 3 6      landing 0 3 0 1
+ *   of rank 1                  2  0  1  1      send_first 0 2 2 3 4      landing 1 5 0 4
+ *
+ *   rows at rank 0   slot 0 of rank 0, 1; slot 1 of rank 0, 1      segment 0 1 3 5 5
+ *   rows at rank 1   slot 2 of rank 0, 1; slot 3 of rank 0, 1      segment 0 0 1 4 5
+ *
+ * With C = 4, five rows take two passes. Rank 0's two rows for slot 1 land at 3 and 4 of rank 0: the first goes
+ * in pass 0 to its row 3, the other in pass 1 to its row 0. That one is row send_first + pass·C + 0 - landing =
+ * 1 + 4 + 0 - 3 = 2 in the order of sending. */
 #include "engine/dispatch.h"
 
 #include <stdlib.h>

@@ -7,8 +7,8 @@
  *
  * Every tensor is device memory: it is touched only by operations of the backend and of comm. A function
  * returns 0, or -1 with error() set when communication or the device failed; then the job can only end. */
-#ifndef TRAIN_ENGINE_H
-#define TRAIN_ENGINE_H
+#ifndef ENGINE_ENGINE_H
+#define ENGINE_ENGINE_H
 
 #include "backend.h"
 #include "base/losses.h"

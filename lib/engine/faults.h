@@ -2,8 +2,8 @@
 /* Seeded faults: the test of the tests. A build with FAULTS=1 has, at the places that call fault(), the mistake
  * that a parallel trainer is most likely to make; $MOEKIT_FAULT names the one that is on. Other builds have
  * none of it. */
-#ifndef TRAIN_FAULTS_H
-#define TRAIN_FAULTS_H
+#ifndef ENGINE_FAULTS_H
+#define ENGINE_FAULTS_H
 
 #ifdef MOEKIT_FAULTS
 #include <stdbool.h>

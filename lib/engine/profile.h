@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Where a rank's time goes: one phase at a time, so the phases add up to the step. */
-#ifndef TRAIN_PROFILE_H
-#define TRAIN_PROFILE_H
+#ifndef ENGINE_PROFILE_H
+#define ENGINE_PROFILE_H
 
 #include "base/phases.h"
 #include "base/process.h"

@@ -52,15 +52,15 @@ static bool has_mlp(const struct laying *l, int layer, int64_t *width)
 /* ---- activations ----
  *
  * What a layer keeps of a microbatch (struct acts) is cheap to make again, or dear. Shared buffers are one for
- * all layers of all slots: backward of a layer fills them again just before it reads them (engine/layer.c), so
- * no two layers need them at once.
+ * all layers of all stashes: backward of a layer fills them again just before it reads them (engine/layer.c),
+ * so no two layers need them at once.
  *
  *   recompute    cheap       dear
  *   none         own         own
  *   selective    shared      own
  *   full         shared      shared: only the layers' inputs x are kept
  *
- * 8 layers of 1 MiB cheap and 3 MiB dear in 4 slots: none 8·4·4 = 128 MiB, selective 8·4·3 + 1 = 97, full
+ * 8 layers of 1 MiB cheap and 3 MiB dear in 4 stashes: none 8·4·4 = 128 MiB, selective 8·4·3 + 1 = 97, full
  * 1 + 3 = 4, and x. */
 
 /* Cheap: outputs of norms, SwiGLU and permutation. */
@@ -112,23 +112,23 @@ static void layout_dear(struct laying *l, struct cursor *c, struct acts *x, bool
     }
 }
 
-/* One slot's activations from the cursor. */
-static void layout_slot(struct laying *l, struct cursor *c, struct slot *slot, const struct stage *st,
-                        int stages)
+/* One stash's activations from the cursor. */
+static void layout_stash(struct laying *l, struct cursor *c, struct stash *stash, const struct stage *st,
+                         int stages)
 {
-    slot->begin = c->at;
+    stash->begin = c->at;
     for (int i = 0; i <= st->layers; i++)
-        slot->x[i] = take(c, l->n * l->H, l->e);
-    /* In every slot, needed or not: slots of chunks of equal layers are then of equal size, and fit each
+        stash->x[i] = take(c, l->n * l->H, l->e);
+    /* In every stash, needed or not: stashes of chunks of equal layers are then of equal size, and fit each
      * other's places. */
     void *tokens = take(c, l->T, 4), *targets = take(c, l->T, 4);
-    slot->tokens = slot->stage == 0 ? tokens : NULL;
-    slot->targets = slot->stage == stages - 1 ? targets : NULL;
+    stash->tokens = stash->stage == 0 ? tokens : NULL;
+    stash->targets = stash->stage == stages - 1 ? targets : NULL;
     for (int i = 0; i < st->layers; i++) {
         int64_t mlp;
         bool moe = l->m->moe[st->first + i];
         has_mlp(l, st->first + i, &mlp);
-        struct acts *x = &slot->acts[i];
+        struct acts *x = &stash->acts[i];
         *x = l->shared;
         if (l->p->training.recompute == RECOMPUTE_NONE)
             layout_cheap(l, c, x, moe, mlp);
@@ -137,27 +137,27 @@ static void layout_slot(struct laying *l, struct cursor *c, struct slot *slot, c
         if (!l->split)
             x->dy_rows = l->shared.dy_rows;
     }
-    slot->end = c->at;
+    stash->end = c->at;
 }
 
-static int64_t slot_bytes(struct laying *l, int stage)
+static int64_t stash_bytes(struct laying *l, int stage)
 {
     const struct stage *st = &l->p->stages[stage];
     struct cursor c = {0};
-    struct slot slot = {.stage = stage,
-                        .acts = xcalloc(st->layers, sizeof(struct acts)),
-                        .x = xcalloc(st->layers + 1, sizeof(void *))};
-    layout_slot(l, &c, &slot, st, l->p->stage_count);
-    free(slot.acts);
-    free(slot.x);
+    struct stash stash = {.stage = stage,
+                          .acts = xcalloc(st->layers, sizeof(struct acts)),
+                          .x = xcalloc(st->layers + 1, sizeof(void *))};
+    layout_stash(l, &c, &stash, st, l->p->stage_count);
+    free(stash.acts);
+    free(stash.x);
     return c.at;
 }
 
-/* ---- which slot each (chunk, microbatch) uses ----
+/* ---- which stash each (chunk, microbatch) uses ----
  *
- * First fit over the program: a slot lives from its F to its last op (B, or W where there is one), and then its
- * bytes are free again. 1F1B on rank 2 of 4 holds two microbatches, so it has two slots of s bytes whatever
- * their number: F0 takes [0,s), F1 [s,2s), B0 frees [0,s), F2 takes it, B1 frees [s,2s), F3 takes it, …
+ * First fit over the program: a stash lives from its F to its last op (B, or W where there is one), and then
+ * its bytes are free again. 1F1B on rank 2 of 4 holds two microbatches, so it has two stashes of s bytes
+ * whatever their number: F0 takes [0,s), F1 [s,2s), B0 frees [0,s), F2 takes it, B1 frees [s,2s), F3 takes it, …
  *
  * Chunks may differ in size. Interleaved, p = 2, v = 2, m = 4 (the program is in plan/schedule.c), rank 0, the
  * first chunk of 10 bytes and the second of 20:
@@ -167,7 +167,7 @@ static int64_t slot_bytes(struct laying *l, int stage)
  *   B1.1 frees [40,60): F2.1 [30,50)
  *   B0.0 frees [0,10), which is too small, as [50,60) is: F3.1 [70,90)
  *
- * The region is 90 bytes. A slot is a stage and a place, so F0.1 and F3.0 have slots of their own. */
+ * The region is 90 bytes. A stash is a stage and a place, so F0.1 and F3.0 have stashes of their own. */
 
 struct live {
     int64_t begin, end;
@@ -191,15 +191,15 @@ static int64_t first_fit(const struct lives *live, int64_t bytes, int *at)
     return place;
 }
 
-static int find_slot(struct arena *a, int stage, int64_t begin, int64_t end)
+static int find_stash(struct arena *a, int stage, int64_t begin, int64_t end)
 {
-    for (int i = 0; i < a->slot_count; i++)
-        if (a->slots[i].stage == stage && a->slots[i].begin == begin)
+    for (int i = 0; i < a->stash_count; i++)
+        if (a->stashes[i].stage == stage && a->stashes[i].begin == begin)
             return i;
-    if ((a->slot_count & (a->slot_count + 1)) == 0)
-        a->slots = xrealloc(a->slots, 2 * (size_t)a->slot_count + 2, sizeof *a->slots);
-    a->slots[a->slot_count] = (struct slot){.stage = stage, .begin = begin, .end = end};
-    return a->slot_count++;
+    if ((a->stash_count & (a->stash_count + 1)) == 0)
+        a->stashes = xrealloc(a->stashes, 2 * (size_t)a->stash_count + 2, sizeof *a->stashes);
+    a->stashes[a->stash_count] = (struct stash){.stage = stage, .begin = begin, .end = end};
+    return a->stash_count++;
 }
 
 /* An F: its block, in *begin and *end. false: there are more of them than microbatches and chunks. */
@@ -225,7 +225,7 @@ static void free_block(struct lives *live, const struct op *o)
         }
 }
 
-static int assign_slots(struct laying *l, int pp, int64_t *region)
+static int assign_stashes(struct laying *l, int pp, int64_t *region)
 {
     const struct plan *p = l->p;
     struct arena *a = l->a;
@@ -237,10 +237,10 @@ static int assign_slots(struct laying *l, int pp, int64_t *region)
     int r = 0;
     *region = 0;
     for (int c = 0; c < v; c++)
-        bytes[c] = slot_bytes(l, plan_stage_of(p, pp, c));
-    a->slot_of_op = xmalloc(m * v * sizeof(int));
+        bytes[c] = stash_bytes(l, plan_stage_of(p, pp, c));
+    a->stash_of_op = xmalloc(m * v * sizeof(int));
     for (int64_t i = 0; i < m * v; i++)
-        a->slot_of_op[i] = -1;
+        a->stash_of_op[i] = -1;
     for (int i = 0; i < g->count && r == 0; i++) {
         const struct op *o = &g->ops[i];
         if (o->chunk < 0 || o->chunk >= v || o->microbatch < 0 || o->microbatch >= m) {
@@ -254,8 +254,8 @@ static int assign_slots(struct laying *l, int pp, int64_t *region)
             r = too_large(p);
         } else if (o->kind == 'F') {
             *region = max64(*region, end);
-            a->slot_of_op[o->chunk * m + o->microbatch] =
-                find_slot(a, plan_stage_of(p, pp, o->chunk), begin, end);
+            a->stash_of_op[o->chunk * m + o->microbatch] =
+                find_stash(a, plan_stage_of(p, pp, o->chunk), begin, end);
         }
     }
     free(live.list);
@@ -286,7 +286,7 @@ static void layout_parameters(struct laying *l, struct cursor *c, const struct s
     a->bytes.optimizer = c->at - begin;
 }
 
-/* What recompute shares, and the gradient rows when no slot keeps them. Room for the greediest kind of layer.
+/* What recompute shares, and the gradient rows when no stash keeps them. Room for the greediest kind of layer.
  */
 static void layout_shared(struct laying *l, struct cursor *c)
 {
@@ -434,25 +434,25 @@ static int measure(struct laying *l, const struct coords *at)
     return 0;
 }
 
-static void build_slots(struct laying *l, struct cursor *c)
+static void build_stashes(struct laying *l, struct cursor *c)
 {
     struct arena *a = l->a;
     size_t acts = 0, xs = 0;
-    for (int i = 0; i < a->slot_count; i++) {
-        acts += l->p->stages[a->slots[i].stage].layers;
-        xs += l->p->stages[a->slots[i].stage].layers + 1;
+    for (int i = 0; i < a->stash_count; i++) {
+        acts += l->p->stages[a->stashes[i].stage].layers;
+        xs += l->p->stages[a->stashes[i].stage].layers + 1;
     }
     struct acts *next = a->acts_block = xcalloc(acts, sizeof *next);
     void **x = a->x_block = xcalloc(xs, sizeof *x);
-    for (int i = 0; i < a->slot_count; i++) {
-        struct slot *s = &a->slots[i];
+    for (int i = 0; i < a->stash_count; i++) {
+        struct stash *s = &a->stashes[i];
         const struct stage *st = &l->p->stages[s->stage];
         struct cursor at = {c->base ? c->base + c->at : NULL, s->begin};
         s->acts = next;
         s->x = x;
         next += st->layers;
         x += st->layers + 1;
-        layout_slot(l, &at, s, st, l->p->stage_count);
+        layout_stash(l, &at, s, st, l->p->stage_count);
     }
 }
 
@@ -478,14 +478,14 @@ int arena_layout(struct arena *a, const struct plan *p, int rank, const struct s
     layout_workspace(&l, &c, at->pp == p->stages[p->stage_count - 1].pp, p->world);
     a->bytes.workspace = c.at - begin;
     int64_t region;
-    int r = assign_slots(&l, at->pp, &region);
+    int r = assign_stashes(&l, at->pp, &region);
     if (r == 0 && c.at + region >= MAX_BYTES)
         r = too_large(p);
     if (r < 0) {
         arena_release(a);
         return -1;
     }
-    build_slots(&l, &c);
+    build_stashes(&l, &c);
     a->bytes.activations = region;
     a->bytes.total = c.at + region;
     return 0;
@@ -493,8 +493,8 @@ int arena_layout(struct arena *a, const struct plan *p, int rank, const struct s
 
 void arena_release(struct arena *a)
 {
-    free(a->slots);
-    free(a->slot_of_op);
+    free(a->stashes);
+    free(a->stash_of_op);
     free(a->acts_block);
     free(a->x_block);
     *a = (struct arena){0};

@@ -43,8 +43,8 @@ struct acts {
     float *mlp_gate;   /* [n]: that gate's logit */
 };
 
-/* Activations of one microbatch in one virtual stage. */
-struct slot {
+/* The activations of one microbatch in one virtual stage, from its forward to the end of its backward. */
+struct stash {
     int stage;          /* index in plan->stages */
     int64_t begin, end; /* bytes, in the activation region */
     struct acts *acts;  /* [layers] */
@@ -102,9 +102,9 @@ struct arena {
     float *state[STATES][2]; /* [slice]; NULL where the plan does not keep it (states.h) */
     float *cos_sin;          /* [S,rotary] */
     int32_t *slot_of;        /* [layers,E] */
-    struct slot *slots;
-    int slot_count;
-    int *slot_of_op; /* [chunk·microbatches + microbatch] → slot */
+    struct stash *stashes;
+    int stash_count;
+    int *stash_of_op; /* [chunk·microbatches + microbatch] → stash */
     struct workspace ws;
     int64_t tokens, local_tokens, row_capacity; /* T, n, C */
     int64_t q, kv, heads, kv_heads, ffn, mlp;   /* this rank's q and kv widths, heads, F', widest M/tp */

@@ -73,7 +73,7 @@ struct engine {
     struct layer *layers; /* [model layers]; only local ones are filled */
     int moe_layers;       /* local ones */
     struct weight embed, final_norm, head;
-    struct dispatch *dispatch; /* [slots][layers of a stage, widest] */
+    struct dispatch *dispatch; /* [stashes][layers of a stage, widest] */
     int dispatch_stride;
     int32_t *counts;                /* host scratch [etp,ep,E] */
     struct comm_piece *send, *recv; /* host scratch for exchanges */

@@ -16,24 +16,24 @@
 #include "engine/norm.h"
 #include "engine/parallel.h"
 
-int embed_forward(struct engine *e, struct slot *slot)
+int embed_forward(struct engine *e, struct stash *stash)
 {
     struct arena *m = &e->arena;
     int64_t first = m->vocab_first + (fault("vocabulary-offset") && e->at.tp > 0);
     e->be->embedding(e->s, &OP(embedding, .tokens = e->T, .width = e->H, .first = first, .count = m->vocab,
-                               .token = slot->tokens, .table = e->embed.w, .y = tp_partial(e, slot->x[0]),
+                               .token = stash->tokens, .table = e->embed.w, .y = tp_partial(e, stash->x[0]),
                                .type = e->type));
-    return tp_reduce(e, slot->x[0]);
+    return tp_reduce(e, stash->x[0]);
 }
 
-int embed_backward(struct engine *e, struct slot *slot, const void *d)
+int embed_backward(struct engine *e, struct stash *stash, const void *d)
 {
     struct arena *m = &e->arena;
     const void *dg = tp_gather(e, d, e->ws->gather_d, e->H);
     if (!dg)
         return -1;
     e->be->embedding_backward(e->s, &OP(embedding_backward, .tokens = e->T, .width = e->H,
-                                        .first = m->vocab_first, .count = m->vocab, .token = slot->tokens,
+                                        .first = m->vocab_first, .count = m->vocab, .token = stash->tokens,
                                         .dy = dg, .d_table = e->embed.g, .type = e->type));
     return 0;
 }
@@ -96,20 +96,20 @@ static int dump_logits(struct engine *e)
 
 /* ---- final norm, head, loss ---- */
 
-static int loss(struct engine *e, struct slot *slot)
+static int loss(struct engine *e, struct stash *stash)
 {
     struct workspace *ws = e->ws;
     int64_t V = e->arena.vocab, each = e->T * 3;
     float *mine = ws->ce_stats, *all = e->tp > 1 ? mine + each : mine;
     e->be->softmax_stats(e->s, &OP(softmax_stats, .rows = e->T, .width = V, .first = e->arena.vocab_first,
-                                   .logits = ws->logits, .target = slot->targets, .stats = mine));
+                                   .logits = ws->logits, .target = stash->targets, .stats = mine));
     if (e->tp > 1) {
         enum phase before = profile_enter(&e->profile, PHASE_TP);
         TRY(all_gather(e->group[GROUP_TP], mine, all, (size_t)each * 4));
         profile_enter(&e->profile, before);
     }
     e->be->cross_entropy(e->s, &OP(cross_entropy, .rows = e->T, .width = V, .first = e->arena.vocab_first,
-                                   .parts = e->tp, .logits = ws->logits, .stats = all, .target = slot->targets,
+                                   .parts = e->tp, .logits = ws->logits, .stats = all, .target = stash->targets,
                                    .scale = (float)e->loss_scale, .loss = ws->losses,
                                    .dlogits = e->evaluate ? NULL : ws->dlogits, .type = e->type));
     e->be->sum(e->s, &OP(sum, .count = e->T, .x = ws->losses, .out = ws->scalars));
@@ -119,7 +119,7 @@ static int loss(struct engine *e, struct slot *slot)
     return 0;
 }
 
-int head_step(struct engine *e, struct slot *slot, void *x)
+int head_step(struct engine *e, struct stash *stash, void *x)
 {
     struct workspace *ws = e->ws;
     int64_t H = e->H, V = e->arena.vocab;
@@ -130,7 +130,7 @@ int head_step(struct engine *e, struct slot *slot, void *x)
     linear_f32(e, e->T, V, H, h, e->head.w, ws->logits);
     if (e->logits_path)
         TRY(dump_logits(e));
-    TRY(loss(e, slot));
+    TRY(loss(e, stash));
     if (e->evaluate)
         return 0;
     linear_weight(e, e->T, V, H, ws->dlogits, h, e->head.g);

@@ -5,9 +5,9 @@
 
 #include "engine/engine.h"
 
-int embed_forward(struct engine *e, struct slot *slot);
-int embed_backward(struct engine *e, struct slot *slot, const void *d);
+int embed_forward(struct engine *e, struct stash *stash);
+int embed_backward(struct engine *e, struct stash *stash, const void *d);
 /* Final norm, head and loss of x [n,H]; unless evaluating, x becomes its gradient. */
-int head_step(struct engine *e, struct slot *slot, void *x);
+int head_step(struct engine *e, struct stash *stash, void *x);
 
 #endif

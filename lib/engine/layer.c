@@ -16,12 +16,12 @@ struct here {
     int layer;
 };
 
-static struct here locate(struct engine *e, struct slot *slot, int i)
+static struct here locate(struct engine *e, struct stash *stash, int i)
 {
-    int layer = e->plan->stages[slot->stage].first + i;
+    int layer = e->plan->stages[stash->stage].first + i;
     return (struct here){.w = &e->layers[layer],
-                         .a = &slot->acts[i],
-                         .d = &e->dispatch[(slot - e->arena.slots) * e->dispatch_stride + i],
+                         .a = &stash->acts[i],
+                         .d = &e->dispatch[(stash - e->arena.stashes) * e->dispatch_stride + i],
                          .layer = layer};
 }
 
@@ -37,11 +37,11 @@ static int forward(struct engine *e, struct here *at, const void *x)
     return 0;
 }
 
-int layer_forward(struct engine *e, struct slot *slot, int i)
+int layer_forward(struct engine *e, struct stash *stash, int i)
 {
-    struct here at = locate(e, slot, i);
-    TRY(forward(e, &at, slot->x[i]));
-    e->be->add(e->s, &OP(add, .count = e->n * e->H, .a = at.a->x2, .b = e->ws->branch, .y = slot->x[i + 1],
+    struct here at = locate(e, stash, i);
+    TRY(forward(e, &at, stash->x[i]));
+    e->be->add(e->s, &OP(add, .count = e->n * e->H, .a = at.a->x2, .b = e->ws->branch, .y = stash->x[i + 1],
                          .type = e->type));
     return 0;
 }
@@ -68,12 +68,12 @@ static int refill(struct engine *e, struct here *at, const void *x)
     return 0;
 }
 
-int layer_backward(struct engine *e, struct slot *slot, int i, void *d, bool split)
+int layer_backward(struct engine *e, struct stash *stash, int i, void *d, bool split)
 {
-    struct here at = locate(e, slot, i);
+    struct here at = locate(e, stash, i);
     size_t bytes = (size_t)(e->n * e->H) * type_bytes(e->type);
     bool keep = split && at.w->mlp_width;
-    TRY(refill(e, &at, slot->x[i]));
+    TRY(refill(e, &at, stash->x[i]));
     if (keep)
         e->be->copy(e->s, e->ws->keep_d, d, bytes);
     if (at.w->moe)
@@ -81,21 +81,21 @@ int layer_backward(struct engine *e, struct slot *slot, int i, void *d, bool spl
     if (at.w->mlp_width)
         TRY(mlp_backward(e, at.w, at.a, d, split));
     norm_backward_add(e, at.a->x2, &at.w->post_norm, e->ws->dh, d);
-    TRY(attention_backward(e, at.w, at.a, slot->x[i], d, split));
+    TRY(attention_backward(e, at.w, at.a, stash->x[i], d, split));
     if (keep) /* the layer's input is not needed any more: it keeps the gradient of the output for
                  layer_weights() */
-        e->be->copy(e->s, slot->x[i], e->ws->keep_d, bytes);
+        e->be->copy(e->s, stash->x[i], e->ws->keep_d, bytes);
     return 0;
 }
 
-int layer_weights(struct engine *e, struct slot *slot, int i)
+int layer_weights(struct engine *e, struct stash *stash, int i)
 {
-    struct here at = locate(e, slot, i);
+    struct here at = locate(e, stash, i);
     if (fault("weights-skipped"))
         return 0;
     if (at.w->moe)
         TRY(moe_weights(e, at.w, at.a, at.d));
     if (at.w->mlp_width)
-        TRY(mlp_weights(e, at.w, at.a, slot->x[i]));
+        TRY(mlp_weights(e, at.w, at.a, stash->x[i]));
     return attention_weights(e, at.w, at.a);
 }

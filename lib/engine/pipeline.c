@@ -2,7 +2,7 @@
 /* The pipeline: interprets this stage's program, one op after another. Any schedule is just another program.
  *
  * F takes the stage's input from the one before (or embeds), B the gradient from the one after (or makes it
- * from the loss). What is sent stays in its slot; the request is waited for when that memory is needed again.
+ * from the loss). What is sent stays in its stash; the request is waited for when that memory is needed again.
  *
  * An output has then long been received, as its gradient came back. A gradient may not have been: its reader
  * could be busy with an F that waits for us. So the receive of a gradient is begun as soon as the output is on
@@ -20,7 +20,7 @@
 
 struct pending {
     struct comm_request *request;
-    int64_t begin, end; /* the slot's place in the activation region */
+    int64_t begin, end; /* the stash's place in the activation region */
 };
 
 struct walk {
@@ -65,10 +65,10 @@ static int tag_of(const struct engine *e, int stage, int microbatch, enum direct
     return (int)(((stage * e->plan->batch.microbatches + microbatch) * 2 + dir) % COMM_TAGS);
 }
 
-static struct slot *slot_of(struct engine *e, int stage, int microbatch)
+static struct stash *stash_of(struct engine *e, int stage, int microbatch)
 {
     int chunk = e->plan->stages[stage].chunk;
-    return &e->arena.slots[e->arena.slot_of_op[chunk * e->plan->batch.microbatches + microbatch]];
+    return &e->arena.stashes[e->arena.stash_of_op[chunk * e->plan->batch.microbatches + microbatch]];
 }
 
 static size_t edge_bytes(const struct engine *e)
@@ -77,13 +77,14 @@ static size_t edge_bytes(const struct engine *e)
 }
 
 /* x goes to `stage`. Within a rank: gradients are handed over here, activations are fetched by their reader. */
-static int send_to(struct walk *run, struct slot *slot, int stage, int microbatch, enum direction dir, void *x)
+static int send_to(struct walk *run, struct stash *stash, int stage, int microbatch, enum direction dir,
+                   void *x)
 {
     struct engine *e = run->e;
     const struct stage *to = &e->plan->stages[stage];
     if (to->pp == e->at.pp) {
         if (dir == BACKWARD)
-            e->be->copy(e->s, slot_of(e, stage, microbatch)->x[to->layers], x, edge_bytes(e));
+            e->be->copy(e->s, stash_of(e, stage, microbatch)->x[to->layers], x, edge_bytes(e));
         return 0;
     }
     enum phase before = profile_enter(&e->profile, PHASE_PP);
@@ -92,22 +93,23 @@ static int send_to(struct walk *run, struct slot *slot, int stage, int microbatc
     profile_enter(&e->profile, before);
     if (!r)
         return -1;
-    run->pending[run->count++] = (struct pending){.request = r, .begin = slot->begin, .end = slot->end};
+    run->pending[run->count++] = (struct pending){.request = r, .begin = stash->begin, .end = stash->end};
     return 0;
 }
 
 /* The stage's input, from the stage before. */
-static int recv_input(struct walk *run, struct slot *slot, int microbatch)
+static int recv_input(struct walk *run, struct stash *stash, int microbatch)
 {
     struct engine *e = run->e;
-    int from = slot->stage - 1;
+    int from = stash->stage - 1;
     const struct stage *source = &e->plan->stages[from];
     if (source->pp == e->at.pp) {
-        e->be->copy(e->s, slot->x[0], slot_of(e, from, microbatch)->x[source->layers], edge_bytes(e));
+        e->be->copy(e->s, stash->x[0], stash_of(e, from, microbatch)->x[source->layers], edge_bytes(e));
         return 0;
     }
-    struct comm_request *r = comm_recv(e->group[GROUP_PP], source->pp,
-                                       tag_of(e, slot->stage, microbatch, FORWARD), slot->x[0], edge_bytes(e));
+    struct comm_request *r =
+        comm_recv(e->group[GROUP_PP], source->pp, tag_of(e, stash->stage, microbatch, FORWARD), stash->x[0],
+                  edge_bytes(e));
     return r ? wait_for(e, r) : -1;
 }
 
@@ -118,80 +120,80 @@ static struct comm_request **gradient_of(struct walk *run, int stage, int microb
 }
 
 /* The output is on its way to the next stage; begins to receive its gradient. */
-static int expect_gradient(struct walk *run, struct slot *slot, int microbatch)
+static int expect_gradient(struct walk *run, struct stash *stash, int microbatch)
 {
     struct engine *e = run->e;
-    int v = slot->stage;
+    int v = stash->stage;
     const struct stage *from = &e->plan->stages[v + 1];
     if (e->evaluate || from->pp == e->at.pp)
         return 0;
     struct comm_request **r = gradient_of(run, v, microbatch);
     int tag = tag_of(e, v, fault("pipeline-microbatch") ? microbatch ^ 1 : microbatch, BACKWARD);
-    *r = comm_recv(e->group[GROUP_PP], from->pp, tag, slot->x[e->plan->stages[v].layers], edge_bytes(e));
+    *r = comm_recv(e->group[GROUP_PP], from->pp, tag, stash->x[e->plan->stages[v].layers], edge_bytes(e));
     return *r ? 0 : -1;
 }
 
 /* The gradient of the output is in its place; from a stage of this rank it already was. */
-static int await_gradient(struct walk *run, struct slot *slot, int microbatch)
+static int await_gradient(struct walk *run, struct stash *stash, int microbatch)
 {
-    struct comm_request **at = gradient_of(run, slot->stage, microbatch), *r = *at;
+    struct comm_request **at = gradient_of(run, stash->stage, microbatch), *r = *at;
     *at = NULL;
     return wait_for(run->e, r);
 }
 
-static void upload_tokens(struct walk *run, struct slot *slot, int microbatch)
+static void upload_tokens(struct walk *run, struct stash *stash, int microbatch)
 {
     struct engine *e = run->e;
     int64_t S = e->plan->batch.seq, micro = e->plan->batch.micro;
     const int32_t *from = run->tokens + microbatch * micro * (S + 1);
     for (int64_t i = 0; i < micro; i++, from += S + 1) {
-        if (slot->tokens)
-            e->be->upload(e->s, slot->tokens + i * S, from, (size_t)S * 4);
-        if (slot->targets)
-            e->be->upload(e->s, slot->targets + i * S, from + 1, (size_t)S * 4);
+        if (stash->tokens)
+            e->be->upload(e->s, stash->tokens + i * S, from, (size_t)S * 4);
+        if (stash->targets)
+            e->be->upload(e->s, stash->targets + i * S, from + 1, (size_t)S * 4);
     }
 }
 
-static int run_forward(struct walk *run, struct slot *slot, int microbatch)
+static int run_forward(struct walk *run, struct stash *stash, int microbatch)
 {
     struct engine *e = run->e;
-    int v = slot->stage, layers = e->plan->stages[v].layers;
-    TRY(settle(run, slot->begin, slot->end));
-    upload_tokens(run, slot, microbatch);
+    int v = stash->stage, layers = e->plan->stages[v].layers;
+    TRY(settle(run, stash->begin, stash->end));
+    upload_tokens(run, stash, microbatch);
     if (v == 0)
-        TRY(embed_forward(e, slot));
+        TRY(embed_forward(e, stash));
     else
-        TRY(recv_input(run, slot, microbatch));
+        TRY(recv_input(run, stash, microbatch));
     for (int i = 0; i < layers; i++)
-        TRY(layer_forward(e, slot, i));
+        TRY(layer_forward(e, stash, i));
     if (v + 1 < e->plan->stage_count) {
-        TRY(send_to(run, slot, v + 1, microbatch, FORWARD, slot->x[layers]));
-        return expect_gradient(run, slot, microbatch);
+        TRY(send_to(run, stash, v + 1, microbatch, FORWARD, stash->x[layers]));
+        return expect_gradient(run, stash, microbatch);
     }
-    return e->evaluate ? head_step(e, slot, slot->x[layers]) : 0;
+    return e->evaluate ? head_step(e, stash, stash->x[layers]) : 0;
 }
 
-static int run_backward(struct walk *run, struct slot *slot, int microbatch)
+static int run_backward(struct walk *run, struct stash *stash, int microbatch)
 {
     struct engine *e = run->e;
-    int v = slot->stage, layers = e->plan->stages[v].layers;
-    void *d = slot->x[layers];
-    TRY(settle(run, slot->begin, slot->end));
+    int v = stash->stage, layers = e->plan->stages[v].layers;
+    void *d = stash->x[layers];
+    TRY(settle(run, stash->begin, stash->end));
     if (v + 1 == e->plan->stage_count)
-        TRY(head_step(e, slot, d));
+        TRY(head_step(e, stash, d));
     else
-        TRY(await_gradient(run, slot, microbatch));
+        TRY(await_gradient(run, stash, microbatch));
     for (int i = layers - 1; i >= 0; i--)
-        TRY(layer_backward(e, slot, i, d, run->split));
+        TRY(layer_backward(e, stash, i, d, run->split));
     if (v == 0)
-        return embed_backward(e, slot, d);
-    return send_to(run, slot, v - 1, microbatch, BACKWARD, d);
+        return embed_backward(e, stash, d);
+    return send_to(run, stash, v - 1, microbatch, BACKWARD, d);
 }
 
-static int run_weights(struct walk *run, struct slot *slot)
+static int run_weights(struct walk *run, struct stash *stash)
 {
-    for (int i = run->e->plan->stages[slot->stage].layers - 1; i >= 0; i--)
-        TRY(layer_weights(run->e, slot, i));
+    for (int i = run->e->plan->stages[stash->stage].layers - 1; i >= 0; i--)
+        TRY(layer_weights(run->e, stash, i));
     return 0;
 }
 
@@ -199,16 +201,16 @@ static int run_op(struct walk *run, const struct op *op)
 {
     struct engine *e = run->e;
     int stage = plan_stage_of(e->plan, e->at.pp, op->chunk);
-    struct slot *slot = slot_of(e, stage, op->microbatch);
+    struct stash *stash = stash_of(e, stage, op->microbatch);
     e->microbatch = op->microbatch * e->plan->axes.dp + e->at.dp;
     profile_enter(&e->profile, op->kind == 'F' ? PHASE_FORWARD : PHASE_BACKWARD);
     switch (op->kind) {
     case 'F':
-        return run_forward(run, slot, op->microbatch);
+        return run_forward(run, stash, op->microbatch);
     case 'B':
-        return e->evaluate ? 0 : run_backward(run, slot, op->microbatch);
+        return e->evaluate ? 0 : run_backward(run, stash, op->microbatch);
     default:
-        return e->evaluate ? 0 : run_weights(run, slot);
+        return e->evaluate ? 0 : run_weights(run, stash);
     }
 }
 

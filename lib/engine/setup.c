@@ -142,7 +142,7 @@ static int make_dispatch(struct engine *e)
 {
     for (int i = 0; i < e->plan->stage_count; i++)
         e->dispatch_stride = (int)max64(e->dispatch_stride, e->plan->stages[i].layers);
-    size_t count = (size_t)e->arena.slot_count * (size_t)e->dispatch_stride;
+    size_t count = (size_t)e->arena.stash_count * (size_t)e->dispatch_stride;
     e->dispatch = xcalloc(count, sizeof *e->dispatch);
     for (size_t i = 0; i < count && e->E; i++)
         dispatch_init(e, &e->dispatch[i]);
@@ -195,7 +195,7 @@ int engine_init(struct engine *e, const struct plan *plan, const struct backend 
 
 void engine_release(struct engine *e)
 {
-    size_t count = (size_t)e->arena.slot_count * (size_t)e->dispatch_stride;
+    size_t count = (size_t)e->arena.stash_count * (size_t)e->dispatch_stride;
     for (size_t i = 0; e->dispatch && i < count; i++)
         dispatch_release(&e->dispatch[i]);
     for (int k = 0; k < GROUP_KINDS; k++)

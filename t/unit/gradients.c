@@ -133,13 +133,13 @@ static double run(struct bench *b)
     return e->totals.loss * e->loss_scale + losses * e->aux_scale;
 }
 
-/* Choices and places of all microbatches: the schedule is gpipe, so that each has a slot of its own. */
+/* Choices and places of all microbatches: the schedule is gpipe, so that each has a stash of its own. */
 static void routing(struct bench *b, int32_t *out)
 {
     size_t n = (size_t)(b->e.n * b->e.K);
-    for (int i = 0; i < b->e.arena.slot_count; i++)
+    for (int i = 0; i < b->e.arena.stash_count; i++)
         for (int l = 0; l < b->plan.model.layers; l++) {
-            const struct acts *a = &b->e.arena.slots[i].acts[l];
+            const struct acts *a = &b->e.arena.stashes[i].acts[l];
             if (!b->plan.model.moe[l])
                 continue;
             assert_int_equal(b->be->download(b->s, out, a->topk, n * 4), 0);
@@ -177,8 +177,9 @@ static void open_bench(struct bench *b, const char *backend, const char *config,
     b->tokens = xmalloc((size_t)count * sizeof *b->tokens);
     for (int64_t i = 0; i < count; i++)
         b->tokens[i] = (int32_t)(uniform(b) * (double)b->plan.model.vocab);
-    assert_int_equal(b->e.arena.slot_count, b->plan.batch.microbatches);
-    b->route_count = 2 * (size_t)(b->e.n * b->e.K) * (size_t)(b->plan.model.moe_layers * b->e.arena.slot_count);
+    assert_int_equal(b->e.arena.stash_count, b->plan.batch.microbatches);
+    b->route_count =
+        2 * (size_t)(b->e.n * b->e.K) * (size_t)(b->plan.model.moe_layers * b->e.arena.stash_count);
     b->route = xmalloc(b->route_count * sizeof *b->route);
     run(b);
     routing(b, b->route);

@@ -157,7 +157,8 @@ static int64_t stash_bytes(struct laying *l, int stage)
  *
  * First fit over the program: a stash lives from its F to its last op (B, or W where there is one), and then
  * its bytes are free again. 1F1B on rank 2 of 4 holds two microbatches, so it has two stashes of s bytes
- * whatever their number: F0 takes [0,s), F1 [s,2s), B0 frees [0,s), F2 takes it, B1 frees [s,2s), F3 takes it, …
+ * whatever their number: F0 takes [0,s), F1 [s,2s), B0 frees [0,s), F2 takes it, B1 frees [s,2s),
+ * F3 takes it, …
  *
  * Chunks may differ in size. Interleaved, p = 2, v = 2, m = 4 (the program is in plan/schedule.c), rank 0, the
  * first chunk of 10 bytes and the second of 20:

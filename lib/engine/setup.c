@@ -21,68 +21,49 @@ static struct weight weight_at(const struct engine *e, const struct shard *s)
                            a->grad[s->flat] + s->offset};
 }
 
-/* Notes where one shard's parameter lies. Of fused ones (q|k|v, gate|up, the experts) the first gives the
- * address. */
+/* The parameters of a layer by their tensors' kinds. Of fused ones (q|k|v, gate|up, the experts) the first
+ * gives the address; the others are not here. */
+#define IN_LAYER(kind, member) [kind] = offsetof(struct layer, member)
+static const size_t in_layer[TENSOR_KINDS] = {
+    IN_LAYER(T_INPUT_NORM, input_norm),
+    IN_LAYER(T_POST_NORM, post_norm),
+    IN_LAYER(T_Q, qkv),
+    IN_LAYER(T_Q_BIAS, qkv_bias),
+    IN_LAYER(T_Q_NORM, q_norm),
+    IN_LAYER(T_K_NORM, k_norm),
+    IN_LAYER(T_O, o),
+    IN_LAYER(T_ROUTER, router),
+    IN_LAYER(T_GATE, mlp_gate_up),
+    IN_LAYER(T_SHARED_GATE, mlp_gate_up),
+    IN_LAYER(T_DOWN, mlp_down),
+    IN_LAYER(T_SHARED_DOWN, mlp_down),
+    IN_LAYER(T_SHARED_SWITCH, mlp_switch),
+    IN_LAYER(T_EXPERT_GATE, experts),
+};
+_Static_assert(offsetof(struct layer, moe) == 0, "0 is no weight's place in a layer");
+
+static void locate_in_layer(struct layer *l, enum tensor_kind kind, struct weight at)
+{
+    struct weight *w = (struct weight *)((char *)l + in_layer[kind]);
+    if (kind == T_ROUTER_BIAS)
+        l->router_bias = at.w;
+    else if (in_layer[kind] && (!w->w || at.w < w->w)) /* of the local experts the lowest is slot 0 */
+        *w = at;
+}
+
+/* Notes where one shard's parameter lies. */
 static void locate(struct engine *e, const struct shard *s)
 {
     const struct tensor *t = &e->plan->inventory.tensors[s->tensor];
     struct weight at = weight_at(e, s);
-    struct layer *l = t->layer >= 0 ? &e->layers[t->layer] : NULL;
-    switch (t->kind) {
-    case T_EMBED:
-        *(s->second ? &e->head : &e->embed) = at;
-        break;
-    case T_FINAL_NORM:
+    if (t->layer >= 0)
+        locate_in_layer(&e->layers[t->layer], t->kind, at);
+    else if (t->kind == T_FINAL_NORM)
         e->final_norm = at;
-        break;
-    case T_HEAD:
+    else if (t->kind == T_HEAD || s->second)
         e->head = at;
-        break;
-    case T_INPUT_NORM:
-        l->input_norm = at;
-        break;
-    case T_POST_NORM:
-        l->post_norm = at;
-        break;
-    case T_Q:
-        l->qkv = at;
-        break;
-    case T_Q_BIAS:
-        l->qkv_bias = at;
-        break;
-    case T_Q_NORM:
-        l->q_norm = at;
-        break;
-    case T_K_NORM:
-        l->k_norm = at;
-        break;
-    case T_O:
-        l->o = at;
-        break;
-    case T_ROUTER:
-        l->router = at;
-        break;
-    case T_ROUTER_BIAS:
-        l->router_bias = at.w;
-        break;
-    case T_GATE:
-    case T_SHARED_GATE:
-        l->mlp_gate_up = at;
-        break;
-    case T_DOWN:
-    case T_SHARED_DOWN:
-        l->mlp_down = at;
-        break;
-    case T_SHARED_SWITCH:
-        l->mlp_switch = at;
-        break;
-    case T_EXPERT_GATE:
-        if (!l->experts.w || at.w < l->experts.w)
-            l->experts = at;
-        break;
-    default:
-        break;
-    }
+    else
+        e->embed = at;
 }
 
 static void locate_all(struct engine *e)

@@ -426,74 +426,76 @@ static void refused(const char *text, size_t bytes, const char *a, const char *b
     assert_null(m.moe);
 }
 
+static const struct {
+    const char *config, *key, *value, *says, *named; /* named: the key blamed, when it is another */
+} hostile[] = {
+    {tiny_mixtral, "model_type", NULL, "missing"},
+    {tiny_mixtral, "model_type", "\"llama\"", "is 'llama', not mixtral, qwen2_moe, "},
+    {tiny_mixtral, "model_type", "7", "a string"},
+    {tiny_mixtral, "hidden_size", NULL, "missing"},
+    {tiny_mixtral, "hidden_size", "null", "missing"},
+    {tiny_mixtral, "hidden_size", "-48", "outside"},
+    {tiny_mixtral, "hidden_size", "0", "outside"},
+    {tiny_mixtral, "hidden_size", "1048577", "outside"},
+    {tiny_mixtral, "hidden_size", "9223372036854775807", "outside"},
+    {tiny_mixtral, "hidden_size", "\"48\"", "an integer, not a string"},
+    {tiny_mixtral, "hidden_size", "48.5", "an integer, not a fraction"},
+    {tiny_mixtral, "hidden_size", "[48]", "an integer, not an array"},
+    {tiny_mixtral, "num_hidden_layers", "4097", "outside"},
+    {tiny_mixtral, "num_hidden_layers", "true", "an integer"},
+    {tiny_mixtral, "vocab_size", NULL, "missing"},
+    {tiny_mixtral, "vocab_size", "134217729", "outside"},
+    {tiny_mixtral, "num_local_experts", NULL, "missing"},
+    {tiny_mixtral, "num_local_experts", "65537", "outside"},
+    {tiny_mixtral, "num_experts", "4", "'num_local_experts' is 8"},
+    {tiny_mixtral, "num_attention_heads", "5", "multiple of num_key_value_heads 2"},
+    {tiny_mixtral, "num_key_value_heads", "0", "outside"},
+    {tiny_mixtral, "num_experts_per_tok", "9", "more than the 8 experts"},
+    {tiny_mixtral, "num_experts_per_tok", "0", "outside"},
+    {tiny_mixtral, "head_dim", "15", "even"},
+    {tiny_mixtral, "intermediate_size", "1e9", "an integer"},
+    {tiny_mixtral, "intermediate_size", "16777217", "outside"},
+    {tiny_mixtral, "rms_norm_eps", "-1e-5", "outside"},
+    {tiny_mixtral, "rms_norm_eps", "\"small\"", "a number"},
+    {tiny_mixtral, "rope_theta", "0", "outside"},
+    {tiny_mixtral, "rope_parameters", "3", "an object"},
+    {tiny_mixtral, "tie_word_embeddings", "1", "true or false"},
+    {tiny_mixtral, "hidden_act", "{}", "a string"},
+    {tiny_mixtral, "router_aux_loss_coef", "-1", "outside"},
+    {tiny_mixtral, "router_bias_update_rate", "0.001", "no correction bias"},
+    {tiny_qwen2, "hidden_size", "50", "no head_dim"},
+    {tiny_qwen2, "layer_types", "{}", "an array"},
+    {tiny_qwen2, "shared_expert_intermediate_size", "0", "outside"},
+    {tiny_qwen3, "decoder_sparse_step", "0", "outside"},
+    {tiny_qwen3, "decoder_sparse_step", "4", "none of the layers", "num_hidden_layers"},
+    {tiny_qwen3, "mlp_only_layers", "[3]", "layer 3 of 3"},
+    {tiny_qwen3, "mlp_only_layers", "[-1]", "layer -1"},
+    {tiny_qwen3, "mlp_only_layers", "[0.5]", "integers"},
+    {tiny_qwen3, "mlp_only_layers", "\"1\"", "an array"},
+    {tiny_olmoe, "head_dim", "16", "hidden_size / num_attention_heads"},
+    {tiny_olmoe, "clip_qkv", "-1", "outside"},
+    {tiny_glm4, "n_group", "3", "does not divide"},
+    {tiny_glm4, "n_group", "8", "2 experts or more"},
+    {tiny_glm4, "topk_group", "3", "more than n_group"},
+    {tiny_glm4, "num_experts_per_tok", "5", "fewer than num_experts_per_tok", "topk_group"},
+    {tiny_glm4, "n_shared_experts", "65537", "outside"},
+    {tiny_glm4, "first_k_dense_replace", "3", "none of the layers", "num_hidden_layers"},
+    {tiny_glm4, "rope_parameters", "{\"partial_rotary_factor\": 0.2}", "even", "partial_rotary_factor"},
+    {tiny_glm4, "rope_parameters", "{\"partial_rotary_factor\": 2}", "outside", "partial_rotary_factor"},
+};
+
 static void hostile_values(void **state)
 {
-    static const struct {
-        const char *config, *key, *value, *says, *named; /* named: the key blamed, when it is another */
-    } cases[] = {
-        {tiny_mixtral, "model_type", NULL, "missing"},
-        {tiny_mixtral, "model_type", "\"llama\"", "is 'llama', not mixtral, qwen2_moe, "},
-        {tiny_mixtral, "model_type", "7", "a string"},
-        {tiny_mixtral, "hidden_size", NULL, "missing"},
-        {tiny_mixtral, "hidden_size", "null", "missing"},
-        {tiny_mixtral, "hidden_size", "-48", "outside"},
-        {tiny_mixtral, "hidden_size", "0", "outside"},
-        {tiny_mixtral, "hidden_size", "1048577", "outside"},
-        {tiny_mixtral, "hidden_size", "9223372036854775807", "outside"},
-        {tiny_mixtral, "hidden_size", "\"48\"", "an integer, not a string"},
-        {tiny_mixtral, "hidden_size", "48.5", "an integer, not a fraction"},
-        {tiny_mixtral, "hidden_size", "[48]", "an integer, not an array"},
-        {tiny_mixtral, "num_hidden_layers", "4097", "outside"},
-        {tiny_mixtral, "num_hidden_layers", "true", "an integer"},
-        {tiny_mixtral, "vocab_size", NULL, "missing"},
-        {tiny_mixtral, "vocab_size", "134217729", "outside"},
-        {tiny_mixtral, "num_local_experts", NULL, "missing"},
-        {tiny_mixtral, "num_local_experts", "65537", "outside"},
-        {tiny_mixtral, "num_experts", "4", "'num_local_experts' is 8"},
-        {tiny_mixtral, "num_attention_heads", "5", "multiple of num_key_value_heads 2"},
-        {tiny_mixtral, "num_key_value_heads", "0", "outside"},
-        {tiny_mixtral, "num_experts_per_tok", "9", "more than the 8 experts"},
-        {tiny_mixtral, "num_experts_per_tok", "0", "outside"},
-        {tiny_mixtral, "head_dim", "15", "even"},
-        {tiny_mixtral, "intermediate_size", "1e9", "an integer"},
-        {tiny_mixtral, "intermediate_size", "16777217", "outside"},
-        {tiny_mixtral, "rms_norm_eps", "-1e-5", "outside"},
-        {tiny_mixtral, "rms_norm_eps", "\"small\"", "a number"},
-        {tiny_mixtral, "rope_theta", "0", "outside"},
-        {tiny_mixtral, "rope_parameters", "3", "an object"},
-        {tiny_mixtral, "tie_word_embeddings", "1", "true or false"},
-        {tiny_mixtral, "hidden_act", "{}", "a string"},
-        {tiny_mixtral, "router_aux_loss_coef", "-1", "outside"},
-        {tiny_mixtral, "router_bias_update_rate", "0.001", "no correction bias"},
-        {tiny_qwen2, "hidden_size", "50", "no head_dim"},
-        {tiny_qwen2, "layer_types", "{}", "an array"},
-        {tiny_qwen2, "shared_expert_intermediate_size", "0", "outside"},
-        {tiny_qwen3, "decoder_sparse_step", "0", "outside"},
-        {tiny_qwen3, "decoder_sparse_step", "4", "none of the layers", "num_hidden_layers"},
-        {tiny_qwen3, "mlp_only_layers", "[3]", "layer 3 of 3"},
-        {tiny_qwen3, "mlp_only_layers", "[-1]", "layer -1"},
-        {tiny_qwen3, "mlp_only_layers", "[0.5]", "integers"},
-        {tiny_qwen3, "mlp_only_layers", "\"1\"", "an array"},
-        {tiny_olmoe, "head_dim", "16", "hidden_size / num_attention_heads"},
-        {tiny_olmoe, "clip_qkv", "-1", "outside"},
-        {tiny_glm4, "n_group", "3", "does not divide"},
-        {tiny_glm4, "n_group", "8", "2 experts or more"},
-        {tiny_glm4, "topk_group", "3", "more than n_group"},
-        {tiny_glm4, "num_experts_per_tok", "5", "fewer than num_experts_per_tok", "topk_group"},
-        {tiny_glm4, "n_shared_experts", "65537", "outside"},
-        {tiny_glm4, "first_k_dense_replace", "3", "none of the layers", "num_hidden_layers"},
-        {tiny_glm4, "rope_parameters", "{\"partial_rotary_factor\": 0.2}", "even", "partial_rotary_factor"},
-        {tiny_glm4, "rope_parameters", "{\"partial_rotary_factor\": 2}", "outside", "partial_rotary_factor"},
-    };
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        const char *named = cases[i].named ? cases[i].named : cases[i].key;
-        char *text = with(cases[i].config, cases[i].key, cases[i].value), *quoted = xasprintf("\"%s\":", named);
+    for (size_t i = 0; i < sizeof hostile / sizeof *hostile; i++) {
+        const char *named = hostile[i].named ? hostile[i].named : hostile[i].key;
+        char *text = with(hostile[i].config, hostile[i].key, hostile[i].value),
+             *quoted = xasprintf("\"%s\":", named);
         const char *at = strstr(text, quoted);
         int line = 1;
         for (const char *p = text; at && p < at; p++)
             line += *p == '\n';
         char *where = xasprintf("t.json:%d:", line);
-        refused(text, strlen(text), where, named, cases[i].says);
+        refused(text, strlen(text), where, named, hostile[i].says);
         free(where);
         free(quoted);
         free(text);

@@ -32,7 +32,8 @@ static void add_group(struct plan *p, enum group_kind kind, int index, int size,
 {
     if ((p->group_count & (p->group_count - 1)) == 0)
         p->groups = xrealloc(p->groups, p->group_count ? 2 * p->group_count : 1, sizeof *p->groups);
-    p->groups[p->group_count++] = (struct plan_group){kind, index, size, ranks};
+    p->groups[p->group_count++] =
+        (struct plan_group){.kind = kind, .index = index, .size = size, .ranks = ranks};
 }
 
 /* The rank with this index, mixed radix over the axes in the set (or, with `inside` false, over the others),
@@ -110,9 +111,14 @@ void layout_make(struct plan *p)
     int64_t per_node = max64(p->machine.per_node, 1);
     p->ranks = xcalloc(p->world, sizeof *p->ranks);
     for (int r = 0; r < p->world; r++)
-        p->ranks[r] = (struct coords){(int)(r / per_node),     at(&dense, r, AXIS_TP),  at(&dense, r, AXIS_CP),
-                                      at(&dense, r, AXIS_DP),  at(&expert, r, AXIS_TP), at(&expert, r, AXIS_EP),
-                                      at(&expert, r, AXIS_DP), at(&dense, r, AXIS_PP)};
+        p->ranks[r] = (struct coords){.node = (int)(r / per_node),
+                                      .tp = at(&dense, r, AXIS_TP),
+                                      .cp = at(&dense, r, AXIS_CP),
+                                      .dp = at(&dense, r, AXIS_DP),
+                                      .etp = at(&expert, r, AXIS_TP),
+                                      .ep = at(&expert, r, AXIS_EP),
+                                      .edp = at(&expert, r, AXIS_DP),
+                                      .pp = at(&dense, r, AXIS_PP)};
     add_groups(p, GROUP_TP, &dense, 1 << AXIS_TP);
     add_groups(p, GROUP_CP, &dense, 1 << AXIS_CP);
     add_groups(p, GROUP_DP, &dense, 1 << AXIS_DP);

@@ -206,7 +206,7 @@ static int read_head(struct reading *d)
     if (!line || strcmp(line, "moe-plan 1") != 0) {
         bool other = line && strncmp(line, "moe-plan ", 9) == 0;
         return error(STATUS_USAGE,
-                     other ? "%s:1:10: version '%.20s' of the format is not 1"
+                     other ? "%s:1:10: version '%.20s' of the format is not 1: a newer moekit is needed"
                            : "%s:1:1: not a plan: it does not begin with 'moe-plan 1'%.0s",
                      d->r.where, other ? line + 9 : "");
     }

@@ -28,7 +28,8 @@ static int read_stage(struct reading *d)
     bool run = true;
     for (int i = 1; i < count; i++)
         run = run && layers[i] == layers[0] + i;
-    p->stages[p->stage_count++] = (struct stage){(int)pp, (int)chunk, count ? layers[0] : end, count};
+    p->stages[p->stage_count++] =
+        (struct stage){.pp = (int)pp, .chunk = (int)chunk, .first = count ? layers[0] : end, .layers = count};
     free(layers);
     return run ? 0 : record_bad(&d->r, "the layers of a stage must be one run");
 }
@@ -58,7 +59,8 @@ static int read_group(struct reading *d)
     d->members += count;
     if ((p->group_count & (p->group_count - 1)) == 0)
         p->groups = xrealloc(p->groups, p->group_count ? 2 * (size_t)p->group_count : 1, sizeof *p->groups);
-    p->groups[p->group_count++] = (struct plan_group){kind, (int)index, count, ranks};
+    p->groups[p->group_count++] =
+        (struct plan_group){.kind = kind, .index = (int)index, .size = count, .ranks = ranks};
     return count ? 0 : record_bad(&d->r, "a group needs a member");
 }
 

@@ -124,7 +124,8 @@ check_twice() {
     is "$status" 0 "$1: and bitwise the same weights and moments" || diag "$out"
 }
 
-# In bf16 the order of sums shows in the losses. Two backends on one rank tell how much; a layout may do so three times as much.
+# In bf16 the order of sums shows in the losses: two runs may differ by much or little, but each is about as far from f32. A layout may be
+# twice as far as one rank is.
 distance() {
     figures "$1" | sed -n 's/^step \([0-9]*\) loss /\1 /p' >"$T/.a"
     figures "$2" | sed -n 's/^step \([0-9]*\) loss /\1 /p' >"$T/.b"
@@ -136,16 +137,15 @@ check_bf16() {
     name=$1
     if [ -z "$spread" ]; then
         make_plan bf16 mix $batch --precision bf16
-        cp "$T/bf16.plan" "$T/bf16.ref.plan"
-        train bf16 1 $recipe && train bf16.ref 1 $recipe --backend ref || diag "$(head -3 "$T/bf16.err" "$T/bf16.ref.err")"
-        spread=$(distance bf16.ref bf16)
+        reference mix && train bf16 1 $recipe || diag "$(head -3 "$T/bf16.err")"
+        spread=$(distance bf16 ref.mix)
     fi
     ranks=$2
     shift 2
     make_plan "$name" mix $batch --precision bf16 "$@" && train "$name" "$ranks" $recipe || diag "$(head -3 "$T/$name.err")"
-    far=$(distance "$name" bf16)
-    below "$far" "$(awk -v x="$spread" 'BEGIN { print 3 * x }')"
-    ok $? "$name ($ranks ranks of bf16): losses differ by $far rms; of two backends on one rank by $spread"
+    far=$(distance "$name" ref.mix)
+    below "$far" "$(awk -v x="$spread" 'BEGIN { print 2 * x }')"
+    ok $? "$name ($ranks ranks of bf16): losses are $far rms from those of f32; of one rank $spread"
 }
 
 check_layout tp4-ep4-pp2 glm 8 --tp 4 --ep 4 --pp 2 --recompute selective

@@ -18,10 +18,10 @@ COMMANDS = moe-partition moe-plan-check moe-train moe-ckpt moe-stat
 BUILD    = .build/$(addsuffix -,$(filter-out gcc,$(notdir $(CC))))$(if $(SAN),san,$(if $(FAULTS),faults,release))
 
 # ---- flags ----
-STD      = -std=gnu11 -Wall -Wextra -Werror -Wno-unused-parameter -Wno-missing-field-initializers -Wvla $(SHADOW) -Ilib -Ikernels -DVERSION='"$(VERSION)"' \
+STD      = -std=gnu11 -Wall -Wextra -Werror -Wno-unused-parameter -Wno-missing-field-initializers -Wvla $(WARN) -Ilib -Ikernels -DVERSION='"$(VERSION)"' \
            -D_GNU_SOURCE -fno-math-errno -fno-trapping-math -ffp-contract=off -fopenmp-simd
 CLANG    = $(findstring clang,$(CC))
-SHADOW   = -Wshadow$(if $(CLANG),,=local)
+WARN     = $(if $(CLANG),-Wshadow -Wno-pass-failed,-Wshadow=local)
 SANFLAGS = $(if $(SAN),-fsanitize=address$(comma)undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)
 FAULTDEF = $(if $(FAULTS),-DMOEKIT_FAULTS)
 comma    = ,
@@ -74,7 +74,7 @@ help:
 $(BUILD)/lib/comm/%.o: ALL_CFLAGS += $(MPI_CFLAGS)
 $(BUILD)/kernels/%.o: ALL_CFLAGS += -fopenmp
 $(BUILD)/kernels/cpu/%.o: ALL_CFLAGS += -O3
-$(BUILD)/t/%: ALL_CFLAGS += -fopenmp -It $(if $(CLANG),--rtlib=compiler-rt)# which has the conversions of lib/half.h
+$(BUILD)/t/%: private ALL_CFLAGS += -fopenmp -It $(if $(CLANG),--rtlib=compiler-rt)# which has the conversions of lib/half.h
 
 # `make -j deps demo` must not compile before deps is through.
 $(BUILD)/%.o: %.c Makefile | $(filter deps%,$(MAKECMDGOALS))

@@ -181,7 +181,8 @@ void data_close(struct data *d)
 {
     if (!d)
         return;
-    for (struct source *s = d->source; s < d->source + d->sources; s++) {
+    for (int i = 0; i < d->sources; i++) {
+        struct source *s = &d->source[i];
         idx_release(&s->idx);
         if (s->fd >= 0)
             close(s->fd);

@@ -132,6 +132,8 @@ for f in t/lib/tap.sh; do
     ok $? "sh parses $f"
 done
 none "$(grep -E '\.[ch]$' "$T/files" | xargs perl -CSD -ne 'print "$ARGV:$.\n" if length > 113; close ARGV if eof')" 'no line of C is longer than 112 columns'
+none "$(grep -E '^(lib|kernels|cmd)/.*\.[ch]$' "$T/files" | xargs grep -hoE '^(static )?(const )?(struct|enum) [a-z_0-9]+( \{|$)' |
+    sed -E 's/static |const | \{//g' | sort | uniq -d)" 'a type name means one thing'
 none "$(grep -E '^t/[0-9].*\.t$' "$T/files" | grep -vE '^t/[0-9]{4}-[a-z0-9-]+\.t$')" 'tests are named t/NNNN-what.t'
 if need clang-format sh -c 'clang-format --version | grep -q " 14\."'; then # others break lines elsewhere
     none "$(grep -E '\.[ch]$' "$T/files" | xargs clang-format --dry-run -Werror 2>&1 | sed -nE 's/^([^ :]*):[0-9]+:.*/\1/p' | sort -u)" \

@@ -37,7 +37,7 @@ enum {
 };
 
 /* Their names are in tensor_names.c. */
-static const struct shape {
+static const struct tensor_form {
     enum stand stand;
     enum length rows, cols; /* cols NONE: a vector */
     enum tensor_cut cut;
@@ -138,7 +138,7 @@ bool tensor_multiplies(enum tensor_kind kind)
 
 bool inventory_tensor(const struct model *m, enum tensor_kind kind, int layer, struct tensor *t)
 {
-    const struct shape *s = &shapes[kind];
+    const struct tensor_form *s = &shapes[kind];
     if (!stands_in(m, s->stand, layer))
         return false;
     *t = (struct tensor){

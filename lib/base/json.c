@@ -189,9 +189,3 @@ int json_need_int(const struct json_doc *d, const json_t *obj, const char *key, 
 {
     return needed(d, key, json_int(d, obj, key, min, max, value));
 }
-
-int json_need_num(const struct json_doc *d, const json_t *obj, const char *key, double min, double max,
-                  double *value)
-{
-    return needed(d, key, json_num(d, obj, key, min, max, value));
-}

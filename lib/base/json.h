@@ -34,7 +34,5 @@ int json_flag(const struct json_doc *d, const json_t *obj, const char *key, bool
 int json_text(const struct json_doc *d, const json_t *obj, const char *key, const char **value);
 int json_need_int(const struct json_doc *d, const json_t *obj, const char *key, int64_t min, int64_t max,
                   int64_t *value);
-int json_need_num(const struct json_doc *d, const json_t *obj, const char *key, double min, double max,
-                  double *value);
 
 #endif

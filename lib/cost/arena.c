@@ -476,7 +476,7 @@ int arena_layout(struct arena *a, const struct plan *p, int rank, const struct s
     layout_parameters(&l, &c, s);
     int64_t begin = c.at;
     layout_shared(&l, &c);
-    layout_workspace(&l, &c, at->pp == p->stages[p->stage_count - 1].pp, p->world);
+    layout_workspace(&l, &c, plan_is_last(p, at->pp), p->world);
     a->bytes.workspace = c.at - begin;
     int64_t region;
     int r = assign_stashes(&l, at->pp, &region);

@@ -48,7 +48,7 @@ static int reduce_shared(struct engine *e, enum partial partial, struct group *g
 static int reduce_tied(struct engine *e)
 {
     struct group *g = e->group[GROUP_EMBED];
-    struct weight *w = e->at.pp == e->plan->stages[0].pp ? &e->embed : &e->head;
+    struct weight *w = plan_is_first(e->plan, e->at.pp) ? &e->embed : &e->head;
     if (!g || !w->g || fault("tied-embedding"))
         return 0;
     return all_reduce(g, w->g, e->arena.vocab * e->H);

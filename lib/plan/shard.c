@@ -168,14 +168,3 @@ void shards_release(struct shards *s)
     free(s->list);
     *s = (struct shards){0};
 }
-
-const struct shard *shards_find(const struct shards *s, const struct plan *p, enum tensor_kind kind, int layer,
-                                int expert)
-{
-    for (int i = 0; i < s->count; i++) {
-        const struct tensor *t = &p->inventory.tensors[s->list[i].tensor];
-        if (t->kind == kind && t->layer == layer && t->expert == expert)
-            return &s->list[i];
-    }
-    return NULL;
-}

@@ -47,9 +47,6 @@ struct shards {
 
 void shards_init(struct shards *s, const struct plan *p, int rank);
 void shards_release(struct shards *s);
-/* This rank's part of (kind, layer, expert), or NULL. */
-const struct shard *shards_find(const struct shards *s, const struct plan *p, enum tensor_kind kind, int layer,
-                                int expert);
 
 /* Part [*first, +*count) of `total` that index i of n gets: as even as can be, the first ones longer. */
 void even_part(int64_t total, int64_t n, int64_t i, int64_t *first, int64_t *count);

@@ -35,6 +35,8 @@ static const struct opt table[] = {
     {0, "save-every", "N", "a checkpoint every N steps (at the end only)", OPT_INT, &o.save_every, 1, 1e12},
     {0, "keep", "N", "keep the newest N checkpoints (all)", OPT_INT, &o.keep, 1, 1e6},
     {0, "resume", "PATH", "go on from a checkpoint, or the newest under a root", OPT_TEXT, &o.resume},
+    {0, "allow-config", "KEY,…", "config.json beside weights may differ from the plan's in these", OPT_TEXT,
+     &o.allow_config},
     {0, "log", "FILE", "append the step log here (standard output)", OPT_TEXT, &o.log},
     {.help = "Numbers (a resumed run takes them from its checkpoint unless given):"},
     {0, "lr", "X", "peak learning rate (3e-4)", OPT_NUM, &o.recipe.lr, 0, 1e3},
@@ -42,7 +44,9 @@ static const struct opt table[] = {
     {0, "warmup", "N", "steps of linear warm-up (0)", OPT_INT, &o.recipe.warmup, 0, 1e12},
     {0, "lr-schedule", "NAME", "constant, cosine or wsd (constant)", OPT_CHOICE, &o.recipe.lr_schedule,
      .choices = "constant|cosine|wsd"},
-    {0, "decay-steps", "N", "length of wsd's decay (a tenth of the steps)", OPT_INT, &o.recipe.decay_steps, 0,
+    {0, "lr-steps", "N", "steps over which the schedule runs (--steps of the first start)", OPT_INT,
+     &o.recipe.lr_steps, 1, 1e12},
+    {0, "decay-steps", "N", "length of wsd's decay (a tenth of --lr-steps)", OPT_INT, &o.recipe.decay_steps, 0,
      1e12},
     {0, "beta1", "X", "AdamW (0.9)", OPT_NUM, &o.recipe.beta1, 0, 1},
     {0, "beta2", "X", "AdamW (0.95)", OPT_NUM, &o.recipe.beta2, 0, 1},
@@ -56,8 +60,9 @@ static const struct opt table[] = {
     /* clang-format on */
     {0, "bias-rate", "X", "rate of the aux-free router bias (config.json's)", OPT_NUM, &o.recipe.bias_rate, 0,
      1e3},
-    {0, "no-shuffle", NULL, "samples in the order of the data (not kept in checkpoints)", OPT_FLAG,
-     &no_shuffle},
+    {0, "shuffle", "yes|no", "samples in random order, or in that of the data (yes)", OPT_CHOICE,
+     &o.recipe.shuffle, .choices = "yes|no"},
+    {0, "no-shuffle", NULL, "the same as --shuffle no", OPT_FLAG, &no_shuffle},
     {.help = "Evaluation and reports:"},
     {0, "eval", "DATA", "evaluate on this data", OPT_TEXT, &o.eval},
     {0, "eval-every", "N", "every N steps (never)", OPT_INT, &o.eval_every, 1, 1e12},
@@ -140,8 +145,10 @@ int main(int argc, char **argv)
     int first = options_parse(&command, argc, argv);
     if (first < 0 || check_usage(argc - first) < 0)
         return launched_first() ? command_failed(&command) : (int)error_status();
-    o.shuffle = !no_shuffle;
+    if (no_shuffle)
+        o.recipe.shuffle = "no";
     o.command_line = line;
+    o.given = options_given(&command);
     struct sigaction act = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
     sigaction(SIGUSR1, &act, NULL);
     sigaction(SIGTERM, &act, NULL);

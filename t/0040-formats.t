@@ -151,7 +151,7 @@ like "$status $err" '^1 .*sum does not match' 'manifest: what was changed under 
 
 # the state
 fresh
-edit "$S/state.json" 's/("step": 2)/$1, "run": "a1"/; s/("identity")/"epochs": [0], $1/'
+edit "$S/state.json" 's/("step": 2)/$1, "colour": "a1"/; s/("identity")/"epochs": [0], $1/'
 run go_on
 is "$status" 0 'state: unknown members are passed over' || diag "$err"
 close_to "$T/go.log" "$v1/run.jsonl" 1e-5 'and change nothing'

@@ -118,10 +118,17 @@ like "$err" "tensor 'model[^']*' (is not one of this model's|should have shape)"
 mkdir "$T/side"
 echo '{"tokens": 1}' >"$T/side/tokenizer.json"
 echo junk >"$T/side/pytorch_model.bin"
-COMPANIONS=$T/side mp 2 save "$T/g2.plan" "$T/again" 7 7 >/dev/null && COMPANIONS=$T/side mp 2 save "$T/g2.plan" "$T/again" 7 12 >/dev/null
-ok $? 'a step that is there is saved again'
-is "$(cat "$T/again/step-00000012/tokenizer.json")" '{"tokens": 1}' 'a tokenizer travels along'
-test ! -e "$T/again/step-00000012/pytorch_model.bin"
+COMPANIONS=$T/side mp 2 save "$T/g2.plan" "$T/again" 7 12 >/dev/null
+ok $? 'with companions'
+run mp 2 save "$T/g2.plan" "$T/again" 12
+is "$status" 2 'a step that its own line has is not replaced'
+like "$err" "step-00000012' is there already" 'but named'
+RUN=0123456789abcdef run mp 2 save "$T/g2.plan" "$T/again" 12
+is "$status" 0 "another run's has its name taken"
+run moe-ckpt verify "$T/again/step-00000012" "$T/again/step-00000012.00000000.abandoned"
+is "$status" 0 'and lies aside, whole' || diag "$err"
+is "$(cat "$T/again/step-00000011/tokenizer.json")" '{"tokens": 1}' 'a tokenizer travels along'
+test ! -e "$T/again/step-00000011/pytorch_model.bin"
 ok $? 'other weights do not'
 mkdir "$T/again/step-00000099" "$T/again/step-100" "$T/again/.step-00000200.tmp"
 run "$trip" newest "$T/again"
@@ -253,7 +260,7 @@ for i in 1 2 3 4 5 6 ${MOEKIT_LARGE:+7 8 9 10 11 12 13 14 15 16 17 18 19 20}; do
     test -d "$T/kill/step-00000001" || bad=$((bad + 1))
 done
 is "$bad" 0 'kill -9 at any moment leaves only whole steps under final names'
-BACKEND=cpu "$trip" save "$T/t1.plan" "$T/kill" 1 >/dev/null
+BACKEND=cpu RUN=0123456789abcdef "$trip" save "$T/t1.plan" "$T/kill" 1 >/dev/null
 ok $? 'and the root can be saved into again'
 rm -rf "$T/kill"
 
@@ -262,7 +269,7 @@ run mp 2 save "$T/g2.plan" "$T/full" 1
 for limit in 20 100 400; do # in 512 bytes
     limited=$limit mp 2 save "$T/g2.plan" "$T/full" 2 >"$T/out" 2>"$T/err"
     is $? 3 "a file limit of $limit blocks: the environment failed"
-    like "$(cat "$T/err")" "cannot write '.*step-00000002.tmp/" 'the file is named'
+    like "$(cat "$T/err")" "cannot write '.*step-00000002\.[0-9a-f]*\.tmp/" 'the file is named'
     is "$(ls -A "$T/full")" step-00000001 'only the older step is there'
 done
 run moe-ckpt verify "$T/full/step-00000001"

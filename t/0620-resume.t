@@ -183,7 +183,7 @@ if need mpi command -v mpirun; then
         $head =~ /"model\.embed_tokens\.weight":\{[^}]*"data_offsets":\[(\d+),/ or die;
         seek $f, 8 + length($head) + $1 + 97 * 48 * 4, 0;
         print $f pack("L<", 0x7fc00000) x 48;' "$T/text" "$T"
-    run mpi 4 moe-train -p "$T/nan.plan" --log "$T/nan.log" -d "$T/rare" --no-shuffle -s 5 --init "$T/nan.init" --save "$T/nan" --save-every 2
+    run mpi 4 moe-train -q -p "$T/nan.plan" --log "$T/nan.log" -d "$T/rare" --no-shuffle -s 5 --init "$T/nan.init" --save "$T/nan" --save-every 2
     is "$status" 1 'a loss that is not a number: exit 1'
     said_once 'step 3: the loss is not finite' 'a loss that is not a number'
     run moe-ckpt verify "$T/nan/step-00000002"

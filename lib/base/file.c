@@ -192,6 +192,14 @@ char *path_join(const char *dir, const char *name)
     return xasprintf("%s%s%s", dir, n && dir[n - 1] == '/' ? "" : "/", name);
 }
 
+char *path_absolute(const char *path)
+{
+    char *here = *path == '/' ? NULL : getcwd(NULL, 0);
+    char *whole = here ? path_join(here, path) : xstrdup(path);
+    free(here);
+    return whole;
+}
+
 int stdout_close(void)
 {
     bool bad = ferror(stdout) != 0;

@@ -31,6 +31,7 @@ int remove_tree(const char *path); /* rm -r; a path that is not there is fine */
 bool is_dir(const char *path);
 bool file_exists(const char *path);
 char *path_join(const char *dir, const char *name); /* caller frees */
+char *path_absolute(const char *path);              /* from the root, links as they are; caller frees */
 
 /* fclose(stdout) checked, for the end of main: 0 or -1. */
 int stdout_close(void);

@@ -33,6 +33,16 @@ static void say(const char *fmt, va_list ap)
     funlockfile(stderr);
 }
 
+void warning(const char *fmt, ...)
+{
+    if (!name || level < NOTICE_QUIET)
+        return;
+    va_list ap;
+    va_start(ap, fmt);
+    say(fmt, ap);
+    va_end(ap);
+}
+
 void notice(const char *fmt, ...)
 {
     if (!name || level < NOTICE_NORMAL)

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/memory.h"
 #include "base/notice.h"
 #include "base/num.h"
 
@@ -22,7 +23,9 @@ static const struct opt standard[] = {
 };
 enum { STANDARD = sizeof standard / sizeof *standard };
 
-static const char *given[MAX_OPTS];
+static struct {
+    const char *name, *arg;
+} given[MAX_OPTS];
 static int givens;
 
 /* What an OPT_CHOICE takes, as "a|b|c": its choices, then its words. */
@@ -136,9 +139,25 @@ static int take(const struct opt *o, const char *arg)
 bool option_given(const char *name)
 {
     for (int i = 0; i < givens; i++)
-        if (strcmp(given[i], name) == 0)
+        if (strcmp(given[i].name, name) == 0)
             return true;
     return false;
+}
+
+char *options_given(const struct command *c)
+{
+    char *text = xasprintf("%s: %s\n", c->name, VERSION);
+    for (int i = 0; i < c->count; i++)
+        for (int g = givens - 1; g >= 0 && c->opts[i].name; g--) { /* of several the last counts */
+            if (strcmp(given[g].name, c->opts[i].name) != 0)
+                continue;
+            char *longer =
+                xasprintf("%s--%s: %s\n", text, given[g].name, given[g].arg ? given[g].arg : "given");
+            free(text);
+            text = longer;
+            break;
+        }
+    return text;
 }
 
 /* Which of the tables' options getopt's value `v` is (1000 + index for every option). */
@@ -210,7 +229,7 @@ int options_parse(const struct command *c, int argc, char **argv)
         if (take(o, optarg) < 0)
             return -1;
         if (givens < MAX_OPTS)
-            given[givens++] = o->name;
+            given[givens++] = (typeof(*given)){o->name, optarg};
     }
     notice_open(c->name,
                 quiet_flag     ? NOTICE_QUIET

@@ -48,6 +48,9 @@ struct command {
  * An option given is remembered: option_given(table entry's name). */
 int options_parse(const struct command *c, int argc, char **argv);
 bool option_given(const char *name);
+/* The version, and what was given, a line "--NAME: ARGUMENT" each in the order of the table, without those
+ * that all commands have: to see whether two processes were started alike. Caller frees. */
+char *options_given(const struct command *c);
 
 /* For main(): prints "NAME: error text" and returns the recorded exit status. */
 int command_failed(const struct command *c);

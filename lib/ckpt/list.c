@@ -214,22 +214,25 @@ static int64_t step_bytes(const char *dir, bool *refused)
     return bytes;
 }
 
-static int list_root(const char *root, const int64_t *steps, int count, enum list_form form, FILE *out)
+static int list_root(const char *root, const struct step_dir *steps, int count, enum list_form form, FILE *out)
 {
     json_t *list = json_array();
     if (form != LIST_JSON)
         fprintf(out, "#     step            bytes  directory\n");
     for (int i = count - 1; i >= 0; i--) {
-        char *dir = step_path(root, steps[i]);
+        if (!steps[i].complete)
+            continue;
+        int64_t step = steps[i].step;
+        char *dir = step_path(root, step);
         bool refused;
         int64_t bytes = step_bytes(dir, &refused);
         if (form == LIST_JSON)
-            json_array_append_new(list, json_pack("{s:s, s:I, s:I}", "path", dir, "step", (json_int_t)steps[i],
+            json_array_append_new(list, json_pack("{s:s, s:I, s:I}", "path", dir, "step", (json_int_t)step,
                                                   "bytes", (json_int_t)bytes));
         else if (bytes < 0)
-            fprintf(out, "%10" PRId64 "  %15s  %s\n", steps[i], refused ? "newer moekit" : "bad manifest", dir);
+            fprintf(out, "%10" PRId64 "  %15s  %s\n", step, refused ? "newer moekit" : "bad manifest", dir);
         else
-            fprintf(out, "%10" PRId64 "  %15" PRId64 "  %s\n", steps[i], bytes, dir);
+            fprintf(out, "%10" PRId64 "  %15" PRId64 "  %s\n", step, bytes, dir);
         free(dir);
     }
     error_clear();
@@ -241,11 +244,13 @@ static int list_root(const char *root, const int64_t *steps, int count, enum lis
 
 int list_dir(const char *path, enum list_form form, FILE *out)
 {
-    int64_t *steps = NULL;
+    struct step_dir *steps = NULL;
     if (!is_dir(path))
         return error(STATUS_USAGE, file_exists(path) ? "'%s' is not a directory" : "'%s' does not exist", path);
-    int count = steps_list(path, &steps);
-    if (count > 0 && form != LIST_TENSORS) {
+    int count = steps_list(path, &steps, NULL), complete = 0;
+    for (int i = 0; i < count; i++)
+        complete += steps[i].complete;
+    if (complete > 0 && form != LIST_TENSORS) {
         int rc = list_root(path, steps, count, form, out);
         free(steps);
         return rc;

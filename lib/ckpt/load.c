@@ -16,7 +16,6 @@
 #include "tensors/source.h"
 
 #define CHUNK_BYTES ((int64_t)8 << 20)
-#define MAX_STATE   ((size_t)256 << 20)
 
 struct loader {
     const struct rank_state *s;
@@ -153,39 +152,64 @@ static int load_shard(struct loader *l, const struct shard *h)
     return 0;
 }
 
-static int load_all(struct loader *l)
+/* hf_seen() of both directories. */
+static char *see(struct loader *l, bool all)
 {
-    const struct rank_state *s = l->s;
-    int rc = source_extras(&l->weights, &s->plan->model, &s->plan->inventory);
-    for (int i = 0; i < s->shards->count && rc == 0; i++)
-        rc = load_shard(l, &s->shards->list[i]);
+    char *weights = hf_seen(&l->weights, all), *optimizer = weights ? hf_seen(&l->optimizer, all) : NULL;
+    char *seen = optimizer ? xasprintf("%s%s", weights, optimizer) : NULL;
+    free(weights);
+    free(optimizer);
+    return seen;
+}
+
+static void loader_release(struct loader *l)
+{
     hf_close(&l->weights);
     if (l->resume)
         hf_close(&l->optimizer);
     free(l->file_bytes);
     free(l->device_bytes);
+}
+
+static int loader_open(struct loader *l, const char *dir)
+{
+    TRY(hf_open(&l->weights, dir));
+    if (l->resume)
+        l->optimizer = (struct hf_dir){.path = path_join(dir, OPTIMIZER_DIR)};
+    return 0;
+}
+
+static int load_all(struct loader *l, const char *dir, char **seen)
+{
+    const struct rank_state *s = l->s;
+    TRY(loader_open(l, dir));
+    int rc = source_extras(&l->weights, &s->plan->model, &s->plan->inventory);
+    for (int i = 0; i < s->shards->count && rc == 0; i++)
+        rc = load_shard(l, &s->shards->list[i]);
+    if (rc == 0 && seen && !(*seen = see(l, false)))
+        rc = -1;
+    loader_release(l);
     return rc == 0 ? s->be->sync(s->stream) : rc;
 }
 
-int checkpoint_load(const struct rank_state *s, const char *dir, char **state_json)
+int checkpoint_load(const struct rank_state *s, const char *dir, char **seen)
 {
-    char *state = path_join(dir, STATE_FILE), *text = file_read(state, MAX_STATE, NULL);
-    struct loader l = {.s = s, .resume = true};
-    int rc = text ? hf_open(&l.weights, dir) : -1;
-    if (rc == 0) {
-        l.optimizer = (struct hf_dir){.path = path_join(dir, OPTIMIZER_DIR)};
-        rc = load_all(&l);
-    }
-    free(state);
-    if (rc == 0 && state_json)
-        *state_json = text;
-    else
-        free(text);
-    return rc;
+    return load_all(&(struct loader){.s = s, .resume = true}, dir, seen);
 }
 
-int checkpoint_import(const struct rank_state *s, const char *hfdir)
+int checkpoint_import(const struct rank_state *s, const char *hfdir, char **seen)
 {
-    struct loader l = {.s = s};
-    return hf_open(&l.weights, hfdir) < 0 ? -1 : load_all(&l);
+    return load_all(&(struct loader){.s = s}, hfdir, seen);
+}
+
+char *checkpoint_seen(const char *dir, bool resume)
+{
+    struct loader l = {.resume = resume};
+    if (loader_open(&l, dir) < 0)
+        return NULL;
+    for (int i = 0; i < l.weights.file_count && resume; i++)
+        hf_file_named(&l.optimizer, l.weights.files[i].name);
+    char *seen = see(&l, true);
+    loader_release(&l);
+    return seen;
 }

@@ -14,9 +14,8 @@
 #include "base/memory.h"
 #include "ckpt/names.h"
 
-#define MAX_MANIFEST ((size_t)1 << 30)
-#define SUM_FORMAT   ",\n  \"sum\": \"%08" PRIx32 "\"\n}\n"
-#define SUM_BYTES    24
+#define SUM_FORMAT ",\n  \"sum\": \"%08" PRIx32 "\"\n}\n"
+#define SUM_BYTES  24
 
 struct manifest_file *manifest_add(struct manifest *m, char *name, int64_t bytes, uint32_t crc)
 {
@@ -24,6 +23,14 @@ struct manifest_file *manifest_add(struct manifest *m, char *name, int64_t bytes
         m->files = xrealloc(m->files, 2 * (size_t)m->count + 2, sizeof *m->files);
     m->files[m->count] = (struct manifest_file){.name = name, .bytes = bytes, .crc32 = crc};
     return &m->files[m->count++];
+}
+
+const struct manifest_file *manifest_find(const struct manifest *m, const char *name)
+{
+    for (int i = 0; i < m->count; i++)
+        if (strcmp(m->files[i].name, name) == 0)
+            return &m->files[i];
+    return NULL;
 }
 
 /* As a JSON string. Names come from file systems too. */
@@ -151,7 +158,7 @@ int manifest_read(struct manifest *m, const char *dir)
 {
     *m = (struct manifest){0};
     size_t size;
-    char *path = path_join(dir, MANIFEST_FILE), *text = file_read(path, MAX_MANIFEST, &size);
+    char *path = path_join(dir, MANIFEST_FILE), *text = file_read(path, MAX_MANIFEST_BYTES, &size);
     int rc = text ? manifest_parse(m, text, size, path) : -1;
     free(text);
     free(path);

@@ -36,6 +36,8 @@ struct manifest {
 
 /* Takes over `name`. The new file's tensors are for the caller to fill. */
 struct manifest_file *manifest_add(struct manifest *m, char *name, int64_t bytes, uint32_t crc32);
+/* The file of that name, or NULL. */
+const struct manifest_file *manifest_find(const struct manifest *m, const char *name);
 /* Its text; caller frees. */
 char *manifest_text(const struct manifest *m);
 /* From dir/manifest.json. -1: status 2; missing, not JSON, incomplete, its sum is wrong, or `refused`. */

@@ -8,4 +8,7 @@
 #define MANIFEST_FILE "manifest.json"
 #define OPTIMIZER_DIR "optimizer"
 
+#define MAX_STATE_BYTES    ((size_t)256 << 20) /* of a state.json */
+#define MAX_MANIFEST_BYTES ((size_t)1 << 30)
+
 #endif

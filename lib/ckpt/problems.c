@@ -3,7 +3,6 @@
 
 #include <pthread.h>
 #include <stdarg.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,6 +27,13 @@ void problem(struct problems *p, const char *fmt, ...)
     if (!known && p->count < MOST_PROBLEMS)
         p->list[p->count] = xstrdup(text);
     p->count += !known;
+    pthread_mutex_unlock(&lock);
+}
+
+void problem_unreadable(struct problems *p)
+{
+    pthread_mutex_lock(&lock);
+    p->unreadable = true;
     pthread_mutex_unlock(&lock);
 }
 

@@ -3,15 +3,19 @@
 #ifndef CKPT_PROBLEMS_H
 #define CKPT_PROBLEMS_H
 
+#include <stdbool.h>
+
 enum { MOST_PROBLEMS = 100 };
 
 struct problems {
-    char **list; /* sentences naming file and tensor; the first MOST_PROBLEMS of them, none twice */
-    int count;   /* of all */
+    char **list;     /* sentences naming file and tensor; the first MOST_PROBLEMS of them, none twice */
+    int count;       /* of all */
+    bool unreadable; /* among them: a file that is not there, or cannot be read */
 };
 
 /* Safe from any thread. */
 void problem(struct problems *p, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void problem_unreadable(struct problems *p); /* the one just noted is */
 void problems_release(struct problems *p);
 
 #endif

@@ -29,7 +29,7 @@
 /* -1 on every rank when any has failed. */
 static int agree(struct saver *v)
 {
-    return comm_agree(v->comm, v->failed ? error(v->status, "%s", v->text) : 0, NULL);
+    return comm_agree(v->comm, v->failed ? error(v->status, "%s", v->text) : 0, v->agreed);
 }
 
 /* ---- rank 0: the directory ---- */
@@ -57,12 +57,16 @@ static int make_file(struct saver *v, int file)
     return rc;
 }
 
+/* A step's temporary directory carries the run's id, so one that is there is of this run's last try. */
 static int make_tree(struct saver *v)
 {
     char *optimizer = path_join(v->dir, OPTIMIZER_DIR);
-    int rc = remove_tree(v->dir);
-    if (rc == 0)
-        rc = make_dirs(v->gradients ? v->dir : optimizer);
+    int rc = v->gradients ? 0 : remove_tree(v->dir);
+    if (rc == 0 && v->gradients && mkdir(v->dir, 0777) != 0)
+        rc = error_errno("cannot make directory '%s'", v->dir);
+    else if (rc == 0 && !v->gradients)
+        rc = make_dirs(optimizer);
+    v->made = rc == 0;
     free(optimizer);
     for (int f = 0; f < v->l.file_count && rc == 0; f++)
         rc = make_file(v, f);
@@ -217,34 +221,63 @@ static char *parent_of(const char *path)
     return slash ? xasprintf("%.*s", (int)max64(slash - path, 1), path) : xstrdup(".");
 }
 
-/* Gives the directory its final name. One that has it already changes places with the new one, and goes. */
-static int give_name(const char *temporary, const char *final)
+/* Whether what has the name may stay: it is whole, as far as one sees, and of the line. */
+static bool is_ours(const struct saver *v, const char *final)
+{
+    struct line l = {0};
+    char *manifest = path_join(final, MANIFEST_FILE);
+    bool ours = file_exists(manifest) && step_line(final, &l) == 0 && line_has(v->as->line, l.run, v->as->step);
+    free(manifest);
+    line_release(&l);
+    return ours;
+}
+
+/* Another directory has the name: it changes places with the new one, or makes way for it, and is set aside. */
+static int change_places(struct saver *v, const char *final)
+{
+    const struct save_as *as = v->as;
+    struct line l;
+    bool known = step_line(final, &l) == 0;
+    const char *why = known ? "abandoned" : "broken";
+    int rc;
+    if (renameat2(AT_FDCWD, v->dir, AT_FDCWD, final, RENAME_EXCHANGE) == 0) {
+        rc = step_set_aside(as->root, as->step, v->dir, l.run, why);
+        if (rc < 0) /* what lies under the temporary name is about to be removed: it must be the new one */
+            renameat2(AT_FDCWD, v->dir, AT_FDCWD, final, RENAME_EXCHANGE);
+    } else if ((rc = step_set_aside(as->root, as->step, final, l.run, why)) == 0 &&
+               rename(v->dir, final) != 0) {
+        rc = error_errno("cannot rename '%s' to '%s'", v->dir, final);
+    }
+    line_release(&l);
+    return rc;
+}
+
+/* Gives the directory its final name, which never replaces one that is there. Where the file system knows no
+ * rename without replacing, a plain one does: it refuses a directory that holds anything. */
+static int give_name(struct saver *v, const char *final)
 {
     char *parent = parent_of(final);
-    int rc = 0;
-    bool old = file_exists(final);
-    if (old && renameat2(AT_FDCWD, temporary, AT_FDCWD, final, RENAME_EXCHANGE) != 0) {
-        char *aside = xasprintf("%s.old", temporary);
-        rc = remove_tree(aside);
-        if (rc == 0 && (rename(final, aside) != 0 || rename(temporary, final) != 0))
-            rc = error_errno("cannot rename '%s' to '%s'", temporary, final);
-        if (rc == 0)
-            rc = remove_tree(aside);
-        free(aside);
-    } else if (!old && rename(temporary, final) != 0) {
-        rc = error_errno("cannot rename '%s' to '%s'", temporary, final);
+    int rc = v->as && v->as->mark ? mark_check(v->as->mark) : 0;
+    if (rc == 0 && renameat2(AT_FDCWD, v->dir, AT_FDCWD, final, RENAME_NOREPLACE) != 0 &&
+        (errno != EINVAL || rename(v->dir, final) != 0)) {
+        bool there = errno == EEXIST || errno == ENOTEMPTY;
+        if (there && v->as && !is_ours(v, final))
+            rc = change_places(v, final);
+        else if (there)
+            rc = error(STATUS_USAGE, "'%s' is there already", final);
+        else
+            rc = error_errno("cannot rename '%s' to '%s'", v->dir, final);
     }
-    if (rc == 0)
-        rc = sync_dir(parent);
-    if (rc == 0)
-        rc = remove_tree(temporary);
+    if (rc == 0 && (rc = sync_dir(parent)) < 0)
+        rename(final, v->dir); /* not known to be on disk: not saved */
     free(parent);
     return rc;
 }
 
-static int seal(struct saver *v, const char *final, int64_t step, const char *state_json, int64_t *bytes)
+static int seal(struct saver *v, const char *final, int64_t *bytes)
 {
-    struct manifest m = {.step = step};
+    const char *state = v->as && v->as->state_json ? v->as->state_json : "{}\n";
+    struct manifest m = {.step = v->as ? v->as->step : 0};
     const struct model *model = &v->s->plan->model;
     char *optimizer = path_join(v->dir, OPTIMIZER_DIR), *index = map_index_json(&v->l);
     char *root = parent_of(final);
@@ -255,7 +288,7 @@ static int seal(struct saver *v, const char *final, int64_t step, const char *st
     if (rc == 0)
         rc = put_plan(v, &m);
     if (rc == 0 && !v->gradients)
-        rc = put_file(v, &m, STATE_FILE, state_json, strlen(state_json));
+        rc = put_file(v, &m, STATE_FILE, state, strlen(state));
     if (rc == 0)
         rc = put_companions(v, &m, root);
     for (int f = 0; f < v->l.file_count && rc == 0; f++)
@@ -270,7 +303,7 @@ static int seal(struct saver *v, const char *final, int64_t step, const char *st
     if (rc == 0)
         rc = sync_dir(v->dir);
     if (rc == 0)
-        rc = give_name(v->dir, final);
+        rc = give_name(v, final);
     *bytes = (int64_t)strlen(text);
     for (int i = 0; i < m.count; i++)
         *bytes += m.files[i].bytes;
@@ -310,19 +343,19 @@ static int doomed(struct saver *v)
     char text[700];
     enum status status = error_status();
     snprintf(text, sizeof text, "%s", error_text());
-    if (v->rank == 0)
+    if (v->made)
         remove_tree(v->dir);
     return error(status, "%s", text);
 }
 
-static int save_tree(struct saver *v, const char *final, int64_t step, const char *state_json, int64_t *bytes)
+static int save_tree(struct saver *v, const char *final, int64_t *bytes)
 {
     int64_t total = 0;
     if (v->rank == 0 && make_tree(v) < 0)
         save_failed(v);
     if (agree(v) < 0 || save_units(v) < 0 || agree(v) < 0 || gather_ranges(v) < 0)
         return doomed(v);
-    if (v->rank == 0 && seal(v, final, step, state_json, &total) < 0)
+    if (v->rank == 0 && seal(v, final, &total) < 0)
         save_failed(v);
     if (agree(v) < 0 || host_broadcast(v->world, 0, &total, sizeof total) < 0)
         return doomed(v);
@@ -342,14 +375,16 @@ static void saver_init(struct saver *v, const struct rank_state *s, struct comm 
     v->touched = xcalloc(v->l.file_count, sizeof *v->touched);
 }
 
-int checkpoint_save(const struct rank_state *s, struct comm *c, const char *root, int64_t step,
-                    const char *state_json, int64_t *bytes)
+int checkpoint_save(const struct rank_state *s, struct comm *c, const struct save_as *as, int64_t *bytes,
+                    bool *agreed)
 {
     struct saver v;
     saver_init(&v, s, c, NULL);
-    v.dir = step_hidden_path(root, step, ".tmp");
-    char *final = step_path(root, step);
-    int rc = save_tree(&v, final, step, state_json ? state_json : "{}\n", bytes);
+    v.as = as;
+    v.agreed = agreed;
+    v.dir = step_hidden_path(as->root, as->step, as->line->run, "tmp");
+    char *final = step_path(as->root, as->step);
+    int rc = save_tree(&v, final, bytes);
     free(final);
     free(v.dir);
     saver_release(&v);
@@ -362,7 +397,7 @@ int checkpoint_save_gradients(const struct rank_state *s, struct comm *c, float 
     struct saver v;
     saver_init(&v, s, c, gradients);
     v.dir = xasprintf("%s.tmp", dir);
-    int rc = save_tree(&v, dir, 0, NULL, NULL);
+    int rc = save_tree(&v, dir, NULL);
     free(v.dir);
     saver_release(&v);
     return rc;

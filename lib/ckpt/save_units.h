@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "ckpt/manifest.h"
 #include "ckpt/map.h"
+#include "ckpt/save.h"
 #include "ckpt/state.h"
 #include "ckpt/units.h"
 #include "comm/comm.h"
@@ -41,13 +42,16 @@ struct gathering {
 
 struct saver {
     const struct rank_state *s;
-    float *const *gradients; /* NULL: the whole state is saved */
+    const struct save_as *as; /* NULL: gradients are saved */
+    float *const *gradients;  /* NULL: the whole state is saved */
+    bool *agreed;             /* comm_agree()'s, or NULL */
     struct comm *comm;
     struct group *world; /* all of it */
     int rank, size;
     struct ckpt_map l;
     struct units u;
     char *dir;   /* the temporary directory */
+    bool made;   /* by this rank: rank 0 */
     bool failed; /* here; the others learn of it in agree() */
     enum status status;
     char text[640];

@@ -10,7 +10,9 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/json.h"
 #include "base/memory.h"
+#include "base/notice.h"
 #include "base/num.h"
 #include "ckpt/names.h"
 
@@ -40,81 +42,108 @@ bool step_meant(const char *path)
     return strncmp(slash ? slash + 1 : path, prefix, strlen(prefix)) == 0;
 }
 
-static bool is_whole(const char *root, const char *name)
-{
-    char *manifest = xasprintf("%s/%s/" MANIFEST_FILE, root, name),
-         *state = xasprintf("%s/%s/" STATE_FILE, root, name);
-    bool whole = file_exists(manifest) && file_exists(state);
-    free(manifest);
-    free(state);
-    return whole;
-}
-
-static int newest_first(const void *a, const void *b)
-{
-    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
-    return x > y ? -1 : x < y;
-}
-
-int steps_list(const char *root, int64_t **steps)
-{
-    *steps = NULL;
-    DIR *d = opendir(root);
-    if (!d)
-        return errno == ENOENT ? 0 : error_errno("cannot open '%s'", root);
-    int count = 0;
-    errno = 0;
-    for (struct dirent *e; (e = readdir(d)); errno = 0) {
-        int64_t step = step_of(e->d_name);
-        if (step < 0 || !is_whole(root, e->d_name))
-            continue;
-        if ((count & (count + 1)) == 0)
-            *steps = xrealloc(*steps, 2 * (size_t)count + 2, sizeof **steps);
-        (*steps)[count++] = step;
-    }
-    if (errno)
-        count = error_errno("cannot read '%s'", root);
-    closedir(d);
-    if (count > 0)
-        qsort(*steps, count, sizeof **steps, newest_first);
-    return count;
-}
-
 char *step_path(const char *root, int64_t step)
 {
     char name[STEP_NAME];
     return path_join(root, step_name(step, name));
 }
 
-char *step_hidden_path(const char *root, int64_t step, const char *suffix)
+char *step_hidden_path(const char *root, int64_t step, const char *run, const char *suffix)
 {
     char name[STEP_NAME];
-    return xasprintf("%s/.%s%s", root, step_name(step, name), suffix);
+    return xasprintf("%s/.%s%s%s.%s", root, step_name(step, name), *run ? "." : "", run, suffix);
+}
+
+static bool ends_in(const char *name, const char *end)
+{
+    size_t n = strlen(name), m = strlen(end);
+    return n > m && strcmp(name + n - m, end) == 0;
+}
+
+/* ---- what there is ---- */
+
+static bool is_complete(const char *root, const char *name)
+{
+    char *manifest = xasprintf("%s/%s/" MANIFEST_FILE, root, name),
+         *state = xasprintf("%s/%s/" STATE_FILE, root, name);
+    bool complete = file_exists(manifest) && file_exists(state);
+    free(manifest);
+    free(state);
+    return complete;
+}
+
+static bool is_set_aside(const char *name)
+{
+    return step_meant(name) && (ends_in(name, ".abandoned") || ends_in(name, ".broken"));
+}
+
+static int newest_first(const void *a, const void *b)
+{
+    const struct step_dir *x = a, *y = b;
+    return x->step > y->step ? -1 : x->step < y->step;
+}
+
+int steps_list(const char *root, struct step_dir **list, int *aside)
+{
+    *list = NULL;
+    int count = 0, others = 0;
+    DIR *d = opendir(root);
+    if (aside)
+        *aside = 0;
+    if (!d)
+        return errno == ENOENT ? 0 : error_errno("cannot open '%s'", root);
+    errno = 0;
+    for (struct dirent *e; (e = readdir(d)); errno = 0) {
+        int64_t step = step_of(e->d_name);
+        others += is_set_aside(e->d_name);
+        if (step < 0)
+            continue;
+        if ((count & (count + 1)) == 0)
+            *list = xrealloc(*list, 2 * (size_t)count + 2, sizeof **list);
+        (*list)[count++] = (struct step_dir){step, is_complete(root, e->d_name)};
+    }
+    if (errno)
+        count = error_errno("cannot read '%s'", root);
+    closedir(d);
+    if (count > 0)
+        qsort(*list, count, sizeof **list, newest_first);
+    if (aside)
+        *aside = others;
+    return count;
 }
 
 char *checkpoint_newest(const char *root, int64_t *step)
 {
-    int64_t *steps;
-    int count = steps_list(root, &steps);
+    struct step_dir *list;
+    int count = steps_list(root, &list, NULL), i = 0;
     char *path = NULL;
     if (count >= 0)
         error_clear();
-    if (count > 0) {
-        path = step_path(root, steps[0]);
+    while (i < count && !list[i].complete)
+        i++;
+    if (i < count) {
+        path = step_path(root, list[i].step);
         if (step)
-            *step = steps[0];
+            *step = list[i].step;
     }
-    free(steps);
+    free(list);
     return path;
 }
 
-/* What step_hidden_path() names. */
-static bool is_leaving(const char *name)
+int step_line(const char *dir, struct line *l)
 {
-    size_t n = strlen(name);
-    return name[0] == '.' && step_meant(name + 1) && n >= 4 &&
-           (strcmp(name + n - 4, ".tmp") == 0 || strcmp(name + n - 4, ".old") == 0);
+    struct json_doc d;
+    char *path = path_join(dir, STATE_FILE);
+    *l = (struct line){0};
+    int r = json_open_file(&d, path, MAX_STATE_BYTES);
+    free(path);
+    TRY(r);
+    r = line_read(l, &d);
+    json_close(&d);
+    return r;
 }
+
+/* ---- what may go ---- */
 
 /* What a killed save or removal left. */
 static int remove_leavings(const char *root)
@@ -122,9 +151,11 @@ static int remove_leavings(const char *root)
     DIR *d = opendir(root);
     int rc = 0;
     for (struct dirent *e; d && rc == 0 && (e = readdir(d));) {
-        if (!is_leaving(e->d_name))
+        const char *name = e->d_name;
+        if (name[0] != '.' || !step_meant(name + 1) || !(ends_in(name, ".tmp") || ends_in(name, ".old")))
             continue;
-        char *path = path_join(root, e->d_name);
+        char *path = path_join(root, name);
+        verbose("removing '%s', which a killed run left", path);
         rc = remove_tree(path);
         free(path);
     }
@@ -133,21 +164,75 @@ static int remove_leavings(const char *root)
     return rc;
 }
 
-int checkpoint_prune(const char *root, int keep)
+/* Renamed first, so that it is never there in part under its own name. */
+static int remove_step(const char *root, int64_t step, const char *run)
 {
-    int64_t *steps;
-    int count = steps_list(root, &steps), rc = count < 0 ? -1 : 0;
-    for (int i = keep > 0 ? keep : 0; i < count && rc == 0; i++) {
-        char *path = step_path(root, steps[i]);
-        char *aside = step_hidden_path(root, steps[i], ".old");
-        rc = remove_tree(aside);
-        if (rc == 0 && rename(path, aside) != 0)
-            rc = error_errno("cannot rename '%s'", path);
-        free(aside);
-        free(path);
+    char *path = step_path(root, step), *doomed = step_hidden_path(root, step, run, "old");
+    int rc = remove_tree(doomed);
+    if (rc == 0 && rename(path, doomed) != 0)
+        rc = error_errno("cannot rename '%s'", path);
+    free(doomed);
+    free(path);
+    return rc;
+}
+
+/* Whether the line has what lies under this step's name. */
+static bool is_of(const struct line *line, const char *root, int64_t step)
+{
+    struct line l;
+    char *path = step_path(root, step);
+    bool is = step_line(path, &l) == 0 && line_has(line, l.run, step);
+    free(path);
+    line_release(&l);
+    return is;
+}
+
+int checkpoint_prune(const char *root, int keep, const struct line *line)
+{
+    struct step_dir *list;
+    int count = steps_list(root, &list, NULL), rc = count < 0 ? -1 : 0, kept = 0;
+    for (int i = 0; i < count && rc == 0; i++) {
+        int64_t step = list[i].step;
+        if (!list[i].complete || (line && !is_of(line, root, step)))
+            continue;
+        bool origin = line && line->count && line->from[0].until == step;
+        if (kept++ >= keep && !origin)
+            rc = remove_step(root, step, line ? line->run : "");
     }
-    free(steps);
+    free(list);
+    return rc == 0 ? remove_leavings(root) : rc;
+}
+
+int step_set_aside(const char *root, int64_t step, const char *dir, const char *run, const char *why)
+{
+    char name[STEP_NAME], *to = NULL;
+    for (int n = 1; !to || file_exists(to); n++) { /* root is this run's alone: the name stays free */
+        free(to);
+        to = n == 1 ? xasprintf("%s/%s.%.8s.%s", root, step_name(step, name), *run ? run : "before", why)
+                    : xasprintf("%s/%s.%.8s-%d.%s", root, step_name(step, name), *run ? run : "before", n, why);
+    }
+    int rc = rename(dir, to) != 0 ? error_errno("cannot rename '%s' to '%s'", dir, to) : 0;
     if (rc == 0)
-        rc = remove_leavings(root);
+        notice("'%s' is %s: set aside as '%s'", step_name(step, name),
+               strcmp(why, "broken") == 0 ? "not whole" : "of a branch that this run left", to);
+    free(to);
+    return rc;
+}
+
+int steps_tidy(const char *root, const struct line *line)
+{
+    struct step_dir *list;
+    int count = steps_list(root, &list, NULL), rc = count < 0 ? -1 : 0;
+    for (int i = 0; i < count && rc == 0; i++) {
+        int64_t step = list[i].step;
+        struct line l = {0};
+        char *dir = step_path(root, step);
+        bool known = list[i].complete && step_line(dir, &l) == 0;
+        if (!known || !line_has(line, l.run, step))
+            rc = step_set_aside(root, step, dir, l.run, known ? "abandoned" : "broken");
+        line_release(&l);
+        free(dir);
+    }
+    free(list);
     return rc;
 }

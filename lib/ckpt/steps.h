@@ -1,10 +1,20 @@
 /* SPDX-License-Identifier: MIT */
-/* Step directories under a root: their names, which are whole, which is newest, which may go. */
+/* Step directories under a root: their names, which there are, which may go.
+ *
+ *   ROOT/step-00000100                          a checkpoint
+ *        .step-00000100.RUN.tmp                 on its way in: RUN is writing it, or was killed while it did
+ *        .step-00000100.RUN.old                 on its way out
+ *        step-00000100.RUN.abandoned, .broken   set aside: what a branch wrote that was left, or what is not
+ *                                               whole; never removed, never taken for a step. RUN: the first
+ *                                               half of the id of the run that wrote it, or `before`, when
+ *                                               runs had none */
 #ifndef CKPT_STEPS_H
 #define CKPT_STEPS_H
 
 #include <stdbool.h>
 #include <stdint.h>
+
+#include "ckpt/line.h"
 
 /* Room for a step directory's name. */
 enum { STEP_NAME = 40 };
@@ -14,21 +24,32 @@ char *step_name(int64_t step, char buf[static STEP_NAME]);
 int64_t step_of(const char *name);
 /* Whether the last part of path begins like one: it is, or was meant to be, a step. */
 bool step_meant(const char *path);
-/* The whole steps directly under root, newest first; caller frees. None where there is no root; -1 when it
- * cannot be read. */
-int steps_list(const char *root, int64_t **steps);
-
 /* "ROOT/step-00000100"; caller frees. */
 char *step_path(const char *root, int64_t step);
-/* "ROOT/.step-00000100SUFFIX": on its way in (".tmp") or out (".old"); caller frees. */
-char *step_hidden_path(const char *root, int64_t step, const char *suffix);
+/* "ROOT/.step-00000100.RUN.SUFFIX", suffix tmp or old; caller frees. */
+char *step_hidden_path(const char *root, int64_t step, const char *run, const char *suffix);
 
-/* The newest whole step directory under root: its path (caller frees) and step; NULL with error status DONE
- * when there is none, -1-like error text otherwise. */
+struct step_dir {
+    int64_t step;
+    bool complete; /* has the files that make it a checkpoint; whether they are sound is for verify to say */
+};
+/* All step directories directly under root, newest first; caller frees. Their number: 0 where there is no
+ * root. *aside (or NULL): how many are set aside there. -1: it cannot be read. */
+int steps_list(const char *root, struct step_dir **list, int *aside);
+/* The newest complete one's path (caller frees) and step; NULL with error status DONE when there is none. */
 char *checkpoint_newest(const char *root, int64_t *step);
 
-/* Keeps the newest `keep` whole step directories under root, removing the others (renamed first). Call on one
+/* Keeps the newest `keep` complete steps of the line (NULL: of all that are there) and the one that its run
+ * came from; removes the line's others, renamed first, and what killed saves and removals left. Call on one
  * rank. */
-int checkpoint_prune(const char *root, int keep);
+int checkpoint_prune(const char *root, int keep, const struct line *line);
+
+/* Gives `dir`, which is or was meant to be that step under root, its name as one set aside, `why` being
+ * abandoned or broken, and says so. `run`: who wrote it. */
+int step_set_aside(const char *root, int64_t step, const char *dir, const char *run, const char *why);
+/* Sets aside every step under root that is not complete or not of the line. */
+int steps_tidy(const char *root, const struct line *line);
+/* The run that wrote the step directory, and its line: -1 where its state.json does not say. */
+int step_line(const char *dir, struct line *l);
 
 #endif

@@ -16,6 +16,7 @@
 #include "ckpt/names.h"
 #include "ckpt/steps.h"
 #include "ckpt/sums.h"
+#include "ckpt/whole.h"
 #include "model/load.h"
 #include "tensors/source.h"
 
@@ -25,14 +26,6 @@ static void recorded(struct verified *v)
 }
 
 /* ---- files ---- */
-
-static bool listed(const struct manifest *m, const char *name)
-{
-    for (int i = 0; i < m->count; i++)
-        if (strcmp(m->files[i].name, name) == 0)
-            return true;
-    return false;
-}
 
 /* Whether the manifest lists a file in this folder. */
 static bool lists_in(const struct manifest *m, const char *folder)
@@ -62,21 +55,13 @@ static void find_unlisted(struct verified *v, const struct manifest *m, const ch
             free(folder);
         } else if (is_dir(path)) {
             problem(&v->problems, "%s: a directory that does not belong here", path);
-        } else if (strcmp(name, MANIFEST_FILE) != 0 && !listed(m, name)) {
+        } else if (strcmp(name, MANIFEST_FILE) != 0 && !manifest_find(m, name)) {
             problem(&v->problems, "%s: a file that the manifest does not list", path);
         }
         free(path);
         free(name);
     }
     closedir(d);
-}
-
-static void need_files(struct verified *v, const struct manifest *m, const char *dir)
-{
-    static const char *const needed[] = {CONFIG_FILE, INDEX_FILE, PLAN_FILE, STATE_FILE};
-    for (size_t i = 0; i < sizeof needed / sizeof *needed; i++)
-        if (!listed(m, needed[i]))
-            problem(&v->problems, "%s/" MANIFEST_FILE ": does not list '%s'", dir, needed[i]);
 }
 
 /* ---- tensors ---- */
@@ -231,9 +216,9 @@ static int verify_step(struct verified *v, const char *path)
     v->files = m.count + 1;
     for (int i = 0; i < m.count; i++)
         v->bytes += m.files[i].bytes;
-    need_files(v, &m, path);
+    whole_check(&v->problems, &m, path);
     find_unlisted(v, &m, path, "");
-    sums_verify(&v->problems, &m, path);
+    sums_verify(&v->problems, &m, path, NULL);
     manifest_release(&m);
     return 0;
 }

@@ -1,16 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 #include "comm/agree.h"
 
+#include <stdio.h>
+
 #include "base/error.h"
+
+/* The largest of all is the worst status and, of the ranks that have it, the lowest with a text: after an
+ * agreement inside of this one only that rank has any. */
+static int64_t outcome(const struct comm *c, int r)
+{
+    return r < 0 ? (int64_t)error_status() << 32 | (*error_text() ? INT32_MAX - comm_rank(c) : 0) : 0;
+}
 
 int comm_agree(struct comm *c, int r, bool *agreed)
 {
-    /* The largest of all is the worst status and, of the ranks that have it, the lowest with a text: after an
-     * agreement inside of this one only that rank has any. */
-    int64_t mine = 0;
-    if (r < 0)
-        mine = (int64_t)error_status() << 32 | (*error_text() ? INT32_MAX - comm_rank(c) : 0);
-    int64_t worst = mine;
+    int64_t mine = outcome(c, r), worst = mine;
     if (host_max(comm_world(c), &worst) < 0)
         return -1;
     if (worst == 0)
@@ -18,4 +22,22 @@ int comm_agree(struct comm *c, int r, bool *agreed)
     if (agreed)
         *agreed = true;
     return worst == mine ? -1 : error((enum status)(worst >> 32), "%s", "");
+}
+
+int comm_hear(struct comm *c, int r, struct heard *h)
+{
+    int64_t worst = outcome(c, r);
+    *h = (struct heard){0};
+    if (r < 0)
+        snprintf(h->text, sizeof h->text, "%s", error_text());
+    if (host_max(comm_world(c), &worst) < 0)
+        return -1;
+    if (worst == 0)
+        return 0;
+    int64_t speaker = worst & INT32_MAX;
+    h->status = (enum status)(worst >> 32);
+    h->rank = speaker ? (int)(INT32_MAX - speaker) : 0;
+    TRY(host_broadcast(comm_world(c), h->rank, h->text, sizeof h->text));
+    error_clear();
+    return 1;
 }

@@ -3,6 +3,7 @@
 #ifndef COMM_AGREE_H
 #define COMM_AGREE_H
 
+#include "base/error.h"
 #include "comm/comm.h"
 
 /* Collective over the job. r < 0: this rank has failed, error() says how. 0 on every rank when none has. Else
@@ -10,5 +11,16 @@
  * to say it, and is empty on all others. *agreed (or NULL) becomes true then; when communication itself fails,
  * -1 is this rank's alone and *agreed is left as it was. */
 int comm_agree(struct comm *c, int r, bool *agreed);
+
+/* What was wrong on some rank. */
+struct heard {
+    enum status status;
+    int rank; /* who says so */
+    char text[640];
+};
+/* Collective over the job. As comm_agree(), for a failure that the job survives: every rank learns of it,
+ * and none keeps an error. 1 when a rank has failed, with *h filled; 0; -1 with error() when communication
+ * itself fails. */
+int comm_hear(struct comm *c, int r, struct heard *h);
 
 #endif

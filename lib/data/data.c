@@ -232,6 +232,75 @@ uint32_t data_identity(const struct data *d)
     return (uint32_t)crc;
 }
 
+char *data_absolute(const char *spec)
+{
+    char *whole = xstrdup("");
+    for (const char *p = spec + strspn(spec, " \t\n"); *p; p += strspn(p, " \t\n")) {
+        size_t n = strcspn(p, " \t\n"), at = 0;
+        double weight;
+        char *word = xasprintf("%.*s", (int)n, p), *colon = strchr(word, ':');
+        if (colon) {
+            *colon = '\0';
+            at = parse_num(word, -HUGE_VAL, HUGE_VAL, &weight) ? strlen(word) + 1 : 0;
+            *colon = ':';
+        }
+        char *path = word[at] ? path_absolute(word + at) : xstrdup("");
+        if (strpbrk(path, " \t\n")) { /* a blank in the working directory's name would end the word */
+            free(path);
+            path = xstrdup(word + at);
+        }
+        char *longer = xasprintf("%s%s%.*s%s", whole, *whole ? " " : "", (int)at, word, path);
+        free(whole);
+        free(word);
+        free(path);
+        whole = longer;
+        p += n;
+    }
+    return whole;
+}
+
+enum { SAMPLES = 16, SAMPLE_BYTES = 4096 };
+
+/* Of the index's tables, where it needs some, and of pages of the tokens at even distances. */
+static int sum_samples(const struct source *s, int64_t bytes, uint32_t *crc)
+{
+    char page[SAMPLE_BYTES];
+    int64_t n = min64(bytes, SAMPLE_BYTES);
+    *crc = 0;
+    if (s->idx.offset)
+        *crc = (uint32_t)crc32_z(0, (const Bytef *)s->idx.offset,
+                                 (size_t)s->idx.sequences * sizeof *s->idx.offset);
+    if (s->idx.start)
+        *crc = (uint32_t)crc32_z(*crc, (const Bytef *)s->idx.start,
+                                 (size_t)s->idx.sequences * sizeof *s->idx.start);
+    for (int i = 0; i < SAMPLES && n; i++) {
+        TRY(pread_all(s->fd, page, (size_t)n, (bytes - n) / (SAMPLES - 1) * i, s->path));
+        *crc = (uint32_t)crc32_z(*crc, (const Bytef *)page, (size_t)n);
+    }
+    return 0;
+}
+
+char *data_seen(const struct data *d)
+{
+    char *text = xstrdup("");
+    for (const struct source *s = d->source; s < d->source + d->sources; s++) {
+        struct stat st;
+        uint32_t crc = 0;
+        int r = fstat(s->fd, &st) == 0 ? sum_samples(s, st.st_size, &crc)
+                                       : error_errno("cannot read '%s'", s->path);
+        char *longer =
+            xasprintf("%s%s: %lld bytes, %lld tokens in %lld sequences, samples %08x\n", text, s->path,
+                      (long long)st.st_size, (long long)s->idx.tokens, (long long)s->idx.sequences, crc);
+        free(text);
+        text = longer;
+        if (r < 0) {
+            free(text);
+            return NULL;
+        }
+    }
+    return text;
+}
+
 void data_tell(const struct data *d, int64_t *given)
 {
     for (int i = 0; i < d->sources; i++)

@@ -31,6 +31,13 @@ const char *data_name(const struct data *d, int source);
  * stream. */
 uint32_t data_identity(const struct data *d);
 
+/* A spec with its paths absolute; caller frees. */
+char *data_absolute(const char *spec);
+/* What this process sees of the sources: a line "PATH: …" each with sizes and checksums of the index and of
+ * some of the tokens, so that two hosts can find whether they read the same. Caller frees; NULL with error()
+ * set. */
+char *data_seen(const struct data *d);
+
 /* The position: samples given so far by each source. */
 void data_tell(const struct data *d, int64_t *given /* [sources] */);
 int data_seek(struct data *d, const int64_t *given, int sources);

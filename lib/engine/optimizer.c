@@ -118,6 +118,22 @@ int gradients_square(struct engine *e, double *sum)
     return 0;
 }
 
+int states_finite(struct engine *e, bool all, bool *finite)
+{
+    const struct shards *s = &e->shards;
+    bool f32 = e->plan->training.precision == PRECISION_F32;
+    double sum = 0; /* squares of f32 do not overflow it */
+    for (int f = 0; f <= FLAT_EXPERT; f++) {
+        if (f32 && all)
+            TRY(square(e, (const float *)e->arena.weights[f] + s->slice_first[f], s->slice[f], &sum));
+        for (int i = 0; i < STATES; i++)
+            if (e->arena.state[i][f] && (all || !states[i].from_weights))
+                TRY(square(e, e->arena.state[i][f], s->slice[f], &sum));
+    }
+    *finite = isfinite(sum);
+    return 0;
+}
+
 /* Parameters in a row, and how they are to be updated: they decay, or do not, as a whole. */
 struct span {
     int64_t count;

@@ -12,6 +12,8 @@ struct hyper {
  * this one's slice. */
 int gradients_reduce(struct engine *e, bool whole);
 int gradients_square(struct engine *e, double *sum); /* this rank's share of ‖g‖² */
+/* Whether what the optimizer keeps of this rank's slices (all: and their weights) is finite. */
+int states_finite(struct engine *e, bool all, bool *finite);
 int optimizer_update(struct engine *e, const struct hyper *h, int64_t step, double grad_scale);
 void gradients_zero(struct engine *e);
 

@@ -6,10 +6,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <zlib.h>
 
 #include "base/error.h"
 #include "base/file.h"
 #include "base/memory.h"
+#include "base/num.h"
 
 #define MAX_INDEX ((size_t)256 << 20)
 #define MOST_OPEN 64 /* descriptors */
@@ -90,6 +92,58 @@ int hf_read(struct hf_dir *d, int file, void *p, int64_t bytes, int64_t offset)
     }
     f->turn = ++d->turn;
     return pread_all(f->st.fd, p, bytes, f->st.data + offset, f->st.path);
+}
+
+/* Of what the header says: names, dtypes, shapes, places. */
+static uint32_t sum_header(const struct st_file *f)
+{
+    char shape[192];
+    uLong crc = 0;
+    for (int i = 0; i < f->count; i++) {
+        const struct st_tensor *t = &f->tensors[i];
+        char *line =
+            xasprintf("%s %s %s %lld\n", t->name, t->dtype, st_shape_text(t, shape), (long long)t->begin);
+        crc = crc32_z(crc, (const Bytef *)line, strlen(line));
+        free(line);
+    }
+    return (uint32_t)crc;
+}
+
+/* Of a little at the begin, in the middle and at the end of the data. */
+static int sum_samples(struct hf_dir *d, int file, uint32_t *crc)
+{
+    char sample[1 << 14];
+    const struct st_file *f = &d->files[file].st;
+    int64_t bytes = f->size - f->data, n = min64(bytes, sizeof sample);
+    *crc = 0;
+    for (int i = 0; i < 3 && n; i++) {
+        TRY(hf_read(d, file, sample, n, (bytes - n) / 2 * i));
+        *crc = (uint32_t)crc32_z(*crc, (const Bytef *)sample, (size_t)n);
+    }
+    return 0;
+}
+
+char *hf_seen(struct hf_dir *d, bool all)
+{
+    char *text = NULL;
+    size_t size;
+    FILE *out = open_memstream(&text, &size);
+    int r = 0;
+    for (int i = 0; i < d->file_count && r == 0; i++) {
+        uint32_t samples;
+        if (!all && !d->files[i].open)
+            continue;
+        const struct st_file *f = hf_file(d, i);
+        r = f ? sum_samples(d, i, &samples) : -1;
+        if (r == 0)
+            fprintf(out, "%s: %lld bytes, tensors %08x, samples %08x\n", f->path, (long long)f->size,
+                    sum_header(f), samples);
+    }
+    fclose(out);
+    if (r == 0)
+        return text;
+    free(text);
+    return NULL;
 }
 
 static const struct hf_name *find_name(const struct hf_dir *d, const char *name)

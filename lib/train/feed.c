@@ -2,9 +2,11 @@
 #include "train/feed.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "train/truth.h"
 
 void feed_mark(struct run *run)
 {
@@ -18,22 +20,31 @@ void feed_mark(struct run *run)
                           (size_t)(p->batch.seq + 1) * sizeof *run->tokens);
 }
 
-int feed_open(struct run *run)
+/* Opens what --data or --eval names; all ranks must see the same. */
+static int open_data(struct run *run, const char *what, const char *spec, bool shuffle, struct data **data)
 {
     const struct plan *p = &run->plan;
-    uint64_t seed = (uint64_t)run->recipe.seed;
-    run->data = data_open(run->o->data, p->batch.seq, p->model.vocab, seed, run->o->shuffle);
-    if (!run->data)
-        return -1;
-    if (run->o->eval && !(run->eval = data_open(run->o->eval, p->batch.seq, p->model.vocab, seed, false)))
-        return -1;
-    if (run->o->dump_routing) {
-        char *path = xasprintf("%s.%d", run->o->dump_routing, comm_rank(run->comm));
-        run->routing = fopen(path, "wb");
-        int r = run->routing ? 0 : error_errno("cannot write '%s'", path);
-        free(path);
-        run->e.routing_dump = run->routing;
-        return r;
-    }
-    return 0;
+    *data = data_open(spec, p->batch.seq, p->model.vocab, (uint64_t)run->recipe.seed, shuffle);
+    char *seen = *data ? data_seen(*data) : NULL;
+    int r = truth_compare(run, seen ? 0 : -1, what, seen, true);
+    free(seen);
+    return r;
+}
+
+static int open_routing(struct run *run)
+{
+    char *path = xasprintf("%s.%d", run->o->dump_routing, comm_rank(run->comm));
+    run->routing = fopen(path, "wb");
+    int r = run->routing ? 0 : error_errno("cannot write '%s'", path);
+    free(path);
+    run->e.routing_dump = run->routing;
+    return r;
+}
+
+int feed_open(struct run *run)
+{
+    TRY(open_data(run, "--data", run->o->data, strcmp(run->recipe.shuffle, "yes") == 0, &run->data));
+    if (run->o->eval)
+        TRY(open_data(run, "--eval", run->o->eval, false, &run->eval));
+    return run->o->dump_routing ? run_agree(run, open_routing(run)) : 0;
 }

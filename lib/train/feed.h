@@ -5,7 +5,8 @@
 
 #include "train/run.h"
 
-/* The seed is the recipe's, so a checkpoint's recipe comes before. -1 with error(). */
+/* Collective. The seed and the order are the recipe's, so a checkpoint's recipe comes before. All ranks must
+ * see the same data. -1 with error(). */
 int feed_open(struct run *run);
 /* Fills run->want and makes room for run->tokens. */
 void feed_mark(struct run *run);

@@ -13,11 +13,8 @@
 #include "base/notice.h"
 #include "base/num.h"
 #include "base/process.h"
-#include "ckpt/save.h"
-#include "ckpt/steps.h"
 #include "engine/pipeline.h"
-#include "train/hosts.h"
-#include "train/resume.h"
+#include "train/saves.h"
 #include "train/step.h"
 
 static volatile sig_atomic_t stop_requested;
@@ -59,30 +56,7 @@ static int evaluate(struct run *run)
     return log_write(&run->log, record);
 }
 
-/* ---- checkpoints ---- */
-
-static int save(struct run *run)
-{
-    struct rank_state s = run_state(run);
-    char *text = run_state_text(run);
-    int64_t bytes = 0;
-    double begin = now_s();
-    int r = checkpoint_save(&s, run->comm, run->o->save, run->step, text, &bytes);
-    free(text);
-    if (r < 0)
-        return run_agree(run, r);
-    run->saved = run->step;
-    if (run_is_first(run)) {
-        char *path = step_path(run->o->save, run->step);
-        r = log_write(&run->log,
-                      json_pack("{s:s,s:I,s:s,s:I,s:f}", "kind", "save", "step", (json_int_t)run->step, "path",
-                                path, "bytes", (json_int_t)bytes, "time_s", now_s() - begin));
-        free(path);
-        if (r == 0 && run->o->keep > 0)
-            r = checkpoint_prune(run->o->save, (int)run->o->keep);
-    }
-    return run_agree(run, r);
-}
+/* ---- the loop ---- */
 
 /* Whether any rank was asked to stop. */
 static int stopping(struct run *run, bool *stop)
@@ -117,15 +91,20 @@ int run_steps(struct run *run)
         if (eval)
             TRY(evaluate(run));
         if (keep)
-            TRY(save(run));
+            TRY(saves_write(run));
         if (eval || keep) {
             profile_start(&run->e.profile);
             run->mark_s = run->e.profile.since_s;
         }
     }
     if (o->save && run->saved != run->step)
-        TRY(save(run));
+        TRY(saves_write(run));
     TRY(measure_process(run));
+    if (*run->failed_save.text) {
+        if (run_is_first(run))
+            error(STATUS_ENV, "the last checkpoint, of step %" PRId64 ", could not be saved", run->step);
+        return run_agree(run, run_is_first(run) ? -1 : 0);
+    }
     if (run->status == STATUS_REQUEUE && !o->save) {
         error(STATUS_ENV,
               "stopped by a signal after step %" PRId64 "; nothing was saved, as there was no --save",

@@ -13,9 +13,11 @@ struct train_options {
     int64_t steps, save_every, keep, eval_every, eval_steps, loads_every, threads;
     double timeout_s;
     const char *backend, *comm, *placement; /* auto…; check or warn */
-    bool shuffle, dry_run;
+    const char *allow_config;               /* keys, separated by commas */
+    bool dry_run;
     const char *dump_logits, *dump_gradients, *dump_routing; /* for tests */
     const char *command_line;
+    const char *given; /* options_given() */
     struct recipe recipe;
 };
 

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/error.h"
 #include "base/json.h"
 #include "base/notice.h"
 #include "base/num.h"
@@ -23,6 +24,7 @@ const struct recipe recipe_defaults = {
     .bias_rate = NAN,
     .seed = 1,
     .lr_schedule = "constant",
+    .shuffle = "yes",
 };
 
 /* The recipe's numbers: option name, place. */
@@ -45,14 +47,32 @@ static const struct number {
     ROUTER_LOSS_ROWS(LOSS)
     NUM("bias-rate", bias_rate)
     WHOLE("warmup", warmup)
+    WHOLE("lr-steps", lr_steps)
     WHOLE("decay-steps", decay_steps)
     WHOLE("seed", seed)
     /* clang-format on */
 };
 enum { NUMBERS = sizeof numbers / sizeof *numbers };
 
-double recipe_lr(const struct recipe *r, int64_t step, int64_t steps)
+/* And its words: option name, place, what they may be. */
+static const struct word {
+    const char *name;
+    size_t at;
+    const char *known[4];
+} words[] = {
+    {"lr-schedule", offsetof(struct recipe, lr_schedule), {"constant", "cosine", "wsd"}},
+    {"shuffle", offsetof(struct recipe, shuffle), {"yes", "no"}},
+};
+enum { WORDS_OF_RECIPE = sizeof words / sizeof *words };
+
+static const char **word_of(const struct recipe *r, const struct word *w)
 {
+    return (const char **)((char *)(uintptr_t)r + w->at);
+}
+
+double recipe_lr(const struct recipe *r, int64_t step)
+{
+    int64_t steps = r->lr_steps;
     if (step <= r->warmup)
         return r->lr * (double)step / (double)r->warmup;
     if (strcmp(r->lr_schedule, "cosine") == 0) {
@@ -77,7 +97,8 @@ char *recipe_json(const struct recipe *r)
         json_t *v = f->whole ? json_integer(*(const int64_t *)p) : isnan(num) ? json_null() : json_real(num);
         json_object_set_new(o, f->name, v);
     }
-    json_object_set_new(o, "lr-schedule", json_string(r->lr_schedule));
+    for (int i = 0; i < WORDS_OF_RECIPE; i++)
+        json_object_set_new(o, words[i].name, json_string(*word_of(r, &words[i])));
     char *text = json_dumps(o, JSON_COMPACT | JSON_REAL_PRECISION(17));
     json_decref(o);
     return text;
@@ -104,29 +125,34 @@ static bool is_known(const char *key)
     for (int i = 0; i < NUMBERS; i++)
         if (strcmp(key, numbers[i].name) == 0)
             return true;
-    return strcmp(key, "lr-schedule") == 0;
+    for (int i = 0; i < WORDS_OF_RECIPE; i++)
+        if (strcmp(key, words[i].name) == 0)
+            return true;
+    return false;
 }
 
-static int restore_schedule(struct recipe *r, const struct json_doc *state, const char *schedule)
+/* -1: `stored` is none that this program knows. */
+static int restore_word(struct recipe *r, const struct json_doc *state, const struct word *w,
+                        const char *stored)
 {
-    static const char *const known[] = {"constant", "cosine", "wsd"};
+    const char **now = word_of(r, w);
     int i = 0;
-    while (i < 3 && strcmp(schedule, known[i]) != 0)
+    while (w->known[i] && strcmp(stored, w->known[i]) != 0)
         i++;
-    if (i == 3)
-        return json_bad(state, "lr-schedule",
-                        "is '%.40s', not constant, cosine or wsd: a newer moekit is needed", schedule);
-    if (!option_given("lr-schedule"))
-        r->lr_schedule = known[i];
-    else if (strcmp(schedule, r->lr_schedule) != 0)
-        notice("--lr-schedule %s replaces the checkpoint's %s", r->lr_schedule, schedule);
+    if (!w->known[i])
+        return json_bad(state, w->name,
+                        "is '%.40s', which moekit " VERSION " does not know: a newer moekit is needed", stored);
+    if (!option_given(w->name))
+        *now = w->known[i];
+    else if (strcmp(stored, *now) != 0)
+        notice("--%s %s replaces the checkpoint's %s", w->name, *now, stored);
     return 0;
 }
 
 int recipe_restore(struct recipe *r, const struct json_doc *state)
 {
     json_t *o = json_object_get(state->root, "recipe"), *v;
-    const char *key, *schedule = json_string_value(json_object_get(o, "lr-schedule"));
+    const char *key;
     json_object_foreach(o, key, v)
     {
         if (!is_known(key))
@@ -135,5 +161,31 @@ int recipe_restore(struct recipe *r, const struct json_doc *state)
     }
     for (int i = 0; i < NUMBERS; i++)
         restore_number(r, &numbers[i], json_object_get(o, numbers[i].name));
-    return schedule ? restore_schedule(r, state, schedule) : 0;
+    for (int i = 0; i < WORDS_OF_RECIPE; i++) {
+        const char *stored = json_string_value(json_object_get(o, words[i].name));
+        if (stored)
+            TRY(restore_word(r, state, &words[i], stored));
+        else if (!option_given(words[i].name))
+            notice("the checkpoint does not say --%s: %s is taken", words[i].name, *word_of(r, &words[i]));
+    }
+    return 0;
+}
+
+void recipe_settle(struct recipe *r, int64_t steps, bool resumed)
+{
+    bool flat = strcmp(r->lr_schedule, "constant") == 0, none = r->lr_steps == 0;
+    if (none)
+        r->lr_steps = steps;
+    if (flat || !resumed)
+        return;
+    if (none)
+        notice("the checkpoint does not say --lr-steps, over how many steps the learning rate falls: %lld, "
+               "those of "
+               "--steps, is taken",
+               (long long)steps);
+    else if (steps > r->lr_steps)
+        notice("steps beyond %lld run at the learning rate that the %s schedule ends with, %g; --lr-steps %lld "
+               "stretches "
+               "the schedule",
+               (long long)r->lr_steps, r->lr_schedule, r->min_lr, (long long)steps);
 }

@@ -12,11 +12,16 @@
 #include "base/json.h"
 #include "base/memory.h"
 #include "base/notice.h"
+#include "base/process.h"
 #include "ckpt/load.h"
 #include "ckpt/names.h"
-#include "ckpt/steps.h"
+#include "engine/optimizer.h"
 #include "engine/setup.h"
+#include "model/compare.h"
+#include "model/load.h"
+#include "train/choose.h"
 #include "train/feed.h"
+#include "train/truth.h"
 
 struct rank_state run_state(struct run *run)
 {
@@ -46,6 +51,7 @@ char *run_state_text(struct run *run)
     json_t *o = json_pack("{s:i,s:I,s:{s:I,s:o},s:o}", state_format.key, state_format.version, "step",
                           (json_int_t)run->step, "data", "identity", (json_int_t)data_identity(run->data),
                           "given", list, "recipe", json_loads(recipe, 0, NULL));
+    line_write(&run->line, o);
     char *text = json_dumps(o, JSON_INDENT(1) | JSON_REAL_PRECISION(17));
     json_decref(o);
     free(recipe);
@@ -57,11 +63,11 @@ static int restore_position(struct run *run, struct json_doc *d)
     const json_t *data = json_object_get(d->root, "data"), *list = json_object_get(data, "given");
     int sources = (int)json_array_size(list);
     int64_t identity = -1;
-    TRY(json_need_int(d, d->root, "step", 0, INT64_MAX, &run->step));
     if (data)
         TRY(json_need_int(d, data, "identity", 0, UINT32_MAX, &identity));
     if (identity != data_identity(run->data) || sources != data_sources(run->data)) {
-        notice("the data, its weights, the sequence length or the seed are not the checkpoint's: the stream "
+        notice("the data, its weights, the sequence length, the seed or shuffling are not the checkpoint's: "
+               "the stream "
                "starts anew");
         return 0;
     }
@@ -73,84 +79,164 @@ static int restore_position(struct run *run, struct json_doc *d)
     return r;
 }
 
-#define MAX_STATE ((size_t)256 << 20)
+/* ---- weights ---- */
 
-/* Opens state.json. One for a newer moekit is refused before anything else of the directory is read. */
-static int open_state(struct json_doc *d, const char *dir)
+static bool is_allowed(const char *keys, const char *key)
 {
-    char *path = path_join(dir, STATE_FILE);
-    int r = json_open_file(d, path, MAX_STATE);
-    free(path);
-    TRY(r);
-    r = format_check(&state_format, d);
-    if (r < 0)
-        json_close(d);
+    size_t n = strlen(key);
+    for (const char *p = keys; p && *p; p += strcspn(p, ","), p += *p == ',')
+        if (strcspn(p, ",") == n && strncmp(p, key, n) == 0)
+            return true;
+    return false;
+}
+
+/* Every key that is allowed to differ must be one that may. */
+static int check_allowed(const struct model_figure *f, int count, const char *keys)
+{
+    for (const char *p = keys; p && *p; p += strcspn(p, ","), p += *p == ',') {
+        int n = (int)strcspn(p, ","), i = 0;
+        while (i < count && ((int)strlen(f[i].key) != n || strncmp(f[i].key, p, (size_t)n) != 0))
+            i++;
+        if (i == count)
+            return error(STATUS_USAGE, "--allow-config: '%.*s' is no key of this model's that is compared", n,
+                         p);
+        if (f[i].kind == FIGURE_SHAPE)
+            return error(STATUS_USAGE, "--allow-config: '%.*s' changes the shape of tensors, and cannot differ",
+                         n, p);
+    }
+    return 0;
+}
+
+/* The config.json beside weights against the plan's model. Those of first weights may be trained otherwise. */
+static int check_config(const struct run *run, const char *dir, bool first_weights)
+{
+    struct model m;
+    struct model_figure f[MODEL_FIGURES];
+    char differ[900] = "";
+    size_t used = 0;
+    TRY(model_load(&m, dir));
+    int count = model_figures(&m, &run->plan.model, f), r = check_allowed(f, count, run->o->allow_config);
+    for (int i = 0; i < count && r == 0; i++) {
+        if (strcmp(f[i].a, f[i].b) == 0 || (first_weights && f[i].kind == FIGURE_TRAINING))
+            continue;
+        if (is_allowed(run->o->allow_config, f[i].key))
+            notice("%s/" CONFIG_FILE ": %s is %s, the plan's %s: allowed", dir, f[i].key, f[i].a, f[i].b);
+        else if (used < sizeof differ)
+            used += (size_t)snprintf(differ + used, sizeof differ - used, "%s%s is %s and the plan's %s",
+                                     used ? "; " : "", f[i].key, f[i].a, f[i].b);
+    }
+    model_release(&m);
+    return used && r == 0
+               ? error(STATUS_USAGE,
+                       "%s/" CONFIG_FILE ": %s (make a plan for this model; --allow-config KEY,… for those "
+                       "who mean it)",
+                       dir, differ)
+               : r;
+}
+
+/* Reads weights, or all, and compares what was read with what rank 0 sees. */
+static int load(struct run *run, const char *dir, bool resume)
+{
+    struct rank_state s = run_state(run);
+    bool first = run_is_first(run);
+    char *seen = NULL, *all = NULL;
+    double begin = now_s();
+    TRY(run_agree(run, first ? check_config(run, dir, !resume) : 0));
+    int r = resume ? checkpoint_load(&s, dir, &seen) : checkpoint_import(&s, dir, &seen);
+    r = run_agree(run, r);
+    if (r == 0) {
+        all = first ? checkpoint_seen(dir, resume) : NULL;
+        r = truth_send(run, first && !all ? -1 : 0, &all, NULL);
+    }
+    if (r == 0)
+        r = run_agree(run, truth_within(run, "weights", seen, all));
+    run->load_s = now_s() - begin;
+    free(seen);
+    free(all);
     return r;
 }
 
-/* The seed decides the data's order, so the recipe comes before the data is opened. */
-static int continue_from(struct run *run, const char *dir)
+static int take_state(struct run *run, struct json_doc *d)
 {
-    struct rank_state s = run_state(run);
+    TRY(run_agree(run, recipe_restore(&run->recipe, d)));
+    TRY(run_agree(run, line_read(&run->line, d)));
+    return run_agree(run, json_need_int(d, d->root, "step", 0, INT64_MAX, &run->step) < 0 ? -1 : 0);
+}
+
+/* All ranks have rank 0's options and its text of the state, so they come to one recipe. The seed decides
+ * the data's order, so that comes before the data is opened. */
+static int continue_from(struct run *run, const struct chosen *c)
+{
     struct json_doc d;
-    TRY(open_state(&d, dir));
-    int r = recipe_restore(&run->recipe, &d);
-    if (r == 0)
-        r = checkpoint_load(&s, dir, NULL);
+    char *path = path_join(c->dir, STATE_FILE);
+    int r = json_open(&d, c->state, strlen(c->state), path);
+    free(path);
+    TRY(run_agree(run, r));
+    r = take_state(run, &d);
+    if (r == 0) {
+        recipe_settle(&run->recipe, run->o->steps, true);
+        line_continue(&run->line, run->step, run->id);
+        r = load(run, c->dir, true);
+    }
     if (r == 0)
         r = feed_open(run);
     if (r == 0)
-        r = restore_position(run, &d);
+        r = run_agree(run, restore_position(run, &d));
     json_close(&d);
     return r;
 }
 
-/* What --resume names: a step directory; the newest one under a root (caller frees), or NULL when there is
- * none. */
-static int resume_directory(const char *path, char **dir)
-{
-    *dir = NULL;
-    char *manifest = path_join(path, MANIFEST_FILE);
-    bool is_step = file_exists(manifest);
-    free(manifest);
-    if (is_step) {
-        *dir = xstrdup(path);
-        return 0;
-    }
-    if (!is_dir(path) && step_meant(path))
-        return error(STATUS_USAGE, "no checkpoint '%s'", path);
-    int64_t step;
-    *dir = checkpoint_newest(path, &step);
-    return !*dir && error_status() != STATUS_DONE ? -1 : 0;
-}
-
-static int first_weights(struct run *run)
-{
-    if (!run->o->init)
-        return engine_init_weights(&run->e, (uint64_t)run->recipe.seed);
-    struct rank_state s = run_state(run);
-    run->companions = xstrdup(run->o->init);
-    return checkpoint_import(&s, run->o->init);
-}
-
 static int start_anew(struct run *run)
 {
-    TRY(first_weights(run));
+    memcpy(run->line.run, run->id, RUN_ID);
+    recipe_settle(&run->recipe, run->o->steps, false);
+    if (run->o->init) {
+        run->companions = xstrdup(run->o->init);
+        TRY(load(run, run->o->init, false));
+    } else {
+        TRY(run_agree(run, engine_init_weights(&run->e, (uint64_t)run->recipe.seed)));
+    }
     return feed_open(run);
+}
+
+/* And what verifying cost, beside what loading did. */
+static void say_resumed(const struct run *run, const char *dir)
+{
+    double all = run->verify_s + run->load_s;
+    notice("resumed from '%s' at step %" PRId64, dir, run->step);
+    verbose("verified %.3g MB a rank in %.2g s, loaded in %.2g s: %.0f%% of that is verifying",
+            1e-6 * (double)run->verified, run->verify_s, run->load_s, all > 0 ? 100 * run->verify_s / all : 0);
+}
+
+/* Weights that are no numbers are said, and are the user's affair: their rows may be of tokens that are
+ * never seen. */
+static int look_at_weights(struct run *run)
+{
+    bool finite;
+    TRY(run_agree(run, states_finite(&run->e, true, &finite)));
+    int64_t bad = !finite;
+    TRY(host_max(comm_world(run->comm), &bad));
+    run->finite = !bad;
+    if (bad)
+        notice("the weights that were read are not all finite");
+    return 0;
 }
 
 int run_load_state(struct run *run)
 {
-    char *dir = NULL;
+    struct chosen c = {0};
     if (run->o->resume)
-        TRY(resume_directory(run->o->resume, &dir));
-    if (run->o->resume && !dir && run_is_first(run))
+        TRY(choose_checkpoint(run, &c));
+    if (run->o->resume && !c.dir)
         notice("no checkpoint under '%s': starting from step 0", run->o->resume);
-    int r = dir ? continue_from(run, dir) : start_anew(run);
-    if (r == 0 && dir && run_is_first(run))
-        notice("resumed from '%s' at step %" PRId64, dir, run->step);
-    if (dir)
-        run->companions = dir;
-    run->saved = dir ? run->step : -1;
+    int r = c.dir ? continue_from(run, &c) : start_anew(run);
+    if (r == 0)
+        r = look_at_weights(run);
+    if (r == 0 && c.dir)
+        say_resumed(run, c.dir);
+    if (c.dir)
+        run->companions = xstrdup(c.dir);
+    run->saved = c.dir ? run->step : -1;
+    chosen_release(&c);
     return r;
 }

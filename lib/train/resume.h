@@ -10,8 +10,8 @@
 struct rank_state run_state(struct run *run);
 /* The text of its state.json; caller frees. */
 char *run_state_text(struct run *run);
-/* First weights, or those of --resume with the recipe; then the data is opened at its place. -1 with error().
- * */
+/* Collective. First weights, or those of --resume with the recipe, which rank 0 chooses (choose.h); then the
+ * data is opened at its place. -1 with error(). */
 int run_load_state(struct run *run);
 
 #endif

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "base/file.h"
 #include "base/memory.h"
 #include "base/process.h"
 #include "check/check.h"
@@ -18,13 +19,13 @@
 #include "train/feed.h"
 #include "train/hosts.h"
 #include "train/resume.h"
+#include "train/saves.h"
+#include "train/truth.h"
 
-static int read_plan(struct run *run)
+/* What only one rank needs to ask. */
+static int check_plan(struct run *run)
 {
     int world = comm_size(run->comm);
-    if (strcmp(run->o->plan, "-") == 0 && world > 1)
-        return error(STATUS_USAGE, "a plan from standard input reaches only one rank: give --plan a file");
-    TRY(plan_read(&run->plan, run->o->plan));
     if (run->plan.world != world)
         return error(STATUS_USAGE, "%s: the plan is for %d ranks, this job has %d: start it with mpirun -n %d",
                      run->o->plan, run->plan.world, world, run->plan.world);
@@ -39,6 +40,19 @@ static int read_plan(struct run *run)
     return r == 0 ? plan_runnable(&run->plan) : r;
 }
 
+/* Rank 0 reads it, for all. */
+static int take_plan(struct run *run)
+{
+    bool first = run_is_first(run);
+    size_t bytes;
+    char *text = first ? file_read(run->o->plan, MAX_PLAN_BYTES, NULL) : NULL;
+    TRY(truth_send(run, first && !text ? -1 : 0, &text, &bytes));
+    int r = plan_parse(&run->plan, text, bytes, run->o->plan, true);
+    free(text);
+    TRY(run_agree(run, r));
+    return run_agree(run, first ? check_plan(run) : 0);
+}
+
 static void apply_recipe(struct run *run)
 {
     struct recipe *r = &run->recipe;
@@ -49,11 +63,29 @@ static void apply_recipe(struct run *run)
         r->bias_rate = run->plan.model.bias_rate;
 }
 
+/* The log's start record, with where the run comes from. */
+static int begin_log(struct run *run)
+{
+    const struct train_options *o = run->o;
+    TRY(log_open(&run->log, o->log));
+    json_t *record = log_start_record(&run->e, o, run->step, run->threads, run->hosts);
+    json_object_set_new(record, "run", json_string(run->id));
+    if (run->line.count) {
+        json_object_set_new(record, "parent", json_string(run->line.from[0].run));
+        json_object_set_new(record, "verify_s", log_real(run->verify_s));
+        json_object_set_new(record, "load_s", log_real(run->load_s));
+    }
+    return log_write(&run->log, record);
+}
+
 int run_start(struct run *run)
 {
     gethostname(run->host, sizeof run->host - 1);
+    TRY(truth_options(run));
     const struct train_options *o = run->o;
-    TRY(run_agree(run, read_plan(run)));
+    TRY(take_plan(run));
+    if (!o->dry_run)
+        TRY(saves_open(run));
     TRY(run_agree(run, device_open(run)));
     TRY(run_agree(run, comm_attach(run->comm, run->be, run->stream)));
     TRY(run_agree(run, hosts_check(run->comm, &run->plan, strcmp(o->placement, "warn") == 0, &run->hosts)));
@@ -62,14 +94,12 @@ int run_start(struct run *run)
     if (o->dry_run)
         return 0;
     feed_mark(run);
-    TRY(run_agree(run, run_load_state(run)));
+    TRY(run_load_state(run));
+    TRY(saves_check_line(run));
     run->start_step = run->step;
     apply_recipe(run);
     run->e.logits_path = o->dump_logits;
-    if (run_is_first(run)) {
+    if (run_is_first(run))
         run->loads = xcalloc((size_t)(run->plan.model.moe_layers * run->e.E), sizeof *run->loads);
-        TRY(log_open(&run->log, o->log));
-        TRY(log_write(&run->log, log_start_record(&run->e, o, run->step, run->threads, run->hosts)));
-    }
-    return 0;
+    return run_agree(run, run_is_first(run) ? begin_log(run) : 0);
 }

@@ -128,7 +128,7 @@ int step_run(struct run *run)
     profile_enter(&e->profile, PHASE_IDLE);
     TRY(step_gather_shares(run, square, &sum));
     TRY(loads_sum(e));
-    double norm = sqrt(sum.square), lr = recipe_lr(r, run->step, run->o->steps);
+    double norm = sqrt(sum.square), lr = recipe_lr(r, run->step);
     if (!isfinite(sum.loss) || !isfinite(norm)) {
         report_step(run, &sum, norm, lr);
         error(STATUS_NO, "step %" PRId64 ": the %s is not finite: the run has diverged (%s)", run->step,

@@ -10,6 +10,7 @@
 #include "engine/setup.h"
 #include "train/hosts.h"
 #include "train/loop.h"
+#include "train/saves.h"
 #include "train/start.h"
 
 /* Rank 0's last words; what failed on it alone is a fault. */
@@ -51,6 +52,7 @@ static int report_dry_run(struct run *run)
 
 static void release(struct run *run)
 {
+    saves_close(run);
     engine_release(&run->e);
     data_close(run->data);
     data_close(run->eval);
@@ -61,11 +63,14 @@ static void release(struct run *run)
     free(run->want);
     free(run->companions);
     free(run->loads);
+    free(run->paths);
+    line_release(&run->line);
 }
 
 enum status train_run(const struct train_options *o, struct comm **comm, bool *broken)
 {
-    struct run run = {.o = o, .recipe = o->recipe, .saved = -1, .processors = hosts_processors()};
+    struct run run = {.options = *o, .recipe = o->recipe, .saved = -1, .processors = hosts_processors()};
+    run.o = &run.options;
     *comm = NULL;
     *broken = false;
     run.comm = *comm = comm_open(o->comm);
@@ -73,7 +78,7 @@ enum status train_run(const struct train_options *o, struct comm **comm, bool *b
         return error_status();
     comm_set_timeout(run.comm, o->timeout_s);
     if (comm_rank(run.comm) > 0)
-        notice_open("moe-train", NOTICE_QUIET, 0); /* the first rank speaks for all */
+        notice_open("moe-train", NOTICE_SILENT, 0); /* the first rank speaks for all */
     error_clear();
     int r = run_start(&run);
     if (r == 0)

@@ -389,7 +389,7 @@ static void fused(void **state)
         struct rank_state r = {.plan = &p, .shards = &s, .rank = rank, .be = be, .stream = stream};
         for (int f = 0; f < FLATS; f++)
             r.weights[f] = be->alloc(max64(s.padded[f], 1) * sizeof(float));
-        if (checkpoint_import(&r, hf) < 0)
+        if (checkpoint_import(&r, hf, NULL) < 0)
             fail_msg("%s", error_text());
         for (int i = 0; i < s.count; i++) {
             const struct shard *h = &s.list[i];
@@ -483,11 +483,11 @@ static void steps(void **state)
     assert_non_null(newest);
     assert_int_equal(step, 123456789);
     free(newest);
-    assert_int_equal(checkpoint_prune(root, 2), 0);
+    assert_int_equal(checkpoint_prune(root, 2, NULL), 0);
     assert_true(there("step-123456789") && there("step-00000010") && there("step-00000020") &&
                 there("step-300"));
     assert_true(!there("step-00000009") && !there("step-00000002") && !there(".step-00000500.tmp"));
-    assert_int_equal(checkpoint_prune(root, 5), 0);
+    assert_int_equal(checkpoint_prune(root, 5, NULL), 0);
     assert_true(there("step-00000010"));
     free(root);
 }

@@ -1,0 +1,298 @@
+/* SPDX-License-Identifier: MIT */
+#include "train/choose.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/format.h"
+#include "base/memory.h"
+#include "base/notice.h"
+#include "base/num.h"
+#include "base/process.h"
+#include "ckpt/manifest.h"
+#include "ckpt/names.h"
+#include "ckpt/steps.h"
+#include "ckpt/sums.h"
+#include "ckpt/whole.h"
+#include "train/truth.h"
+
+/* A directory that may be the one, and what rank 0 read there. */
+struct candidate {
+    char *dir, *manifest, *state;
+};
+
+static void candidate_release(struct candidate *c)
+{
+    free(c->dir);
+    free(c->manifest);
+    free(c->state);
+    *c = (struct candidate){0};
+}
+
+/* The first problem, with the number of the others, as this rank's error. */
+static int first_problem(const struct problems *p)
+{
+    if (!p->count)
+        return 0;
+    enum status s = p->unreadable ? STATUS_ENV : STATUS_USAGE;
+    return p->count > 1 ? error(s, "%s, and %d more", p->list[0], p->count - 1) : error(s, "%s", p->list[0]);
+}
+
+/* ---- rank 0 ---- */
+
+static char *read_whole(const char *dir, const char *name, size_t most)
+{
+    char *path = path_join(dir, name), *text = file_read(path, most, NULL);
+    free(path);
+    return text;
+}
+
+static void check_sizes(struct problems *p, const struct manifest *m, const char *dir)
+{
+    for (int i = 0; i < m->count; i++) {
+        struct stat st;
+        char *path = path_join(dir, m->files[i].name);
+        if (stat(path, &st) != 0)
+            problem(p, "%s: is missing", path);
+        else if (st.st_size != m->files[i].bytes)
+            problem(p, "%s: has %" PRId64 " bytes, not %" PRId64, path, (int64_t)st.st_size, m->files[i].bytes);
+        free(path);
+    }
+}
+
+/* Whether state.json is for this moekit. */
+static int check_state(const struct candidate *c, bool *refused)
+{
+    struct json_doc d;
+    char *path = path_join(c->dir, STATE_FILE);
+    int r = json_open(&d, c->state, strlen(c->state), path);
+    free(path);
+    TRY(r);
+    r = format_check(&state_format, &d);
+    *refused = r < 0;
+    json_close(&d);
+    return r;
+}
+
+/* Rank 0's look at it: 0; -1 with what is wrong. *refused: it is for a newer moekit, which is no reason to
+ * take an older. */
+static int look(struct candidate *c, bool *refused)
+{
+    struct problems p = {0};
+    struct manifest m;
+    *refused = false;
+    int r = manifest_read(&m, c->dir);
+    *refused = r < 0 && m.refused;
+    TRY(r);
+    whole_check(&p, &m, c->dir);
+    check_sizes(&p, &m, c->dir);
+    manifest_release(&m);
+    r = first_problem(&p);
+    problems_release(&p);
+    if (r == 0 && (!(c->manifest = read_whole(c->dir, MANIFEST_FILE, MAX_MANIFEST_BYTES)) ||
+                   !(c->state = read_whole(c->dir, STATE_FILE, MAX_STATE_BYTES))))
+        r = -1;
+    return r == 0 ? check_state(c, refused) : r;
+}
+
+/* ---- everyone ---- */
+
+/* The last bytes of a manifest are its sum. */
+enum { TAIL = 24 };
+
+/* The manifest that this host sees must be rank 0's. *key tells copies of a file system from one that is
+ * shared. */
+static int compare_manifest(struct run *run, const struct candidate *c, int64_t *key)
+{
+    struct stat st;
+    char tail[TAIL];
+    size_t size = strlen(c->manifest);
+    char *path = path_join(c->dir, MANIFEST_FILE);
+    int fd = open(path, O_RDONLY | O_CLOEXEC), r = 0;
+    if (fd < 0 || fstat(fd, &st) != 0)
+        r = error(STATUS_ENV, "host '%s' cannot read '%s', which rank 0's, '%s', can: %s", run->host, path,
+                  run->first_host, strerror(errno));
+    else if ((size_t)st.st_size != size || pread_all(fd, tail, TAIL, (int64_t)size - TAIL, path) < 0 ||
+             memcmp(tail, c->manifest + size - TAIL, TAIL) != 0)
+        r = error(STATUS_USAGE, "'%s' on host '%s' is not the one on rank 0's, '%s'", path, run->host,
+                  run->first_host);
+    *key = r == 0 ? (int64_t)st.st_ino ^ (int64_t)st.st_mtim.tv_nsec << 20 ^ (int64_t)st.st_mtim.tv_sec : 0;
+    if (fd >= 0)
+        close(fd);
+    free(path);
+    return r;
+}
+
+/* Whether the hosts have copies of their own: then each verifies all of its own. */
+static int find_copies(struct run *run, int64_t key, bool *copies)
+{
+    int64_t first = key, differ;
+    TRY(host_broadcast(comm_world(run->comm), 0, &first, sizeof first));
+    differ = comm_local_rank(run->comm) == 0 && first != key;
+    TRY(host_max(comm_world(run->comm), &differ));
+    *copies = differ != 0;
+    return 0;
+}
+
+/* 0, or this rank's -1; *bytes: read by this rank. */
+static int verify_part(struct run *run, const struct candidate *c, bool copies, int64_t *bytes)
+{
+    struct manifest m;
+    struct problems p = {0};
+    struct sums_part part = {.part = copies ? comm_local_rank(run->comm) : comm_rank(run->comm),
+                             .parts = copies ? comm_local_ranks(run->comm) : comm_size(run->comm),
+                             .threads = run->threads};
+    TRY(manifest_parse(&m, c->manifest, strlen(c->manifest), c->dir));
+    *bytes = sums_verify(&p, &m, c->dir, &part);
+    manifest_release(&m);
+    int r = first_problem(&p);
+    problems_release(&p);
+    return r;
+}
+
+/* Rank 0 has looked, and all ranks verify. 0: it is whole; 1: it is not, *h says how; -1 with error(). */
+static int examine(struct run *run, struct candidate *c, struct heard *h)
+{
+    bool refused = false, copies;
+    int64_t key = 0, bytes = 0;
+    int r = comm_hear(run->comm, run_is_first(run) ? look(c, &refused) : 0, h);
+    if (refused && r == 1)
+        error(h->status, "%s", h->text);
+    TRY(run_agree(run, refused ? -1 : 0));
+    if (r != 0)
+        return r;
+    TRY(truth_send(run, 0, &c->manifest, NULL));
+    TRY(truth_send(run, 0, &c->state, NULL));
+    TRY(run_agree(run, comm_local_rank(run->comm) == 0 ? compare_manifest(run, c, &key) : 0));
+    TRY(find_copies(run, key, &copies));
+    r = comm_hear(run->comm, verify_part(run, c, copies, &bytes), h);
+    if (r == 1 && h->status == STATUS_ENV) { /* not damaged, but not to be seen from there */
+        if (run_is_first(run))
+            error(h->status, "rank %d: %s", h->rank, h->text);
+        return run_agree(run, run_is_first(run) ? -1 : 0);
+    }
+    run->verified = bytes;
+    return r;
+}
+
+/* ---- the choice ---- */
+
+/* What --resume may mean: one step directory, or those of a root, the newest first. */
+struct choices {
+    bool one;
+    char **dirs;
+    int count, aside;
+};
+
+/* Whether a directory holds what is in a checkpoint, whole or not, or in a model. */
+static bool has_mark(const char *dir)
+{
+    static const char *const marks[] = {MANIFEST_FILE, STATE_FILE, PLAN_FILE, CONFIG_FILE};
+    bool has = false;
+    for (size_t i = 0; i < sizeof marks / sizeof *marks; i++) {
+        char *path = path_join(dir, marks[i]);
+        has |= file_exists(path);
+        free(path);
+    }
+    return has;
+}
+
+static int find_choices(const char *path, struct choices *c)
+{
+    char *plain = xstrdup(path);
+    for (size_t n = strlen(plain); n > 1 && plain[n - 1] == '/'; n--)
+        plain[n - 1] = '\0';
+    struct step_dir *list = NULL;
+    int count = 0, r = 0;
+    *c = (struct choices){.one = step_meant(plain) || has_mark(plain)};
+    if (c->one && !is_dir(plain))
+        r = error(STATUS_USAGE, "no checkpoint '%s'", plain);
+    else if (!c->one && (count = steps_list(plain, &list, &c->aside)) < 0)
+        r = -1;
+    c->count = c->one ? 1 : count;
+    c->dirs = xcalloc((size_t)max64(c->count, 1), sizeof *c->dirs);
+    for (int i = 0; i < c->count && r == 0; i++)
+        c->dirs[i] = c->one ? xstrdup(plain) : step_path(plain, list[i].step);
+    free(list);
+    free(plain);
+    return r;
+}
+
+static void choices_release(struct choices *c)
+{
+    for (int i = 0; i < c->count; i++)
+        free(c->dirs[i]);
+    free(c->dirs);
+}
+
+/* Rank 0 offers them one after the other; "" ends them. */
+static int choose(struct run *run, const struct choices *c, struct chosen *out)
+{
+    for (int i = 0;; i++) {
+        struct heard h;
+        bool offers = run_is_first(run) && i < c->count;
+        struct candidate x = {.dir = offers ? path_absolute(c->dirs[i]) : NULL};
+        int r = truth_send(run, 0, &x.dir, NULL);
+        if (r == 0 && offers) { /* rank 0 says it as it was given */
+            free(x.dir);
+            x.dir = xstrdup(c->dirs[i]);
+        }
+        bool end = r == 0 && !*x.dir;
+        if (r == 0 && !end)
+            r = examine(run, &x, &h);
+        if (r == 0 && !end) {
+            *out = (struct chosen){.dir = x.dir, .state = x.state};
+            x.dir = x.state = NULL;
+        }
+        if (r == 1 && c->one) {
+            error(h.status, "%s", h.text);
+            r = run_agree(run, -1);
+        } else if (r == 1) {
+            warning("passing over '%s', which is not whole: %s", x.dir, h.text);
+        }
+        candidate_release(&x);
+        if (r <= 0)
+            return r;
+    }
+}
+
+int choose_checkpoint(struct run *run, struct chosen *out)
+{
+    struct choices c = {0};
+    bool first = run_is_first(run);
+    double begin = now_s();
+    *out = (struct chosen){0};
+    int r = run_agree(run, first ? find_choices(run->o->resume, &c) : 0);
+    int64_t one = c.one;
+    if (r == 0)
+        r = host_broadcast(comm_world(run->comm), 0, &one, sizeof one);
+    c.one = one != 0;
+    if (r == 0)
+        r = choose(run, &c, out);
+    if (r == 0 && !out->dir) {
+        if (first && c.count + c.aside)
+            error(STATUS_USAGE,
+                  "no step under '%s' is whole (%d passed over, %d set aside): see moe-ckpt verify; to start "
+                  "anew "
+                  "give another directory",
+                  run->o->resume, c.count, c.aside);
+        r = run_agree(run, first && c.count + c.aside ? -1 : 0);
+    }
+    if (first)
+        choices_release(&c);
+    run->verify_s = now_s() - begin;
+    return r;
+}
+
+void chosen_release(struct chosen *c)
+{
+    free(c->dir);
+    free(c->state);
+    *c = (struct chosen){0};
+}

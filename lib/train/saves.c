@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: MIT */
+#include "train/saves.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/file.h"
+#include "base/memory.h"
+#include "base/notice.h"
+#include "base/process.h"
+#include "ckpt/save.h"
+#include "ckpt/steps.h"
+#include "engine/optimizer.h"
+#include "train/resume.h"
+
+/* ---- the root ---- */
+
+/* Rank 0: the root is this run's, and holds no steps that nobody goes on from. */
+static int open_root(struct run *run)
+{
+    const struct train_options *o = run->o;
+    struct step_dir *list;
+    int aside;
+    run->mark = mark_take(o->save, run->id, NULL);
+    if (!run->mark)
+        return -1;
+    int count = steps_list(o->save, &list, &aside);
+    free(list);
+    if (count < 0)
+        return -1;
+    if (count + aside > 0 && !o->resume)
+        return error(STATUS_USAGE,
+                     "'%s' holds steps of a run: --resume '%s' goes on from them; a new run saves to another "
+                     "directory",
+                     o->save, o->save);
+    return 0;
+}
+
+/* Whether this host sees the mark of rank 0's: a network file system may take its time. */
+static int see_mark(struct run *run)
+{
+    char *path = path_join(run->o->save, MARK_FILE), *text = NULL;
+    size_t bytes;
+    for (double end = now_s() + MARK_WATCH_S; now_s() < end;) {
+        free(text);
+        text = file_exists(path) ? file_read(path, 4096, &bytes) : NULL;
+        if (text && strstr(text, run->id))
+            break;
+        nanosleep(&(struct timespec){.tv_nsec = 200000000}, NULL);
+    }
+    bool seen = text && strstr(text, run->id);
+    error_clear();
+    free(text);
+    free(path);
+    return seen ? 0
+                : error(STATUS_ENV, "--save '%s' on host '%s' is not what rank 0's, '%s', sees there",
+                        run->o->save, run->host, run->first_host);
+}
+
+int saves_open(struct run *run)
+{
+    if (run_is_first(run))
+        run_id_draw(run->id);
+    TRY(host_broadcast(comm_world(run->comm), 0, run->id, sizeof run->id));
+    if (!run->o->save)
+        return 0;
+    TRY(run_agree(run, run_is_first(run) ? open_root(run) : 0));
+    return run_agree(run, comm_local_rank(run->comm) == 0 ? see_mark(run) : 0);
+}
+
+/* Rank 0. */
+static int check_line(const struct run *run)
+{
+    struct step_dir *list;
+    int count = steps_list(run->o->save, &list, NULL), complete = 0, ours = 0;
+    for (int i = 0; i < count; i++) {
+        struct line l = {0};
+        char *dir = step_path(run->o->save, list[i].step);
+        complete += list[i].complete;
+        ours += list[i].complete && step_line(dir, &l) == 0 && line_has(&run->line, l.run, list[i].step);
+        line_release(&l);
+        free(dir);
+    }
+    free(list);
+    if (count < 0)
+        return -1;
+    error_clear();
+    return complete && !ours
+               ? error(STATUS_USAGE,
+                       "--save '%s' holds steps of a run that '%s' does not come from: --resume '%s' "
+                       "goes on from them; else save to another directory",
+                       run->o->save, run->o->resume, run->o->save)
+               : 0;
+}
+
+int saves_check_line(struct run *run)
+{
+    return run_agree(run, run->o->save && run_is_first(run) ? check_line(run) : 0);
+}
+
+void saves_close(struct run *run)
+{
+    mark_release(run->mark);
+    run->mark = NULL;
+}
+
+/* ---- a save ---- */
+
+/* Rank 0, when the step has its name: the record, then what may go. */
+static int keep_house(struct run *run, int64_t bytes, double time_s)
+{
+    const struct train_options *o = run->o;
+    char *path = step_path(o->save, run->step);
+    int r =
+        log_write(&run->log, json_pack("{s:s,s:I,s:s,s:I,s:f}", "kind", "save", "step", (json_int_t)run->step,
+                                       "path", path, "bytes", (json_int_t)bytes, "time_s", time_s));
+    free(path);
+    if (r == 0 && !run->tidied)
+        r = mark_check(run->mark) < 0 ? -1 : steps_tidy(o->save, &run->line);
+    run->tidied = true;
+    if (r == 0 && o->keep > 0)
+        r = mark_check(run->mark) < 0 ? -1 : checkpoint_prune(o->save, (int)o->keep, &run->line);
+    return r;
+}
+
+/* Rank 0 says and logs it. */
+static int report_failure(struct run *run, const struct heard *h)
+{
+    char rank[32] = "";
+    if (h->rank)
+        snprintf(rank, sizeof rank, "rank %d: ", h->rank);
+    warning("%sthe checkpoint of step %" PRId64 " was not saved: %s", rank, run->step, h->text);
+    return log_write(&run->log,
+                     json_pack("{s:s,s:I,s:i,s:i,s:s}", "kind", "fault", "step", (json_int_t)run->step, "rank",
+                               h->rank, "reported_by", 0, "reason", h->text));
+}
+
+/* An update can leave the numbers without the loss having shown it. Weights that were not finite when they
+ * were read, in the row of a token that is never seen, say, do not count. */
+static int check_update(struct run *run)
+{
+    bool finite;
+    int r = states_finite(&run->e, run->finite, &finite);
+    if (r == 0 && !finite)
+        r = error(STATUS_NO,
+                  "step %" PRId64
+                  ": the update left weights that are not finite: the run has diverged, and this step "
+                  "is not saved",
+                  run->step);
+    return run_agree(run, r);
+}
+
+int saves_write(struct run *run)
+{
+    TRY(check_update(run));
+    struct rank_state s = run_state(run);
+    char *text = run_state_text(run);
+    const struct save_as as = {
+        .root = run->o->save, .step = run->step, .state_json = text, .line = &run->line, .mark = run->mark};
+    int64_t bytes = 0;
+    double begin = now_s();
+    bool agreed = false, first = run_is_first(run);
+    int r = checkpoint_save(&s, run->comm, &as, &bytes, &agreed);
+    free(text);
+    if (r < 0 && !agreed)
+        return r;
+    r = comm_hear(run->comm, r, &run->failed_save);
+    TRY(r);
+    if (r == 1)
+        return run_agree(run, first ? report_failure(run, &run->failed_save) : 0);
+    run->saved = run->step;
+    return run_agree(run, first ? keep_house(run, bytes, now_s() - begin) : 0);
+}

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: MIT */
+/* The root that a run saves to: marked while the run lives, its line of descent kept, what is not of it set
+ * aside. */
+#ifndef TRAIN_SAVES_H
+#define TRAIN_SAVES_H
+
+#include "train/run.h"
+
+/* Collective, before anything costs much. Draws run->id; rank 0 marks --save's root, and every host must see
+ * the mark. A root that holds steps is refused without --resume (status 2), one that another run writes to
+ * (3). */
+int saves_open(struct run *run);
+/* Collective, once the run's line is known. Steps in the root, none of them of the line: status 2. */
+int saves_check_line(struct run *run);
+/* Collective. Saves this step, and removes what --keep leaves no room for. A save that fails is said and
+ * logged, and run->failed_save has its text until one succeeds; -1 is for what the run cannot survive:
+ * weights that are no numbers (STATUS_NO), communication, the log. */
+int saves_write(struct run *run);
+/* Rank 0 takes the mark away. */
+void saves_close(struct run *run);
+
+#endif

@@ -288,9 +288,11 @@ char *data_seen(const struct data *d)
         uint32_t crc = 0;
         int r = fstat(s->fd, &st) == 0 ? sum_samples(s, st.st_size, &crc)
                                        : error_errno("cannot read '%s'", s->path);
-        char *longer =
-            xasprintf("%s%s: %lld bytes, %lld tokens in %lld sequences, samples %08x\n", text, s->path,
-                      (long long)st.st_size, (long long)s->idx.tokens, (long long)s->idx.sequences, crc);
+        char *path = path_absolute(s->path),
+             *longer =
+                 xasprintf("%s%s: %lld bytes, %lld tokens in %lld sequences, samples %08x\n", text, path,
+                           (long long)st.st_size, (long long)s->idx.tokens, (long long)s->idx.sequences, crc);
+        free(path);
         free(text);
         text = longer;
         if (r < 0) {

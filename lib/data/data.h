@@ -33,9 +33,9 @@ uint32_t data_identity(const struct data *d);
 
 /* A spec with its paths absolute; caller frees. */
 char *data_absolute(const char *spec);
-/* What this process sees of the sources: a line "PATH: …" each with sizes and checksums of the index and of
- * some of the tokens, so that two hosts can find whether they read the same. Caller frees; NULL with error()
- * set. */
+/* What this process sees of the sources: a line "PATH: …" each, absolute, with sizes and checksums of the
+ * index and of some of the tokens, so that two hosts can find whether they read the same. Caller frees; NULL
+ * with error() set. */
 char *data_seen(const struct data *d);
 
 /* The position: samples given so far by each source. */

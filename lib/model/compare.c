@@ -9,18 +9,18 @@
 #include "base/num.h"
 
 /* A figure of struct model. Its key is the same in every family, or of the family's row. */
-enum figure_type { WHOLE, NUMBER, FLAG, TEXT };
-struct figure {
+enum config_type { WHOLE, NUMBER, FLAG, TEXT };
+struct config_figure {
     const char *key;
     enum figure_kind kind;
-    enum figure_type type;
+    enum config_type type;
     size_t at;
 };
 #define AT(kind, type, member, key)                                                                            \
     {                                                                                                          \
         key, FIGURE_##kind, type, offsetof(struct model, member)                                               \
     }
-static const struct figure common[] = {
+static const struct config_figure common[] = {
     /* clang-format off */
     AT(SHAPE, WHOLE, layers, "num_hidden_layers"),
     AT(SHAPE, WHOLE, hidden, "hidden_size"),
@@ -40,7 +40,7 @@ static const struct figure common[] = {
 };
 enum { COMMON = sizeof common / sizeof *common };
 
-static void value(const struct figure *f, const struct model *m, char text[static 160])
+static void value(const struct config_figure *f, const struct model *m, char text[static 160])
 {
     const char *p = (const char *)m + f->at;
     char number[32];
@@ -60,7 +60,7 @@ static void value(const struct figure *f, const struct model *m, char text[stati
     }
 }
 
-static int compare(const struct figure *f, const struct model *a, const struct model *b,
+static int compare(const struct config_figure *f, const struct model *a, const struct model *b,
                    struct model_figure *out)
 {
     if (!f->key)
@@ -75,7 +75,7 @@ static int compare(const struct figure *f, const struct model *a, const struct m
 static int compare_family(const struct model *a, const struct model *b, struct model_figure *out)
 {
     const struct family *f = model_family(a);
-    const struct figure own[] = {
+    const struct config_figure own[] = {
         /* clang-format off */
         AT(SHAPE, WHOLE, experts, f->experts[0]),
         AT(SHAPE, WHOLE, expert_ffn, f->expert_ffn),
@@ -138,8 +138,8 @@ int model_figures(const struct model *a, const struct model *b, struct model_fig
     for (int i = 0; i < COMMON; i++)
         n += compare(&common[i], a, b, &out[n]);
     for (int i = 0; i < ROUTER_LOSSES; i++) {
-        const struct figure f = {router_loss_style[i].config, FIGURE_TRAINING, NUMBER,
-                                 offsetof(struct model, loss_coef) + (size_t)i * sizeof a->loss_coef[0]};
+        const struct config_figure f = {router_loss_style[i].config, FIGURE_TRAINING, NUMBER,
+                                        offsetof(struct model, loss_coef) + (size_t)i * sizeof a->loss_coef[0]};
         n += compare(&f, a, b, &out[n]);
     }
     return n + compare_layers(a, b, &out[n]);

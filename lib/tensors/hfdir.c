@@ -135,9 +135,12 @@ char *hf_seen(struct hf_dir *d, bool all)
             continue;
         const struct st_file *f = hf_file(d, i);
         r = f ? sum_samples(d, i, &samples) : -1;
-        if (r == 0)
-            fprintf(out, "%s: %lld bytes, tensors %08x, samples %08x\n", f->path, (long long)f->size,
+        if (r == 0) {
+            char *path = path_absolute(f->path);
+            fprintf(out, "%s: %lld bytes, tensors %08x, samples %08x\n", path, (long long)f->size,
                     sum_header(f), samples);
+            free(path);
+        }
     }
     fclose(out);
     if (r == 0)

@@ -106,7 +106,7 @@ static int look(struct candidate *c, bool *refused)
 /* The last bytes of a manifest are its sum. */
 enum { TAIL = 24 };
 
-/* The manifest that this host sees must be rank 0's. *key tells copies of a file system from one that is
+/* The manifest that this rank sees must be rank 0's. *key tells copies of a file system from one that is
  * shared. */
 static int compare_manifest(struct run *run, const struct candidate *c, int64_t *key)
 {
@@ -134,7 +134,7 @@ static int find_copies(struct run *run, int64_t key, bool *copies)
 {
     int64_t first = key, differ;
     TRY(host_broadcast(comm_world(run->comm), 0, &first, sizeof first));
-    differ = comm_local_rank(run->comm) == 0 && first != key;
+    differ = first != key;
     TRY(host_max(comm_world(run->comm), &differ));
     *copies = differ != 0;
     return 0;
@@ -169,7 +169,7 @@ static int examine(struct run *run, struct candidate *c, struct heard *h)
         return r;
     TRY(truth_send(run, 0, &c->manifest, NULL));
     TRY(truth_send(run, 0, &c->state, NULL));
-    TRY(run_agree(run, comm_local_rank(run->comm) == 0 ? compare_manifest(run, c, &key) : 0));
+    TRY(run_agree(run, compare_manifest(run, c, &key)));
     TRY(find_copies(run, key, &copies));
     r = comm_hear(run->comm, verify_part(run, c, copies, &bytes), h);
     if (r == 1 && h->status == STATUS_ENV) { /* not damaged, but not to be seen from there */

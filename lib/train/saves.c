@@ -38,7 +38,7 @@ static int open_root(struct run *run)
     return 0;
 }
 
-/* Whether this host sees the mark of rank 0's: a network file system may take its time. */
+/* Whether this rank sees the mark of rank 0's: a network file system may take its time. */
 static int see_mark(struct run *run)
 {
     char *path = path_join(run->o->save, MARK_FILE), *text = NULL;
@@ -67,7 +67,7 @@ int saves_open(struct run *run)
     if (!run->o->save)
         return 0;
     TRY(run_agree(run, run_is_first(run) ? open_root(run) : 0));
-    return run_agree(run, comm_local_rank(run->comm) == 0 ? see_mark(run) : 0);
+    return run_agree(run, see_mark(run));
 }
 
 /* Rank 0. */

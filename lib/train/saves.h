@@ -6,7 +6,7 @@
 
 #include "train/run.h"
 
-/* Collective, before anything costs much. Draws run->id; rank 0 marks --save's root, and every host must see
+/* Collective, before anything costs much. Draws run->id; rank 0 marks --save's root, and every rank must see
  * the mark. A root that holds steps is refused without --resume (status 2), one that another run writes to
  * (3). */
 int saves_open(struct run *run);

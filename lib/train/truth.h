@@ -10,7 +10,8 @@
 /* Rank 0's text (NUL-terminated, malloc'd; NULL counts as "") becomes everyone's; `bytes` (or NULL) without
  * the NUL. r: whether rank 0 got it. */
 int truth_send(struct run *run, int r, char **text, size_t *bytes);
-/* The options that this rank was started with must be rank 0's; then run->o has rank 0's paths: absolute, but on rank 0. */
+/* The options that this rank was started with must be rank 0's; then run->o has rank 0's paths: absolute,
+ * but on rank 0. */
 int truth_options(struct run *run);
 /* Lines "KEY: VALUE". Each of `mine` must be one of rank 0's text; `both`: and the other way round. `what`
  * is for the error, which names the first that differs, with both values and both hosts. r: whether this

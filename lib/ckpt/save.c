@@ -15,7 +15,9 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/json.h"
 #include "base/memory.h"
+#include "base/notice.h"
 #include "base/num.h"
 #include "ckpt/names.h"
 #include "ckpt/save_units.h"
@@ -74,8 +76,8 @@ static int put_file(struct saver *v, struct manifest *m, const char *name, const
     char *path = path_join(v->dir, name);
     int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     int rc = fd < 0 ? error_errno("cannot write '%s'", path) : pwrite_all(fd, text, bytes, 0, path);
-    if (rc == 0 && fsync(fd) != 0)
-        rc = error_errno("cannot write '%s'", path);
+    if (rc == 0)
+        rc = file_sync(fd, path);
     if (fd >= 0)
         close(fd);
     free(path);
@@ -130,6 +132,11 @@ static int put_companions(struct saver *v, struct manifest *m, const char *root)
     for (struct dirent *e; d && rc == 0 && (e = readdir(d));) {
         if (!is_companion(from, e->d_name))
             continue;
+        if (!utf8_valid(e->d_name)) {
+            notice("%s/%s: is left out of the checkpoint: its name is not UTF-8, as JSON must be", from,
+                   e->d_name);
+            continue;
+        }
         size_t bytes;
         char *path = path_join(from, e->d_name), *text = file_read(path, COMPANION_BYTES, &bytes);
         rc = text ? put_file(v, m, e->d_name, text, bytes) : -1;
@@ -211,16 +218,9 @@ static int gather_ranges(struct saver *v)
 
 /* ---- the end ---- */
 
-static char *parent_of(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    return slash ? xasprintf("%.*s", (int)max64(slash - path, 1), path) : xstrdup(".");
-}
-
 /* Gives the directory its final name. One that has it already changes places with the new one, and goes. */
 static int give_name(const char *temporary, const char *final)
 {
-    char *parent = parent_of(final);
     int rc = 0;
     bool old = file_exists(final);
     if (old && renameat2(AT_FDCWD, temporary, AT_FDCWD, final, RENAME_EXCHANGE) != 0) {
@@ -235,10 +235,9 @@ static int give_name(const char *temporary, const char *final)
         rc = error_errno("cannot rename '%s' to '%s'", temporary, final);
     }
     if (rc == 0)
-        rc = sync_dir(parent);
+        rc = sync_parent(final);
     if (rc == 0)
         rc = remove_tree(temporary);
-    free(parent);
     return rc;
 }
 
@@ -247,7 +246,7 @@ static int seal(struct saver *v, const char *final, int64_t step, const char *st
     struct manifest m = {.step = step};
     const struct model *model = &v->s->plan->model;
     char *optimizer = path_join(v->dir, OPTIMIZER_DIR), *index = map_index_json(&v->l);
-    char *root = parent_of(final);
+    char *root = path_parent(final);
     qsort(v->ranges, v->range_count, sizeof *v->ranges, by_place);
     int rc = put_file(v, &m, CONFIG_FILE, model->source, model->source_bytes), next = 0;
     if (rc == 0)

@@ -4,44 +4,52 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "base/error.h"
+#include "base/file.h"
 #include "base/format.h"
+#include "base/json.h"
 #include "base/losses.h"
 #include "model/size.h"
 
 int log_open(struct log *l, const char *path)
 {
-    l->f = stdout;
+    struct stat st;
+    *l = (struct log){.f = stdout, .path = path};
     if (!path || strcmp(path, "-") == 0)
         return 0;
-    if (!(l->f = fopen(path, "a+")))
+    bool there = stat(path, &st) == 0;
+    bool is_file = !there || S_ISREG(st.st_mode); /* of anything else nothing is read back */
+    if (!(l->f = fopen(path, is_file ? "a+" : "a")))
         return error_errno("cannot write '%s'", path);
-    if (fseek(l->f, -1, SEEK_END) == 0 && fgetc(l->f) != '\n')
+    if (is_file && fseek(l->f, -1, SEEK_END) == 0 && fgetc(l->f) != '\n')
         fputc('\n', l->f);
-    fseek(l->f, 0, SEEK_END);
-    return 0;
+    if (is_file)
+        fseek(l->f, 0, SEEK_END);
+    return there ? 0 : sync_parent(path);
 }
 
 int log_close(struct log *l)
 {
     int r = 0;
     if (l->f && l->f != stdout && fclose(l->f) != 0)
-        r = error_errno("cannot write the step log");
+        r = error_errno("cannot write '%s'", l->path);
     l->f = NULL;
     return r;
 }
 
 int log_write(struct log *l, json_t *record)
 {
-    int r = 0;
-    if (l->f && (json_dumpf(record, l->f, JSON_COMPACT | JSON_REAL_PRECISION(17)) < 0 ||
-                 fputc('\n', l->f) == EOF || fflush(l->f) != 0))
-        r = error_errno("cannot write the step log");
-    if (r == 0 && l->f && l->f != stdout)
-        fsync(fileno(l->f)); /* a pipe or a device refuses: then there is no disk to be on */
+    bool to_file = l->f && l->f != stdout;
+    int r = record ? 0 : error(STATUS_ENV, "a record of the step log could not be made");
+    if (r == 0 && l->f &&
+        (json_dumpf(record, l->f, JSON_COMPACT | JSON_REAL_PRECISION(17)) < 0 || fputc('\n', l->f) == EOF ||
+         fflush(l->f) != 0))
+        r = error_errno("cannot write '%s'", to_file ? l->path : "standard output");
+    if (r == 0 && to_file)
+        r = file_sync(fileno(l->f), l->path);
     json_decref(record);
     return r;
 }
@@ -68,9 +76,10 @@ json_t *log_start_record(const struct engine *e, const struct train_options *o, 
     time_t now = time(NULL);
     snprintf(crc, sizeof crc, "%08x", p->crc32);
     strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%SZ", gmtime(&now));
-    json_t *r = json_pack("{s:s,s:i,s:s,s:s,s:s,s:s,s:s,s:i,s:o}", "kind", "start", log_format.key,
-                          log_format.version, "version", VERSION, "time", when, "command", o->command_line,
-                          "plan", crc, "model", m->name, "world", p->world, "axes", axes(&p->axes));
+    json_t *r =
+        json_pack("{s:s,s:i,s:s,s:s,s:o,s:s,s:o,s:i,s:o}", "kind", "start", log_format.key, log_format.version,
+                  "version", VERSION, "time", when, "command", json_bytes(o->command_line), "plan", crc,
+                  "model", json_bytes(m->name), "world", p->world, "axes", axes(&p->axes));
     json_t *more =
         json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:o,s:o,s:s,s:s,s:s,s:i,s:i,s:I,s:o}", "seq",
                   (json_int_t)p->batch.seq, "micro_batch", (json_int_t)p->batch.micro, "global_batch",

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/json.h"
 #include "base/memory.h"
 #include "base/notice.h"
 #include "base/num.h"
@@ -75,8 +76,8 @@ static int save(struct run *run)
     if (run_is_first(run)) {
         char *path = step_path(run->o->save, run->step);
         r = log_write(&run->log,
-                      json_pack("{s:s,s:I,s:s,s:I,s:f}", "kind", "save", "step", (json_int_t)run->step, "path",
-                                path, "bytes", (json_int_t)bytes, "time_s", now_s() - begin));
+                      json_pack("{s:s,s:I,s:o,s:I,s:f}", "kind", "save", "step", (json_int_t)run->step, "path",
+                                json_bytes(path), "bytes", (json_int_t)bytes, "time_s", now_s() - begin));
         free(path);
         if (r == 0 && run->o->keep > 0)
             r = checkpoint_prune(run->o->save, (int)run->o->keep);

@@ -51,8 +51,8 @@ char *file_read(const char *path, size_t max, size_t *size)
 
 /* ---- output ---- */
 
-/* The descriptor that a name of the kind of /dev/stdout or /dev/fd/3 stands for, or -1. To open such a name again
- * would begin anew at the start of its file, and to replace it would replace the name. */
+/* The descriptor that a name of the kind of /dev/stdout or /dev/fd/3 stands for, or -1. To open such a name
+ * again would begin anew at the start of its file, and to replace it would replace the name. */
 static int descriptor_of(const char *path)
 {
     static const char *const folder[] = {"/dev/fd/", "/proc/self/fd/"};

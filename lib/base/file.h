@@ -11,9 +11,9 @@
 /* The whole file (`-`: stdin), NUL-terminated, at most `max` bytes; caller frees. NULL with error() set. */
 char *file_read(const char *path, size_t max, size_t *size);
 
-/* What a command writes. `-` and NULL are stdout, and so are /dev/stdout and its like; /dev/fd/N is descriptor N. A
- * file, or one that is not there yet, is written beside its name and renamed by output_commit(): it keeps its mode,
- * and a link to it stays a link. Anything else that has the name (a device, a FIFO) is no file to replace, and is
+/* What a command writes. `-` and NULL are stdout, and so is /dev/stdout; /dev/fd/N is descriptor N. A file, or
+ * one that is not there yet, is written beside its name and renamed by output_commit(): it keeps its mode, and
+ * a link to it stays a link. Anything else that has the name (a device, a FIFO) is no file to replace, and is
  * written in place. output_abandon() removes what is not in place. Between the two write to ->stream. */
 struct output {
     FILE *stream;
@@ -28,9 +28,9 @@ void output_abandon(struct output *o);
 int pread_all(int fd, void *p, size_t bytes, int64_t offset, const char *path);
 int pwrite_all(int fd, const void *p, size_t bytes, int64_t offset, const char *path);
 
-/* What must outlast a crash of the host: the file is synced, and when its name is new, so is the directory that has
- * it. Where there is no disk to be on (a pipe, a device: EINVAL; a file system that can't be written: EROFS) that is
- * no error. `path` is for messages. */
+/* What must outlast a crash of the host: the file is synced, and when its name is new, so is the directory
+ * that has it. Where there is no disk to be on (a pipe, a device: EINVAL; a file system that cannot be
+ * written: EROFS) that is no error. `path` is for messages. */
 int file_sync(int fd, const char *path);
 int sync_dir(const char *path);
 int sync_parent(const char *path); /* of the directory that this name is in */

@@ -133,8 +133,8 @@ static int put_companions(struct saver *v, struct manifest *m, const char *root)
         if (!is_companion(from, e->d_name))
             continue;
         if (!utf8_valid(e->d_name)) {
-            notice("%s/%s: is left out of the checkpoint: its name is not UTF-8, as JSON must be", from,
-                   e->d_name);
+            complain("%s/%s: left out of the checkpoint: its name is not UTF-8, which a manifest is", from,
+                     e->d_name);
             continue;
         }
         size_t bytes;

@@ -103,6 +103,9 @@ static int measure_process(struct run *run)
 int run_steps(struct run *run)
 {
     const struct train_options *o = run->o;
+    if (run->step > o->steps)
+        notice("--steps %" PRId64 " is below step %" PRId64 ", which the run is at: there is nothing to do",
+               o->steps, run->step);
     profile_start(&run->e.profile);
     run->mark_s = run->e.profile.since_s;
     while (run->step < o->steps) {

@@ -75,7 +75,7 @@ enum status train_run(const struct train_options *o, struct comm **comm, bool *b
         return error_status();
     comm_set_timeout(run.comm, o->timeout_s);
     if (comm_rank(run.comm) > 0)
-        notice_open("moe-train", NOTICE_QUIET, 0); /* the first rank speaks for all */
+        notice_open("moe-train", NOTICE_SILENT, 0); /* the first rank speaks for all */
     error_clear();
     int r = run_start(&run);
     if (r == 0)

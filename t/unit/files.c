@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Files: what is synced and whose errors count, what an output may replace, the step log's line on disk. fsync() is
- * the test's own here. */
+/* Files: what is synced and whose errors count, what an output may replace, the step log's line on disk.
+ * fsync() is the test's own here. */
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>

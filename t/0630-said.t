@@ -167,7 +167,7 @@ bad=$(printf 'n\351')
 cp "$T/text.bin" "$T/$bad.bin"
 cp "$T/text.idx" "$T/$bad.idx"
 mkdir "$T/$bad.init"
-cp "$T"/root/step-00000003/*.safetensors "$T"/root/step-00000003/{config,model.safetensors.index}.json "$T/$bad.init"
+cp "$T/root/step-00000003/"*.safetensors "$T/root/step-00000003/"{config,model.safetensors.index}.json "$T/$bad.init"
 echo x >"$T/$bad.init/side-$bad.txt"
 echo x >"$T/$bad.init/tokenizer.txt"
 run moe-train -q -p "$P" -d "$T/$bad" --init "$T/$bad.init" -s 1 --save "$T/$bad.root" --log "$T/$bad.log"

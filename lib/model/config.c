@@ -56,9 +56,26 @@ static int read_sizes(struct config *c)
 /* PyTorch's names; those that can be computed in first. */
 static int read_dtype(struct config *c)
 {
-    static const char *const known[] = {"float32", "float",  "bfloat16",       "float16",     "half",
-                                        "float64", "double", "float8_e4m3fn",  "float8_e5m2", "float8_e4m3fnuz",
-                                        "int8",    "uint8",  "float8_e5m2fnuz"};
+    static const char *const known[] = {
+        "float32",
+        "float",
+        "bfloat16",
+        "float16",
+        "half",
+        "float64",
+        "double",
+        "float8_e4m3fn",
+        "float8_e5m2",
+        "float8_e4m3fnuz",
+        "float8_e5m2fnuz",
+        "float8_e8m0fnu",
+        "float4_e2m1fn_x2",
+        "int8",
+        "uint8",
+        "int16",
+        "int32",
+        "int64",
+    };
     const char *text = NULL, *key = "torch_dtype";
     TRY(json_text(&c->doc, c->root, "torch_dtype", &text));
     int newer = json_text(&c->doc, c->root, "dtype", &text); /* this spelling wins */
@@ -72,7 +89,7 @@ static int read_dtype(struct config *c)
     while (i < sizeof known / sizeof *known && strcmp(name, known[i]) != 0)
         i++;
     if (i == sizeof known / sizeof *known)
-        return json_bad(&c->doc, key, "is '%.40s', which is no dtype of PyTorch", text);
+        return json_bad(&c->doc, key, "is '%.40s', no dtype that is known", text);
     c->m->bf16 = i == 2;
     if (i > 2)
         snprintf(c->m->other_dtype, sizeof c->m->other_dtype, "%s", name);

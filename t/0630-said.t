@@ -127,6 +127,9 @@ for dtype in I32 X32; do
     perl -pi -e "s/$dtype/F32/" "$T/init/dense.safetensors"
 done
 
+make_plan half mix --seq 16 --global-batch 2 --precision bf16
+refused 3 "MOEKIT_BF16 is 'nativ', neither native nor convert" 'MOEKIT_BF16 of an unknown word' env MOEKIT_BF16=nativ moe-train -p "$T/half.plan" $go -s 1
+
 # ---- numbers of the recipe ----
 for beta in beta1 beta2; do
     refused 2 "--$beta takes a number from 0 to less than 1, not '1'" "--$beta 1" moe-train -p "$P" $go -s 1 "--$beta" 1

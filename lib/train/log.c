@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 #include "train/log.h"
 
+#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/error.h"
 #include "base/file.h"
@@ -24,10 +26,9 @@ int log_open(struct log *l, const char *path)
     bool is_file = !there || S_ISREG(st.st_mode); /* of anything else nothing is read back */
     if (!(l->f = fopen(path, is_file ? "a+" : "a")))
         return error_errno("cannot write '%s'", path);
-    if (is_file && fseek(l->f, -1, SEEK_END) == 0 && fgetc(l->f) != '\n')
-        fputc('\n', l->f);
-    if (is_file)
-        fseek(l->f, 0, SEEK_END);
+    if (is_file && fseek(l->f, -1, SEEK_END) == 0 && fgetc(l->f) != '\n' &&
+        (fseek(l->f, 0, SEEK_END) != 0 || fputc('\n', l->f) == EOF || fflush(l->f) != 0))
+        return error_errno("cannot write '%s'", path);
     return there ? 0 : sync_parent(path);
 }
 
@@ -40,17 +41,46 @@ int log_close(struct log *l)
     return r;
 }
 
+/* All of it or nothing, where the file can be cut: what a full disk takes of a line would spoil the next one
+ * too. */
+static int append(const struct log *l, const char *line, size_t bytes)
+{
+    struct stat st;
+    int fd = fileno(l->f), e;
+    off_t before = fstat(fd, &st) == 0 && S_ISREG(st.st_mode) ? st.st_size : -1;
+    for (size_t done = 0; done < bytes;) {
+        ssize_t n = write(fd, line + done, bytes - done);
+        if (n >= 0) {
+            done += (size_t)n;
+        } else if (errno != EINTR) {
+            e = errno;
+            if (before >= 0 && done > 0 && ftruncate(fd, before) != 0)
+                return error_errno("cannot take half a line from '%s'", l->path);
+            errno = e;
+            return error_errno("cannot write '%s'", l->path);
+        }
+    }
+    return file_sync(fd, l->path);
+}
+
 int log_write(struct log *l, json_t *record)
 {
-    bool to_file = l->f && l->f != stdout;
-    int r = record ? 0 : error(STATUS_ENV, "a record of the step log could not be made");
-    if (r == 0 && l->f &&
-        (json_dumpf(record, l->f, JSON_COMPACT | JSON_REAL_PRECISION(17)) < 0 || fputc('\n', l->f) == EOF ||
-         fflush(l->f) != 0))
-        r = error_errno("cannot write '%s'", to_file ? l->path : "standard output");
-    if (r == 0 && to_file)
-        r = file_sync(fileno(l->f), l->path);
+    if (!record)
+        return error(STATUS_ENV, "a record of the step log could not be made");
+    char *text = l->f ? json_dumps(record, JSON_COMPACT | JSON_REAL_PRECISION(17)) : NULL;
     json_decref(record);
+    if (!l->f)
+        return 0;
+    if (!text)
+        return error(STATUS_ENV, "a record of the step log could not be written down");
+    size_t n = strlen(text);
+    text[n] = '\n'; /* in place of its NUL */
+    int r = 0;
+    if (l->f != stdout)
+        r = append(l, text, n + 1);
+    else if (fwrite(text, 1, n + 1, stdout) != n + 1 || fflush(stdout) != 0)
+        r = error_errno("cannot write to standard output");
+    free(text);
     return r;
 }
 

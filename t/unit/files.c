@@ -4,10 +4,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -205,6 +207,34 @@ static void log_on_disk(void **state)
     log_close(&l);
 }
 
+/* What a full disk takes of a record is taken back: the next one is whole. */
+static void log_on_a_full_disk(void **state)
+{
+    struct rlimit full, was;
+    struct log l;
+    assert_int_equal(log_open(&l, in("log")), 0);
+    assert_int_equal(log_write(&l, json_pack("{s:i}", "step", 1)), 0);
+    signal(SIGXFSZ, SIG_IGN);
+    getrlimit(RLIMIT_FSIZE, &was);
+    full = was;
+    full.rlim_cur = 15;
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &full), 0);
+    assert_int_equal(log_write(&l, json_pack("{s:i}", "step", 2)), -1);
+    setrlimit(RLIMIT_FSIZE, &was);
+    assert_int_equal(error_status(), STATUS_ENV);
+    holds(in("log"), "{\"step\":1}\n");
+    assert_int_equal(log_write(&l, json_pack("{s:i}", "step", 3)), 0);
+    holds(in("log"), "{\"step\":1}\n{\"step\":3}\n");
+    log_close(&l);
+    FILE *f = fopen(in("log"), "a");
+    fputs("{\"st", f);
+    fclose(f);
+    assert_int_equal(log_open(&l, in("log")), 0); /* a run that was killed left half a line */
+    assert_int_equal(log_write(&l, json_pack("{s:i}", "step", 4)), 0);
+    holds(in("log"), "{\"step\":1}\n{\"step\":3}\n{\"st\n{\"step\":4}\n");
+    log_close(&l);
+}
+
 /* ---- bytes into JSON ---- */
 
 #define R "\xef\xbf\xbd"
@@ -246,6 +276,7 @@ int main(void)
         CASE(mode_is_kept),
         CASE(others_are_written_in_place),
         CASE(log_on_disk),
+        CASE(log_on_a_full_disk),
         CASE(bytes_become_strings),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -36,7 +36,7 @@ MPI_LIBS   = $(shell pkg-config --libs ompi-c 2>/dev/null)
 obj      = $(patsubst %.c,$(BUILD)/%.o,$(wildcard $(1)))
 rooms    = $(call obj,$(1:%=lib/%/*.c))
 # The rooms of lib that each command is linked with; unit tests and the bench may use all.
-PARTITION_O  = $(call rooms,base model plan cost choose emit)
+PARTITION_O  = $(call rooms,base model plan cost check choose emit)
 PLAN_CHECK_O = $(call rooms,base model plan cost check)
 STAT_O       = $(call rooms,base stat)
 CKPT_O       = $(filter-out $(BUILD)/lib/ckpt/save%,$(call rooms,base model plan tensors ckpt))

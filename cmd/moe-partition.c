@@ -9,6 +9,7 @@
 #include "base/notice.h"
 #include "base/num.h"
 #include "base/options.h"
+#include "check/runnable.h"
 #include "choose/make.h"
 #include "emit/emit.h"
 #include "plan/fields.h"
@@ -134,6 +135,7 @@ static int run_plan(int argc, char **argv, const char *by)
     if (plan_make(&p, &request) < 0)
         return -1;
     warn_if_too_large(&p);
+    plan_remarks(&p);
     int r = write_plan(&p, plan_write);
     plan_release(&p);
     return r;

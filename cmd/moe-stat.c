@@ -87,7 +87,7 @@ static int print_all(FILE *f, const struct steplog *log, const struct summary *s
     else if (strcmp(format, "csv") == 0)
         report_csv(f, log, s);
     else
-        report_text(f, log, s);
+        report_text(f, log, s, skip);
     return STATUS_DONE;
 }
 

@@ -57,6 +57,8 @@ peak_bytes 1000006
 evals 2
 saves 1
 faults 0
+restarts 0
+abandoned_steps 0
 skipped_lines 0
 END
 is "$(figure hfu "$log")" '' 'hfu is unknown'
@@ -112,11 +114,87 @@ awk '{ print } /"step":4,"loss"/ && !done++ { exit }' "$log" |
 cat "$T/first.jsonl" "$T/second.jsonl" >"$T/both.jsonl"
 grep -q '9000,0,0,0' "$T/both.jsonl" && grep -q '"dropped":100' "$T/both.jsonl"
 ok $? 'a log with a repeated step'
-moe-stat --format json "$log" >"$T/want"
+moe-stat --format json "$log" | sed 's/"\(restarts\|abandoned_steps\)": 0/"\1": 1/' >"$T/want"
 moe-stat --format json "$T/both.jsonl" >"$T/got"
 is "$(cat "$T/got")" "$(cat "$T/want")" 'of a repeated step the last record counts'
 moe-stat --format json "$T/first.jsonl" "$T/second.jsonl" >"$T/got"
 is "$(cat "$T/got")" "$(cat "$T/want")" 'also over two logs of one run'
+
+# ---- more than one start ----
+# began STEP WORLD [KEYS]: a start record; did SEGMENT FIRST LAST SECONDS: steps of 100 tokens, an evaluation and a save after each
+began() { printf '{"kind":"start","model":"x","step":%s,"world":%s,"peak_flops":1e9,"flops_per_token":1e6%s}\n' "$1" "$2" "${3:-}"; }
+did() {
+    for i in $(seq "$2" "$3"); do
+        printf '{"kind":"step","step":%s,"loss":%s.%s,"tokens":100,"time_s":%s,"dropped":1,"expert_load":[[%s,1]]}\n' "$i" "$1" "$i" "$4" "$1"
+        printf '{"kind":"eval","step":%s,"loss":%s}\n{"kind":"save","step":%s,"path":"x"}\n' "$i" "$1" "$i"
+    done
+}
+# Back to step 4 of 9, then on to 6: 5 to 9 of the first segment never were.
+{
+    began 0 8
+    did 1 1 9 1
+    echo '{"kind":"fault","step":9}'
+    began 4 8
+    did 2 5 6 1
+} >"$T/back.jsonl"
+while read -r name want; do
+    is "$(figure "$name" "$T/back.jsonl")" "$want" "gone back: $name is $want"
+done <<'END'
+steps 6
+last_step 6
+tokens 600
+loss_last 2.6
+dropped 6
+evals 6
+eval_loss 2
+saves 6
+faults 1
+restarts 1
+abandoned_steps 5
+END
+is "$(moe-stat --loads "$T/back.jsonl")" '8 6' 'gone back: loads of abandoned steps are not summed'
+run moe-stat "$T/back.jsonl"
+like "$out" '^abandoned +5: steps' 'the report says how many were abandoned'
+like "$out" '^2 +4 +8 +2 +100' 'and shows where the run was started again'
+like "$out" '^events .* 1 restart$' 'and how often'
+head -n 29 "$T/back.jsonl" >"$T/back.first" # all of the first segment
+tail -n +30 "$T/back.jsonl" >"$T/back.second"
+is "$(moe-stat -f json "$T/back.first" "$T/back.second" | cksum)" "$(moe-stat -f json "$T/back.jsonl" | cksum)" 'two logs are as one'
+began 4 8 >>"$T/back.jsonl"
+is "$(figure last_step "$T/back.jsonl")" 4 'a start that came to no step has gone back all the same'
+
+# 8 ranks do 100 tokens in 1/16 s, mfu 1600*1e6/8e9 = 0.2; then one rank in 1 s: 0.1. Together 200e6 of 0.5e9 + 1e9.
+{
+    began 0 8
+    did 1 1 1 0.0625
+    began 1 1
+    did 1 2 2 1
+} >"$T/ranks.jsonl"
+near "$(figure mfu "$T/ranks.jsonl")" 0.13333333333333333 1e-12 'mfu counts the ranks that each segment had'
+run moe-stat "$T/ranks.jsonl"
+like "$out" '^1 +0 +8 +1 +1600 +20\.00 %' 'a segment has its own speed'
+like "$out" '^2 +1 +1 +1 +100\.0 +10\.00 %' 'and mfu'
+sed '3,$s/"peak_flops":1e9/"peak_flops":null/' "$T/ranks.jsonl" >"$T/nopeak.jsonl"
+is "$(figure mfu "$T/nopeak.jsonl")" '' 'where one of them does not tell its peak mfu is unknown'
+
+# Run b goes back to step 2 and fails; c goes on from where a was, at 4. What a did up to there counts.
+{
+    began 0 1 ',"run":"a"'
+    did 1 1 4 1
+    began 2 1 ',"run":"b","parent":"a"'
+    did 2 3 3 1
+    began 4 1 ',"run":"c","parent":"a"'
+    did 3 5 5 1
+} >"$T/tree.jsonl"
+is "$(figure steps "$T/tree.jsonl") $(figure abandoned_steps "$T/tree.jsonl") $(figure dropped "$T/tree.jsonl")" '5 1 5' \
+    'a segment goes on from the run that it names'
+like "$(moe-stat "$T/tree.jsonl")" '^b +2 +1 +0 .* abandoned$' 'the report names the runs, and what was abandoned'
+
+# ---- names that are not UTF-8 ----
+printf 's/"model":"toy"/"model":"t\351y"/\n' >"$T/latin1.sed"
+LC_ALL=C sed -f "$T/latin1.sed" "$log" >"$T/latin1.jsonl"
+is "$(figure mfu "$T/latin1.jsonl") $(figure skipped_lines "$T/latin1.jsonl")" '0.5 0' 'a record with a name that is not UTF-8 is one'
+like "$(moe-stat -f json "$T/latin1.jsonl")" "^  \"model\": \"t$(printf '\357\277\275')y\"" 'and the report is UTF-8'
 
 sed '/"kind":"start"/d; s/"expert_load":[^d]*"dropped"/"dropped"/' "$log" >"$T/bare.jsonl"
 run moe-stat --format json "$T/bare.jsonl"

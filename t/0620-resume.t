@@ -222,7 +222,7 @@ if need mpi command -v mpirun; then
     # ---- hand-edited plans ----
     sed '/^sum/d; s/^\(expert .* ids=\)0-7/\10-6,0/' "$T/nan.plan" >"$T/edited.plan"
     run mpi 4 moe-train -p "$T/edited.plan" -d "$T/text" -s 1
-    is "$status" 2 'a plan with an expert twice: exit 2' || diag "$err"
+    is "$status" 1 'a plan with an expert twice: exit 1' || diag "$err"
     like "$(grep '^moe-train: ' "$T/.err")" 'experts-placed-once: layer 0: expert 7 has no slot' 'a plan with an expert twice: names rule, layer and expert'
     is "$(grep -c '^moe-train: ' "$T/.err")" 2 'a plan with an expert twice: says so once, and that it has no sum' || diag "$err"
     sed 's/^batch seq=16/batch seq=32/' "$T/nan.plan" >"$T/edited.plan"

@@ -37,6 +37,8 @@ static bool native_bf16(void)
         dnnl_cpu_isa_t isa = dnnl_get_effective_cpu_isa();
         bool has = (isa & dnnl_cpu_isa_avx512_core_bf16) == dnnl_cpu_isa_avx512_core_bf16;
         native = way && *way ? strcmp(way, "native") == 0 : has;
+        if (way && *way && !native && strcmp(way, "convert") != 0)
+            failure_set("MOEKIT_BF16 is '%.40s', neither native nor convert", way);
     }
     return native;
 }

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -12,6 +13,7 @@
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "base/num.h"
 
 char *file_read(const char *path, size_t max, size_t *size)
 {
@@ -47,14 +49,77 @@ char *file_read(const char *path, size_t max, size_t *size)
     return text;
 }
 
+/* ---- output ---- */
+
+/* The descriptor that a name of the kind of /dev/stdout or /dev/fd/3 stands for, or -1. To open such a name
+ * again would begin anew at the start of its file, and to replace it would replace the name. */
+static int descriptor_of(const char *path)
+{
+    static const char *const folder[] = {"/dev/fd/", "/proc/self/fd/"};
+    if (strcmp(path, "/dev/stdout") == 0 || strcmp(path, "/dev/stderr") == 0)
+        return strcmp(path, "/dev/stdout") == 0 ? STDOUT_FILENO : STDERR_FILENO;
+    for (size_t i = 0; i < sizeof folder / sizeof *folder; i++) {
+        size_t n = strlen(folder[i]);
+        int64_t fd;
+        if (strncmp(path, folder[i], n) == 0 && parse_int(path + n, 0, INT32_MAX, &fd))
+            return (int)fd;
+    }
+    return -1;
+}
+
+/* Where symbolic links lead to, whether anything is there or not; NULL with errno when they go in a circle. */
+static char *behind_links(const char *path)
+{
+    char *at = xstrdup(path), target[PATH_MAX];
+    for (int i = 0; i < 40; i++) {
+        ssize_t n = readlink(at, target, sizeof target - 1);
+        if (n < 0)
+            return at; /* no link */
+        target[n] = '\0';
+        char *dir = path_parent(at), *next = *target == '/' ? xstrdup(target) : path_join(dir, target);
+        free(dir);
+        free(at);
+        at = next;
+    }
+    free(at);
+    errno = ELOOP;
+    return NULL;
+}
+
+static FILE *open_beside(struct output *o, const char *path, const struct stat *st)
+{
+    if (st &&
+        access(path, W_OK) != 0) /* as to write in place: a file that may not be written is not replaced */
+        return NULL;
+    o->path = behind_links(path);
+    if (!o->path)
+        return NULL;
+    o->temporary = xasprintf("%s.%d.tmp", o->path, (int)getpid());
+    FILE *f = fopen(o->temporary, "wb");
+    if (f && st)
+        (void)!fchmod(fileno(f), st->st_mode & 0777);
+    return f;
+}
+
 int output_open(struct output *o, const char *path)
 {
     *o = (struct output){.stream = stdout};
-    if (!path || strcmp(path, "-") == 0)
+    int fd = !path || strcmp(path, "-") == 0 ? STDOUT_FILENO : descriptor_of(path);
+    if (fd == STDOUT_FILENO)
         return 0;
-    o->path = xstrdup(path);
-    o->temporary = xasprintf("%s.%d.tmp", path, (int)getpid());
-    o->stream = fopen(o->temporary, "wb");
+    *o = (struct output){0};
+    struct stat st;
+    bool there = fd < 0 && stat(path, &st) == 0;
+    if (fd >= 0) {
+        fd = dup(fd);
+        o->stream = fd < 0 ? NULL : fdopen(fd, "wb");
+    } else if (there && !S_ISREG(st.st_mode)) {
+        o->stream = fopen(path, "wb");
+    } else {
+        o->stream = open_beside(o, path, there ? &st : NULL);
+    }
+    if (o->stream && !o->path)
+        o->path = xstrdup(path);
     if (!o->stream) {
         error_errno("cannot write '%s'", path);
         free(o->path);
@@ -65,6 +130,13 @@ int output_open(struct output *o, const char *path)
     return 0;
 }
 
+static void output_free(struct output *o)
+{
+    free(o->path);
+    free(o->temporary);
+    *o = (struct output){0};
+}
+
 int output_commit(struct output *o)
 {
     if (!o->path) {
@@ -72,21 +144,20 @@ int output_commit(struct output *o)
             return error_errno("cannot write to standard output");
         return 0;
     }
-    bool bad = ferror(o->stream) || fflush(o->stream) || fsync(fileno(o->stream));
-    int e = errno;
-    bad |= fclose(o->stream) != 0;
+    bool bad = ferror(o->stream) || fflush(o->stream);
+    int r = bad ? error_errno("cannot write '%s'", o->path) : file_sync(fileno(o->stream), o->path);
+    if (fclose(o->stream) != 0 && r == 0)
+        r = error_errno("cannot write '%s'", o->path);
     o->stream = NULL;
-    if (bad || rename(o->temporary, o->path) != 0) {
-        if (bad)
-            errno = e;
-        error_errno("cannot write '%s'", o->path);
+    if (r == 0 && o->temporary && rename(o->temporary, o->path) != 0)
+        r = error_errno("cannot write '%s'", o->path);
+    if (r < 0) {
         output_abandon(o);
         return -1;
     }
-    free(o->path);
-    free(o->temporary);
-    *o = (struct output){0};
-    return 0;
+    r = o->temporary ? sync_parent(o->path) : 0;
+    output_free(o);
+    return r;
 }
 
 void output_abandon(struct output *o)
@@ -95,10 +166,9 @@ void output_abandon(struct output *o)
         return;
     if (o->stream)
         fclose(o->stream);
-    unlink(o->temporary);
-    free(o->path);
-    free(o->temporary);
-    *o = (struct output){0};
+    if (o->temporary)
+        unlink(o->temporary);
+    output_free(o);
 }
 
 int pread_all(int fd, void *p, size_t bytes, int64_t offset, const char *path)
@@ -130,37 +200,58 @@ int pwrite_all(int fd, const void *p, size_t bytes, int64_t offset, const char *
     return 0;
 }
 
+/* ---- directories, and what a crash leaves ---- */
+
+int file_sync(int fd, const char *path)
+{
+    if (fsync(fd) == 0 || errno == EINVAL || errno == EROFS)
+        return 0;
+    return error_errno("cannot sync '%s'", path);
+}
+
+int sync_dir(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) /* one that may be searched and written but not read cannot be opened, nor be synced */
+        return errno == EACCES ? 0 : error_errno("cannot open '%s'", path);
+    int r = file_sync(fd, path);
+    close(fd);
+    return r;
+}
+
+int sync_parent(const char *path)
+{
+    char *dir = path_parent(path);
+    int r = sync_dir(dir);
+    free(dir);
+    return r;
+}
+
+static int make_dir(const char *path)
+{
+    if (mkdir(path, 0777) == 0)
+        return sync_parent(path);
+    return errno == EEXIST ? 0 : error_errno("cannot make directory '%s'", path);
+}
+
 int make_dirs(const char *path)
 {
     char *p = xstrdup(path);
-    for (char *slash = p + 1;; slash++) {
+    int r = 0;
+    for (char *slash = p + 1; r == 0; slash++) {
         if (*slash && *slash != '/')
             continue;
         char keep = *slash;
         *slash = '\0';
-        if (mkdir(p, 0777) != 0 && errno != EEXIST) {
-            error_errno("cannot make directory '%s'", p);
-            free(p);
-            return -1;
-        }
+        r = make_dir(p);
         *slash = keep;
         if (!keep)
             break;
     }
     free(p);
-    if (!is_dir(path))
-        return error(STATUS_USAGE, "'%s' is not a directory", path);
-    return 0;
-}
-
-int sync_dir(const char *path)
-{
-    int fd = open(path, O_RDONLY | O_DIRECTORY);
-    if (fd < 0)
-        return error_errno("cannot open '%s'", path);
-    int r = fsync(fd);
-    close(fd);
-    return r && errno != EINVAL ? error_errno("cannot sync '%s'", path) : 0;
+    if (r == 0 && !is_dir(path))
+        r = error(STATUS_USAGE, "'%s' is not a directory", path);
+    return r;
 }
 
 static int remove_one(const char *path, const struct stat *st, int flag, struct FTW *ftw)
@@ -198,6 +289,18 @@ char *path_absolute(const char *path)
     char *whole = here ? path_join(here, path) : xstrdup(path);
     free(here);
     return whole;
+}
+
+char *path_parent(const char *path)
+{
+    size_t n = strlen(path);
+    while (n > 1 && path[n - 1] == '/') /* "a/b/" is in a too */
+        n--;
+    while (n > 0 && path[n - 1] != '/')
+        n--;
+    while (n > 1 && path[n - 1] == '/')
+        n--;
+    return n ? xasprintf("%.*s", (int)n, path) : xstrdup(".");
 }
 
 int stdout_close(void)

@@ -11,27 +11,37 @@
 /* The whole file (`-`: stdin), NUL-terminated, at most `max` bytes; caller frees. NULL with error() set. */
 char *file_read(const char *path, size_t max, size_t *size);
 
-/* A file written beside its final name and renamed by output_commit(); `-` or NULL is stdout. output_abandon()
- * removes it. Between the two write to ->stream. */
+/* What a command writes. `-` and NULL are stdout, and so is /dev/stdout; /dev/fd/N is descriptor N. A file, or
+ * one that is not there yet, is written beside its name and renamed by output_commit(): it keeps its mode, and
+ * a link to it stays a link. Anything else that has the name (a device, a FIFO) is no file to replace, and is
+ * written in place. output_abandon() removes what is not in place. Between the two write to ->stream. */
 struct output {
     FILE *stream;
-    char *path, *temporary; /* NULL for stdout */
+    char *path, *temporary; /* both NULL for stdout; temporary is NULL in place */
 };
 int output_open(struct output *o, const char *path);
-int output_commit(struct output *o); /* flush, fsync, rename; an error of any earlier write is found here */
+/* Flush, sync, rename, sync of the directory. An error of any earlier write is found here. */
+int output_commit(struct output *o);
 void output_abandon(struct output *o);
 
 /* All bytes at this offset, across short transfers and EINTR. A read past the end is an error. */
 int pread_all(int fd, void *p, size_t bytes, int64_t offset, const char *path);
 int pwrite_all(int fd, const void *p, size_t bytes, int64_t offset, const char *path);
 
-int make_dirs(const char *path);   /* mkdir -p */
-int sync_dir(const char *path);    /* fsync of a directory */
+/* What must outlast a crash of the host: the file is synced, and when its name is new, so is the directory
+ * that has it. Where there is no disk to be on (a pipe, a device: EINVAL; a file system that cannot be
+ * written: EROFS) that is no error. `path` is for messages. */
+int file_sync(int fd, const char *path);
+int sync_dir(const char *path);
+int sync_parent(const char *path); /* of the directory that this name is in */
+
+int make_dirs(const char *path);   /* mkdir -p; what it makes is synced */
 int remove_tree(const char *path); /* rm -r; a path that is not there is fine */
 bool is_dir(const char *path);
 bool file_exists(const char *path);
 char *path_join(const char *dir, const char *name); /* caller frees */
 char *path_absolute(const char *path);              /* from the root, links as they are; caller frees */
+char *path_parent(const char *path);                /* the directory that this name is in; caller frees */
 
 /* fclose(stdout) checked, for the end of main: 0 or -1. */
 int stdout_close(void);

@@ -189,3 +189,51 @@ int json_need_int(const struct json_doc *d, const json_t *obj, const char *key, 
 {
     return needed(d, key, json_int(d, obj, key, min, max, value));
 }
+
+/* Bytes of the character that begins here; 0: none does. */
+static size_t utf8_length(const unsigned char *s, size_t room)
+{
+    size_t n = s[0] < 0x80 ? 1 : s[0] < 0xc2 ? 0 : s[0] < 0xe0 ? 2 : s[0] < 0xf0 ? 3 : s[0] < 0xf5 ? 4 : 0;
+    if (n > room)
+        return 0;
+    for (size_t i = 1; i < n; i++)
+        if ((s[i] & 0xc0) != 0x80)
+            return 0;
+    /* written with more bytes than it takes, half of a surrogate pair, beyond U+10FFFF */
+    bool outside = (s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] > 0x9f) ||
+                   (s[0] == 0xf0 && s[1] < 0x90) || (s[0] == 0xf4 && s[1] > 0x8f);
+    return outside ? 0 : n;
+}
+
+char *utf8_repair(const char *text, size_t bytes, size_t *size)
+{
+    static const char replacement[] = "\xef\xbf\xbd";
+    char *out = xmalloc(3 * bytes + 1), *to = out;
+    for (size_t i = 0; i < bytes;) {
+        size_t n = utf8_length((const unsigned char *)text + i, bytes - i);
+        memcpy(to, n ? text + i : replacement, n ? n : 3);
+        to += n ? n : 3;
+        i += n ? n : 1;
+    }
+    *to = '\0';
+    if (size)
+        *size = (size_t)(to - out);
+    return out;
+}
+
+bool utf8_valid(const char *text)
+{
+    size_t n = 1;
+    for (size_t left = strlen(text); left && n; text += n, left -= n)
+        n = utf8_length((const unsigned char *)text, left);
+    return n > 0;
+}
+
+json_t *json_bytes(const char *text)
+{
+    size_t size;
+    char *good = utf8_repair(text, strlen(text), &size);
+    json_t *s = json_stringn(good, size);
+    free(good);
+    return s;
+}

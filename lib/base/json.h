@@ -35,4 +35,13 @@ int json_text(const struct json_doc *d, const json_t *obj, const char *key, cons
 int json_need_int(const struct json_doc *d, const json_t *obj, const char *key, int64_t min, int64_t max,
                   int64_t *value);
 
+/* Text from outside (names of files, hosts and models, arguments, messages that hold them) may be any bytes,
+ * and JSON is UTF-8: jansson makes no string of others, and json_pack() then no object. So such text goes in by
+ * json_bytes(), never by json_string() or the "s" of json_pack(). Each byte that is of no character becomes
+ * U+FFFD. */
+json_t *json_bytes(const char *text); /* never NULL */
+/* The same as text, NUL-terminated; caller frees. */
+char *utf8_repair(const char *text, size_t bytes, size_t *size);
+bool utf8_valid(const char *text);
+
 #endif

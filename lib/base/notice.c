@@ -11,7 +11,7 @@
 #include "base/process.h"
 
 static const char *name;
-static int level = NOTICE_QUIET;
+static int level = NOTICE_SILENT;
 static bool show_progress, terminal, drawn;
 static double last_s;
 
@@ -20,7 +20,7 @@ void notice_open(const char *command, int lvl, int want_progress)
     name = command;
     level = lvl;
     terminal = isatty(STDERR_FILENO);
-    show_progress = want_progress < 0 ? terminal && lvl >= NOTICE_NORMAL : want_progress;
+    show_progress = lvl >= NOTICE_NORMAL && (want_progress < 0 ? terminal : want_progress);
 }
 
 static void say(const char *fmt, va_list ap)
@@ -33,7 +33,7 @@ static void say(const char *fmt, va_list ap)
     funlockfile(stderr);
 }
 
-void warning(const char *fmt, ...)
+void complain(const char *fmt, ...)
 {
     if (!name || level < NOTICE_QUIET)
         return;

@@ -9,9 +9,10 @@
 enum notice_level { NOTICE_SILENT = -2, NOTICE_QUIET = -1, NOTICE_NORMAL = 0, NOTICE_VERBOSE = 1 };
 
 /* `name` is kept. Until this is called notices go nowhere. `progress`: 1 on, 0 off, -1 when stderr is a
- * terminal. */
+ * terminal; off with less than NOTICE_NORMAL. */
 void notice_open(const char *name, int level, int progress);
-void warning(const char *fmt, ...) __attribute__((format(printf, 1, 2))); /* what went wrong: unless silent */
+/* Something went wrong that does not end the command: -q does not hush it. */
+void complain(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void notice(const char *fmt, ...) __attribute__((format(printf, 1, 2)));  /* unless quiet */
 void verbose(const char *fmt, ...) __attribute__((format(printf, 1, 2))); /* with -v */
 

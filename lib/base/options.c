@@ -2,6 +2,7 @@
 #include "base/options.h"
 
 #include <getopt.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -126,6 +127,11 @@ static int take(const struct opt *o, const char *arg)
     case OPT_NUM:
         if (!parse_num(arg, o->min, o->max, o->value))
             return error(STATUS_USAGE, "--%s takes a number from %s to %s, not '%s'", o->name,
+                         exact_num(o->min, low), exact_num(o->max, high), arg);
+        return 0;
+    case OPT_BELOW:
+        if (!parse_num(arg, o->min, nextafter(o->max, o->min), o->value))
+            return error(STATUS_USAGE, "--%s takes a number from %s to less than %s, not '%s'", o->name,
                          exact_num(o->min, low), exact_num(o->max, high), arg);
         return 0;
     case OPT_CHOICE:

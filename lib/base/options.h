@@ -15,6 +15,7 @@ enum opt_kind {
     OPT_TEXT,   /* const char ** */
     OPT_INT,    /* int64_t *, within [min,max] */
     OPT_NUM,    /* double *, within [min,max] */
+    OPT_BELOW,  /* double *, within [min,max) */
     OPT_CHOICE, /* const char **, one of `choices` (separated by |) or of `words` */
     OPT_CALL,   /* int (*)(const char *arg, void *value): 0, or -1 with error() set */
 };

@@ -66,6 +66,32 @@ static enum verdict stages_cover(const struct plan *p, char text[static 400])
     return say(text, VERDICT_OK, "%d stages hold %lld layers", p->stage_count, (ll)next);
 }
 
+/* What is legal, and may not be meant. */
+static enum verdict stages_filled(const struct plan *p, char text[static 400])
+{
+    int empty = 0, first = -1;
+    for (int i = p->stage_count - 1; i >= 0; i--)
+        if (p->stages[i].layers == 0) {
+            empty++;
+            first = i;
+        }
+    if (empty)
+        return say(text, VERDICT_WARN, "%d of %d virtual stages ha%s no layer, stage %d on pp %d %s", empty,
+                   p->stage_count, empty > 1 ? "ve" : "s", first, p->stages[first].pp,
+                   empty > 1 ? "first" : "that is");
+    return say(text, VERDICT_OK, "%d stages, each with layers", p->stage_count);
+}
+
+static enum verdict positions_reach(const struct plan *p, char text[static 400])
+{
+    int64_t seq = p->batch.seq, most = p->model.max_positions;
+    if (most && seq > most)
+        return say(text, VERDICT_WARN, "seq %lld is beyond the model's max_position_embeddings, %lld", (ll)seq,
+                   (ll)most);
+    return say(text, VERDICT_OK, most ? "seq %lld of %lld" : "seq %lld; the model does not tell", (ll)seq,
+               (ll)most);
+}
+
 /* ---- ranks and groups, against a layout made from the axes alone ---- */
 
 static struct plan layout_of(const struct plan *p)
@@ -349,6 +375,10 @@ static const struct rule listed_rules[] = {
      NEEDS_NOTHING, true},
     {"stages-cover", "the virtual stages hold every layer once, in order, each on its pipeline rank",
      stages_cover, NEEDS_NOTHING, true},
+    {"stages-filled", "no virtual stage is without layers (else a warning)", stages_filled, NEEDS_NOTHING,
+     false},
+    {"positions-reach", "the sequence is within the model's max_position_embeddings (else a warning)",
+     positions_reach, NEEDS_NOTHING, false},
     {"ranks-coords", "every rank's coordinates are those that the order gives it", ranks_coords, NEEDS_AXES,
      true},
     {"groups-partition", "every rank is in exactly one group of each kind", groups_partition, NEEDS_AXES, true},

@@ -1,29 +1,50 @@
 /* SPDX-License-Identifier: MIT */
 #include "check/limits.h"
 
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
 #include "base/error.h"
+
+struct features {
+    char text[400];
+};
+
+static void add(struct features *f, const char *fmt, ...)
+{
+    size_t n = strlen(f->text);
+    va_list ap;
+    if (n && n + 2 < sizeof f->text)
+        n = (size_t)(stpcpy(f->text + n, ", ") - f->text);
+    va_start(ap, fmt);
+    vsnprintf(f->text + n, sizeof f->text - n, fmt, ap);
+    va_end(ap);
+}
 
 int plan_within_limits(const struct plan *p)
 {
     const struct training *t = &p->training;
-    const char *what = "this is for planning only; moe-train cannot run";
+    struct features f = {""};
     if (p->axes.cp > 1)
-        return error(STATUS_USAGE, "%s cp %lld", what, (long long)p->axes.cp);
+        add(&f, "cp %lld", (long long)p->axes.cp);
     if (t->zero > 1)
-        return error(STATUS_USAGE, "%s zero %d", what, t->zero);
+        add(&f, "zero %d", t->zero);
     if (t->precision == PRECISION_FP8)
-        return error(STATUS_USAGE, "%s precision fp8", what);
+        add(&f, "precision fp8");
     if (t->overlap)
-        return error(STATUS_USAGE, "%s overlap on", what);
+        add(&f, "overlap on");
     if (t->dispatcher != DISPATCHER_ALLTOALL)
-        return error(STATUS_USAGE, "%s dispatcher %s", what, dispatcher_name[t->dispatcher]);
+        add(&f, "dispatcher %s", dispatcher_name[t->dispatcher]);
     if (t->grad_bf16)
-        return error(STATUS_USAGE, "%s bf16 gradients", what);
+        add(&f, "bf16 gradients");
     if (t->moment_bf16)
-        return error(STATUS_USAGE, "%s bf16 moments", what);
+        add(&f, "bf16 moments");
     if (p->routing.local_scope)
-        return error(STATUS_USAGE, "%s capacity scope local", what);
+        add(&f, "capacity scope local");
     if (*p->model.plan_only)
-        return error(STATUS_USAGE, "%s this model: %s", what, p->model.plan_only);
+        add(&f, "this model: %s", p->model.plan_only);
+    if (*f.text)
+        return error(STATUS_USAGE, "this is for planning only; moe-train cannot run %s", f.text);
     return 0;
 }

@@ -5,7 +5,7 @@
 
 #include "plan/plan.h"
 
-/* -1 with error() (status 2) naming the first such thing in the plan. */
+/* -1 with error() (status 2) naming all such things in the plan. */
 int plan_within_limits(const struct plan *p);
 
 #endif

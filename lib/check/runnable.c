@@ -1,18 +1,34 @@
 /* SPDX-License-Identifier: MIT */
 #include "check/runnable.h"
 
+#include <string.h>
+
 #include "base/error.h"
+#include "base/notice.h"
 #include "check/check.h"
 #include "check/limits.h"
 
 int plan_runnable(const struct plan *p)
 {
-    char text[400];
-    if (plan_within_limits(p) < 0)
-        return -1;
+    struct findings f;
+    int r = 0;
+    plan_check(p, &f);
+    for (int i = 0; i < f.count && r == 0; i++)
+        if (f.list[i].verdict == VERDICT_FAIL && strcmp(f.list[i].rule, "memory-fits") != 0)
+            r = error(STATUS_NO, "the plan is not valid: rule %s: %s (see moe-plan-check)", f.list[i].rule,
+                      f.list[i].text);
+    findings_release(&f);
+    return r < 0 ? -1 : plan_within_limits(p);
+}
+
+void plan_remarks(const struct plan *p)
+{
+    static const char *const told[] = {"positions-reach", "stages-filled", "runnable"};
     const struct rule *r;
+    char text[400];
     for (int i = 0; (r = rule_at(i)); i++)
-        if (r->sound && r->check(p, text) == VERDICT_FAIL)
-            return error(STATUS_NO, "the plan is not valid: rule %s: %s", r->id, text);
-    return 0;
+        for (size_t k = 0; k < sizeof told / sizeof *told; k++)
+            if (strcmp(r->id, told[k]) == 0 && r->check(p, text) == VERDICT_WARN)
+                notice("%s", text);
+    error_clear();
 }

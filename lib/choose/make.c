@@ -129,6 +129,9 @@ static int set_words(struct plan *p, const struct request *r)
         {"capacity-scope", &routing_fields, "scope", r->scope, "microbatch"},
         {"drop", &routing_fields, "drop", r->drop, "prob"},
     };
+    if (!r->precision && *p->model.other_dtype)
+        return error(STATUS_USAGE, "the config's dtype is '%s', in which no plan computes: choose --precision",
+                     p->model.other_dtype);
     p->training.zero = r->zero < 0 ? 1 : (int)r->zero;
     for (size_t i = 0; i < sizeof choice / sizeof *choice; i++) {
         const char *word = choice[i].word ? choice[i].word : choice[i].otherwise;

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/json.h"
 #include "base/memory.h"
 #include "base/num.h"
 #include "ckpt/manifest.h"
@@ -145,8 +146,8 @@ static json_t *tensor_json(const struct st_tensor *t)
     json_t *shape = json_array();
     for (int d = 0; d < t->dims; d++)
         json_array_append_new(shape, json_integer(t->shape[d]));
-    return json_pack("{s:s, s:s, s:o, s:I}", "name", t->name, "dtype", t->dtype, "shape", shape, "bytes",
-                     (json_int_t)(t->end - t->begin));
+    return json_pack("{s:o, s:s, s:o, s:I}", "name", json_bytes(t->name), "dtype", t->dtype, "shape", shape,
+                     "bytes", (json_int_t)(t->end - t->begin));
 }
 
 static void files_json(const struct hf_dir *d, const char *prefix, json_t *files)
@@ -157,8 +158,8 @@ static void files_json(const struct hf_dir *d, const char *prefix, json_t *files
         char *name = xasprintf("%s%s", prefix, d->files[i].name);
         for (int k = 0; k < f->count; k++)
             json_array_append_new(tensors, tensor_json(&f->tensors[k]));
-        json_array_append_new(files, json_pack("{s:s, s:I, s:o}", "name", name, "bytes", (json_int_t)f->size,
-                                               "tensors", tensors));
+        json_array_append_new(files, json_pack("{s:o, s:I, s:o}", "name", json_bytes(name), "bytes",
+                                               (json_int_t)f->size, "tensors", tensors));
         free(name);
     }
 }
@@ -173,7 +174,7 @@ static int print_json(json_t *root, FILE *out)
 
 static int listing_json(const struct listing *l, FILE *out)
 {
-    json_t *root = json_pack("{s:s}", "path", l->path), *files = json_array();
+    json_t *root = json_pack("{s:o}", "path", json_bytes(l->path)), *files = json_array();
     if (l->has_manifest)
         json_object_set_new(root, "step", json_integer(l->manifest.step));
     if (l->has_model)
@@ -227,8 +228,8 @@ static int list_root(const char *root, const struct step_dir *steps, int count, 
         bool refused;
         int64_t bytes = step_bytes(dir, &refused);
         if (form == LIST_JSON)
-            json_array_append_new(list, json_pack("{s:s, s:I, s:I}", "path", dir, "step", (json_int_t)step,
-                                                  "bytes", (json_int_t)bytes));
+            json_array_append_new(list, json_pack("{s:o, s:I, s:I}", "path", json_bytes(dir), "step",
+                                                  (json_int_t)step, "bytes", (json_int_t)bytes));
         else if (bytes < 0)
             fprintf(out, "%10" PRId64 "  %15s  %s\n", step, refused ? "newer moekit" : "bad manifest", dir);
         else
@@ -237,7 +238,7 @@ static int list_root(const char *root, const struct step_dir *steps, int count, 
     }
     error_clear();
     if (form == LIST_JSON)
-        return print_json(json_pack("{s:s, s:o}", "path", root, "steps", list), out);
+        return print_json(json_pack("{s:o, s:o}", "path", json_bytes(root), "steps", list), out);
     json_decref(list);
     return 0;
 }

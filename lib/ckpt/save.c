@@ -15,7 +15,9 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/json.h"
 #include "base/memory.h"
+#include "base/notice.h"
 #include "base/num.h"
 #include "ckpt/names.h"
 #include "ckpt/save_units.h"
@@ -78,8 +80,8 @@ static int put_file(struct saver *v, struct manifest *m, const char *name, const
     char *path = path_join(v->dir, name);
     int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     int rc = fd < 0 ? error_errno("cannot write '%s'", path) : pwrite_all(fd, text, bytes, 0, path);
-    if (rc == 0 && fsync(fd) != 0)
-        rc = error_errno("cannot write '%s'", path);
+    if (rc == 0)
+        rc = file_sync(fd, path);
     if (fd >= 0)
         close(fd);
     free(path);
@@ -134,6 +136,11 @@ static int put_companions(struct saver *v, struct manifest *m, const char *root)
     for (struct dirent *e; d && rc == 0 && (e = readdir(d));) {
         if (!is_companion(from, e->d_name))
             continue;
+        if (!utf8_valid(e->d_name)) {
+            complain("%s/%s: left out of the checkpoint: its name is not UTF-8, which a manifest is", from,
+                     e->d_name);
+            continue;
+        }
         size_t bytes;
         char *path = path_join(from, e->d_name), *text = file_read(path, COMPANION_BYTES, &bytes);
         rc = text ? put_file(v, m, e->d_name, text, bytes) : -1;
@@ -215,12 +222,6 @@ static int gather_ranges(struct saver *v)
 
 /* ---- the end ---- */
 
-static char *parent_of(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    return slash ? xasprintf("%.*s", (int)max64(slash - path, 1), path) : xstrdup(".");
-}
-
 /* Whether what has the name may stay: it is whole, as far as one sees, and of the line. */
 static bool is_ours(const struct saver *v, const char *final)
 {
@@ -256,7 +257,6 @@ static int change_places(struct saver *v, const char *final)
  * rename without replacing, a plain one does: it refuses a directory that holds anything. */
 static int give_name(struct saver *v, const char *final)
 {
-    char *parent = parent_of(final);
     int rc = v->as && v->as->mark ? mark_check(v->as->mark) : 0;
     if (rc == 0 && renameat2(AT_FDCWD, v->dir, AT_FDCWD, final, RENAME_NOREPLACE) != 0 &&
         (errno != EINVAL || rename(v->dir, final) != 0)) {
@@ -268,9 +268,8 @@ static int give_name(struct saver *v, const char *final)
         else
             rc = error_errno("cannot rename '%s' to '%s'", v->dir, final);
     }
-    if (rc == 0 && (rc = sync_dir(parent)) < 0)
+    if (rc == 0 && (rc = sync_parent(final)) < 0)
         rename(final, v->dir); /* not known to be on disk: not saved */
-    free(parent);
     return rc;
 }
 
@@ -280,7 +279,7 @@ static int seal(struct saver *v, const char *final, int64_t *bytes)
     struct manifest m = {.step = v->as ? v->as->step : 0};
     const struct model *model = &v->s->plan->model;
     char *optimizer = path_join(v->dir, OPTIMIZER_DIR), *index = map_index_json(&v->l);
-    char *root = parent_of(final);
+    char *root = path_parent(final);
     qsort(v->ranges, v->range_count, sizeof *v->ranges, by_place);
     int rc = put_file(v, &m, CONFIG_FILE, model->source, model->source_bytes), next = 0;
     if (rc == 0)

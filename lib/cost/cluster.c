@@ -31,11 +31,29 @@ static int read_name(struct machine *m, const struct json_doc *d)
     return 0;
 }
 
+/* A type that nothing knows is a mistake, and its figure would be missed in silence. */
+static int check_types(const struct json_doc *d, json_t *flops)
+{
+    static const char known[] = " bf16 f32 tf32 f16 f64 fp8 fp6 fp4 int8 ";
+    const char *type;
+    json_t *value;
+    json_object_foreach(flops, type, value)
+    {
+        char word[16];
+        snprintf(word, sizeof word, " %.12s ", type);
+        if (strlen(type) > 12 || !strstr(known, word))
+            return json_bad(d, type, "is no type of numbers: there are%s", known);
+    }
+    return 0;
+}
+
 static int read_figures(struct machine *m, const struct json_doc *d)
 {
-    const json_t *root = d->root, *flops = json_object_get(root, "flops");
+    const json_t *root = d->root;
+    json_t *flops = json_object_get(root, "flops");
     if (flops && !json_is_object(flops))
         return json_bad(d, "flops", "must be an object with \"bf16\" and \"f32\"");
+    TRY(check_types(d, flops));
     if (json_int(d, root, "nodes", 1, 1 << 20, &m->nodes) < 0 ||
         json_int(d, root, "ranks_per_node", 1, 1 << 20, &m->per_node) < 0 ||
         json_num(d, root, "memory_bytes", 1, 1e18, &m->memory_bytes) < 0 ||

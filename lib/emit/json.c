@@ -2,18 +2,17 @@
 #include "emit/json.h"
 
 #include <inttypes.h>
-#include <jansson.h>
 
 #include "base/error.h"
+#include "base/json.h"
 #include "plan/fields.h"
 #include "plan/schedule.h"
 
-/* Strings are jansson's; numbers are written as the plan's text has them. */
+/* Numbers are written as the plan's text has them. */
 static void string(FILE *f, const char *text)
 {
-    json_t *s = json_string(text);
-    if (!s || json_dumpf(s, f, JSON_ENCODE_ANY | JSON_ENSURE_ASCII) < 0)
-        fputs("null", f); /* not UTF-8 */
+    json_t *s = json_bytes(text);
+    json_dumpf(s, f, JSON_ENCODE_ANY | JSON_ENSURE_ASCII);
     json_decref(s);
 }
 

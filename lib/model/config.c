@@ -53,12 +53,46 @@ static int read_sizes(struct config *c)
     return config_flag(c, "tie_word_embeddings", &m->tied);
 }
 
+/* PyTorch's names; those that can be computed in first. */
 static int read_dtype(struct config *c)
 {
-    const char *text = NULL;
+    static const char *const known[] = {
+        "float32",
+        "float",
+        "bfloat16",
+        "float16",
+        "half",
+        "float64",
+        "double",
+        "float8_e4m3fn",
+        "float8_e5m2",
+        "float8_e4m3fnuz",
+        "float8_e5m2fnuz",
+        "float8_e8m0fnu",
+        "float4_e2m1fn_x2",
+        "int8",
+        "uint8",
+        "int16",
+        "int32",
+        "int64",
+    };
+    const char *text = NULL, *key = "torch_dtype";
     TRY(json_text(&c->doc, c->root, "torch_dtype", &text));
-    TRY(json_text(&c->doc, c->root, "dtype", &text)); /* the newer spelling wins */
-    c->m->bf16 = text && (strcmp(text, "bfloat16") == 0 || strcmp(text, "torch.bfloat16") == 0);
+    int newer = json_text(&c->doc, c->root, "dtype", &text); /* this spelling wins */
+    TRY(newer);
+    if (newer)
+        key = "dtype";
+    if (!text)
+        return 0; /* float32, as in PyTorch */
+    const char *name = strncmp(text, "torch.", 6) == 0 ? text + 6 : text;
+    size_t i = 0;
+    while (i < sizeof known / sizeof *known && strcmp(name, known[i]) != 0)
+        i++;
+    if (i == sizeof known / sizeof *known)
+        return json_bad(&c->doc, key, "is '%.40s', no dtype that is known", text);
+    c->m->bf16 = i == 2;
+    if (i > 2)
+        snprintf(c->m->other_dtype, sizeof c->m->other_dtype, "%s", name);
     return 0;
 }
 

@@ -41,6 +41,7 @@ struct model {
 
     int64_t max_positions; /* 0: unknown */
     bool bf16;             /* torch_dtype/dtype says bfloat16 */
+    char other_dtype[24];  /* what it says when that is neither bfloat16 nor float32, or "" */
     char plan_only[160];   /* why moe-train cannot run it ("sliding_window 4096 is shorter than …"), or "" */
 
     char *source; /* the config verbatim, NUL-terminated */

@@ -2,11 +2,11 @@
 #include "stat/report.h"
 
 #include <inttypes.h>
-#include <jansson.h>
 #include <math.h>
 #include <string.h>
 
 #include "base/error.h"
+#include "base/json.h"
 #include "base/num.h"
 
 /* ---- text ---- */
@@ -63,6 +63,9 @@ static void text_header(FILE *f, const struct steplog *log, const struct summary
     fprintf(f, "\n%-12s%.0f to %.0f (%.0f)", "steps", s->first_step, s->last_step, s->steps);
     if (s->steps_counted != s->steps)
         fprintf(f, ", %.0f counted for speed", s->steps_counted);
+    if (log->abandoned)
+        fprintf(f, "\n%-12s%zu: steps that were gone back on, or repeated; they count nowhere", "abandoned",
+                log->abandoned);
     fprintf(f, "\n\n");
 }
 
@@ -92,6 +95,32 @@ static void text_phases(FILE *f, const struct summary *s, struct texts *w)
     fputc('\n', f);
 }
 
+/* Where the run was started more than once: a line for each of the last starts. */
+static void text_segments(FILE *f, const struct steplog *log, int64_t skip, struct texts *w)
+{
+    enum { MOST = 8 };
+    if (log->starts < 2)
+        return;
+    int first = log->segment_count > MOST ? log->segment_count - MOST : 0;
+    fprintf(f, "%-12s%10s%9s%9s%12s%10s\n", "start", "from step", "ranks", "steps", "tokens/s", "MFU");
+    if (first)
+        fprintf(f, "(%d before)\n", first);
+    for (int i = first; i < log->segment_count; i++) {
+        const struct log_segment *g = &log->segments[i];
+        struct segment_speed s;
+        summary_segment(&s, log, skip, i);
+        char name[12];
+        if (*g->run)
+            snprintf(name, sizeof name, "%.11s", g->run);
+        else
+            snprintf(name, sizeof name, "%d", i + 1);
+        fprintf(f, "%-12s%10s%9s%9zu%12s%10s%s\n", name, word(w, "%.0f", g->from < 0 ? NAN : (double)g->from),
+                word(w, "%.0f", g->world > 0 ? g->world : NAN), g->count, plain(w, s.tokens_per_s),
+                word(w, "%.2f %%", 100 * s.mfu), g->up_to == INT64_MIN ? "  abandoned" : "");
+    }
+    fputc('\n', f);
+}
+
 static void text_rest(FILE *f, const struct steplog *log, const struct summary *s, struct texts *w)
 {
     char bytes[24];
@@ -105,18 +134,21 @@ static void text_rest(FILE *f, const struct steplog *log, const struct summary *
     fprintf(f, "%-12s%.0f layers took more than one pass\n", "overflow", s->overflow);
     fprintf(f, "%-12s%s\n", "memory", isfinite(s->peak_bytes) ? human_bytes(s->peak_bytes, bytes) : "-");
     fprintf(f, "%-12s%zu evals, %zu saves, %zu faults", "events", log->evals, log->saves, log->faults);
+    if (s->restarts > 0)
+        fprintf(f, ", %.0f restart%s", s->restarts, s->restarts > 1 ? "s" : "");
     if (log->skipped_lines)
         fprintf(f, ", %zu lines that are not records", log->skipped_lines);
     fprintf(f, "\n%-12s%s\n", "ended",
             *log->end_reason ? log->end_reason : "no word of an end: it still runs, or was killed");
 }
 
-void report_text(FILE *f, const struct steplog *log, const struct summary *s)
+void report_text(FILE *f, const struct steplog *log, const struct summary *s, int64_t skip)
 {
     struct texts w = {0};
     text_header(f, log, s, &w);
     text_figures(f, log, s, &w);
     text_phases(f, s, &w);
+    text_segments(f, log, skip, &w);
     text_rest(f, log, s, &w);
 }
 
@@ -127,9 +159,9 @@ static const char *value_text(double v, const char *unknown, char buf[static 32]
     return isnan(v) ? unknown : figure_text(v, buf);
 }
 
-static void json_text(FILE *f, const char *key, const char *value)
+static void put_text(FILE *f, const char *key, const char *value)
 {
-    json_t *s = *value ? json_string(value) : NULL; /* NULL too for what is not UTF-8 */
+    json_t *s = *value ? json_bytes(value) : NULL;
     fprintf(f, "  \"%s\": ", key);
     if (!s || json_dumpf(s, f, JSON_ENCODE_ANY) < 0)
         fputs("null", f);
@@ -141,10 +173,10 @@ void report_json(FILE *f, const struct steplog *log, const struct summary *s)
 {
     char buf[32];
     fputs("{\n", f);
-    json_text(f, "model", log->model);
-    json_text(f, "backend", log->backend);
-    json_text(f, "precision", log->precision);
-    json_text(f, "end_reason", log->end_reason);
+    put_text(f, "model", log->model);
+    put_text(f, "backend", log->backend);
+    put_text(f, "precision", log->precision);
+    put_text(f, "end_reason", log->end_reason);
     fprintf(f, "  \"world\": %s", log->world > 0 ? value_text(log->world, "", buf) : "null");
     for (int i = 0; i < summary_figures; i++)
         fprintf(f, ",\n  \"%s\": %s", summary_figure[i].name,

@@ -7,7 +7,8 @@
 
 #include "stat/summary.h"
 
-void report_text(FILE *f, const struct steplog *log, const struct summary *s);
+/* `skip` as summary_make() had it. */
+void report_text(FILE *f, const struct steplog *log, const struct summary *s, int64_t skip);
 void report_json(FILE *f, const struct steplog *log,
                  const struct summary *s); /* one object; null where unknown */
 void report_csv(FILE *f, const struct steplog *log,

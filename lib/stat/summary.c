@@ -58,6 +58,8 @@ const struct figure summary_figure[] = {
     {"evals", "evaluations", UNIT_COUNT, AT(evals)},
     {"saves", "checkpoints written", UNIT_COUNT, AT(saves)},
     {"faults", "faults", UNIT_COUNT, AT(faults)},
+    {"restarts", "starts of the run after the first", UNIT_COUNT, AT(restarts)},
+    {"abandoned_steps", "records of steps that count in no figure", UNIT_COUNT, AT(abandoned_steps)},
     {"skipped_lines", "lines of the log that are not records", UNIT_COUNT, AT(skipped_lines)},
 };
 const int summary_figures = sizeof summary_figure / sizeof *summary_figure;
@@ -99,10 +101,42 @@ static double percentile(const double *v, size_t n, double p)
     return i + 1 < n ? v[i] + (at - (double)i) * (v[i + 1] - v[i]) : v[n - 1];
 }
 
+/* What all ranks of the step could have computed in its time. NaN where the log does not tell. */
+static double possible_flops(const struct steplog *log, const struct step_record *r)
+{
+    const struct log_segment *g = &log->segments[r->segment];
+    return g->peak_flops > 0 && g->world > 0 ? r->time_s * g->peak_flops * g->world : NAN;
+}
+
+static double model_flops(const struct steplog *log, const struct step_record *r)
+{
+    double each = log->segments[r->segment].flops_per_token;
+    return each > 0 ? (double)r->tokens * each : NAN;
+}
+
+void summary_segment(struct segment_speed *s, const struct steplog *log, int64_t skip, int segment)
+{
+    double tokens = 0, time_s = 0, done = 0, possible = 0, rate;
+    *s = (struct segment_speed){0};
+    for (size_t i = (size_t)skip; i < log->count; i++) {
+        const struct step_record *r = &log->steps[i];
+        if (r->segment != segment || !step_rate(r, &rate))
+            continue;
+        s->steps++;
+        tokens += (double)r->tokens;
+        time_s += r->time_s;
+        done += model_flops(log, r);
+        possible += possible_flops(log, r);
+    }
+    s->tokens_per_s = s->steps > 0 ? tokens / time_s : NAN;
+    s->mfu = s->steps > 0 ? done / possible : NAN;
+}
+
 static void throughput(struct summary *s, const struct steplog *log, size_t from)
 {
     size_t n = 0, room = log->count - from;
     double *rate = xmalloc(room * sizeof *rate), *time = xmalloc(room * sizeof *time);
+    double done = 0, possible = 0; /* floating-point operations */
     s->tokens = s->time_s = 0;
     for (size_t i = from; i < log->count; i++) {
         const struct step_record *r = &log->steps[i];
@@ -111,6 +145,8 @@ static void throughput(struct summary *s, const struct steplog *log, size_t from
         time[n++] = r->time_s;
         s->tokens += (double)r->tokens;
         s->time_s += r->time_s;
+        done += model_flops(log, r);
+        possible += possible_flops(log, r);
     }
     s->steps_counted = (double)n;
     if (n) {
@@ -123,8 +159,7 @@ static void throughput(struct summary *s, const struct steplog *log, size_t from
         s->step_s = s->time_s / (double)n;
         s->step_s_p50 = percentile(time, n, 0.50);
         s->step_s_p95 = percentile(time, n, 0.95);
-        if (log->peak_flops > 0 && log->world > 0 && log->flops_per_token > 0)
-            s->mfu = s->tokens_per_s * log->flops_per_token / (log->peak_flops * log->world);
+        s->mfu = done / possible;
     }
     free(rate);
     free(time);
@@ -227,6 +262,8 @@ int summary_make(struct summary *s, const struct steplog *log, int64_t skip)
     s->evals = (double)log->evals;
     s->saves = (double)log->saves;
     s->faults = (double)log->faults;
+    s->restarts = log->starts > 1 ? (double)log->starts - 1 : 0;
+    s->abandoned_steps = (double)log->abandoned;
     s->skipped_lines = (double)log->skipped_lines;
     throughput(s, log, (size_t)skip);
     phases(s, log, (size_t)skip);

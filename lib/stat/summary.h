@@ -8,7 +8,8 @@
 #include "stat/steplog.h"
 
 /* NaN where the log does not tell. Throughput, step time, utilisation and phases are over the steps counted;
- * the rest is over the whole log. */
+ * the rest is over the whole log. Nothing is of steps that were abandoned (stat/steplog.h). What depends on the
+ * ranks and their device (mfu) is computed of each segment with its own. */
 struct summary {
     double steps, first_step, last_step, steps_counted, tokens, time_s;
     double tokens_per_s, tokens_per_s_p50, tokens_per_s_p95, tokens_per_s_p99;
@@ -16,7 +17,7 @@ struct summary {
     double loss_first, loss_last, eval_loss, router_loss[ROUTER_LOSSES], grad_norm;
     double phase_share[PHASES];
     double expert_load_std, expert_load_max_over_mean, step_load_std, step_load_max_over_mean;
-    double dropped, overflow, peak_bytes, evals, saves, faults, skipped_lines;
+    double dropped, overflow, peak_bytes, evals, saves, faults, restarts, abandoned_steps, skipped_lines;
 };
 
 enum unit { UNIT_COUNT, UNIT_SECONDS, UNIT_RATE, UNIT_RATIO, UNIT_BYTES, UNIT_NUMBER };
@@ -35,6 +36,12 @@ const struct figure *figure_find(const char *name, size_t length); /* NULL: no s
 /* The first `skip` steps do not count for throughput. -1 with error() set when the log has no step, or none is
  * left. */
 int summary_make(struct summary *s, const struct steplog *log, int64_t skip);
+
+/* A segment's own part of what counts for throughput. NaN where unknown. */
+struct segment_speed {
+    double steps, tokens_per_s, mfu;
+};
+void summary_segment(struct segment_speed *s, const struct steplog *log, int64_t skip, int segment);
 
 /* What a step's rate is computed from: false for a step without tokens or time. */
 bool step_rate(const struct step_record *r, double *rate);

@@ -254,7 +254,7 @@ static int choose(struct run *run, const struct choices *c, struct chosen *out)
             error(h.status, "%s", h.text);
             r = run_agree(run, -1);
         } else if (r == 1) {
-            warning("passing over '%s', which is not whole: %s", x.dir, h.text);
+            complain("passing over '%s', which is not whole: %s", x.dir, h.text);
         }
         candidate_release(&x);
         if (r <= 0)

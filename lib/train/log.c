@@ -1,48 +1,86 @@
 /* SPDX-License-Identifier: MIT */
 #include "train/log.h"
 
+#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/error.h"
+#include "base/file.h"
 #include "base/format.h"
+#include "base/json.h"
 #include "base/losses.h"
 #include "model/size.h"
 
 int log_open(struct log *l, const char *path)
 {
-    l->f = stdout;
+    struct stat st;
+    *l = (struct log){.f = stdout, .path = path};
     if (!path || strcmp(path, "-") == 0)
         return 0;
-    if (!(l->f = fopen(path, "a+")))
+    bool there = stat(path, &st) == 0;
+    bool is_file = !there || S_ISREG(st.st_mode); /* of anything else nothing is read back */
+    if (!(l->f = fopen(path, is_file ? "a+" : "a")))
         return error_errno("cannot write '%s'", path);
-    if (fseek(l->f, -1, SEEK_END) == 0 && fgetc(l->f) != '\n')
-        fputc('\n', l->f);
-    fseek(l->f, 0, SEEK_END);
-    return 0;
+    if (is_file && fseek(l->f, -1, SEEK_END) == 0 && fgetc(l->f) != '\n' &&
+        (fseek(l->f, 0, SEEK_END) != 0 || fputc('\n', l->f) == EOF || fflush(l->f) != 0))
+        return error_errno("cannot write '%s'", path);
+    return there ? 0 : sync_parent(path);
 }
 
 int log_close(struct log *l)
 {
     int r = 0;
     if (l->f && l->f != stdout && fclose(l->f) != 0)
-        r = error_errno("cannot write the step log");
+        r = error_errno("cannot write '%s'", l->path);
     l->f = NULL;
     return r;
 }
 
+/* All of it or nothing, where the file can be cut: what a full disk takes of a line would spoil the next one
+ * too. */
+static int append(const struct log *l, const char *line, size_t bytes)
+{
+    struct stat st;
+    int fd = fileno(l->f), e;
+    off_t before = fstat(fd, &st) == 0 && S_ISREG(st.st_mode) ? st.st_size : -1;
+    for (size_t done = 0; done < bytes;) {
+        ssize_t n = write(fd, line + done, bytes - done);
+        if (n >= 0) {
+            done += (size_t)n;
+        } else if (errno != EINTR) {
+            e = errno;
+            if (before >= 0 && done > 0 && ftruncate(fd, before) != 0)
+                return error_errno("cannot take half a line from '%s'", l->path);
+            errno = e;
+            return error_errno("cannot write '%s'", l->path);
+        }
+    }
+    return file_sync(fd, l->path);
+}
+
 int log_write(struct log *l, json_t *record)
 {
-    int r = 0;
-    if (l->f && (json_dumpf(record, l->f, JSON_COMPACT | JSON_REAL_PRECISION(17)) < 0 ||
-                 fputc('\n', l->f) == EOF || fflush(l->f) != 0))
-        r = error_errno("cannot write the step log");
-    if (r == 0 && l->f && l->f != stdout)
-        fsync(fileno(l->f)); /* a pipe or a device refuses: then there is no disk to be on */
+    if (!record)
+        return error(STATUS_ENV, "a record of the step log could not be made");
+    char *text = l->f ? json_dumps(record, JSON_COMPACT | JSON_REAL_PRECISION(17)) : NULL;
     json_decref(record);
+    if (!l->f)
+        return 0;
+    if (!text)
+        return error(STATUS_ENV, "a record of the step log could not be written down");
+    size_t n = strlen(text);
+    text[n] = '\n'; /* in place of its NUL */
+    int r = 0;
+    if (l->f != stdout)
+        r = append(l, text, n + 1);
+    else if (fwrite(text, 1, n + 1, stdout) != n + 1 || fflush(stdout) != 0)
+        r = error_errno("cannot write to standard output");
+    free(text);
     return r;
 }
 
@@ -68,9 +106,10 @@ json_t *log_start_record(const struct engine *e, const struct train_options *o, 
     time_t now = time(NULL);
     snprintf(crc, sizeof crc, "%08x", p->crc32);
     strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%SZ", gmtime(&now));
-    json_t *r = json_pack("{s:s,s:i,s:s,s:s,s:s,s:s,s:s,s:i,s:o}", "kind", "start", log_format.key,
-                          log_format.version, "version", VERSION, "time", when, "command", o->command_line,
-                          "plan", crc, "model", m->name, "world", p->world, "axes", axes(&p->axes));
+    json_t *r =
+        json_pack("{s:s,s:i,s:s,s:s,s:o,s:s,s:o,s:i,s:o}", "kind", "start", log_format.key, log_format.version,
+                  "version", VERSION, "time", when, "command", json_bytes(o->command_line), "plan", crc,
+                  "model", json_bytes(m->name), "world", p->world, "axes", axes(&p->axes));
     json_t *more =
         json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:o,s:o,s:s,s:s,s:s,s:i,s:i,s:I,s:o}", "seq",
                   (json_int_t)p->batch.seq, "micro_batch", (json_int_t)p->batch.micro, "global_batch",

@@ -10,13 +10,15 @@
 #include "train/options.h"
 
 struct log {
-    FILE *f; /* NULL: a rank that does not write */
+    FILE *f;          /* NULL: a rank that does not write */
+    const char *path; /* for messages */
 };
 
 /* Appends to path (NULL or "-": stdout), first ending a line that an earlier run left half written. */
 int log_open(struct log *l, const char *path);
 int log_close(struct log *l);
-/* One line; takes `record` over. On disk when this returns, if it goes to a file. */
+/* One line; takes `record` over. On disk when this returns, if it goes to a file. NULL (a record that could not
+ * be made: base/json.h says of what) is an error. */
 int log_write(struct log *l, json_t *record);
 json_t *log_real(double x); /* null when not finite */
 

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/json.h"
 #include "base/memory.h"
 #include "base/notice.h"
 #include "base/num.h"
@@ -76,6 +77,9 @@ static int measure_process(struct run *run)
 int run_steps(struct run *run)
 {
     const struct train_options *o = run->o;
+    if (run->step > o->steps)
+        notice("--steps %" PRId64 " is below step %" PRId64 ", which the run is at: there is nothing to do",
+               o->steps, run->step);
     profile_start(&run->e.profile);
     run->mark_s = run->e.profile.since_s;
     while (run->step < o->steps) {

@@ -161,6 +161,9 @@ int recipe_restore(struct recipe *r, const struct json_doc *state)
     }
     for (int i = 0; i < NUMBERS; i++)
         restore_number(r, &numbers[i], json_object_get(o, numbers[i].name));
+    if (!(r->beta1 >= 0 && r->beta1 < 1) || !(r->beta2 >= 0 && r->beta2 < 1))
+        return json_bad(state, r->beta1 >= 0 && r->beta1 < 1 ? "beta2" : "beta1",
+                        "is not from 0 to less than 1");
     for (int i = 0; i < WORDS_OF_RECIPE; i++) {
         const char *stored = json_string_value(json_object_get(o, words[i].name));
         if (stored)

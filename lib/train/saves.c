@@ -114,8 +114,8 @@ static int keep_house(struct run *run, int64_t bytes, double time_s)
     const struct train_options *o = run->o;
     char *path = step_path(o->save, run->step);
     int r =
-        log_write(&run->log, json_pack("{s:s,s:I,s:s,s:I,s:f}", "kind", "save", "step", (json_int_t)run->step,
-                                       "path", path, "bytes", (json_int_t)bytes, "time_s", time_s));
+        log_write(&run->log, json_pack("{s:s,s:I,s:o,s:I,s:f}", "kind", "save", "step", (json_int_t)run->step,
+                                       "path", json_bytes(path), "bytes", (json_int_t)bytes, "time_s", time_s));
     free(path);
     if (r == 0 && !run->tidied)
         r = mark_check(run->mark) < 0 ? -1 : steps_tidy(o->save, &run->line);
@@ -131,10 +131,10 @@ static int report_failure(struct run *run, const struct heard *h)
     char rank[32] = "";
     if (h->rank)
         snprintf(rank, sizeof rank, "rank %d: ", h->rank);
-    warning("%sthe checkpoint of step %" PRId64 " was not saved: %s", rank, run->step, h->text);
+    complain("%sthe checkpoint of step %" PRId64 " was not saved: %s", rank, run->step, h->text);
     return log_write(&run->log,
-                     json_pack("{s:s,s:I,s:i,s:i,s:s}", "kind", "fault", "step", (json_int_t)run->step, "rank",
-                               h->rank, "reported_by", 0, "reason", h->text));
+                     json_pack("{s:s,s:I,s:i,s:i,s:o}", "kind", "fault", "step", (json_int_t)run->step, "rank",
+                               h->rank, "reported_by", 0, "reason", json_bytes(h->text)));
 }
 
 /* An update can leave the numbers without the loss having shown it. Weights that were not finite when they

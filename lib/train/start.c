@@ -11,7 +11,6 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "base/process.h"
-#include "check/check.h"
 #include "check/runnable.h"
 #include "engine/setup.h"
 #include "plan/text.h"
@@ -29,15 +28,10 @@ static int check_plan(struct run *run)
     if (run->plan.world != world)
         return error(STATUS_USAGE, "%s: the plan is for %d ranks, this job has %d: start it with mpirun -n %d",
                      run->o->plan, run->plan.world, world, run->plan.world);
-    struct findings f = {0};
-    plan_check(&run->plan, &f);
-    int r = 0;
-    for (int i = 0; i < f.count && r == 0; i++)
-        if (f.list[i].verdict == VERDICT_FAIL && strcmp(f.list[i].rule, "memory-fits") != 0)
-            r = error(STATUS_USAGE, "%s: %s: %s (see moe-plan-check)", run->o->plan, f.list[i].rule,
-                      f.list[i].text);
-    findings_release(&f);
-    return r == 0 ? plan_runnable(&run->plan) : r;
+    if (plan_runnable(&run->plan) < 0)
+        return error_prefix("%s", run->o->plan);
+    plan_remarks(&run->plan);
+    return 0;
 }
 
 /* Rank 0 reads it, for all. */

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/json.h"
 #include "base/memory.h"
 #include "base/notice.h"
 #include "engine/setup.h"
@@ -26,9 +27,10 @@ static int finish(struct run *run, int r)
         (json_int_t)run->e.arena.bytes.total, "process_bytes", (json_int_t)run->process_bytes);
     int w = 0;
     if (r < 0 && !run->agreed)
-        w = log_write(&run->log, json_pack("{s:s,s:I,s:i,s:s,s:s,s:s}", "kind", "fault", "step",
-                                           (json_int_t)run->step, "rank", run->e.rank, "host", run->host,
-                                           "device", run->be->name, "reason", reason_text));
+        w = log_write(&run->log,
+                      json_pack("{s:s,s:I,s:i,s:o,s:s,s:o}", "kind", "fault", "step", (json_int_t)run->step,
+                                "rank", run->e.rank, "host", json_bytes(run->host), "device", run->be->name,
+                                "reason", json_bytes(reason_text)));
     w |= log_write(&run->log, end);
     int c = log_close(&run->log);
     return r < 0 || w < 0 || c < 0 ? -1 : 0;

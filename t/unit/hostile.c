@@ -20,6 +20,7 @@
 #include "model/config.h"
 #include "plan/text.h"
 #include "stat/steplog.h"
+#include "train/recipe.h"
 
 /* ---- plans ---- */
 
@@ -160,12 +161,39 @@ static void loads_of_another_shape(void **state)
     steplog_release(&log);
 }
 
+/* ---- recipes ---- */
+
+/* A beta of 1 divides by 0 in the update; options refuse it, and so must a recipe that was stored. */
+static void recipe_out_of_range(void **state)
+{
+    static const struct {
+        const char *text;
+        int want;
+    } cases[] = {
+        {"{\"recipe\": {\"beta1\": 0.9, \"beta2\": 0.95}}", 0},
+        {"{\"recipe\": {\"beta1\": 1}}", -1},
+        {"{\"recipe\": {\"beta2\": 1.0}}", -1},
+        {"{\"recipe\": {\"beta1\": -0.1}}", -1},
+        {"{\"recipe\": {\"beta2\": 1e300}}", -1},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct recipe r = recipe_defaults;
+        struct json_doc d;
+        assert_int_equal(json_open(&d, cases[i].text, strlen(cases[i].text), "state.json"), 0);
+        assert_int_equal(recipe_restore(&r, &d), cases[i].want);
+        if (cases[i].want < 0)
+            assert_int_equal(error_status(), STATUS_USAGE);
+        json_close(&d);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(advice_overflows), cmocka_unit_test(divisors_take_long),
-        cmocka_unit_test(memory_overflows), cmocka_unit_test(experts_again_and_again),
-        cmocka_unit_test(nul_in_config),    cmocka_unit_test(loads_of_another_shape),
+        cmocka_unit_test(advice_overflows),    cmocka_unit_test(divisors_take_long),
+        cmocka_unit_test(memory_overflows),    cmocka_unit_test(experts_again_and_again),
+        cmocka_unit_test(nul_in_config),       cmocka_unit_test(loads_of_another_shape),
+        cmocka_unit_test(recipe_out_of_range),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

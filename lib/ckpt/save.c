@@ -192,7 +192,7 @@ static int gather_ranges(struct saver *v)
 {
     int64_t mine = v->range_count, total = 0;
     int64_t *counts = xcalloc(v->size, sizeof *counts);
-    int rc = host_gather(v->world, &mine, counts, sizeof mine);
+    int rc = host_gather(v->world, &mine, sizeof mine, counts);
     for (int r = 0; r < v->size; r++)
         total += counts[r];
     if (rc == 0 && v->rank == 0) {

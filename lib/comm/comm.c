@@ -67,6 +67,7 @@ struct comm *comm_open(const char *kind)
     struct comm *c = xcalloc(1, sizeof *c);
     *c = (struct comm){.ops = ops, .size = 1, .local_ranks = 1, .timeout = 600};
     if (ops->open(c)) {
+        free(c->local_list);
         free(c);
         return NULL;
     }
@@ -91,6 +92,7 @@ void comm_close(struct comm *c)
         return;
     c->ops->close(c);
     comm_group_free(c->world);
+    free(c->local_list);
     if (c->own_scratch)
         c->be->free(c->own_scratch, LEAST_SCRATCH);
     free(c);
@@ -127,6 +129,11 @@ int comm_local_rank(const struct comm *c)
 int comm_local_ranks(const struct comm *c)
 {
     return c->local_ranks;
+}
+
+const int *comm_local_list(const struct comm *c)
+{
+    return c->local_list;
 }
 
 void comm_set_timeout(struct comm *c, double seconds)

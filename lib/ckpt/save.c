@@ -21,6 +21,7 @@
 #include "ckpt/save_units.h"
 #include "ckpt/steps.h"
 #include "comm/agree.h"
+#include "comm/host.h"
 #include "plan/text.h"
 #include "tensors/hfdir.h"
 

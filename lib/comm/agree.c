@@ -2,6 +2,7 @@
 #include "comm/agree.h"
 
 #include "base/error.h"
+#include "comm/host.h"
 
 int comm_agree(struct comm *c, int r, bool *agreed)
 {

@@ -75,21 +75,8 @@ struct comm_request *comm_recv(struct group *g, int peer, int tag, void *p, size
 int comm_wait(struct comm_request *r, double *idle_s);
 bool comm_done(struct comm_request *r); /* does not free */
 
-/* Host memory. */
+/* The same on host memory. */
 struct comm_request *host_send(struct group *g, int peer, int tag, const void *p, size_t bytes);
 struct comm_request *host_recv(struct group *g, int peer, int tag, void *p, size_t bytes);
-/* Collectives on host memory: for what a job says of itself, as no peer sends or receives more than some log(n)
- * messages (host.c). After -1 what p and `all` hold is not defined. */
-int host_broadcast(struct group *g, int root, void *p, size_t bytes);
-/* The largest of everyone's values: agreement on a status or a flag. */
-int host_max(struct group *g, int64_t *value);
-/* all[i·bytes …] = mine of peer i, at peer 0 only; the others' `all` is not touched and may be NULL. */
-int host_gather(struct group *g, const void *mine, size_t bytes, void *all);
-/* What two runs of peers say becomes what both say, in `into`. Those of `from` come behind those of `into`. The
- * same calls are made whenever the group has the same size: so the result is the same too, to the last bit. */
-typedef void host_combine(void *into, const void *from, size_t bytes);
-/* p = everyone's p combined, at peer 0 (and undefined elsewhere), or on all. */
-int host_reduce(struct group *g, void *p, size_t bytes, host_combine *combine);
-int host_all_reduce(struct group *g, void *p, size_t bytes, host_combine *combine);
 
 #endif

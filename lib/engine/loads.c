@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "comm/host.h"
 
 static void add(void *into, const void *from, size_t bytes)
 {

@@ -2,6 +2,7 @@
 #include "train/figures.h"
 
 #include "base/memory.h"
+#include "comm/host.h"
 
 static void add(double *x, const double *y, size_t count)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* What all ranks together say of a step. Ranks are many: nothing here is a table of them, and every figure is one
- * that those of two halves of the job make, by a reduction along the tree of comm/host.c. Sums of doubles are
- * rounded as that tree adds them: the same in every run on so many ranks. */
+/* What all ranks together say of a step. Ranks are many: nothing here is a table of them, and every figure is
+ * one that follows from those of two halves of the job (comm/host.h). Sums of doubles are rounded as the tree
+ * of comm/host.c adds them: the same in every run on so many ranks. */
 #ifndef TRAIN_FIGURES_H
 #define TRAIN_FIGURES_H
 

@@ -10,6 +10,7 @@
 #include "base/memory.h"
 #include "base/notice.h"
 #include "base/num.h"
+#include "comm/host.h"
 
 static int64_t env_number(const char *name)
 {

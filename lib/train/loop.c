@@ -15,6 +15,7 @@
 #include "base/process.h"
 #include "ckpt/save.h"
 #include "ckpt/steps.h"
+#include "comm/host.h"
 #include "engine/pipeline.h"
 #include "train/hosts.h"
 #include "train/resume.h"

@@ -7,6 +7,7 @@
 
 #include "base/memory.h"
 #include "base/notice.h"
+#include "comm/host.h"
 #include "engine/setup.h"
 #include "train/hosts.h"
 #include "train/loop.h"

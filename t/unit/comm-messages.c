@@ -203,6 +203,8 @@ static bool timeouts(struct group *world)
     if (rank == 0) {
         OK(exchange(g, NULL, 0, &(struct comm_piece){1, p, 8}, 1) == -1);
         OK(strstr(error_text(), "exchange in group 'silent': no answer within 1 s from peer 1 (rank 1)"));
+        OK(host_max(g, &barrier) == -1);
+        OK(strstr(error_text(), "host_max in group 'silent': no answer within 1 s from peer 1 (rank 1)"));
     }
     comm_set_timeout(c, 600);
     return true; /* p may still be written to */

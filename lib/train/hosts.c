@@ -47,25 +47,6 @@ static bool stands_for_host(const struct comm *c, const struct plan *p, const st
     return true;
 }
 
-static int by_value(const void *a, const void *b)
-{
-    int x = *(const int *)a, y = *(const int *)b;
-    return x < y ? -1 : x > y;
-}
-
-/* The nodes that the plan puts a group on. */
-static int planned_nodes(const struct plan *p, const struct plan_group *g)
-{
-    int n = 0, *node = xcalloc((size_t)g->size, sizeof *node);
-    for (int i = 0; i < g->size; i++)
-        node[i] = p->ranks[g->ranks[i]].node;
-    qsort(node, (size_t)g->size, sizeof *node, by_value);
-    for (int i = 0; i < g->size; i++)
-        n += i == 0 || node[i] != node[i - 1];
-    free(node);
-    return n;
-}
-
 /* What ranks find: groups on too many hosts, and the first of them. */
 struct spread {
     int64_t hosts, groups;
@@ -100,7 +81,7 @@ static int count_hosts(struct comm *c, const struct plan *p, const struct plan_g
     comm_group_free(group);
     if (r < 0 || g->ranks[0] != comm_rank(c))
         return r;
-    int planned = planned_nodes(p, g);
+    int planned = plan_group_nodes(p, g);
     if (s.hosts > planned) {
         struct spread one = {.first = g - p->groups, .have = s.hosts, .planned = planned};
         found->groups++;

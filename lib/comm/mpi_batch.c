@@ -48,14 +48,15 @@ static struct comm_piece *in_turns(const struct group *g, bool receive, const st
     return sorted;
 }
 
-static struct comm_batch *batch_new(struct group *g, const char *what, int most)
+static struct comm_batch *batch_new(struct group *g, const char *what, int messages)
 {
+    size_t most = (size_t)messages;
     struct comm_batch *b = xcalloc(1, sizeof *b);
     *b = (struct comm_batch){.g = g, .what = what};
-    b->request = xmalloc((size_t)most * sizeof *b->request);
-    b->status = xmalloc((size_t)most * sizeof *b->status);
-    b->peer = xmalloc((size_t)most * sizeof *b->peer);
-    b->bytes = xmalloc((size_t)most * sizeof *b->bytes);
+    b->request = xmalloc(most * sizeof *b->request);
+    b->status = xmalloc(most * sizeof *b->status);
+    b->peer = xmalloc(most * sizeof *b->peer);
+    b->bytes = xmalloc(most * sizeof *b->bytes);
     return b;
 }
 

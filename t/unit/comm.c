@@ -288,6 +288,10 @@ static bool kinds(struct group *world)
     OK(word_index(&comm_words, "self") == 0 && word_index(&comm_words, "mpi") == 1);
     OK(!comm_open("pigeon") && error_status() == STATUS_USAGE);
     OK(comm_local_rank(c) < comm_local_ranks(c) && comm_local_ranks(c) <= size);
+    const int *here = comm_local_list(c);
+    OK(here[comm_local_rank(c)] == rank);
+    for (int i = 1; i < comm_local_ranks(c); i++)
+        OK(here[i] > here[i - 1] && here[i] < size);
     return true;
 }
 

@@ -220,26 +220,14 @@ static enum verdict groups_coords(const struct plan *p, char text[static 400])
     return v;
 }
 
-static int nodes_of(const struct plan *p, const struct plan_group *g)
-{
-    int nodes = 0;
-    for (int i = 0; i < g->size; i++) {
-        bool first = true;
-        for (int k = 0; k < i && first; k++)
-            first = p->ranks[g->ranks[k]].node != p->ranks[g->ranks[i]].node;
-        nodes += first;
-    }
-    return nodes;
-}
-
 /* Tensor parallelism talks in every layer: across nodes it is slow, though legal. */
 static enum verdict nodes_local(const struct plan *p, char text[static 400])
 {
     for (int i = 0; i < p->group_count; i++) {
         const struct plan_group *g = &p->groups[i];
-        if ((g->kind != GROUP_TP && g->kind != GROUP_ETP) || g->size > 4096)
+        if (g->kind != GROUP_TP && g->kind != GROUP_ETP)
             continue;
-        int nodes = nodes_of(p, g);
+        int nodes = plan_group_nodes(p, g);
         if (nodes > 1)
             return say(text, VERDICT_WARN, "group %s %d of %d ranks is on %d nodes", group_name[g->kind],
                        g->index, g->size, nodes);

@@ -23,6 +23,7 @@
 #include "ckpt/save_units.h"
 #include "ckpt/steps.h"
 #include "comm/agree.h"
+#include "comm/host.h"
 #include "plan/text.h"
 #include "tensors/hfdir.h"
 
@@ -203,7 +204,7 @@ static int gather_ranges(struct saver *v)
 {
     int64_t mine = v->range_count, total = 0;
     int64_t *counts = xcalloc(v->size, sizeof *counts);
-    int rc = host_gather(v->world, &mine, counts, sizeof mine);
+    int rc = host_gather(v->world, &mine, sizeof mine, counts);
     for (int r = 0; r < v->size; r++)
         total += counts[r];
     if (rc == 0 && v->rank == 0) {

@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "base/error.h"
+#include "comm/host.h"
 
 /* The largest of all is the worst status and, of the ranks that have it, the lowest with a text: after an
  * agreement inside of this one only that rank has any. */

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* The collectives in terms of messages, and the mapping of device memory.
+/* The collectives on device memory in terms of messages, and its mapping.
  *
  * Sums: every peer's piece lands in scratch in peer order, one's own included, and the backend's `add` sums
  * them from zero. The order is the same whoever owns the piece, so all ranks get the same bits. */
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/error.h"
 #include "base/memory.h"
@@ -14,9 +13,6 @@
 
 /* Below this an all-reduce gathers everything in one step; above, parts are summed and then gathered. */
 #define SMALL_REDUCE (64 << 10)
-/* Up to this size a gather on the host goes through peer 0: 2n messages in two steps instead of n² in one. */
-#define SMALL_GATHER (64 << 10)
-#define FEW_PEERS    8
 
 /* ---- the one primitive: messages between everyone ---- */
 
@@ -71,7 +67,7 @@ static int map_pieces(struct comm *c, struct comm_piece *list, int count, enum h
 
 /* Copies the pieces for oneself, whose two lists may be cut differently. */
 static int copy_own(struct group *g, const char *what, const struct comm_piece *send, int sends,
-                    const struct comm_piece *recv, int recvs, bool device)
+                    const struct comm_piece *recv, int recvs)
 {
     struct comm *c = g->c;
     size_t s_at = 0, r_at = 0;
@@ -86,10 +82,8 @@ static int copy_own(struct group *g, const char *what, const struct comm_piece *
         size_t n = (size_t)min64((int64_t)(send[s].bytes - s_at), (int64_t)(recv[r].bytes - r_at));
         const char *from = (const char *)send[s].p + s_at;
         char *to = (char *)recv[r].p + r_at;
-        if (to != from && device)
+        if (to != from)
             c->be->copy(c->stream, to, from, n);
-        else if (to != from)
-            memcpy(to, from, n);
         s_at += n;
         r_at += n;
     }
@@ -135,17 +129,17 @@ static int map_swap(struct comm *c, struct swap *w)
 /* Own pieces are copied while the others travel. After a failure messages may still be under way: what is
  * mapped stays so. */
 static int travel(struct group *g, const char *what, struct swap *w, const struct comm_piece *send, int sends,
-                  const struct comm_piece *recv, int recvs, bool device)
+                  const struct comm_piece *recv, int recvs)
 {
     struct comm *c = g->c;
     if (w->sends + w->recvs == 0)
-        return copy_own(g, what, send, sends, recv, recvs, device);
-    if (device && map_swap(c, w))
+        return copy_own(g, what, send, sends, recv, recvs);
+    if (map_swap(c, w))
         return -1;
     struct comm_batch *b = c->ops->post_all(g, what, w->list, w->sends, w->list + w->sends, w->recvs);
     if (!b)
         return -1;
-    int own = copy_own(g, what, send, sends, recv, recvs, device);
+    int own = copy_own(g, what, send, sends, recv, recvs);
     if (c->ops->wait_all(b) || own)
         return -1;
     unmap(c, w->maps, w->send_maps, HOST_READ);
@@ -154,7 +148,7 @@ static int travel(struct group *g, const char *what, struct swap *w, const struc
 }
 
 static int swap(struct group *g, const char *what, const struct comm_piece *send, int sends,
-                const struct comm_piece *recv, int recvs, bool device)
+                const struct comm_piece *recv, int recvs)
 {
     size_t most = (size_t)sends + (size_t)recvs + 1;
     struct swap w = {.list = xmalloc(most * sizeof *w.list), .maps = xmalloc(most * sizeof *w.maps)};
@@ -163,7 +157,7 @@ static int swap(struct group *g, const char *what, const struct comm_piece *send
         w.recvs = travelling(g, what, recv, recvs, w.list + w.sends);
     int rc = -1;
     if (w.sends >= 0 && w.recvs >= 0)
-        rc = travel(g, what, &w, send, sends, recv, recvs, device);
+        rc = travel(g, what, &w, send, sends, recv, recvs);
     free(w.list);
     free(w.maps);
     return rc;
@@ -175,8 +169,7 @@ struct strided {
     size_t step, bytes;
 };
 
-static int swap_strided(struct group *g, const char *what, struct strided send, struct strided recv,
-                        bool device)
+static int swap_strided(struct group *g, const char *what, struct strided send, struct strided recv)
 {
     struct comm_piece *list = xmalloc(2 * (size_t)g->size * sizeof *list);
     for (int p = 0; p < g->size; p++) {
@@ -184,19 +177,19 @@ static int swap_strided(struct group *g, const char *what, struct strided send, 
         list[p] = (struct comm_piece){p, send.base + i * send.step, send.bytes};
         list[g->size + p] = (struct comm_piece){p, recv.base + i * recv.step, recv.bytes};
     }
-    int rc = swap(g, what, list, g->size, list + g->size, g->size, device);
+    int rc = swap(g, what, list, g->size, list + g->size, g->size);
     free(list);
     return rc;
 }
 
-/* ---- collectives on device memory ---- */
+/* ---- the collectives ---- */
 
 int exchange(struct group *g, const struct comm_piece *send, int sends, const struct comm_piece *recv,
              int recvs)
 {
     if (g->c->ops->exchange)
         return g->c->ops->exchange(g, send, sends, recv, recvs);
-    return swap(g, "exchange", send, sends, recv, recvs, true);
+    return swap(g, "exchange", send, sends, recv, recvs);
 }
 
 int all_gather(struct group *g, const void *part, void *whole, size_t bytes)
@@ -204,7 +197,7 @@ int all_gather(struct group *g, const void *part, void *whole, size_t bytes)
     if (g->c->ops->all_gather)
         return g->c->ops->all_gather(g, part, whole, bytes);
     return swap_strided(g, "all_gather", (struct strided){(void *)part, 0, bytes},
-                        (struct strided){whole, bytes, bytes}, true);
+                        (struct strided){whole, bytes, bytes});
 }
 
 /* Elements of a sum that fit scratch once for each peer; 0 with error() set. */
@@ -250,7 +243,7 @@ int reduce_scatter(struct group *g, enum type type, const void *whole, void *par
         int64_t n = min64(chunk, count - at);
         size_t len = (size_t)n * unit, skip = (size_t)at * unit;
         if (swap_strided(g, "reduce_scatter", (struct strided){(char *)whole + skip, bytes, len},
-                         (struct strided){c->scratch, len, len}, true))
+                         (struct strided){c->scratch, len, len}))
             return -1;
         sum_parts(g, type, (char *)part + skip, n);
     }
@@ -262,7 +255,7 @@ static int reduce_small(struct group *g, float *x, int64_t count)
 {
     size_t bytes = (size_t)count * sizeof *x;
     if (swap_strided(g, "all_reduce", (struct strided){(void *)x, 0, bytes},
-                     (struct strided){g->c->scratch, bytes, bytes}, true))
+                     (struct strided){g->c->scratch, bytes, bytes}))
         return -1;
     sum_parts(g, F32, x, count);
     return 0;
@@ -282,14 +275,14 @@ static int reduce_block(struct group *g, float *x, int64_t count, int64_t chunk,
         send[p] = (struct comm_piece){p, x + at, (size_t)len * sizeof *x};
         recv[p] = (struct comm_piece){p, (float *)(void *)c->scratch + mine * p, (size_t)mine * sizeof *x};
     }
-    if (swap(g, "all_reduce", send, n, recv, n, true))
+    if (swap(g, "all_reduce", send, n, recv, n))
         return -1;
     sum_parts(g, F32, x + first, mine);
     for (int p = 0; p < n; p++) {
         recv[p] = send[p];
         send[p] = (struct comm_piece){p, x + first, (size_t)mine * sizeof *x};
     }
-    return swap(g, "all_reduce", send, n, recv, n, true);
+    return swap(g, "all_reduce", send, n, recv, n);
 }
 
 int all_reduce(struct group *g, float *x, int64_t count)
@@ -310,72 +303,5 @@ int all_reduce(struct group *g, float *x, int64_t count)
     for (int64_t at = 0; at < count && rc == 0; at += block)
         rc = reduce_block(g, x + at, min64(block, count - at), chunk, list, list + g->size);
     free(list);
-    return rc;
-}
-
-/* ---- collectives on host memory ---- */
-
-static int broadcast(struct group *g, const char *what, int root, void *p, size_t bytes)
-{
-    if (g->me != root)
-        return swap(g, what, NULL, 0, &(struct comm_piece){root, p, bytes}, 1, false);
-    struct comm_piece *list = xmalloc((size_t)g->size * sizeof *list);
-    int n = 0;
-    for (int i = 0; i < g->size; i++) {
-        if (i != root)
-            list[n++] = (struct comm_piece){i, p, bytes};
-    }
-    int rc = swap(g, what, list, n, NULL, 0, false);
-    free(list);
-    return rc;
-}
-
-/* Everyone's part to peer 0. */
-static int collect(struct group *g, const char *what, const void *mine, void *all, size_t bytes)
-{
-    struct comm_piece part = {0, (void *)mine, bytes};
-    if (g->me != 0)
-        return swap(g, what, &part, 1, NULL, 0, false);
-    struct comm_piece *list = xmalloc((size_t)g->size * sizeof *list);
-    for (int i = 0; i < g->size; i++)
-        list[i] = (struct comm_piece){i, (char *)all + (size_t)i * bytes, bytes};
-    int rc = swap(g, what, &part, 1, list, g->size, false);
-    free(list);
-    return rc;
-}
-
-int host_gather(struct group *g, const void *mine, void *all, size_t bytes)
-{
-    const char *what = "host_gather";
-    size_t total = bytes * (size_t)g->size;
-    if (g->size <= FEW_PEERS || total > SMALL_GATHER)
-        return swap_strided(g, what, (struct strided){(void *)mine, 0, bytes},
-                            (struct strided){all, bytes, bytes}, false);
-    return collect(g, what, mine, all, bytes) ? -1 : broadcast(g, what, 0, all, total);
-}
-
-int host_broadcast(struct group *g, int root, void *p, size_t bytes)
-{
-    if (root < 0 || root >= g->size)
-        return error(STATUS_ENV, "host_broadcast in group '%s': there is no peer %d", g->name, root);
-    return broadcast(g, "host_broadcast", root, p, bytes);
-}
-
-int host_max(struct group *g, int64_t *value)
-{
-    const char *what = "host_max";
-    int64_t *all = xmalloc((size_t)g->size * sizeof *all);
-    bool direct = g->size <= FEW_PEERS;
-    int rc;
-    if (direct)
-        rc = swap_strided(g, what, (struct strided){(void *)value, 0, sizeof *value},
-                          (struct strided){(void *)all, sizeof *all, sizeof *all}, false);
-    else
-        rc = collect(g, what, value, all, sizeof *value);
-    for (int i = 0; rc == 0 && i < g->size && (direct || g->me == 0); i++)
-        *value = max64(*value, all[i]);
-    if (rc == 0 && !direct)
-        rc = broadcast(g, what, 0, value, sizeof *value);
-    free(all);
     return rc;
 }

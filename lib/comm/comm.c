@@ -67,6 +67,7 @@ struct comm *comm_open(const char *kind)
     struct comm *c = xcalloc(1, sizeof *c);
     *c = (struct comm){.ops = ops, .size = 1, .local_ranks = 1, .timeout = 600};
     if (ops->open(c)) {
+        free(c->local_list);
         free(c);
         return NULL;
     }
@@ -91,6 +92,7 @@ void comm_close(struct comm *c)
         return;
     c->ops->close(c);
     comm_group_free(c->world);
+    free(c->local_list);
     if (c->own_scratch)
         c->be->free(c->own_scratch, LEAST_SCRATCH);
     free(c);
@@ -129,6 +131,11 @@ int comm_local_ranks(const struct comm *c)
     return c->local_ranks;
 }
 
+const int *comm_local_list(const struct comm *c)
+{
+    return c->local_list;
+}
+
 void comm_set_timeout(struct comm *c, double seconds)
 {
     c->timeout = seconds;
@@ -142,23 +149,29 @@ void comm_set_scratch(struct comm *c, void *device, size_t bytes)
 
 /* ---- groups ---- */
 
+static int by_value(const void *a, const void *b)
+{
+    int x = *(const int *)a, y = *(const int *)b;
+    return x < y ? -1 : x > y;
+}
+
 struct group *comm_group(struct comm *c, const char *name, const int *ranks, int count)
 {
-    bool *seen = xcalloc((size_t)c->size, sizeof *seen);
-    int bad = -1;
-    for (int i = 0; i < count && bad < 0; i++) {
-        if (ranks[i] < 0 || ranks[i] >= c->size || seen[ranks[i]])
-            bad = i;
-        else
-            seen[ranks[i]] = true;
+    bool mine = false, bad = false;
+    int wrong = -1, *sorted = xmalloc((size_t)count * sizeof *sorted);
+    memcpy(sorted, ranks, (size_t)count * sizeof *sorted);
+    qsort(sorted, (size_t)count, sizeof *sorted, by_value);
+    for (int i = 0; i < count && !bad; i++) {
+        wrong = sorted[i];
+        bad = wrong < 0 || wrong >= c->size || (i && sorted[i - 1] == wrong);
+        mine = mine || wrong == c->rank;
     }
-    bool mine = bad < 0 && seen[c->rank];
-    free(seen);
-    if (bad >= 0)
-        error(STATUS_ENV, "group '%s': rank %d is not one of %d, or is there twice", name, ranks[bad], c->size);
+    free(sorted);
+    if (bad)
+        error(STATUS_ENV, "group '%s': rank %d is not one of %d, or is there twice", name, wrong, c->size);
     else if (!mine)
         error(STATUS_ENV, "group '%s': rank %d is not in it", name, c->rank);
-    return mine ? group_new(c, name, ranks, count) : NULL;
+    return mine && !bad ? group_new(c, name, ranks, count) : NULL;
 }
 
 void comm_group_free(struct group *g)

@@ -49,6 +49,7 @@ int comm_size(const struct comm *c);
 const char *comm_kind(const struct comm *c);
 int comm_local_rank(const struct comm *c);             /* this one among those of the job on this host */
 int comm_local_ranks(const struct comm *c);            /* how many these are */
+const int *comm_local_list(const struct comm *c);      /* they, in order */
 void comm_set_timeout(struct comm *c, double seconds); /* default 600; 0: wait for ever */
 /* Device scratch for sums, the same size on every rank; 4 to 16 MiB is as fast as more. Kept, not owned.
  * Without it (NULL) 64 KiB are taken from the backend when first needed. */
@@ -74,12 +75,8 @@ struct comm_request *comm_recv(struct group *g, int peer, int tag, void *p, size
 int comm_wait(struct comm_request *r, double *idle_s);
 bool comm_done(struct comm_request *r); /* does not free */
 
-/* Host memory. host_gather: all[i·bytes …] = mine of peer i. */
-int host_gather(struct group *g, const void *mine, void *all, size_t bytes);
-int host_broadcast(struct group *g, int root, void *p, size_t bytes);
+/* The same on host memory. */
 struct comm_request *host_send(struct group *g, int peer, int tag, const void *p, size_t bytes);
 struct comm_request *host_recv(struct group *g, int peer, int tag, void *p, size_t bytes);
-/* The largest of everyone's values: agreement on a status or a flag. */
-int host_max(struct group *g, int64_t *value);
 
 #endif

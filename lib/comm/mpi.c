@@ -42,6 +42,10 @@ static int look_around(struct comm *c)
     code = MPI_Comm_rank(host, &c->local_rank);
     if (!code)
         code = MPI_Comm_size(host, &c->local_ranks);
+    if (!code) {
+        c->local_list = xcalloc((size_t)c->local_ranks, sizeof *c->local_list);
+        code = MPI_Allgather(&c->rank, 1, MPI_INT, c->local_list, 1, MPI_INT, host);
+    }
     if (!code)
         code = count_cpus(host, &cpus);
     MPI_Comm_free(&host);

@@ -2,7 +2,6 @@
 #include "comm/mpi_batch.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/error.h"
 #include "base/memory.h"
@@ -20,25 +19,38 @@ struct comm_batch {
     size_t total;
 };
 
-/* Pieces sorted by peer, each peer's in list order: peer p's are [first[p], first[p+1]). */
-static struct comm_piece *by_peer(const struct comm_piece *list, int count, int peers, int *first)
+/* Where piece `at` of a list stands among the messages of its side. */
+struct turn {
+    int turn, at;
+};
+
+static int by_turn(const void *a, const void *b)
 {
-    struct comm_piece *sorted = xmalloc((size_t)count * sizeof *sorted + 1);
-    memset(first, 0, ((size_t)peers + 1) * sizeof *first);
+    const struct turn *x = a, *y = b;
+    return x->turn != y->turn ? (x->turn < y->turn ? -1 : 1) : x->at < y->at ? -1 : 1;
+}
+
+/* A list sorted by peer, each peer's pieces in list order. Peers are taken in turn from this one's neighbour
+ * on, so that they do not all start with the same. */
+static struct comm_piece *in_turns(const struct group *g, bool receive, const struct comm_piece *list,
+                                   int count)
+{
+    struct comm_piece *sorted = xmalloc((size_t)count * sizeof *sorted);
+    struct turn *turns = xmalloc((size_t)count * sizeof *turns);
+    for (int i = 0; i < count; i++) {
+        int ahead = receive ? g->me - list[i].peer : list[i].peer - g->me;
+        turns[i] = (struct turn){ahead < 0 ? ahead + g->size : ahead, i};
+    }
+    qsort(turns, (size_t)count, sizeof *turns, by_turn);
     for (int i = 0; i < count; i++)
-        first[list[i].peer + 1]++;
-    for (int p = 0; p < peers; p++)
-        first[p + 1] += first[p];
-    for (int i = 0; i < count; i++)
-        sorted[first[list[i].peer]++] = list[i]; /* in the end first[p] is where p+1's pieces begin */
-    memmove(first + 1, first, (size_t)peers * sizeof *first);
-    first[0] = 0;
+        sorted[i] = list[turns[i].at];
+    free(turns);
     return sorted;
 }
 
-static struct comm_batch *batch_new(struct group *g, const char *what)
+static struct comm_batch *batch_new(struct group *g, const char *what, int messages)
 {
-    size_t most = 2 * (size_t)g->size;
+    size_t most = (size_t)messages;
     struct comm_batch *b = xcalloc(1, sizeof *b);
     *b = (struct comm_batch){.g = g, .what = what};
     b->request = xmalloc(most * sizeof *b->request);
@@ -80,27 +92,24 @@ static int post_message(struct comm_batch *b, bool receive, int peer, const stru
     return 0;
 }
 
-/* One side of a batch. Peers are taken in turn from this one's neighbour on, so that they do not all start with
- * the same. */
+/* One side of a batch. */
 static int post_side(struct comm_batch *b, bool receive, const struct comm_piece *list, int count)
 {
-    int n = b->g->size, me = b->g->me, rc = 0;
-    int *first = xmalloc(((size_t)n + 1) * sizeof *first);
-    struct comm_piece *sorted = by_peer(list, count, n, first);
-    for (int d = 1; d < n && rc == 0; d++) {
-        int p = (receive ? me - d + n : me + d) % n;
-        if (first[p + 1] > first[p])
-            rc = post_message(b, receive, p, sorted + first[p], first[p + 1] - first[p]);
+    int rc = 0;
+    struct comm_piece *sorted = in_turns(b->g, receive, list, count);
+    for (int i = 0, next; i < count && rc == 0; i = next) {
+        for (next = i + 1; next < count && sorted[next].peer == sorted[i].peer;)
+            next++;
+        rc = post_message(b, receive, sorted[i].peer, sorted + i, next - i);
     }
     free(sorted);
-    free(first);
     return rc;
 }
 
 struct comm_batch *mpi_post_all(struct group *g, const char *what, const struct comm_piece *send, int sends,
                                 const struct comm_piece *recv, int recvs)
 {
-    struct comm_batch *b = batch_new(g, what);
+    struct comm_batch *b = batch_new(g, what, sends + recvs);
     if (post_side(b, true, recv, recvs) == 0 && post_side(b, false, send, sends) == 0)
         return b;
     batch_free(b);

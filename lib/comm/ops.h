@@ -8,7 +8,7 @@
 /* What a kind provides. All memory here is host memory, or device memory mapped to the host. */
 struct comm_ops {
     const char *kind;
-    int (*open)(struct comm *c);   /* fills state, rank, size, local_rank, local_ranks */
+    int (*open)(struct comm *c);   /* fills state, rank, size, and of this host local_rank, _ranks and _list */
     int (*attach)(struct comm *c); /* backend and stream are there now; NULL if that is all the same to it */
     void (*close)(struct comm *c);
     void (*abort)(struct comm *c, int status); /* may return: the caller then exits */
@@ -45,6 +45,7 @@ struct comm {
     const struct backend *be; /* NULL until comm_attach() */
     struct stream *stream;
     int rank, size, local_rank, local_ranks;
+    int *local_list; /* [local_ranks] */
     double timeout;
     char *scratch;
     size_t scratch_bytes;

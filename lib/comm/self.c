@@ -21,6 +21,7 @@ struct self {
 static int open_self(struct comm *c)
 {
     c->state = xcalloc(1, sizeof(struct self));
+    c->local_list = xcalloc(1, sizeof *c->local_list);
     return 0;
 }
 

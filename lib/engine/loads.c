@@ -7,22 +7,22 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "comm/host.h"
+
+static void add(void *into, const void *from, size_t bytes)
+{
+    float *x = into;
+    const float *y = from;
+    for (size_t i = 0; i < bytes / sizeof *x; i++)
+        x[i] += y[i];
+}
 
 int loads_sum(struct engine *e)
 {
-    struct group *dp = e->group[GROUP_DP];
     size_t count = (size_t)e->moe_layers * (size_t)e->E;
-    if (group_size(dp) == 1 || count == 0 || fault("loads-local"))
+    if (fault("loads-local"))
         return 0;
-    float *all = xmalloc(count * sizeof(float) * (size_t)group_size(dp));
-    int r = host_gather(dp, e->totals.loads, all, count * sizeof(float));
-    for (size_t i = 0; i < count && r == 0; i++) {
-        e->totals.loads[i] = 0;
-        for (int k = 0; k < group_size(dp); k++)
-            e->totals.loads[i] += all[(size_t)k * count + i];
-    }
-    free(all);
-    return r;
+    return host_all_reduce(e->group[GROUP_DP], e->totals.loads, count * sizeof(float), add);
 }
 
 /* MoE layers that pipeline rank pp holds, as indices among the model's MoE layers, in the order of
@@ -43,38 +43,23 @@ static int moe_layers_of(const struct plan *p, int pp, int *list)
     return count;
 }
 
-static int leader_of(const struct plan *p, int pp)
-{
-    for (int i = 0; i < p->world; i++) {
-        const struct coords *c = &p->ranks[i];
-        if (c->pp == pp && c->tp == 0 && c->cp == 0 && c->dp == 0)
-            return i;
-    }
-    return -1;
-}
-
+/* Rank 0 and those behind it in the pipeline add up tables of all layers, each with its own rows filled. */
 int loads_collect(struct engine *e, float *loads)
 {
     const struct plan *p = e->plan;
-    struct group *world = comm_world(e->comm);
-    int *layers = xcalloc((size_t)p->model.moe_layers + 1, sizeof *layers), r = 0;
-    float *part = xcalloc((size_t)p->model.moe_layers * (size_t)e->E + 1, sizeof *part);
-    for (int pp = 0; pp < p->axes.pp && r == 0; pp++) {
-        int leader = leader_of(p, pp), count = moe_layers_of(p, pp, layers);
-        size_t bytes = (size_t)count * (size_t)e->E * sizeof(float);
-        if (e->rank == leader && leader != 0)
-            r = comm_wait(host_send(world, 0, pp, e->totals.loads, bytes), NULL);
-        if (e->rank != 0)
-            continue;
-        if (leader == 0)
-            memcpy(part, e->totals.loads, bytes);
-        else
-            r = comm_wait(host_recv(world, leader, pp, part, bytes), NULL);
-        for (int i = 0; i < count && r == 0; i++)
-            memcpy(loads + (int64_t)layers[i] * e->E, part + (int64_t)i * e->E, (size_t)e->E * sizeof(float));
-    }
+    if (e->at.tp || e->at.cp || e->at.dp)
+        return 0;
+    size_t row = (size_t)e->E * sizeof(float), bytes = (size_t)p->model.moe_layers * row;
+    int *layers = xcalloc((size_t)p->model.moe_layers, sizeof *layers);
+    int count = moe_layers_of(p, e->at.pp, layers);
+    float *all = e->rank == 0 ? loads : xmalloc(bytes);
+    memset(all, 0, bytes);
+    for (int i = 0; i < count; i++)
+        memcpy(all + layers[i] * e->E, e->totals.loads + i * e->E, row);
+    int r = host_reduce(e->group[GROUP_PP], all, bytes, add);
+    if (e->rank != 0)
+        free(all);
     free(layers);
-    free(part);
     return r;
 }
 

@@ -4,6 +4,8 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "base/memory.h"
+
 const char *const group_name[GROUP_KINDS + 1] = {"tp",  "cp",  "dp", "dp-cp", "ep",
                                                  "etp", "edp", "pp", "kv",    "embed"};
 
@@ -31,6 +33,24 @@ const struct plan_group *plan_group_of(const struct plan *p, enum group_kind kin
         return NULL;
     int i = p->group_index[(int64_t)kind * p->world + rank];
     return i < 0 ? NULL : &p->groups[i];
+}
+
+static int by_value(const void *a, const void *b)
+{
+    int x = *(const int *)a, y = *(const int *)b;
+    return x < y ? -1 : x > y;
+}
+
+int plan_group_nodes(const struct plan *p, const struct plan_group *g)
+{
+    int n = 0, *node = xmalloc((size_t)g->size * sizeof *node);
+    for (int i = 0; i < g->size; i++)
+        node[i] = p->ranks[g->ranks[i]].node;
+    qsort(node, (size_t)g->size, sizeof *node, by_value);
+    for (int i = 0; i < g->size; i++)
+        n += i == 0 || node[i] != node[i - 1];
+    free(node);
+    return n;
 }
 
 int64_t plan_expert_capacity(const struct plan *p, int64_t tokens)

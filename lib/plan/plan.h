@@ -156,6 +156,8 @@ static inline bool plan_is_last(const struct plan *p, int pp)
 }
 /* NULL when there is none. */
 const struct plan_group *plan_group_of(const struct plan *p, enum group_kind kind, int rank);
+/* How many nodes its members are on. */
+int plan_group_nodes(const struct plan *p, const struct plan_group *g);
 static inline int64_t plan_layer_slot(const struct plan *p, int layer, int expert)
 {
     return p->expert_slot[(int64_t)layer * p->model.experts + expert];

@@ -20,6 +20,7 @@
 #include "ckpt/steps.h"
 #include "ckpt/sums.h"
 #include "ckpt/whole.h"
+#include "comm/host.h"
 #include "train/truth.h"
 
 /* A directory that may be the one, and what rank 0 read there. */

@@ -4,15 +4,13 @@
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/notice.h"
 #include "base/num.h"
-
-enum { NAME = 64 };
+#include "comm/host.h"
 
 static int64_t env_number(const char *name)
 {
@@ -39,63 +37,90 @@ int hosts_threads(int64_t wanted, int processors)
     return processors;
 }
 
-static int distinct(const int *ids, const int *ranks, int count)
+/* Whether this rank is the lowest of those in the group that are on its host: so each host counts once. */
+static bool stands_for_host(const struct comm *c, const struct plan *p, const struct plan_group *g)
 {
-    int n = 0;
-    for (int i = 0; i < count; i++) {
-        int seen = 0;
-        for (int j = 0; j < i && !seen; j++)
-            seen = ids[ranks[j]] == ids[ranks[i]];
-        n += !seen;
-    }
-    return n;
+    const int *here = comm_local_list(c);
+    for (int i = 0; here[i] != comm_rank(c); i++)
+        if (plan_group_of(p, g->kind, here[i]) == g)
+            return false;
+    return true;
 }
 
-/* Hosts numbered in order of first rank. */
-static int number_hosts(const char *names, int world, int *id)
+/* What ranks find: groups on too many hosts, and the first of them. */
+struct spread {
+    int64_t hosts, groups;
+    int64_t first, have,
+        planned; /* index in the plan's groups, -1: none; its hosts, and those it should have */
+};
+
+static void take_first(struct spread *s, const struct spread *t)
 {
-    int hosts = 0;
-    int *first = xcalloc((size_t)world, sizeof *first);
-    for (int i = 0; i < world; i++) {
-        id[i] = -1;
-        for (int h = 0; h < hosts && id[i] < 0; h++)
-            if (strcmp(names + (size_t)i * NAME, names + (size_t)first[h] * NAME) == 0)
-                id[i] = h;
-        if (id[i] < 0) {
-            first[hosts] = i;
-            id[i] = hosts++;
-        }
+    if (t->first < 0 || (s->first >= 0 && s->first <= t->first))
+        return;
+    s->first = t->first;
+    s->have = t->have;
+    s->planned = t->planned;
+}
+
+static void add_hosts(void *into, const void *from, size_t bytes)
+{
+    struct spread *s = into;
+    const struct spread *t = from;
+    s->hosts += t->hosts;
+    s->groups += t->groups;
+    take_first(s, t);
+}
+
+/* Counts the hosts of one group. The verdict comes to its first rank. */
+static int count_hosts(struct comm *c, const struct plan *p, const struct plan_group *g, struct spread *found)
+{
+    struct group *group = comm_group(c, group_name[g->kind], g->ranks, g->size);
+    struct spread s = {.hosts = stands_for_host(c, p, g), .first = -1};
+    int r = group ? host_reduce(group, &s, sizeof s, add_hosts) : -1;
+    comm_group_free(group);
+    if (r < 0 || g->ranks[0] != comm_rank(c))
+        return r;
+    int planned = plan_group_nodes(p, g);
+    if (s.hosts > planned) {
+        struct spread one = {.first = g - p->groups, .have = s.hosts, .planned = planned};
+        found->groups++;
+        take_first(found, &one);
     }
-    free(first);
-    return hosts;
+    return 0;
+}
+
+/* Of everyone's findings on the first rank. */
+static int judge(const struct plan *p, const struct spread *s, bool warn)
+{
+    char text[160], more[40] = "";
+    if (s->groups == 0)
+        return 0;
+    const struct plan_group *g = &p->groups[s->first];
+    if (s->groups > 1)
+        snprintf(more, sizeof more, " (and so for %lld more)", (long long)s->groups - 1);
+    snprintf(text, sizeof text, "group %s %d is on %lld hosts, the plan says %lld%s", group_name[g->kind],
+             g->index, (long long)s->have, (long long)s->planned, more);
+    if (!warn)
+        return error(STATUS_USAGE, "%s: launch so that rank R is on node R's host, or --placement warn", text);
+    notice("%s", text);
+    return 0;
 }
 
 int hosts_check(struct comm *c, const struct plan *p, bool warn, int *hosts)
 {
-    char mine[NAME] = "";
-    gethostname(mine, sizeof mine - 1);
-    char *names = xcalloc((size_t)p->world, NAME);
-    int *id = xcalloc((size_t)p->world, sizeof *id), *node = xcalloc((size_t)p->world, sizeof *node);
-    int r = host_gather(comm_world(c), mine, names, NAME);
-    *hosts = r == 0 ? number_hosts(names, p->world, id) : 0;
-    for (int i = 0; i < p->world; i++)
-        node[i] = p->ranks[i].node;
-    for (int g = 0; g < p->group_count && r == 0 && *hosts > 1; g++) {
-        const struct plan_group *q = &p->groups[g];
-        int have = distinct(id, q->ranks, q->size), planned = distinct(node, q->ranks, q->size);
-        if (have <= planned)
-            continue;
-        if (warn)
-            notice("group %s %d is on %d hosts, the plan says %d", group_name[q->kind], q->index, have,
-                   planned);
-        else
-            r = error(STATUS_USAGE,
-                      "group %s %d is on %d hosts, the plan says %d: launch so that rank R is on node R's "
-                      "host, or --placement warn",
-                      group_name[q->kind], q->index, have, planned);
+    *hosts = 1;
+    if (comm_local_ranks(c) == comm_size(c))
+        return 0; /* the same on all */
+    struct spread all = {.hosts = comm_local_rank(c) == 0, .first = -1};
+    for (int kind = 0; kind < GROUP_KINDS; kind++) {
+        const struct plan_group *g = plan_group_of(p, kind, comm_rank(c));
+        if (g && g->size > 1)
+            TRY(count_hosts(c, p, g, &all));
     }
-    free(names);
-    free(id);
-    free(node);
-    return r;
+    TRY(host_reduce(comm_world(c), &all, sizeof all, add_hosts));
+    if (comm_rank(c) > 0)
+        return 0;
+    *hosts = (int)all.hosts;
+    return judge(p, &all, warn);
 }

@@ -11,8 +11,8 @@
 int hosts_processors(void);
 /* Threads for this rank: `wanted`, else $OMP_NUM_THREADS, else one for each of its processors. */
 int hosts_threads(int64_t wanted, int processors);
-/* Collective. A group that spans more hosts than the plan has nodes for it: -1 (status 2) naming it, or with
- * `warn` a notice. *hosts: distinct ones. */
+/* Collective. A group that spans more hosts than the plan has nodes for it: -1 (status 2) on rank 0, naming the
+ * first and how many more there are, or with `warn` a notice. *hosts: how many the job is on, on rank 0. */
 int hosts_check(struct comm *c, const struct plan *p, bool warn, int *hosts);
 
 #endif

@@ -125,28 +125,18 @@ json_t *log_start_record(const struct engine *e, const struct train_options *o, 
     return r;
 }
 
-static json_t *phases(const struct engine *e, const struct step_report *r)
+static json_t *phases(const struct engine *e, const struct figures *all)
 {
     json_t *o = json_object();
-    int world = e->plan->world;
-    for (int k = 0; k < PHASES; k++) {
-        double sum = 0;
-        int worst = 0;
-        for (int i = 0; i < world; i++) {
-            double s = r->phase_s[i * PHASES + k];
-            sum += s;
-            if (s > r->phase_s[worst * PHASES + k])
-                worst = i;
-        }
+    for (int k = 0; k < PHASES; k++)
         json_object_set_new(o, phase_name[k],
-                            json_pack("{s:f,s:f,s:i}", "mean", sum / world, "max",
-                                      r->phase_s[worst * PHASES + k], "rank", worst));
-    }
+                            json_pack("{s:f,s:f,s:I}", "mean", all->sum_s[k] / e->plan->world, "max",
+                                      all->phase_s[k].value, "rank", (json_int_t)all->phase_s[k].rank));
     return o;
 }
 
 /* Communication of the step, mean over ranks. Nothing overlaps yet, so all of it is exposed. */
-static json_t *communication(const struct engine *e, const struct step_report *r)
+static json_t *communication(const struct engine *e, const struct figures *all)
 {
     static const struct {
         const char *name;
@@ -158,9 +148,8 @@ static json_t *communication(const struct engine *e, const struct step_report *r
     json_t *o = json_object();
     for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++) {
         double sum = 0;
-        for (int i = 0; i < e->plan->world; i++)
-            for (int ph = kinds[k].first; ph <= (int)kinds[k].last; ph++)
-                sum += r->phase_s[i * PHASES + ph];
+        for (int ph = kinds[k].first; ph <= (int)kinds[k].last; ph++)
+            sum += all->sum_s[ph];
         sum /= e->plan->world;
         json_object_set_new(o, kinds[k].name, json_pack("{s:f,s:f}", "busy", sum, "exposed", sum));
     }
@@ -204,18 +193,14 @@ static json_t *expert_load(const struct engine *e, const float *loads)
     return all;
 }
 
-static json_t *memory(const struct engine *e, const struct step_report *r)
+static json_t *memory(const struct engine *e, const struct figures *all)
 {
-    json_t *all = json_array();
-    for (int pp = 0; pp < e->plan->axes.pp; pp++) {
-        int worst = -1;
-        for (int i = 0; i < e->plan->world; i++)
-            if (e->plan->ranks[i].pp == pp && (worst < 0 || r->arena_bytes[i] > r->arena_bytes[worst]))
-                worst = i;
-        json_array_append_new(all, json_pack("{s:i,s:I,s:i}", "stage", pp, "max",
-                                             (json_int_t)r->arena_bytes[worst], "rank", worst));
-    }
-    return all;
+    json_t *list = json_array();
+    for (int pp = 0; pp < e->plan->axes.pp; pp++)
+        json_array_append_new(list,
+                              json_pack("{s:i,s:I,s:I}", "stage", pp, "max", (json_int_t)all->bytes[pp].value,
+                                        "rank", (json_int_t)all->bytes[pp].rank));
+    return list;
 }
 
 json_t *log_step_record(const struct engine *e, const struct step_report *r)
@@ -228,14 +213,14 @@ json_t *log_step_record(const struct engine *e, const struct step_report *r)
     json_object_set_new(o, "lr", log_real(r->lr));
     json_object_set_new(o, "tokens", json_integer((json_int_t)r->tokens));
     json_object_set_new(o, "time_s", log_real(r->time_s));
-    json_object_set_new(o, "phases", phases(e, r));
-    json_object_set_new(o, "comm", communication(e, r));
+    json_object_set_new(o, "phases", phases(e, r->all));
+    json_object_set_new(o, "comm", communication(e, r->all));
     json_object_set_new(o, "dropped", json_integer((json_int_t)r->dropped));
     json_object_set_new(o, "overflow", json_integer((json_int_t)r->overflow));
-    json_object_set_new(o, "memory_bytes", memory(e, r));
+    json_object_set_new(o, "memory_bytes", memory(e, r->all));
     double peak = 0;
-    for (int i = 0; i < e->plan->world; i++)
-        peak = fmax(peak, r->arena_bytes[i]);
+    for (int pp = 0; pp < e->plan->axes.pp; pp++)
+        peak = fmax(peak, r->all->bytes[pp].value);
     json_object_set_new(o, "peak_bytes", json_integer((json_int_t)peak));
     if (e->model->moe_layers) {
         json_object_set_new(o, "load", load_summary(e, r->loads));

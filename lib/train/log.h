@@ -7,6 +7,7 @@
 #include <stdio.h>
 
 #include "engine/engine.h"
+#include "train/figures.h"
 #include "train/options.h"
 
 struct log {
@@ -27,9 +28,8 @@ struct step_report {
     int64_t step, tokens;
     double loss, router_loss[ROUTER_LOSSES], grad_norm, lr, time_s;
     double dropped, overflow;
-    const double *phase_s;     /* [world][PHASES] */
-    const double *arena_bytes; /* [world] */
-    const float *loads;        /* [MoE layers of the model][E] choices of this step */
+    const struct figures *all;
+    const float *loads; /* [MoE layers of the model][E] choices of this step */
     bool with_loads;
 };
 json_t *log_start_record(const struct engine *e, const struct train_options *o, int64_t step, int threads,

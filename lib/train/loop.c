@@ -14,6 +14,7 @@
 #include "base/notice.h"
 #include "base/num.h"
 #include "base/process.h"
+#include "comm/host.h"
 #include "engine/pipeline.h"
 #include "train/saves.h"
 #include "train/step.h"

@@ -15,6 +15,7 @@
 #include "base/process.h"
 #include "ckpt/load.h"
 #include "ckpt/names.h"
+#include "comm/host.h"
 #include "engine/optimizer.h"
 #include "engine/setup.h"
 #include "model/compare.h"

@@ -12,6 +12,7 @@
 #include "base/process.h"
 #include "ckpt/save.h"
 #include "ckpt/steps.h"
+#include "comm/host.h"
 #include "engine/optimizer.h"
 #include "train/resume.h"
 

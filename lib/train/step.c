@@ -7,7 +7,6 @@
 #include <string.h>
 
 #include "base/error.h"
-#include "base/memory.h"
 #include "base/notice.h"
 #include "ckpt/save.h"
 #include "engine/loads.h"
@@ -27,29 +26,17 @@ int step_gather_shares(struct run *run, double square, struct step_share *sum)
     const struct engine *e = &run->e;
     const struct totals *t = &e->totals;
     bool tp0 = e->at.tp == 0;
-    struct step_share mine = {.square = square,
-                              .loss = tp0 ? t->loss : 0,
-                              .dropped = tp0 ? t->dropped : 0,
-                              .overflow = e->at.ep == 0 && e->at.etp == 0 ? t->overflow : 0};
+    /* a norm that lacks an axis: only the first along it are counted in */
+    bool uncounted = fault("norm-missing-pp") && e->at.pp;
+    uncounted = uncounted || (fault("norm-missing-tp") && e->at.tp);
+    uncounted = uncounted || (fault("norm-missing-dp") && e->at.dp);
+    *sum = (struct step_share){.square = uncounted ? 0 : square,
+                               .loss = tp0 ? t->loss : 0,
+                               .dropped = tp0 ? t->dropped : 0,
+                               .overflow = e->at.ep == 0 && e->at.etp == 0 ? t->overflow : 0};
     for (int i = 0; i < ROUTER_LOSSES && tp0; i++)
-        mine.router_loss[i] = t->router_loss[i];
-    struct step_share *all = xcalloc((size_t)run->plan.world, sizeof *all);
-    int r = host_gather(comm_world(run->comm), &mine, all, sizeof mine);
-    *sum = (struct step_share){0};
-    for (int i = 0; i < run->plan.world; i++) {
-        const struct coords *at = &run->plan.ranks[i];
-        if (!(fault("norm-missing-pp") && at->pp != e->at.pp) &&
-            !(fault("norm-missing-tp") && at->tp != e->at.tp) &&
-            !(fault("norm-missing-dp") && at->dp != e->at.dp))
-            sum->square += all[i].square;
-        sum->loss += all[i].loss;
-        for (int k = 0; k < ROUTER_LOSSES; k++)
-            sum->router_loss[k] += all[i].router_loss[k];
-        sum->dropped += all[i].dropped;
-        sum->overflow += all[i].overflow;
-    }
-    free(all);
-    return r;
+        sum->router_loss[i] = t->router_loss[i];
+    return step_share_sum(comm_world(run->comm), sum);
 }
 
 static int dump_gradients(struct run *run)
@@ -64,21 +51,14 @@ static int report_step(struct run *run, const struct step_share *sum, double nor
     struct engine *e = &run->e;
     const struct plan *p = &run->plan;
     profile_enter(&e->profile, PHASE_IDLE);
-    double mine[PHASES + 1], now = e->profile.since_s;
-    memcpy(mine, e->profile.spent_s, sizeof e->profile.spent_s);
-    mine[PHASES] = (double)e->arena.bytes.total;
+    double now = e->profile.since_s;
+    int pp = (int)p->axes.pp;
+    struct figures *all = figures_new(e->rank, e->profile.spent_s, e->arena.bytes.total, e->at.pp, pp);
     memset(e->profile.spent_s, 0, sizeof e->profile.spent_s);
-    double *all = xcalloc((size_t)p->world, sizeof mine),
-           *phase = xcalloc((size_t)p->world, PHASES * sizeof(double));
-    double *bytes = xcalloc((size_t)p->world, sizeof *bytes);
-    int r = host_gather(comm_world(run->comm), mine, all, sizeof mine);
+    int r = figures_reduce(comm_world(run->comm), all, pp);
     if (r == 0)
         r = loads_collect(e, run->loads);
     if (r == 0 && run_is_first(run)) {
-        for (int i = 0; i < p->world; i++) {
-            memcpy(phase + i * PHASES, all + i * (PHASES + 1), PHASES * sizeof *phase);
-            bytes[i] = all[i * (PHASES + 1) + PHASES];
-        }
         int64_t every = run->o->loads_every;
         struct step_report report = {.step = run->step,
                                      .tokens = p->batch.global * p->batch.seq,
@@ -88,8 +68,7 @@ static int report_step(struct run *run, const struct step_share *sum, double nor
                                      .time_s = now - run->mark_s,
                                      .dropped = sum->dropped,
                                      .overflow = sum->overflow,
-                                     .phase_s = phase,
-                                     .arena_bytes = bytes,
+                                     .all = all,
                                      .loads = run->loads,
                                      .with_loads =
                                          every && (run->step % every == 0 || run->step == run->o->steps)};
@@ -100,8 +79,6 @@ static int report_step(struct run *run, const struct step_share *sum, double nor
     }
     run->mark_s = now;
     free(all);
-    free(phase);
-    free(bytes);
     return r;
 }
 

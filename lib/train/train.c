@@ -8,6 +8,7 @@
 #include "base/json.h"
 #include "base/memory.h"
 #include "base/notice.h"
+#include "comm/host.h"
 #include "engine/setup.h"
 #include "train/hosts.h"
 #include "train/loop.h"
@@ -39,8 +40,8 @@ static int finish(struct run *run, int r)
 static int report_dry_run(struct run *run)
 {
     const struct memory *m = &run->e.arena.bytes;
-    struct memory *all = xcalloc((size_t)run->plan.world, sizeof *all);
-    int r = host_gather(comm_world(run->comm), m, all, sizeof *m);
+    struct memory *all = run_is_first(run) ? xcalloc((size_t)run->plan.world, sizeof *all) : NULL;
+    int r = host_gather(comm_world(run->comm), m, sizeof *m, all);
     if (r == 0 && run_is_first(run)) {
         printf("#rank\tstage\tweights\tgradients\toptimizer\tactivations\tworkspace\ttotal\n");
         for (int i = 0; i < run->plan.world; i++)

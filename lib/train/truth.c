@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/memory.h"
+#include "comm/host.h"
 
 int truth_send(struct run *run, int r, char **text, size_t *bytes)
 {

@@ -31,6 +31,7 @@
 #include "ckpt/map.h"
 #include "ckpt/save.h"
 #include "ckpt/steps.h"
+#include "comm/host.h"
 #include "lib/half.h"
 #include "plan/text.h"
 #include "tensors/convert.h"

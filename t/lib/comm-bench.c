@@ -8,6 +8,7 @@
 #include "base/process.h"
 #include "comm/collective.h"
 #include "comm/comm.h"
+#include "comm/host.h"
 
 static struct comm *c;
 static const struct backend *be;

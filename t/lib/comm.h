@@ -13,6 +13,7 @@
 #include "base/memory.h"
 #include "comm/collective.h"
 #include "comm/comm.h"
+#include "comm/host.h"
 
 static struct comm *c;
 static const struct backend *be;

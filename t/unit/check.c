@@ -95,6 +95,31 @@ static void test_edits(void **state)
     free(text);
 }
 
+/* One member of a group of many is on another node. */
+static void test_large_group(void **state)
+{
+    struct request r = tiny;
+    r.axes.dp = r.batch.global = 8192;
+    struct plan p = made(r);
+    struct findings f;
+    int *all = xcalloc(8192, sizeof *all);
+    for (int i = 0; i < 8192; i++)
+        all[i] = i;
+    for (int i = 0; i < p.group_count; i++)
+        if (p.groups[i].kind == GROUP_ETP && p.groups[i].index == 0) {
+            free(p.groups[i].ranks);
+            p.groups[i].ranks = all;
+            p.groups[i].size = 8192;
+        }
+    p.ranks[8000].node = 1;
+    plan_check(&p, &f);
+    for (int i = 0; i < f.count; i++)
+        if (strcmp(f.list[i].rule, "nodes-local") == 0)
+            assert_string_equal(f.list[i].text, "group etp 0 of 8192 ranks is on 2 nodes");
+    findings_release(&f);
+    plan_release(&p);
+}
+
 static void test_memory_fits(void **state)
 {
     struct plan p = made(small_request());
@@ -141,6 +166,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_edits),
+        cmocka_unit_test(test_large_group),
         cmocka_unit_test(test_memory_fits),
         cmocka_unit_test(test_limits),
     };

@@ -55,6 +55,37 @@ static bool points(struct group *g)
     return true;
 }
 
+/* A run of peers. */
+struct run {
+    int64_t first, count;
+    uint64_t hash;
+    bool broken;
+};
+
+static void append(void *into, const void *from, size_t bytes)
+{
+    struct run *a = into;
+    const struct run *b = from;
+    a->broken = a->broken || b->broken || bytes != sizeof *a || a->first + a->count != b->first;
+    a->hash = a->hash * 31 + b->hash * 17 + (uint64_t)b->count; /* not associative: shows the tree */
+    a->count += b->count;
+}
+
+static bool reductions(struct group *g)
+{
+    int n = group_size(g), me = group_rank(g);
+    struct run r = {.first = me, .count = 1, .hash = (uint64_t)me + 7}, again = r, all = r;
+    OK(host_all_reduce(g, &all, sizeof all, append) == 0);
+    OK(!all.broken && all.first == 0 && all.count == n);
+    OK(host_reduce(g, &r, sizeof r, append) == 0 && host_reduce(g, &again, sizeof again, append) == 0);
+    if (me == 0)
+        OK(!r.broken && r.count == n && r.hash == all.hash && again.hash == all.hash);
+    uint64_t first = all.hash;
+    OK(host_broadcast(g, 0, &first, sizeof first) == 0 && first == all.hash);
+    OK(host_reduce(g, NULL, 0, append) == 0 && host_all_reduce(g, NULL, 0, append) == 0);
+    return true;
+}
+
 static bool hosts(struct group *g)
 {
     static const size_t sizes[] = {0, 1, 12, 40000};
@@ -64,10 +95,10 @@ static bool hosts(struct group *g)
         unsigned char *mine = xmalloc(bytes + 1), *all = xmalloc(bytes * (size_t)n + 1);
         for (size_t i = 0; i < bytes; i++)
             mine[i] = pattern(me, 5, i);
-        OK(host_gather(g, mine, all, bytes) == 0);
-        for (size_t i = 0; i < bytes * (size_t)n; i++)
+        OK(host_gather(g, mine, bytes, me == 0 ? all : NULL) == 0);
+        for (size_t i = 0; i < bytes * (size_t)n && me == 0; i++)
             OK(all[i] == pattern((int)(i / bytes), 5, i % bytes));
-        for (int root = 0; root < n; root += 3) {
+        for (int root = 0; root < n; root++) {
             for (size_t i = 0; i < bytes; i++)
                 mine[i] = pattern(me, 6, i);
             OK(host_broadcast(g, root, mine, bytes) == 0);
@@ -108,7 +139,7 @@ static bool large(struct group *g)
 
 static bool all_on(struct group *g)
 {
-    return points(g) && hosts(g);
+    return points(g) && hosts(g) && reductions(g);
 }
 
 static bool strided(struct group *world)
@@ -172,6 +203,8 @@ static bool timeouts(struct group *world)
     if (rank == 0) {
         OK(exchange(g, NULL, 0, &(struct comm_piece){1, p, 8}, 1) == -1);
         OK(strstr(error_text(), "exchange in group 'silent': no answer within 1 s from peer 1 (rank 1)"));
+        OK(host_max(g, &barrier) == -1);
+        OK(strstr(error_text(), "host_max in group 'silent': no answer within 1 s from peer 1 (rank 1)"));
     }
     comm_set_timeout(c, 600);
     return true; /* p may still be written to */
@@ -203,6 +236,7 @@ static void tests(void)
 {
     test("point to point", points);
     test("host memory", hosts);
+    test("reductions", reductions);
     test("large messages", large);
     test("strided groups", strided);
     test("groups of one", alone);

@@ -119,14 +119,12 @@ static bool scatters(struct group *g)
 
 static bool same_on_all(struct group *g, const void *host, size_t bytes)
 {
-    int n = group_size(g);
-    uint64_t sum = 1469598103934665603u, *all = xmalloc((size_t)n * sizeof *all);
+    uint64_t sum = 1469598103934665603u, first;
     for (size_t i = 0; i < bytes; i++)
         sum = (sum ^ ((const unsigned char *)host)[i]) * 1099511628211u;
-    OK(host_gather(g, &sum, all, sizeof sum) == 0);
-    for (int p = 0; p < n; p++)
-        OK(all[p] == sum);
-    free(all);
+    first = sum;
+    OK(host_broadcast(g, 0, &first, sizeof first) == 0);
+    OK(sum == first);
     return true;
 }
 
@@ -211,7 +209,8 @@ static bool exchanges(struct group *g)
 static bool two_groups(struct group *g)
 {
     int n = group_size(g), me = group_rank(g), *ranks = xmalloc((size_t)n * sizeof *ranks), mine = rank;
-    OK(host_gather(g, &mine, ranks, sizeof mine) == 0);
+    OK(host_gather(g, &mine, sizeof mine, ranks) == 0 &&
+       host_broadcast(g, 0, ranks, (size_t)n * sizeof mine) == 0);
     struct group *other = comm_group(c, "other", ranks, n);
     OK(other && group_size(other) == n && group_rank(other) == me);
     int next = (me + 1) % n, before = (me + n - 1) % n;
@@ -289,6 +288,10 @@ static bool kinds(struct group *world)
     OK(word_index(&comm_words, "self") == 0 && word_index(&comm_words, "mpi") == 1);
     OK(!comm_open("pigeon") && error_status() == STATUS_USAGE);
     OK(comm_local_rank(c) < comm_local_ranks(c) && comm_local_ranks(c) <= size);
+    const int *here = comm_local_list(c);
+    OK(here[comm_local_rank(c)] == rank);
+    for (int i = 1; i < comm_local_ranks(c); i++)
+        OK(here[i] > here[i - 1] && here[i] < size);
     return true;
 }
 

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT */
+/* What all ranks together say of a step. Ranks are many: nothing here is a table of them, and every figure is
+ * one that follows from those of two halves of the job (comm/host.h). Sums of doubles are rounded as the tree
+ * of comm/host.c adds them: the same in every run on so many ranks. */
+#ifndef TRAIN_FIGURES_H
+#define TRAIN_FIGURES_H
+
+#include <stdint.h>
+
+#include "base/losses.h"
+#include "base/phases.h"
+#include "comm/comm.h"
+
+/* What a rank contributes to a step's figures before the update. Each is counted on one rank of those that all
+ * know it. */
+struct step_share {
+    double square, loss, router_loss[ROUTER_LOSSES], dropped, overflow;
+};
+/* Collective. The sum of everyone's, on all ranks. */
+int step_share_sum(struct group *world, struct step_share *s);
+
+/* The most that any rank has, and the lowest rank that has it. */
+struct most {
+    double value;
+    int64_t rank; /* -1: no rank was asked */
+};
+
+/* Of the whole step: seconds by phase, and bytes of memory by pipeline rank. */
+struct figures {
+    double sum_s[PHASES];
+    struct most phase_s[PHASES];
+    struct most bytes[]; /* [pp] */
+};
+/* One rank's. Caller frees. */
+struct figures *figures_new(int rank, const double spent_s[static PHASES], int64_t bytes, int at_pp, int pp);
+/* Collective. Everyone's become one, on rank 0; elsewhere *f is spoilt. */
+int figures_reduce(struct group *world, struct figures *f, int pp);
+
+#endif

@@ -149,8 +149,8 @@ void shards_init(struct shards *s, const struct plan *p, int rank)
     int first_layer = layer_begin(v, 0), after = layer_begin(v, INT_MAX);
     if (plan_is_first(p, at->pp))
         add_shards(s, p, at, 0, first_layer);
-    for (int i = 0; i < p->stage_count; i++)
-        for (int k = 0; k < p->stages[i].layers && p->stages[i].pp == at->pp; k++) {
+    for (int i = at->pp; i < p->stage_count; i += (int)p->axes.pp) /* rule stages-cover */
+        for (int k = 0; k < p->stages[i].layers; k++) {
             int layer = p->stages[i].first + k;
             add_shards(s, p, at, layer_begin(v, layer), layer_begin(v, layer + 1));
         }

@@ -162,6 +162,7 @@ static void walk(struct checked *c, int rank)
         assert_true(n->bytes > 0 && end <= c->l.files[n->file].bytes && n->bytes <= 9 << 20);
         for (int i = 0; i < n->count; i++) {
             assert_int_equal(n->segments[i].at, bytes);
+            assert_true(n->segments[i].rows > 0);
             bytes += n->segments[i].bytes;
         }
         assert_int_equal(bytes, n->bytes);

@@ -127,6 +127,27 @@ static void many_microbatches(void **state)
     plan_release(&p);
 }
 
+/* As many stages as there may be, nearly all empty: likewise, with each rank looking at all stages. */
+static void many_stages(void **state)
+{
+    char path[] = "/tmp/moekit-arena-XXXXXX";
+    int fd = mkstemp(path);
+    FILE *f = fdopen(fd, "w");
+    assert_non_null(f);
+    fputs("{\"name\": \"big\", \"device\": \"cpu\", \"nodes\": 8192, \"ranks_per_node\": 8}\n", f);
+    assert_int_equal(fclose(f), 0);
+    struct plan p = made((struct request){.model = "moe-tiny",
+                                          .cluster = path,
+                                          .world = 1 << 16,
+                                          .axes = {.pp = 1 << 16},
+                                          .zero = 1,
+                                          .batch = {.seq = 16, .micro = 1, .global = 4}});
+    assert_int_equal(p.stage_count, 1 << 16);
+    assert_true(p.predict.memory_bytes > 0);
+    plan_release(&p);
+    unlink(path);
+}
+
 /* What no schedule makes, and a file may say. */
 static void repeated_forward(void **state)
 {
@@ -142,6 +163,7 @@ static void repeated_forward(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(schedules_of_all_sorts),
-                                       cmocka_unit_test(many_microbatches), cmocka_unit_test(repeated_forward)};
+                                       cmocka_unit_test(many_microbatches), cmocka_unit_test(many_stages),
+                                       cmocka_unit_test(repeated_forward)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

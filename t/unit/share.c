@@ -99,6 +99,30 @@ static void pack(const struct map_entry *e, int entry, const struct shards *s, c
     }
 }
 
+static int by_flat(const void *a, const void *b)
+{
+    const struct shard *x = a, *y = b;
+    return x->flat != y->flat      ? (int)x->flat - (int)y->flat
+           : x->offset < y->offset ? -1
+                                   : x->offset > y->offset;
+}
+
+/* A rank's shards fill its flat buffers, each place once. */
+static void assert_back_to_back(const struct shards *s)
+{
+    struct shard *list = xcalloc(s->count, sizeof *list);
+    int64_t end[FLATS] = {0};
+    memcpy(list, s->list, s->count * sizeof *list);
+    qsort(list, s->count, sizeof *list, by_flat);
+    for (int i = 0; i < s->count; i++) {
+        assert_int_equal(list[i].offset, end[list[i].flat]);
+        end[list[i].flat] += list[i].rows * list[i].cols;
+    }
+    for (int f = 0; f < FLATS; f++)
+        assert_int_equal(end[f], s->elements[f]);
+    free(list);
+}
+
 struct checked {
     const struct plan *p;
     struct ckpt_map l;
@@ -221,7 +245,7 @@ static void check_plan(const struct plan *p, enum map_kind kind, bool bytewise)
     map_init(&c.l, p, kind);
     c.shards = xcalloc(p->world, sizeof *c.shards);
     for (int r = 0; r < p->world; r++)
-        shards_init(&c.shards[r], p, r);
+        shards_init(&c.shards[r], p, r), assert_back_to_back(&c.shards[r]);
     c.files = xcalloc(c.l.file_count, sizeof *c.files);
     c.times = xcalloc(c.l.file_count, sizeof *c.times);
     for (int f = 0; f < c.l.file_count; f++) {
@@ -322,7 +346,7 @@ static void random_plans(void **state)
     char *models[] = {config("tied.json", tied), config("glm.json", glm), config("wide.json", wide)};
     char *cluster = config("cluster.json", "{\"name\": \"test\", \"device\": \"cpu\", \"nodes\": 64}\n");
     int made_of[3] = {0}, sliced = 0, shared_heads = 0, chunks = 0;
-    for (int i = 0; i < 1500 && made_of[0] + made_of[1] < 120; i++) {
+    for (int i = 0; i < 1500 && made_of[0] + made_of[1] < 80; i++) {
         int which = i % 12 == 11 ? 2 : i % 2;
         struct request r = random_request(&seed, models[which]);
         struct plan p;
@@ -340,7 +364,7 @@ static void random_plans(void **state)
     }
     print_message("%d, %d and %d plans, %d with slices, %d with shared heads, %d with chunks\n", made_of[0],
                   made_of[1], made_of[2], sliced, shared_heads, chunks);
-    assert_true(made_of[0] + made_of[1] == 120 && made_of[2] >= 5);
+    assert_true(made_of[0] + made_of[1] == 80 && made_of[2] >= 4);
     assert_true(sliced > 20 && shared_heads > 5 && chunks > 5);
     for (int k = 0; k < 3; k++)
         free(models[k]);
@@ -458,7 +482,7 @@ static void large_jobs(void **state)
                                               .precision = "bf16",
                                               .zero = 1,
                                               .batch = {.seq = 4096, .global = 98304}});
-        const int ranks[] = {0, 1, 12287, 12288, 50000, 98303};
+        const int ranks[] = {0, 12288, 50000, 98303};
         char what[80];
         snprintf(what, sizeof what, "tp %d etp %d ep %d pp %d", (int)p.axes.tp, (int)p.axes.etp, (int)p.axes.ep,
                  (int)p.axes.pp);

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* Units from the ranks that hold them to the ranks that write them.
  *
- * Every rank walks its units in the order of files and places. It sends what it holds, never more than SENDS messages ahead of
- * their arrival, and gathers what it writes, at most GATHERS units at once. This cannot deadlock: consider the
- * lowest unit that any rank waits for. If its writer waits for a piece, the contributor that has not sent it
- * waits for a lower one; if a contributor waits for its writer to receive, the writer waits for a lower one. */
+ * Every rank walks its units in the order of files and places. It sends what it holds, never more than SENDS
+ * messages ahead of their arrival, and gathers what it writes, at most GATHERS units at once. This cannot
+ * deadlock: consider the lowest unit that any rank waits for. If its writer waits for a piece, the
+ * contributor that has not sent it waits for a lower one; if a contributor waits for its writer to receive,
+ * the writer waits for a lower one. */
 #include "ckpt/save_units.h"
 
 #include <errno.h>
@@ -79,8 +80,8 @@ static const char *held_at(const struct saver *v, const struct unit *n, const st
 
 /* ---- sending ---- */
 
-/* A message's tag: what may differ between two units of one pair of ranks, so that a message meant for another is
- * never taken for this one's. */
+/* A message's tag. Order alone makes the messages of two ranks meet; with it, two that disagree about the order
+ * wait in vain rather than mix what they have. */
 static int tag_of(const struct unit *n)
 {
     return (int)((n->offset / 4096 + n->file) % COMM_TAGS);

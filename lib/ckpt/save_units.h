@@ -76,8 +76,8 @@ void save_failed(struct saver *v);
 /* All units through all ranks, and this rank's files synced. -1: communication failed; local failures wait in
  * v. */
 int save_units(struct saver *v);
-/* Collective, up a tree: everyone's ranges at rank 0, in the order of their places, those that adjoin made one. A
- * part written twice stays to be seen. */
+/* Collective, up a tree: everyone's ranges at rank 0, in the order of their places, those that adjoin made
+ * one. A part written twice stays to be seen. */
 int save_gather_ranges(struct saver *v);
 
 #endif

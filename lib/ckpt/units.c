@@ -110,8 +110,8 @@ void units_release(struct units *u)
 
 /* ---- who writes ---- */
 
-/* Of 4 MiB at least, and as many for each rank of the group; or, where there are not enough bytes for that, of 8 MiB
- * for some of them. */
+/* Of 4 MiB at least, and as many for each rank of the group; or, where there are not enough bytes for that,
+ * of 8 MiB for some of them. */
 static int64_t slot_count(int64_t bytes, int64_t ranks)
 {
     int64_t n = max64(1, ceil_div(bytes, SLOT_BYTES));

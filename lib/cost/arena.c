@@ -170,37 +170,37 @@ static int64_t stash_bytes(struct laying *l, int stage)
  *
  * The region is 90 bytes. A stash is a stage and a place, so F0.1 and F3.0 have stashes of their own. */
 
-/* The block of one chunk and microbatch; number 0 is none, and lies before all others. */
-struct block {
+/* The block of one chunk and microbatch, while it lives and after; number 0 is none, and lies before all. */
+struct stay {
     int64_t begin, end;
     int before, after; /* its neighbours among those that live, by place; 0 at either end */
-    int chunk, stash;
+    int chunk;
     bool taken, lives;
 };
 
-struct blocks {
-    struct block *list; /* [1 + chunk·m + microbatch] */
-    /* No gap before the end of this block is as large as the smallest stash: the search begins here. In gpipe it is
-     * the last one until the backwards begin, and nothing is searched. */
+struct region {
+    struct stay *list; /* [1 + chunk·m + microbatch] */
+    /* No gap before the end of this block is as large as the smallest stash: the search begins here. In
+     * gpipe it is the last one until the backwards begin, and nothing is searched. */
     int from;
     int64_t smallest;
 };
 
 /* The lowest gap that is large enough. */
-static void take_block(struct blocks *b, int number, int chunk, int64_t bytes)
+static void take_block(struct region *b, int number, int chunk, int64_t bytes)
 {
-    struct block *list = b->list;
+    struct stay *list = b->list;
     int at = b->from, next;
     for (; (next = list[at].after) && list[next].begin - list[at].end < bytes; at = next)
         if (at == b->from && list[next].begin - list[at].end < b->smallest)
             b->from = next;
-    list[number] = (struct block){.begin = list[at].end,
-                                  .end = list[at].end + bytes,
-                                  .before = at,
-                                  .after = next,
-                                  .chunk = chunk,
-                                  .taken = true,
-                                  .lives = true};
+    list[number] = (struct stay){.begin = list[at].end,
+                                 .end = list[at].end + bytes,
+                                 .before = at,
+                                 .after = next,
+                                 .chunk = chunk,
+                                 .taken = true,
+                                 .lives = true};
     list[at].after = number;
     if (next)
         list[next].before = number;
@@ -208,9 +208,9 @@ static void take_block(struct blocks *b, int number, int chunk, int64_t bytes)
         b->from = number;
 }
 
-static void free_block(struct blocks *b, int number)
+static void free_block(struct region *b, int number)
 {
-    struct block *list = b->list, *x = &list[number];
+    struct stay *list = b->list, *x = &list[number];
     if (!x->lives)
         return;
     x->lives = false;
@@ -223,12 +223,12 @@ static void free_block(struct blocks *b, int number)
 
 static int by_stash(const void *a, const void *b, void *list)
 {
-    const struct block *x = (struct block *)list + *(const int *)a, *y = (struct block *)list + *(const int *)b;
+    const struct stay *x = (struct stay *)list + *(const int *)a, *y = (struct stay *)list + *(const int *)b;
     return x->chunk != y->chunk ? x->chunk - y->chunk : (x->begin > y->begin) - (x->begin < y->begin);
 }
 
 /* A stash for each chunk and place that blocks were at. */
-static void list_stashes(struct laying *l, int pp, struct blocks *b, int cells)
+static void list_stashes(struct laying *l, int pp, struct region *b, int cells)
 {
     struct arena *a = l->a;
     int *order = xcalloc(cells, sizeof *order), taken = 0;
@@ -242,7 +242,7 @@ static void list_stashes(struct laying *l, int pp, struct blocks *b, int cells)
     for (int k = 0; k < cells; k++)
         a->stash_of_op[k] = -1;
     for (int i = 0; i < taken; i++) {
-        const struct block *x = &b->list[order[i]];
+        const struct stay *x = &b->list[order[i]];
         if (i == 0 || by_stash(&order[i - 1], &order[i], b->list) != 0)
             a->stashes[a->stash_count++] =
                 (struct stash){.stage = plan_stage_of(l->p, pp, x->chunk), .begin = x->begin, .end = x->end};
@@ -252,7 +252,7 @@ static void list_stashes(struct laying *l, int pp, struct blocks *b, int cells)
 }
 
 /* Plays one op. */
-static int play_op(struct laying *l, int pp, struct blocks *b, const int64_t *bytes, int i)
+static int play_op(struct laying *l, int pp, struct region *b, const int64_t *bytes, int i)
 {
     const struct plan *p = l->p;
     const struct op *o = &p->programs[pp].ops[i];
@@ -276,7 +276,7 @@ static int assign_stashes(struct laying *l, int pp, int64_t *region)
     const struct plan *p = l->p;
     int64_t v = p->axes.vpp, *bytes = xcalloc(v, sizeof *bytes);
     int cells = (int)(p->batch.microbatches * v), r = 0;
-    struct blocks b = {.list = xcalloc(cells + 1, sizeof *b.list), .smallest = MAX_BYTES};
+    struct region b = {.list = xcalloc(cells + 1, sizeof *b.list), .smallest = MAX_BYTES};
     for (int c = 0; c < v; c++) {
         bytes[c] = stash_bytes(l, plan_stage_of(p, pp, c));
         b.smallest = min64(b.smallest, bytes[c]);

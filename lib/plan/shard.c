@@ -98,8 +98,8 @@ static void cut_slices(struct shards *s, const struct plan *p, const struct coor
     }
 }
 
-/* The first tensor of the inventory that belongs to this layer or a later one: those outside the layers stand at its
- * ends. */
+/* The first tensor of the inventory that belongs to this layer or a later one: those outside the layers
+ * stand at its ends. */
 static int layer_begin(const struct inventory *v, int layer)
 {
     int low = 0, high = v->count;
@@ -115,8 +115,8 @@ static int layer_begin(const struct inventory *v, int layer)
     return low;
 }
 
-/* What `at` holds of tensors [first,end) of the inventory, all of its pipeline rank: of experts those in its slots,
- * which lie in the order of the slots. */
+/* What `at` holds of tensors [first,end) of the inventory, all of its pipeline rank: of experts those in its
+ * slots, which lie in the order of the slots. */
 static void add_shards(struct shards *s, const struct plan *p, const struct coords *at, int first, int end)
 {
     int64_t each = p->model.experts / p->axes.ep, base = -1;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Where activations lie: first fit, as a plain list of live blocks has it, for programs of every sort and chunks of
- * different sizes; and in time of the program. */
+/* Where activations lie: first fit, as a plain list of live blocks has it, for programs of every sort and
+ * chunks of different sizes; and in time of the program. */
 #include "lib/plans.h"
 
 #include "base/num.h"

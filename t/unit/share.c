@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* A rank's share of a checkpoint (ckpt/units.h), found by each rank alone: on small plans of all sorts the shares
- * together are the files, byte for byte, and senders and writers mean the same messages in the same order; on a plan
- * of 98,304 ranks it takes little time and memory. */
+/* A rank's share of a checkpoint (ckpt/units.h), found by each rank alone: on small plans of all sorts the
+ * shares together are the files, byte for byte, and senders and writers mean the same messages in the same
+ * order; on a plan of 98,304 ranks it takes little time and memory. */
 #include "lib/plans.h"
 
 #include <sys/resource.h>
@@ -463,8 +463,8 @@ static void print_cost(const char *what, int rank, struct cost c)
                   (double)c.given / (1 << 20));
 }
 
-/* Qwen3-235B on 98,304 ranks, whatever the layout: under 1 s and 64 MiB. (Walked over all units and all ranks it was
- * 14 to 19 s and 400 to 590 MiB with the first of these layouts.) */
+/* Qwen3-235B on 98,304 ranks, whatever the layout: under 1 s and 64 MiB. (Walked over all units and all
+ * ranks it was 14 to 19 s and 400 to 590 MiB with the first of these layouts.) */
 static void large_jobs(void **state)
 {
     static const struct axes layouts[] = {{.tp = 4, .ep = 32, .pp = 8},

@@ -463,6 +463,12 @@ static void print_cost(const char *what, int rank, struct cost c)
                   (double)c.given / (1 << 20));
 }
 
+#ifdef __SANITIZE_ADDRESS__ /* which takes many times that of both */
+static const double limit_s = 20, limit_bytes = 1 << 30;
+#else
+static const double limit_s = 1, limit_bytes = 64 << 20;
+#endif
+
 /* Qwen3-235B on 98,304 ranks, whatever the layout: under 1 s and 64 MiB. (Walked over all units and all
  * ranks it was 14 to 19 s and 400 to 590 MiB with the first of these layouts.) */
 static void large_jobs(void **state)
@@ -490,8 +496,8 @@ static void large_jobs(void **state)
             struct cost c = cost_of(&p, ranks[k]);
             print_cost(what, ranks[k], c);
             assert_true(c.written + c.given > 0);
-            assert_true(c.cpu_s < 1);
-            assert_true(c.peak_bytes < 64 << 20);
+            assert_true(c.cpu_s < limit_s);
+            assert_true(c.peak_bytes < limit_bytes);
         }
         plan_release(&p);
     }

@@ -166,6 +166,7 @@ if need mpi command -v mpirun; then
     # A token whose embedding is not a number comes in step 3; one that the model does not know in step 3 too.
     make_plan nan mix $batch --dp 2 --tp 2
     make_plan nan1 mix $batch
+    make_plan nan2 mix $batch --dp 2 --pp 2 # of so small a model rank 0 writes the first stage, rank 2 the second
     run moe-train -p "$T/nan1.plan" --log "$T/nan1.log" -d "$T/text" -s 0 --save "$T/nan1"
     cp -r "$T/nan1/step-00000000" "$T/nan.init"
     rm -f "$T/nan.init/manifest.json" "$T/nan.init/state.json"
@@ -204,7 +205,7 @@ if need mpi command -v mpirun; then
     is "$status" 0 'a file that may not grow: the older checkpoint is whole' || diag "$err"
     run mpi 4 moe-train -p "$T/nan.plan" --log "$T/full.log" -d "$T/text" -s 3 --save "$T/full" --resume "$T/full"
     is "$status:$(ls -A "$T/full" | tr '\n' ' ')" '0:step-00000002 step-00000003 ' 'with room again it goes on, and nothing unfinished is left' || diag "$err"
-    run mpi 4 bash -c "trap '' XFSZ; [ \$OMPI_COMM_WORLD_RANK != 2 ] || ulimit -f 100; exec moe-train -p '$T/nan.plan' \
+    run mpi 4 bash -c "trap '' XFSZ; [ \$OMPI_COMM_WORLD_RANK != 2 ] || ulimit -f 100; exec moe-train -p '$T/nan2.plan' \
         --log '$T/full.log' -d '$T/text' -s 4 --save '$T/full' --resume '$T/full'"
     is "$status" 3 'a file that may not grow on one rank: exit 3' || diag "$err"
     is "$(grep -c '^moe-train: .*cannot write' "$T/.err")" 1 'a file that may not grow on one rank: said once' || diag "$err"

@@ -156,14 +156,6 @@ static int put_companions(struct saver *v, struct manifest *m, const char *root)
 
 /* ---- rank 0: the checksums ---- */
 
-static int by_place(const void *a, const void *b)
-{
-    const struct range *x = a, *y = b;
-    if (x->entry != y->entry)
-        return x->entry < y->entry ? -1 : 1;
-    return x->begin < y->begin ? -1 : x->begin > y->begin;
-}
-
 /* One file's entry of the manifest, from ranges in order of their places, which must cover every tensor exactly
  * once. *next: the first range not yet used. */
 static int file_sums(const struct saver *v, struct manifest *m, int file, const struct range *ranges, int count,
@@ -192,33 +184,6 @@ static int file_sums(const struct saver *v, struct manifest *m, int file, const 
     }
     out->crc32 = whole;
     return 0;
-}
-
-static int wait_for(struct comm_request *r)
-{
-    return r ? comm_wait(r, NULL) : -1;
-}
-
-/* Everyone's ranges at rank 0, in v->ranges. */
-static int gather_ranges(struct saver *v)
-{
-    int64_t mine = v->range_count, total = 0;
-    int64_t *counts = xcalloc(v->size, sizeof *counts);
-    int rc = host_gather(v->world, &mine, sizeof mine, counts);
-    for (int r = 0; r < v->size; r++)
-        total += counts[r];
-    if (rc == 0 && v->rank == 0) {
-        v->ranges = xrealloc(v->ranges, total, sizeof *v->ranges);
-        struct range *to = v->ranges + mine;
-        for (int r = 1; r < v->size && rc == 0; to += counts[r++])
-            if (counts[r])
-                rc = wait_for(host_recv(v->world, r, 0, to, counts[r] * sizeof *to));
-        v->range_count = (int)total;
-    } else if (rc == 0 && mine) {
-        rc = wait_for(host_send(v->world, 0, 0, v->ranges, mine * sizeof *v->ranges));
-    }
-    free(counts);
-    return rc;
 }
 
 /* ---- the end ---- */
@@ -281,7 +246,6 @@ static int seal(struct saver *v, const char *final, int64_t *bytes)
     const struct model *model = &v->s->plan->model;
     char *optimizer = path_join(v->dir, OPTIMIZER_DIR), *index = map_index_json(&v->l);
     char *root = path_parent(final);
-    qsort(v->ranges, v->range_count, sizeof *v->ranges, by_place);
     int rc = put_file(v, &m, CONFIG_FILE, model->source, model->source_bytes), next = 0;
     if (rc == 0)
         rc = put_file(v, &m, INDEX_FILE, index, strlen(index));
@@ -323,7 +287,6 @@ static void saver_release(struct saver *v)
         struct gathering *g = &v->gathers[i];
         free(g->unit.segments);
         free(g->list);
-        free(g->requests);
         free(g->senders);
         free(g->bytes);
         free(g->incoming);
@@ -353,7 +316,7 @@ static int save_tree(struct saver *v, const char *final, int64_t *bytes)
     int64_t total = 0;
     if (v->rank == 0 && make_tree(v) < 0)
         save_failed(v);
-    if (agree(v) < 0 || save_units(v) < 0 || agree(v) < 0 || gather_ranges(v) < 0)
+    if (agree(v) < 0 || save_units(v) < 0 || agree(v) < 0 || save_gather_ranges(v) < 0)
         return doomed(v);
     if (v->rank == 0 && seal(v, final, &total) < 0)
         save_failed(v);
@@ -371,7 +334,7 @@ static void saver_init(struct saver *v, const struct rank_state *s, struct comm 
     v->rank = comm_rank(c);
     v->size = comm_size(c);
     map_init(&v->l, s->plan, gradients ? MAP_GRADIENTS : MAP_STATE);
-    units_init(&v->u, &v->l);
+    units_init(&v->u, &v->l, v->rank);
     v->touched = xcalloc(v->l.file_count, sizeof *v->touched);
 }
 

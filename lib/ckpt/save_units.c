@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* Units from the ranks that hold them to the ranks that write them.
  *
- * Every rank walks the units in the same order. It sends what it holds, never more than SENDS messages ahead of
- * their arrival, and gathers what it writes, at most GATHERS units at once. This cannot deadlock: consider the
- * lowest unit that any rank waits for. If its writer waits for a piece, the contributor that has not sent it
- * waits for a lower one; if a contributor waits for its writer to receive, the writer waits for a lower one. */
+ * Every rank walks its units in the order of files and places. It sends what it holds, never more than SENDS
+ * messages ahead of their arrival, and gathers what it writes, at most GATHERS units at once. This cannot
+ * deadlock: consider the lowest unit that any rank waits for. If its writer waits for a piece, the
+ * contributor that has not sent it waits for a lower one; if a contributor waits for its writer to receive,
+ * the writer waits for a lower one. */
 #include "ckpt/save_units.h"
 
 #include <errno.h>
@@ -18,6 +19,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "base/notice.h"
+#include "base/num.h"
 
 void save_failed(struct saver *v)
 {
@@ -78,12 +80,19 @@ static const char *held_at(const struct saver *v, const struct unit *n, const st
 
 /* ---- sending ---- */
 
+/* A message's tag. Order alone makes the messages of two ranks meet; with it, two that disagree about the order
+ * wait in vain rather than mix what they have. */
+static int tag_of(const struct unit *n)
+{
+    return (int)((n->offset / 4096 + n->file) % COMM_TAGS);
+}
+
+/* v->u.list is what this rank gives. */
 static int send_unit(struct saver *v, const struct unit *n)
 {
     int64_t bytes = 0;
     for (int i = 0; i < v->u.list_count; i++)
-        if (v->u.list[i].rank == v->rank)
-            bytes += contribution_bytes(v, n, &v->u.list[i]);
+        bytes += contribution_bytes(v, n, &v->u.list[i]);
     if (!bytes)
         return 0;
     struct sending *out = &v->sends[v->next_send++ % SENDS];
@@ -95,13 +104,11 @@ static int send_unit(struct saver *v, const struct unit *n)
     struct copying run = {0};
     for (int i = 0; i < v->u.list_count; i++) {
         const struct contribution *c = &v->u.list[i];
-        if (c->rank != v->rank)
-            continue;
         copying_add(v, &run, held_at(v, n, c), to, contribution_bytes(v, n, c));
         to += contribution_bytes(v, n, c);
     }
     copying_flush(v, &run);
-    out->request = host_send(v->world, n->writer, (int)(n->number % COMM_TAGS), out->buffer, bytes);
+    out->request = host_send(v->world, n->writer, tag_of(n), out->buffer, bytes);
     return out->request ? 0 : -1;
 }
 
@@ -130,26 +137,20 @@ static void keep_unit(struct gathering *g, const struct unit *n, const struct un
             g->list[g->count++] = u->list[i];
 }
 
-static void note_sender(struct gathering *g, int rank)
+/* The list is in order of ranks. */
+static void note_sender(struct saver *v, struct gathering *g, int i)
 {
-    for (int i = 0; i < g->sender_count; i++)
-        if (g->senders[i] == rank)
-            return;
-    if (g->sender_count == g->sender_room) {
-        g->sender_room = g->sender_room ? 2 * g->sender_room : 16;
-        g->senders = xrealloc(g->senders, g->sender_room, sizeof *g->senders);
-        g->requests = xrealloc(g->requests, g->sender_room, sizeof *g->requests);
+    struct sender *last = g->sender_count ? &g->senders[g->sender_count - 1] : NULL;
+    if (!last || last->rank != g->list[i].rank) {
+        if (g->sender_count == g->sender_room) {
+            g->sender_room = g->sender_room ? 2 * g->sender_room : 16;
+            g->senders = xrealloc(g->senders, g->sender_room, sizeof *g->senders);
+        }
+        last = &g->senders[g->sender_count++];
+        *last = (struct sender){.rank = g->list[i].rank, .first = i};
     }
-    g->senders[g->sender_count++] = rank;
-}
-
-static int64_t sent_by(const struct saver *v, const struct gathering *g, int rank)
-{
-    int64_t bytes = 0;
-    for (int i = 0; i < g->count; i++)
-        if (g->list[i].rank == rank)
-            bytes += contribution_bytes(v, &g->unit, &g->list[i]);
-    return bytes;
+    last->count++;
+    last->bytes += contribution_bytes(v, &g->unit, &g->list[i]);
 }
 
 /* This rank's own part of a unit it writes. */
@@ -173,12 +174,46 @@ static void fill_own(struct saver *v, struct gathering *g)
     copying_flush(v, &run);
 }
 
+/* A file system without it has nothing to start or to wait for; fsync() does it all at the end. */
+static int write_back(struct saver *v, int64_t offset, int64_t bytes, unsigned flags)
+{
+    if (sync_file_range(v->fd, offset, bytes, flags) == 0 || errno == ENOSYS || errno == EINVAL ||
+        errno == ESPIPE || errno == EOPNOTSUPP)
+        return 0;
+    return error_errno("cannot write '%s'", v->l.files[v->fd_file].name);
+}
+
+/* Waits for what was written last to be on the disk, so that no more than a unit is ever outstanding. */
+static int settle(struct saver *v)
+{
+    int64_t bytes = v->settling_bytes;
+    v->settling_bytes = 0;
+    return bytes ? write_back(v, v->settling, bytes,
+                              SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER)
+                 : 0;
+}
+
+/* Synced through the descriptor that wrote: another one need not hear of an error. */
+static int close_file(struct saver *v)
+{
+    if (v->fd < 0)
+        return 0;
+    const char *name = v->l.files[v->fd_file].name;
+    int rc = settle(v);
+    if (rc == 0)
+        rc = file_sync(v->fd, name);
+    if (close(v->fd) != 0 && rc == 0)
+        rc = error_errno("cannot write '%s'", name);
+    v->fd = v->fd_file = -1;
+    return rc < 0 ? error_prefix("%s", v->dir) : 0;
+}
+
 static int open_file(struct saver *v, int file)
 {
     if (v->fd_file == file)
         return 0;
-    if (v->fd >= 0 && close(v->fd) != 0)
-        error_errno("cannot write '%s/%s'", v->dir, v->l.files[v->fd_file].name), save_failed(v);
+    if (close_file(v) < 0)
+        return -1;
     char *path = path_join(v->dir, v->l.files[file].name);
     v->fd = open(path, O_WRONLY | O_CLOEXEC);
     v->fd_file = v->fd < 0 ? -1 : file;
@@ -187,29 +222,36 @@ static int open_file(struct saver *v, int file)
     return rc;
 }
 
+/* What was written of one entry. */
+static void note_range(struct saver *v, const struct gathering *g, const struct segment *x)
+{
+    if (v->range_count == v->range_room) {
+        v->range_room = v->range_room ? 2 * v->range_room : 256;
+        v->ranges = xrealloc(v->ranges, v->range_room, sizeof *v->ranges);
+    }
+    uint32_t crc = (uint32_t)crc32_z(0, (const Bytef *)g->bytes + x->at, x->bytes);
+    v->ranges[v->range_count++] = (struct range){.entry = x->entry,
+                                                 .crc32 = crc,
+                                                 .begin = x->row * row_bytes(&v->l, &v->l.entries[x->entry]),
+                                                 .bytes = x->bytes};
+}
+
 static int write_unit(struct saver *v, const struct gathering *g)
 {
     const struct unit *n = &g->unit;
     if (open_file(v, n->file) < 0)
         return -1;
-    v->touched[n->file] = true;
-    if (pwrite_all(v->fd, g->bytes, n->bytes, n->offset, v->l.files[n->file].name) < 0)
+    int rc = pwrite_all(v->fd, g->bytes, n->bytes, n->offset, v->l.files[n->file].name);
+    if (rc == 0)
+        rc = write_back(v, n->offset, n->bytes, SYNC_FILE_RANGE_WRITE);
+    if (rc == 0)
+        rc = settle(v);
+    if (rc < 0)
         return error_prefix("%s", v->dir);
-    sync_file_range(v->fd, n->offset, n->bytes,
-                    SYNC_FILE_RANGE_WRITE); /* so that the last fsync finds little to do */
-    for (int i = 0; i < n->count; i++) {
-        const struct segment *x = &n->segments[i];
-        if (v->range_count == v->range_room) {
-            v->range_room = v->range_room ? 2 * v->range_room : 256;
-            v->ranges = xrealloc(v->ranges, v->range_room, sizeof *v->ranges);
-        }
-        uint32_t crc = (uint32_t)crc32_z(0, (const Bytef *)g->bytes + x->at, x->bytes);
-        v->ranges[v->range_count++] =
-            (struct range){.entry = x->entry,
-                           .crc32 = crc,
-                           .begin = x->row * row_bytes(&v->l, &v->l.entries[x->entry]),
-                           .bytes = x->bytes};
-    }
+    v->settling = n->offset;
+    v->settling_bytes = n->bytes;
+    for (int i = 0; i < n->count; i++)
+        note_range(v, g, &n->segments[i]);
     return 0;
 }
 
@@ -221,11 +263,10 @@ static int finish(struct saver *v, struct gathering *g)
     int rc = 0;
     const char *from = g->incoming;
     for (int k = 0; k < g->sender_count; k++) {
-        if (comm_wait(g->requests[k], NULL) < 0)
+        const struct sender *s = &g->senders[k];
+        if (comm_wait(s->request, NULL) < 0)
             rc = -1;
-        for (int i = 0; i < g->count && rc == 0; i++) {
-            if (g->list[i].rank != g->senders[k])
-                continue;
+        for (int i = s->first; i < s->first + s->count && rc == 0; i++) {
             unit_scatter(&v->u, &g->unit, &g->list[i], from, g->bytes);
             from += contribution_bytes(v, &g->unit, &g->list[i]);
         }
@@ -235,28 +276,29 @@ static int finish(struct saver *v, struct gathering *g)
     return rc;
 }
 
+/* v->u.list is what everyone gives. */
 static int gather_unit(struct saver *v, const struct unit *n)
 {
     struct gathering *g = &v->gathers[v->next_gather++ % GATHERS];
     if (finish(v, g) < 0)
         return -1;
     keep_unit(g, n, &v->u, v->rank);
+    for (int i = 0; i < g->count; i++)
+        note_sender(v, g, i);
     int64_t bytes = 0;
-    for (int i = 0; i < g->count; i++) {
-        note_sender(g, g->list[i].rank);
-        bytes += contribution_bytes(v, n, &g->list[i]);
-    }
+    for (int k = 0; k < g->sender_count; k++)
+        bytes += g->senders[k].bytes;
     room_for(&g->bytes, &g->room, n->bytes);
     char *to = room_for(&g->incoming, &g->incoming_room, bytes);
     g->busy = true;
     for (int k = 0; k < g->sender_count; k++) {
-        bytes = sent_by(v, g, g->senders[k]);
-        g->requests[k] = host_recv(v->world, g->senders[k], (int)(n->number % COMM_TAGS), to, bytes);
-        if (!g->requests[k]) {
+        struct sender *s = &g->senders[k];
+        s->request = host_recv(v->world, s->rank, tag_of(n), to, s->bytes);
+        if (!s->request) {
             g->sender_count = k;
             return -1;
         }
-        to += bytes;
+        to += s->bytes;
     }
     fill_own(v, g);
     return 0;
@@ -264,11 +306,9 @@ static int gather_unit(struct saver *v, const struct unit *n)
 
 /* ---- the walk ---- */
 
+/* Those that rank 0 made: their headers. What units wrote is synced by their writers. */
 static void sync_files(struct saver *v)
 {
-    if (v->fd >= 0 && close(v->fd) != 0 && !v->failed)
-        error_errno("cannot write '%s/%s'", v->dir, v->l.files[v->fd_file].name), save_failed(v);
-    v->fd = v->fd_file = -1;
     for (int f = 0; f < v->l.file_count && !v->failed; f++) {
         if (!v->touched[f])
             continue;
@@ -282,21 +322,26 @@ static void sync_files(struct saver *v)
     }
 }
 
-int save_units(struct saver *v)
+static int walk_units(struct saver *v)
 {
-    int64_t done = 0;
+    int64_t done = 0, all = max64(1, v->u.bytes[FLAT_DENSE] + v->u.bytes[FLAT_EXPERT]);
     for (const struct unit *n; (n = units_next(&v->u)); done += n->bytes) {
-        if (v->rank == 0)
-            progress("writing checkpoint", done >> 20, v->l.bytes >> 20, "MiB");
-        if (n->writer != v->rank && !units_touch(&v->u, n, v->rank))
-            continue;
-        if (units_parts(&v->u, n) < 0) { /* a plan that plan_check() refuses; all who touch the unit see it */
+        if (v->rank == 0) /* which sees its own part of the files, and takes it for the whole */
+            progress("writing checkpoint", (int64_t)((double)done / (double)all * (double)v->l.bytes) >> 20,
+                     v->l.bytes >> 20, "MiB");
+        if (units_parts(&v->u, n) <
+            0) /* a plan that plan_check() refuses: what comes is received, not written */
             save_failed(v);
-            continue;
-        }
         if ((n->writer == v->rank ? gather_unit(v, n) : send_unit(v, n)) < 0)
             return -1;
     }
+    return 0;
+}
+
+int save_units(struct saver *v)
+{
+    if (walk_units(v) < 0)
+        return -1;
     for (int i = 0; i < GATHERS; i++)
         if (finish(v, &v->gathers[v->next_gather++ % GATHERS]) < 0)
             return -1;
@@ -306,8 +351,83 @@ int save_units(struct saver *v)
         if (comm_wait(r, NULL) < 0)
             return -1;
     }
+    if (close_file(v) < 0)
+        save_failed(v);
     sync_files(v);
     if (v->rank == 0)
         progress_end();
+    return 0;
+}
+
+/* ---- the checksums ---- */
+
+static int by_place(const void *a, const void *b)
+{
+    const struct range *x = a, *y = b;
+    if (x->entry != y->entry)
+        return x->entry < y->entry ? -1 : 1;
+    return x->begin < y->begin ? -1 : x->begin > y->begin;
+}
+
+/* Sorted, and those that adjoin made one. */
+static void join_ranges(struct saver *v)
+{
+    struct range *list = v->ranges;
+    int count = 0;
+    if (v->range_count)
+        qsort(list, v->range_count, sizeof *list, by_place);
+    for (int i = 0; i < v->range_count; i++) {
+        struct range *last = count ? &list[count - 1] : NULL;
+        if (last && last->entry == list[i].entry && last->begin + last->bytes == list[i].begin) {
+            last->crc32 = (uint32_t)crc32_combine64(last->crc32, list[i].crc32, list[i].bytes);
+            last->bytes += list[i].bytes;
+        } else {
+            list[count++] = list[i];
+        }
+    }
+    v->range_count = count;
+}
+
+static int wait_for(struct comm_request *r)
+{
+    return r ? comm_wait(r, NULL) : -1;
+}
+
+static int send_ranges(struct saver *v, int to)
+{
+    int64_t count = v->range_count;
+    int rc = wait_for(host_send(v->world, to, 0, &count, sizeof count));
+    if (rc == 0 && count)
+        rc = wait_for(host_send(v->world, to, 0, v->ranges, count * sizeof *v->ranges));
+    v->range_count = 0;
+    return rc;
+}
+
+static int receive_ranges(struct saver *v, int from)
+{
+    int64_t count;
+    if (wait_for(host_recv(v->world, from, 0, &count, sizeof count)) < 0)
+        return -1;
+    if (!count)
+        return 0;
+    v->range_room = (int)(v->range_count + count);
+    v->ranges = xrealloc(v->ranges, v->range_room, sizeof *v->ranges);
+    if (wait_for(host_recv(v->world, from, 0, v->ranges + v->range_count, count * sizeof *v->ranges)) < 0)
+        return -1;
+    v->range_count += (int)count;
+    join_ranges(v);
+    return 0;
+}
+
+/* A rank waits for r+1, r+2, r+4, … as far as its lowest bit, and then sends to r without that bit. */
+int save_gather_ranges(struct saver *v)
+{
+    join_ranges(v);
+    for (int bit = 1; bit < v->size; bit *= 2) {
+        if (v->rank & bit)
+            return send_ranges(v, v->rank - bit);
+        if (v->rank + bit < v->size && receive_ranges(v, v->rank + bit) < 0)
+            return -1;
+    }
     return 0;
 }

@@ -28,14 +28,21 @@ struct sending {
     int64_t room;
 };
 
+/* What one rank sends for a unit: contributions [first, first+count) of the list, in one message. */
+struct sender {
+    int rank, first, count;
+    int64_t bytes;
+    struct comm_request *request;
+};
+
 /* A unit being assembled at its writer. */
 struct gathering {
     bool busy;
     struct unit unit;          /* segments are its own */
     struct contribution *list; /* those of other ranks, a copy */
     int count, list_room;
-    struct comm_request **requests; /* one a contributor, in order of its first contribution */
-    int *senders, sender_count, sender_room;
+    struct sender *senders;
+    int sender_count, sender_room;
     char *bytes, *incoming;
     int64_t room, incoming_room;
 };
@@ -56,7 +63,8 @@ struct saver {
     enum status status;
     char text[640];
     int fd, fd_file;
-    bool *touched; /* files this rank wrote to */
+    int64_t settling, settling_bytes; /* what was written to fd last, and is on its way to the disk */
+    bool *touched;                    /* files to be synced at the end */
     struct range *ranges;
     int range_count, range_room;
     struct sending sends[SENDS];
@@ -72,5 +80,8 @@ void save_failed(struct saver *v);
 /* All units through all ranks, and this rank's files synced. -1: communication failed; local failures wait in
  * v. */
 int save_units(struct saver *v);
+/* Collective, up a tree: everyone's ranges at rank 0, in the order of their places, those that adjoin made
+ * one. A part written twice stays to be seen. */
+int save_gather_ranges(struct saver *v);
 
 #endif

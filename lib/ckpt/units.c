@@ -7,101 +7,135 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/num.h"
+#include "plan/layout.h"
 
-#define UNIT_BYTES (8 << 20)
+#define SLOT_BYTES ((int64_t)8 << 20) /* at most */
 
 static const struct tensor *tensor_of(const struct units *u, const struct map_entry *e)
 {
     return &u->plan->inventory.tensors[e->tensor];
 }
 
-/* The pipeline rank that counts this tensor. */
-static int pp_of(const struct units *u, const struct tensor *t)
+/* Which of the two sorts of bytes a tensor is. */
+static enum flat sort_of(const struct tensor *t)
 {
-    const struct plan *p = u->plan;
-    if (t->layer >= 0)
-        return u->layer_pp[t->layer];
-    return p->stages[t->kind == T_EMBED ? 0 : p->stage_count - 1].pp;
+    return t->expert >= 0 ? FLAT_EXPERT : FLAT_DENSE;
 }
 
-/* Ranks sorted by a key in [0,keys). */
-static void sort_ranks(const struct plan *p, bool with_ep, int keys, int **ranks, int **first)
+/* This rank's place among those that hold the other cuts of its tensors. */
+static int own_cut(const struct units *u, enum flat sort)
 {
-    *ranks = xcalloc(p->world, sizeof **ranks);
-    *first = xcalloc(keys + 2, sizeof **first);
-    for (int pass = 0; pass < 2; pass++) {
-        for (int r = 0; r < p->world; r++) {
-            const struct coords *at = &p->ranks[r];
-            int key = with_ep ? at->pp * (int)p->axes.ep + at->ep : at->pp;
-            if (pass == 0)
-                (*first)[key + 2]++;
-            else
-                (*ranks)[(*first)[key + 1]++] = r;
-        }
-        for (int k = 1; k <= keys + 1 && pass == 0; k++)
-            (*first)[k] += (*first)[k - 1];
+    const struct coords *at = &u->plan->ranks[u->rank];
+    return sort == FLAT_EXPERT ? at->etp : at->tp;
+}
+
+/* The rank with that cut of what this one holds, in that replica. */
+static int rank_with(const struct units *u, enum flat sort, int cut, int64_t replica)
+{
+    const struct axes *a = &u->plan->axes;
+    struct coords at = u->plan->ranks[u->rank];
+    if (sort == FLAT_EXPERT) {
+        at.etp = cut;
+        at.edp = (int)replica;
+        return layout_expert_rank(a, &at);
     }
+    at.tp = cut;
+    at.dp = (int)(replica / a->cp);
+    at.cp = (int)(replica % a->cp);
+    return layout_dense_rank(a, &at);
 }
 
-/* The ranks that may hold a tensor: those of its stage, for an expert those of its ep index. */
-static const int *holders(const struct units *u, const struct tensor *t, int *count)
+static int replica_of(const struct units *u, enum flat sort, int rank)
 {
-    const struct plan *p = u->plan;
-    int pp = pp_of(u, t);
-    if (t->expert < 0) {
-        *count = u->pp_first[pp + 1] - u->pp_first[pp];
-        return u->by_pp + u->pp_first[pp];
+    const struct coords *at = &u->plan->ranks[rank];
+    return sort == FLAT_EXPERT ? at->edp : at->dp * (int)u->plan->axes.cp + at->cp;
+}
+
+/* ---- what this rank holds ---- */
+
+static void peers_init(struct units *u, enum flat sort)
+{
+    int64_t cuts = sort == FLAT_EXPERT ? u->plan->axes.etp : u->plan->axes.tp;
+    u->peers[sort] = xcalloc(cuts, sizeof *u->peers[sort]);
+    for (int i = 0; i < cuts; i++)
+        shards_init(&u->peers[sort][i], u->plan, rank_with(u, sort, i, replica_of(u, sort, u->rank)));
+}
+
+static void peers_release(struct units *u, enum flat sort)
+{
+    int64_t cuts = sort == FLAT_EXPERT ? u->plan->axes.etp : u->plan->axes.tp;
+    for (int i = 0; i < cuts; i++)
+        shards_release(&u->peers[sort][i]);
+    free(u->peers[sort]);
+}
+
+static void list_held(struct units *u, const struct shards *own)
+{
+    const struct ckpt_map *l = u->l;
+    bool *holds = xcalloc(u->plan->inventory.count, sizeof *holds);
+    int most = 0;
+    for (int i = 0; i < own->count; i++)
+        holds[own->list[i].tensor] = !own->list[i].second;
+    for (int i = 0; i < l->count; i++)
+        most += holds[l->entries[i].tensor];
+    u->held = xcalloc(most, sizeof *u->held);
+    for (int i = 0; i < l->count; i++) {
+        const struct map_entry *e = &l->entries[i];
+        if (!holds[e->tensor])
+            continue;
+        int64_t *bytes = &u->bytes[sort_of(tensor_of(u, e))];
+        u->held[u->held_count++] = (struct held){i, *bytes};
+        *bytes += e->bytes;
     }
-    int64_t each = p->model.experts / p->axes.ep;
-    int key = pp * (int)p->axes.ep + (int)(plan_layer_slot(p, t->layer, t->expert) / each);
-    *count = u->ep_first[key + 1] - u->ep_first[key];
-    return u->by_pp_ep + u->ep_first[key];
+    free(holds);
 }
 
-void units_init(struct units *u, const struct ckpt_map *l)
+void units_init(struct units *u, const struct ckpt_map *l, int rank)
 {
-    const struct plan *p = l->plan;
-    *u = (struct units){.l = l, .plan = p};
-    u->shards = xcalloc(p->world, sizeof *u->shards);
-    u->load = xcalloc(p->world, sizeof *u->load);
-    u->layer_pp = xcalloc(p->model.layers, sizeof *u->layer_pp);
-    for (int v = 0; v < p->stage_count; v++)
-        for (int i = 0; i < p->stages[v].layers; i++)
-            u->layer_pp[p->stages[v].first + i] = p->stages[v].pp;
-    sort_ranks(p, false, (int)p->axes.pp, &u->by_pp, &u->pp_first);
-    sort_ranks(p, true, (int)(p->axes.pp * p->axes.ep), &u->by_pp_ep, &u->ep_first);
+    *u = (struct units){.l = l, .plan = l->plan, .rank = rank};
+    peers_init(u, FLAT_DENSE);
+    peers_init(u, FLAT_EXPERT);
+    list_held(u, &u->peers[FLAT_DENSE][own_cut(u, FLAT_DENSE)]);
 }
 
 void units_release(struct units *u)
 {
-    for (int r = 0; u->shards && r < u->plan->world; r++) {
-        if (u->shards[r])
-            shards_release(u->shards[r]);
-        free(u->shards[r]);
-    }
-    free(u->shards);
-    free(u->load);
-    free(u->layer_pp);
-    free(u->by_pp);
-    free(u->by_pp_ep);
-    free(u->pp_first);
-    free(u->ep_first);
+    peers_release(u, FLAT_DENSE);
+    peers_release(u, FLAT_EXPERT);
+    free(u->held);
     free(u->now.segments);
     free(u->list);
     *u = (struct units){0};
 }
 
-/* The one among those near the data that has written least so far. */
-static int choose_writer(struct units *u, const struct unit *unit)
+/* ---- who writes ---- */
+
+/* Of 4 MiB at least, and as many for each rank of the group; or, where there are not enough bytes for that,
+ * of 8 MiB for some of them. */
+static int64_t slot_count(int64_t bytes, int64_t ranks)
 {
-    int count;
-    const int *ranks = holders(u, tensor_of(u, &u->l->entries[unit->segments[0].entry]), &count);
-    int best = ranks[0];
-    for (int i = 1; i < count; i++)
-        if (u->load[ranks[i]] < u->load[best])
-            best = ranks[i];
-    u->load[best] += unit->bytes;
-    return best;
+    int64_t n = max64(1, ceil_div(bytes, SLOT_BYTES));
+    return 2 * n >= ranks ? round_up(n, ranks) : n;
+}
+
+/* Who writes byte `at` of the dense bytes or of the experts', and where among them that one's slot ends. */
+static int64_t slot_end(const struct units *u, enum flat sort, int64_t at, int *writer)
+{
+    const struct axes *a = &u->plan->axes;
+    int64_t ranks = a->etp * a->edp, dense = u->bytes[FLAT_DENSE], experts = u->bytes[FLAT_EXPERT];
+    int64_t first, share, begin, bytes;
+    struct coords of = u->plan->ranks[u->rank];
+    if (sort == FLAT_DENSE)
+        of.ep = (int)even_index(dense, a->ep, at);
+    even_part(dense, a->ep, of.ep, &first, &share);
+    int64_t before = sort == FLAT_DENSE ? experts - first : 0; /* from `at` to the place in the group's bytes */
+    int64_t slots = slot_count(experts + share, ranks), slot = even_index(experts + share, slots, at + before);
+    even_part(experts + share, slots, slot, &begin, &bytes);
+    int64_t turn = slots < ranks ? slot * ranks / slots : slot % ranks;
+    of.etp = (int)(turn % a->etp);
+    of.edp = (int)(turn / a->etp);
+    *writer = layout_expert_rank(a, &of);
+    return min64(begin + bytes - before, u->bytes[sort]);
 }
 
 static struct segment *new_segment(struct unit *n)
@@ -116,51 +150,34 @@ static struct segment *new_segment(struct unit *n)
 const struct unit *units_next(struct units *u)
 {
     struct unit *n = &u->now;
+    int64_t end = 0;
     n->count = 0;
     n->bytes = 0;
-    while (u->entry < u->l->count) {
-        const struct map_entry *e = &u->l->entries[u->entry];
+    for (; u->next < u->held_count; u->next++, u->row = 0) {
+        const struct held *h = &u->held[u->next];
+        const struct map_entry *e = &u->l->entries[h->entry];
+        const struct segment *last = n->count ? &n->segments[n->count - 1] : NULL;
         int64_t row = row_bytes(u->l, e), left = tensor_of(u, e)->rows - u->row;
-        if (n->count && (e->file != n->file || n->bytes + row > UNIT_BYTES))
+        int64_t row_end = h->at + (u->row + 1) * row;
+        if (last && (h->entry != last->entry + 1 || e->file != n->file || row_end > end))
             break;
-        if (!n->count) {
+        if (!last) {
             n->file = e->file;
             n->offset = u->l->files[e->file].header + e->begin + u->row * row;
+            end = slot_end(u, sort_of(tensor_of(u, e)), row_end - 1, &n->writer);
         }
-        int64_t rows = min64(left, max64(1, (UNIT_BYTES - n->bytes) / row));
+        int64_t rows = min64(left, (end - h->at) / row - u->row);
         *new_segment(n) = (struct segment){
-            .entry = u->entry, .row = u->row, .rows = rows, .at = n->bytes, .bytes = rows * row};
+            .entry = h->entry, .row = u->row, .rows = rows, .at = n->bytes, .bytes = rows * row};
         n->bytes += rows * row;
         u->row += rows;
-        if (rows == left) {
-            u->entry++;
-            u->row = 0;
-        }
+        if (rows < left)
+            break;
     }
-    if (!n->count)
-        return NULL;
-    n->number = u->number++;
-    n->writer = choose_writer(u, n);
-    return n;
+    return n->count ? n : NULL;
 }
 
-bool units_touch(const struct units *u, const struct unit *unit, int rank)
-{
-    const struct coords *at = &u->plan->ranks[rank];
-    for (int i = 0; i < unit->count; i++)
-        if (pp_of(u, tensor_of(u, &u->l->entries[unit->segments[i].entry])) == at->pp)
-            return true;
-    return false;
-}
-
-const struct shards *units_shards(struct units *u, int rank)
-{
-    if (!u->shards[rank]) {
-        u->shards[rank] = xcalloc(1, sizeof *u->shards[rank]);
-        shards_init(u->shards[rank], u->plan, rank);
-    }
-    return u->shards[rank];
-}
+/* ---- who gives what ---- */
 
 /* The part of the tensor that this rank counts, or NULL. */
 static const struct shard *counted_shard(const struct shards *s, int tensor)
@@ -179,11 +196,6 @@ static const struct shard *counted_shard(const struct shards *s, int tensor)
     return h && h->tensor == tensor && h->counted && !h->second ? h : NULL;
 }
 
-bool units_sliced(const struct units *u, const struct map_entry *e, const struct shards *s, enum flat flat)
-{
-    return e->state != WEIGHTS && u->plan->training.zero > 0 && s->replicas[flat] > 1;
-}
-
 static void add_contribution(struct units *u, struct contribution c)
 {
     if (u->list_count == u->list_room) {
@@ -193,55 +205,79 @@ static void add_contribution(struct units *u, struct contribution c)
     u->list[u->list_count++] = c;
 }
 
-/* What `rank` gives to a segment, given which replica supplies what all replicas hold. Returns elements. */
-static int64_t offer(struct units *u, const struct unit *unit, int segment, int rank,
-                     const struct shards *writer)
+/* What the ranks with this cut give to a segment: all of them, or this rank alone. Returns elements. */
+static int64_t offer(struct units *u, const struct unit *unit, int segment, int cut, bool all)
 {
     const struct segment *g = &unit->segments[segment];
     const struct map_entry *e = &u->l->entries[g->entry];
-    const struct shards *s = units_shards(u, rank);
+    enum flat sort = sort_of(tensor_of(u, e));
+    const struct shards *s = &u->peers[sort][cut];
     const struct shard *h = counted_shard(s, e->tensor);
     if (!h)
         return 0;
-    int64_t row = max64(g->row, h->row), end = min64(g->row + g->rows, h->row + h->rows);
-    int64_t first = h->offset + (row - h->row) * h->cols, last = h->offset + (end - h->row) * h->cols;
-    if (units_sliced(u, e, s, h->flat)) {
-        first = max64(first, s->slice_first[h->flat]);
-        last = min64(last, s->slice_first[h->flat] + s->slice[h->flat]);
-    } else {
-        enum flat flat = h->flat == FLAT_BUFFER ? FLAT_DENSE : h->flat;
-        if (s->replica[flat] != writer->replica[flat])
-            return 0;
-    }
-    if (row >= end || first >= last)
+    int64_t row = max64(g->row, h->row), row_end = min64(g->row + g->rows, h->row + h->rows);
+    int64_t first = h->offset + (row - h->row) * h->cols, end = h->offset + (row_end - h->row) * h->cols;
+    if (first >= end)
         return 0;
-    add_contribution(u,
-                     (struct contribution){
-                         .rank = rank, .segment = segment, .shard = h, .first = first, .count = last - first});
-    return last - first;
+    bool sliced = e->state != WEIGHTS && u->plan->training.zero > 0;
+    int64_t from = replica_of(u, sort, unit->writer), to = from, have = 0;
+    if (sliced) {
+        from = first / s->slice[sort];
+        to = (end - 1) / s->slice[sort];
+    }
+    if (!all) {
+        from = max64(from, s->replica[sort]);
+        to = min64(to, s->replica[sort]);
+    }
+    for (int64_t replica = from; replica <= to; replica++) {
+        int64_t begin = sliced ? max64(first, replica * s->slice[sort]) : first;
+        int64_t stop = sliced ? min64(end, (replica + 1) * s->slice[sort]) : end;
+        add_contribution(u, (struct contribution){.rank = rank_with(u, sort, cut, replica),
+                                                  .segment = segment,
+                                                  .shard = h,
+                                                  .first = begin,
+                                                  .count = stop - begin});
+        have += stop - begin;
+    }
+    return have;
+}
+
+static int by_rank(const void *a, const void *b)
+{
+    const struct contribution *x = a, *y = b;
+    return x->rank != y->rank ? (x->rank < y->rank ? -1 : 1) : x->segment - y->segment;
+}
+
+/* Everyone's part of a segment must make the whole. */
+static int offer_all(struct units *u, const struct unit *unit, int segment)
+{
+    const struct segment *g = &unit->segments[segment];
+    const struct tensor *t = tensor_of(u, &u->l->entries[g->entry]);
+    int64_t cuts = t->expert >= 0 ? u->plan->axes.etp : u->plan->axes.tp, have = 0;
+    char name[160];
+    for (int cut = 0; cut < cuts; cut++)
+        have += offer(u, unit, segment, cut, true);
+    if (have == g->rows * t->cols)
+        return 0;
+    return error(STATUS_USAGE, "plan: its ranks hold %lld of %lld elements of rows %lld-%lld of '%s'",
+                 (long long)have, (long long)(g->rows * t->cols), (long long)g->row,
+                 (long long)(g->row + g->rows - 1), map_entry_name(u->l, &u->l->entries[g->entry], name));
 }
 
 int units_parts(struct units *u, const struct unit *unit)
 {
-    const struct shards *writer = units_shards(u, unit->writer);
+    int rc = 0;
     u->list_count = 0;
     for (int i = 0; i < unit->count; i++) {
-        const struct segment *g = &unit->segments[i];
-        const struct tensor *t = tensor_of(u, &u->l->entries[g->entry]);
-        int count;
-        const int *ranks = holders(u, t, &count);
-        int64_t have = 0;
-        for (int r = 0; r < count; r++)
-            have += offer(u, unit, i, ranks[r], writer);
-        if (have != g->rows * t->cols) {
-            char name[160];
-            return error(STATUS_USAGE, "plan: its ranks hold %lld of %lld elements of rows %lld-%lld of '%s'",
-                         (long long)have, (long long)(g->rows * t->cols), (long long)g->row,
-                         (long long)(g->row + g->rows - 1),
-                         map_entry_name(u->l, &u->l->entries[g->entry], name));
-        }
+        const struct map_entry *e = &u->l->entries[unit->segments[i].entry];
+        if (unit->writer != u->rank)
+            offer(u, unit, i, own_cut(u, sort_of(tensor_of(u, e))), false);
+        else if (offer_all(u, unit, i) < 0)
+            rc = -1;
     }
-    return 0;
+    if (unit->writer == u->rank && u->list_count)
+        qsort(u->list, u->list_count, sizeof *u->list, by_rank);
+    return rc;
 }
 
 int64_t unit_run(const struct units *u, const struct unit *unit, const struct contribution *c)

@@ -1,6 +1,21 @@
 /* SPDX-License-Identifier: MIT */
-/* The work of a save, cut into units: contiguous bytes of one file, about 8 MiB of whole rows, each with one
- * writer. Every rank walks the same list and finds from the plan alone who holds what. */
+/* The work of a save, cut into units: contiguous bytes of one file, whole rows, each with one writer. A rank
+ * walks the units of the tensors that it holds, and finds by arithmetic who writes each and who gives what:
+ * nothing is kept for ranks that it has no business with.
+ *
+ * The ranks of a pipeline rank hold its dense tensors, and the experts of an ep index only those that are
+ * there too: a group of etp·edp ranks. Each group writes all bytes of its experts and then, as a share, an
+ * ep-th of the dense ones: laid end to end these are cut into slots of equal size, which its ranks take in
+ * turn. So everyone writes the same number of bytes, in pieces of 4 to 8 MiB where there is as much, and
+ * what follows in a file is written by others at the same time. A row belongs to the slot of its last byte.
+ *
+ *   ep 2, two ranks a group, 40 MiB of dense tensors, 24 MiB of experts a group: 44 MiB, 6 slots of 7⅓ MiB
+ *   group 0   experts [0,7⅓) rank 0   [7⅓,14⅔) rank 1   [14⅔,22) rank 0   [22,24) rank 1, and dense [0,5⅓)
+ *             dense [5⅓,12⅔) rank 0   [12⅔,20) rank 1
+ *   group 1   its experts likewise by ranks 2 and 3; dense [20,40)
+ *
+ * What replicas all have comes from the writer's own; ZeRO slices from whoever has them. The walk is in the
+ * order of files and places on every rank, so that the messages between any two ranks are in one order too. */
 #ifndef CKPT_UNITS_H
 #define CKPT_UNITS_H
 
@@ -15,7 +30,6 @@ struct segment {
 };
 
 struct unit {
-    int64_t number;
     int file, writer;
     int64_t offset, bytes; /* in the file */
     struct segment *segments;
@@ -30,33 +44,39 @@ struct contribution {
     int64_t first, count;
 };
 
+/* An entry of the map that this rank holds some of. */
+struct held {
+    int entry;
+    int64_t at; /* its first byte, among those of its kind */
+};
+
 struct units {
     const struct ckpt_map *l;
     const struct plan *plan;
-    struct shards **shards;   /* [world], made when first needed */
-    int *by_pp, *by_pp_ep;    /* ranks sorted by pp, and by (pp, ep) */
-    int *pp_first, *ep_first; /* where each pp, each (pp, ep) begins in those */
-    int *layer_pp;            /* [layers] */
-    int64_t *load;            /* [world] bytes written so far by each */
-    int entry;                /* where the walk stands */
-    int64_t row, number;
+    int rank;
+    /* [FLAT_DENSE], of tensors that are not experts, and [FLAT_EXPERT]: how many bytes, and what the ranks
+     * with the other cuts of the same tensors hold: tp or etp of them, this one in its place. */
+    int64_t bytes[2];
+    struct shards *peers[2];
+    struct held *held; /* in the order of the files */
+    int held_count;
+    int next; /* where the walk stands: in held, and which row */
+    int64_t row;
     struct unit now;
     struct contribution *list; /* of the unit that was asked about last */
     int list_count, list_room;
 };
 
-void units_init(struct units *u, const struct ckpt_map *l);
+/* Time and memory: of the tensors in the map, of those that `rank` and its tp and etp peers hold, and of
+ * nothing that grows with the number of ranks. */
+void units_init(struct units *u, const struct ckpt_map *l, int rank);
 void units_release(struct units *u);
-/* The next unit, in the order of the files; NULL at the end. Good until the next call. */
+/* The next unit of tensors that the rank holds; NULL at the end. Good until the next call. */
 const struct unit *units_next(struct units *u);
-/* Whether this rank may hold some of the unit: a cheap question before units_parts(). */
-bool units_touch(const struct units *u, const struct unit *unit, int rank);
-/* u->list: everyone's contributions, in a canonical order (segment, then rank, then place). -1 (status 2) when
- * they do not fill the unit: the plan's shards leave a hole. */
+/* u->list: what the rank gives to the unit, in order of segments; where it is the writer, what everyone
+ * gives, by rank and then segment. -1 (status 2) when that does not fill it: the plan's shards leave a hole;
+ * the list is what there is. */
 int units_parts(struct units *u, const struct unit *unit);
-const struct shards *units_shards(struct units *u, int rank);
-/* Whether optimizer state is cut over the replicas of this flat buffer. */
-bool units_sliced(const struct units *u, const struct map_entry *e, const struct shards *s, enum flat flat);
 
 /* Copies a contribution's elements between its packed form and their places in the unit's bytes. */
 void unit_scatter(const struct units *u, const struct unit *unit, const struct contribution *c,

@@ -170,96 +170,125 @@ static int64_t stash_bytes(struct laying *l, int stage)
  *
  * The region is 90 bytes. A stash is a stage and a place, so F0.1 and F3.0 have stashes of their own. */
 
-struct live {
+/* The block of one chunk and microbatch, while it lives and after; number 0 is none, and lies before all. */
+struct stay {
     int64_t begin, end;
-    int chunk, microbatch;
+    int before, after; /* its neighbours among those that live, by place; 0 at either end */
+    int chunk;
+    bool taken, lives;
 };
 
-struct lives {
-    struct live *list; /* sorted by begin */
-    int count, room;
+struct region {
+    struct stay *list; /* [1 + chunk·m + microbatch] */
+    /* No gap before the end of this block is as large as the smallest stash: the search begins here. In
+     * gpipe it is the last one until the backwards begin, and nothing is searched. */
+    int from;
+    int64_t smallest;
 };
 
-/* Lowest gap of `bytes` among live blocks; *at: where in the list it goes. */
-static int64_t first_fit(const struct lives *live, int64_t bytes, int *at)
+/* The lowest gap that is large enough. */
+static void take_block(struct region *b, int number, int chunk, int64_t bytes)
 {
-    int64_t place = 0;
-    for (*at = 0; *at < live->count; (*at)++) {
-        if (live->list[*at].begin - place >= bytes)
-            break;
-        place = live->list[*at].end;
+    struct stay *list = b->list;
+    int at = b->from, next;
+    for (; (next = list[at].after) && list[next].begin - list[at].end < bytes; at = next)
+        if (at == b->from && list[next].begin - list[at].end < b->smallest)
+            b->from = next;
+    list[number] = (struct stay){.begin = list[at].end,
+                                 .end = list[at].end + bytes,
+                                 .before = at,
+                                 .after = next,
+                                 .chunk = chunk,
+                                 .taken = true,
+                                 .lives = true};
+    list[at].after = number;
+    if (next)
+        list[next].before = number;
+    if (b->from == at)
+        b->from = number;
+}
+
+static void free_block(struct region *b, int number)
+{
+    struct stay *list = b->list, *x = &list[number];
+    if (!x->lives)
+        return;
+    x->lives = false;
+    list[x->before].after = x->after;
+    if (x->after)
+        list[x->after].before = x->before;
+    if (b->from == number || list[x->before].end < list[b->from].end)
+        b->from = x->before;
+}
+
+static int by_stash(const void *a, const void *b, void *list)
+{
+    const struct stay *x = (struct stay *)list + *(const int *)a, *y = (struct stay *)list + *(const int *)b;
+    return x->chunk != y->chunk ? x->chunk - y->chunk : (x->begin > y->begin) - (x->begin < y->begin);
+}
+
+/* A stash for each chunk and place that blocks were at. */
+static void list_stashes(struct laying *l, int pp, struct region *b, int cells)
+{
+    struct arena *a = l->a;
+    int *order = xcalloc(cells, sizeof *order), taken = 0;
+    for (int k = 1; k <= cells; k++)
+        if (b->list[k].taken)
+            order[taken++] = k;
+    if (taken)
+        qsort_r(order, taken, sizeof *order, by_stash, b->list);
+    a->stashes = xcalloc(taken, sizeof *a->stashes);
+    a->stash_of_op = xmalloc(cells * sizeof *a->stash_of_op);
+    for (int k = 0; k < cells; k++)
+        a->stash_of_op[k] = -1;
+    for (int i = 0; i < taken; i++) {
+        const struct stay *x = &b->list[order[i]];
+        if (i == 0 || by_stash(&order[i - 1], &order[i], b->list) != 0)
+            a->stashes[a->stash_count++] =
+                (struct stash){.stage = plan_stage_of(l->p, pp, x->chunk), .begin = x->begin, .end = x->end};
+        a->stash_of_op[order[i] - 1] = a->stash_count - 1;
     }
-    return place;
+    free(order);
 }
 
-static int find_stash(struct arena *a, int stage, int64_t begin, int64_t end)
+/* Plays one op. */
+static int play_op(struct laying *l, int pp, struct region *b, const int64_t *bytes, int i)
 {
-    for (int i = 0; i < a->stash_count; i++)
-        if (a->stashes[i].stage == stage && a->stashes[i].begin == begin)
-            return i;
-    if ((a->stash_count & (a->stash_count + 1)) == 0)
-        a->stashes = xrealloc(a->stashes, 2 * (size_t)a->stash_count + 2, sizeof *a->stashes);
-    a->stashes[a->stash_count] = (struct stash){.stage = stage, .begin = begin, .end = end};
-    return a->stash_count++;
-}
-
-/* An F: its block, in *begin and *end. false: there are more of them than microbatches and chunks. */
-static bool take_block(struct lives *live, const struct op *o, int64_t bytes, int64_t *begin, int64_t *end)
-{
-    int at;
-    if (live->count == live->room)
-        return false;
-    *begin = first_fit(live, bytes, &at);
-    *end = *begin + bytes;
-    memmove(live->list + at + 1, live->list + at, (live->count++ - at) * sizeof *live->list);
-    live->list[at] =
-        (struct live){.begin = *begin, .end = *end, .chunk = o->chunk, .microbatch = o->microbatch};
-    return true;
-}
-
-static void free_block(struct lives *live, const struct op *o)
-{
-    for (int k = 0; k < live->count; k++)
-        if (live->list[k].chunk == o->chunk && live->list[k].microbatch == o->microbatch) {
-            memmove(live->list + k, live->list + k + 1, (--live->count - k) * sizeof *live->list);
-            return;
-        }
+    const struct plan *p = l->p;
+    const struct op *o = &p->programs[pp].ops[i];
+    int64_t m = p->batch.microbatches;
+    if (o->chunk < 0 || o->chunk >= p->axes.vpp || o->microbatch < 0 || o->microbatch >= m)
+        return error(STATUS_USAGE, "schedule of stage %d: op %d names chunk %d, microbatch %d", pp, i, o->chunk,
+                     o->microbatch);
+    int number = 1 + o->chunk * (int)m + o->microbatch;
+    if (o->kind == (l->split ? 'W' : 'B'))
+        free_block(b, number);
+    if (o->kind != 'F')
+        return 0;
+    if (b->list[number].taken)
+        return error(STATUS_USAGE, "schedule of stage %d: op %d repeats a forward", pp, i);
+    take_block(b, number, o->chunk, bytes[o->chunk]);
+    return b->list[number].end >= MAX_BYTES ? too_large(p) : 0;
 }
 
 static int assign_stashes(struct laying *l, int pp, int64_t *region)
 {
     const struct plan *p = l->p;
-    struct arena *a = l->a;
-    int64_t m = p->batch.microbatches, v = p->axes.vpp, begin, end;
-    const struct program *g = &p->programs[pp];
-    char last = program_splits_backward(g) ? 'W' : 'B';
-    struct lives live = {.list = xcalloc(m * v + 1, sizeof *live.list), .room = (int)(m * v)};
-    int64_t *bytes = xcalloc(v, sizeof *bytes);
-    int r = 0;
-    *region = 0;
-    for (int c = 0; c < v; c++)
+    int64_t v = p->axes.vpp, *bytes = xcalloc(v, sizeof *bytes);
+    int cells = (int)(p->batch.microbatches * v), r = 0;
+    struct region b = {.list = xcalloc(cells + 1, sizeof *b.list), .smallest = MAX_BYTES};
+    for (int c = 0; c < v; c++) {
         bytes[c] = stash_bytes(l, plan_stage_of(p, pp, c));
-    a->stash_of_op = xmalloc(m * v * sizeof(int));
-    for (int64_t i = 0; i < m * v; i++)
-        a->stash_of_op[i] = -1;
-    for (int i = 0; i < g->count && r == 0; i++) {
-        const struct op *o = &g->ops[i];
-        if (o->chunk < 0 || o->chunk >= v || o->microbatch < 0 || o->microbatch >= m) {
-            r = error(STATUS_USAGE, "schedule of stage %d: op %d names chunk %d, microbatch %d", pp, i,
-                      o->chunk, o->microbatch);
-        } else if (o->kind == last) {
-            free_block(&live, o);
-        } else if (o->kind == 'F' && !take_block(&live, o, bytes[o->chunk], &begin, &end)) {
-            r = error(STATUS_USAGE, "schedule of stage %d: more forwards than microbatches", pp);
-        } else if (o->kind == 'F' && end >= MAX_BYTES) {
-            r = too_large(p);
-        } else if (o->kind == 'F') {
-            *region = max64(*region, end);
-            a->stash_of_op[o->chunk * m + o->microbatch] =
-                find_stash(a, plan_stage_of(p, pp, o->chunk), begin, end);
-        }
+        b.smallest = min64(b.smallest, bytes[c]);
     }
-    free(live.list);
+    *region = 0;
+    for (int i = 0; i < p->programs[pp].count && r == 0; i++)
+        r = play_op(l, pp, &b, bytes, i);
+    for (int k = 1; k <= cells; k++)
+        *region = max64(*region, b.list[k].end);
+    if (r == 0)
+        list_stashes(l, pp, &b, cells);
+    free(b.list);
     free(bytes);
     return r;
 }
@@ -486,7 +515,8 @@ int arena_layout(struct arena *a, const struct plan *p, int rank, const struct s
         arena_release(a);
         return -1;
     }
-    build_stashes(&l, &c);
+    if (base)
+        build_stashes(&l, &c);
     a->bytes.activations = region;
     a->bytes.total = c.at + region;
     return 0;

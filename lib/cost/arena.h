@@ -115,8 +115,8 @@ struct arena {
 };
 
 /* Lays the rank's memory out from `base` (64-byte aligned; NULL: only count, all device pointers are then
- * meaningless). a->bytes.total is what is needed. -1 with error() if the plan's program or sizes do not allow
- * it. */
+ * meaningless, and stashes have places but no acts and x). a->bytes.total is what is needed. -1 with error()
+ * if the plan's program or sizes do not allow it. */
 int arena_layout(struct arena *a, const struct plan *p, int rank, const struct shards *s, void *base);
 void arena_release(struct arena *a);
 

@@ -23,9 +23,25 @@ static void generator_init(struct generator *g, const struct axes *a,
         g->stride[i] = axis_stride(g->order, g->size, i);
 }
 
-static int at(const struct generator *g, int rank, enum axis a)
+static int coordinate(const struct generator *g, int rank, enum axis a)
 {
     return (int)(rank / g->stride[a] % g->size[a]);
+}
+
+int layout_dense_rank(const struct axes *a, const struct coords *at)
+{
+    struct generator g;
+    generator_init(&g, a, dense_sizes);
+    return (int)(at->tp * g.stride[AXIS_TP] + at->cp * g.stride[AXIS_CP] + at->dp * g.stride[AXIS_DP] +
+                 at->pp * g.stride[AXIS_PP]);
+}
+
+int layout_expert_rank(const struct axes *a, const struct coords *at)
+{
+    struct generator g;
+    generator_init(&g, a, expert_sizes);
+    return (int)(at->etp * g.stride[AXIS_TP] + at->ep * g.stride[AXIS_EP] + at->edp * g.stride[AXIS_DP] +
+                 at->pp * g.stride[AXIS_PP]);
 }
 
 static void add_group(struct plan *p, enum group_kind kind, int index, int size, int *ranks)
@@ -112,13 +128,13 @@ void layout_make(struct plan *p)
     p->ranks = xcalloc(p->world, sizeof *p->ranks);
     for (int r = 0; r < p->world; r++)
         p->ranks[r] = (struct coords){.node = (int)(r / per_node),
-                                      .tp = at(&dense, r, AXIS_TP),
-                                      .cp = at(&dense, r, AXIS_CP),
-                                      .dp = at(&dense, r, AXIS_DP),
-                                      .etp = at(&expert, r, AXIS_TP),
-                                      .ep = at(&expert, r, AXIS_EP),
-                                      .edp = at(&expert, r, AXIS_DP),
-                                      .pp = at(&dense, r, AXIS_PP)};
+                                      .tp = coordinate(&dense, r, AXIS_TP),
+                                      .cp = coordinate(&dense, r, AXIS_CP),
+                                      .dp = coordinate(&dense, r, AXIS_DP),
+                                      .etp = coordinate(&expert, r, AXIS_TP),
+                                      .ep = coordinate(&expert, r, AXIS_EP),
+                                      .edp = coordinate(&expert, r, AXIS_DP),
+                                      .pp = coordinate(&dense, r, AXIS_PP)};
     add_groups(p, GROUP_TP, &dense, 1 << AXIS_TP);
     add_groups(p, GROUP_CP, &dense, 1 << AXIS_CP);
     add_groups(p, GROUP_DP, &dense, 1 << AXIS_DP);

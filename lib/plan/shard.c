@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "plan/shard.h"
 
+#include <limits.h>
 #include <stdlib.h>
 
 #include "base/memory.h"
@@ -13,6 +14,12 @@ void even_part(int64_t total, int64_t n, int64_t i, int64_t *first, int64_t *cou
     int64_t each = total / n, longer = total % n;
     *first = i * each + min64(i, longer);
     *count = each + (i < longer);
+}
+
+int64_t even_index(int64_t total, int64_t n, int64_t at)
+{
+    int64_t each = total / n, longer = total % n, edge = longer * (each + 1);
+    return at < edge ? at / (each + 1) : longer + (at - edge) / each;
 }
 
 /* The rows and columns of t that coordinate `at` holds, and how its gradient is partial. */
@@ -45,36 +52,6 @@ static void cut_tensor(const struct plan *p, const struct tensor *t, const struc
         even_part(t->rows, tp, i, &s->row, &s->rows);
         break;
     }
-}
-
-static bool layer_on(const struct plan *p, int pp, int layer)
-{
-    for (int v = 0; v < p->stage_count; v++) {
-        const struct stage *s = &p->stages[v];
-        if (s->pp == pp && layer >= s->first && layer < s->first + s->layers)
-            return true;
-    }
-    return false;
-}
-
-/* Whether this rank holds any of t; for experts also which slot it fills here. */
-static bool held(const struct plan *p, const struct tensor *t, const struct coords *at, int64_t *slot)
-{
-    int last = p->stages[p->stage_count - 1].pp, first = p->stages[0].pp;
-    if (t->kind == T_EMBED)
-        return at->pp == first;
-    if (t->kind == T_FINAL_NORM || t->kind == T_HEAD)
-        return at->pp == last;
-    if (!layer_on(p, at->pp, t->layer))
-        return false;
-    if (t->expert < 0)
-        return true;
-    int64_t each = p->model.experts / p->axes.ep;
-    *slot = plan_layer_slot(p, t->layer, t->expert);
-    if (*slot / each != at->ep)
-        return false;
-    *slot %= each;
-    return true;
 }
 
 static void append(struct shards *s, struct shard one)
@@ -121,18 +98,32 @@ static void cut_slices(struct shards *s, const struct plan *p, const struct coor
     }
 }
 
-void shards_init(struct shards *s, const struct plan *p, int rank)
+/* The first tensor of the inventory that belongs to this layer or a later one: those outside the layers
+ * stand at its ends. */
+static int layer_begin(const struct inventory *v, int layer)
 {
-    *s = (struct shards){0};
-    const struct coords *at = &p->ranks[rank];
-    int64_t each = p->model.experts / p->axes.ep, base = 0;
-    int tied_head = -1, layer = -1;
-    for (int i = 0; i < p->inventory.count; i++) {
+    int low = 0, high = v->count;
+    while (low < high) {
+        int middle = low + (high - low) / 2;
+        const struct tensor *t = &v->tensors[middle];
+        bool before = t->layer < 0 ? t->kind == T_EMBED : t->layer < layer;
+        if (before)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+/* What `at` holds of tensors [first,end) of the inventory, all of its pipeline rank: of experts those in its
+ * slots, which lie in the order of the slots. */
+static void add_shards(struct shards *s, const struct plan *p, const struct coords *at, int first, int end)
+{
+    int64_t each = p->model.experts / p->axes.ep, base = -1;
+    for (int i = first; i < end; i++) {
         const struct tensor *t = &p->inventory.tensors[i];
-        int64_t slot = 0;
-        if (t->kind == T_EMBED)
-            tied_head = i;
-        if (!held(p, t, at, &slot))
+        int64_t slot = t->expert >= 0 ? plan_layer_slot(p, t->layer, t->expert) - at->ep * each : 0;
+        if (t->expert >= 0 && (slot < 0 || slot >= each))
             continue;
         struct shard one;
         cut_tensor(p, t, at, &one);
@@ -140,8 +131,7 @@ void shards_init(struct shards *s, const struct plan *p, int rank)
         one.flat = !t->trained ? FLAT_BUFFER : t->expert >= 0 ? FLAT_EXPERT : FLAT_DENSE;
         if (t->expert >= 0) {
             int64_t size = one.rows * one.cols; /* gate, up and down are of one size */
-            if (t->layer != layer) {
-                layer = t->layer;
+            if (base < 0) {
                 base = s->elements[FLAT_EXPERT];
                 s->elements[FLAT_EXPERT] += 3 * each * size;
             }
@@ -149,11 +139,26 @@ void shards_init(struct shards *s, const struct plan *p, int rank)
         }
         append(s, one);
     }
-    const struct stage *first = &p->stages[0], *last = &p->stages[p->stage_count - 1];
-    if (p->model.tied && at->pp == last->pp && first->pp != last->pp) {
+}
+
+void shards_init(struct shards *s, const struct plan *p, int rank)
+{
+    *s = (struct shards){0};
+    const struct coords *at = &p->ranks[rank];
+    const struct inventory *v = &p->inventory;
+    int first_layer = layer_begin(v, 0), after = layer_begin(v, INT_MAX);
+    if (plan_is_first(p, at->pp))
+        add_shards(s, p, at, 0, first_layer);
+    for (int i = at->pp; i < p->stage_count; i += (int)p->axes.pp) /* rule stages-cover */
+        for (int k = 0; k < p->stages[i].layers; k++) {
+            int layer = p->stages[i].first + k;
+            add_shards(s, p, at, layer_begin(v, layer), layer_begin(v, layer + 1));
+        }
+    if (plan_is_last(p, at->pp))
+        add_shards(s, p, at, after, v->count);
+    if (p->model.tied && plan_is_last(p, at->pp) && !plan_is_first(p, at->pp)) {
         struct shard one;
-        cut_tensor(p, &p->inventory.tensors[tied_head], at, &one);
-        one.tensor = tied_head;
+        cut_tensor(p, &v->tensors[0], at, &one); /* the embedding */
         one.second = true;
         one.counted = false;
         append(s, one);

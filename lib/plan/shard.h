@@ -45,10 +45,13 @@ struct shards {
     int64_t slice_first[FLATS]; /* where this rank's slice starts */
 };
 
+/* In time of the layers that the rank holds, with all their experts. */
 void shards_init(struct shards *s, const struct plan *p, int rank);
 void shards_release(struct shards *s);
 
 /* Part [*first, +*count) of `total` that index i of n gets: as even as can be, the first ones longer. */
 void even_part(int64_t total, int64_t n, int64_t i, int64_t *first, int64_t *count);
+/* The part that `at`, in [0,total), lies in. */
+int64_t even_index(int64_t total, int64_t n, int64_t at);
 
 #endif

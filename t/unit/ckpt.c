@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Checkpoints without ranks: hostile safetensors headers, layouts, who writes what, conversions, fused experts,
- * step names. */
+/* Checkpoints without ranks: hostile safetensors headers, layouts, conversions, fused experts, step names. (Who
+ * writes what: share.c.) */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -23,7 +23,6 @@
 #include "ckpt/manifest.h"
 #include "ckpt/map.h"
 #include "ckpt/steps.h"
-#include "ckpt/units.h"
 #include "lib/half.h"
 #include "plan/text.h"
 #include "tensors/convert.h"
@@ -187,7 +186,7 @@ static void numbers(void **state)
     assert_true(out[1] == 1);
 }
 
-/* ---- layouts and units ---- */
+/* ---- layouts ---- */
 
 static void make(struct plan *p, struct request r)
 {
@@ -237,82 +236,6 @@ static void layouts(void **state)
         map_release(&l);
         plan_release(&p);
     }
-}
-
-/* Every unit is filled from the ranks' flat buffers, every byte once; writers carry the same load. */
-static void check_units(struct request r, bool bytewise, double uneven)
-{
-    struct plan p;
-    struct ckpt_map l;
-    struct units u;
-    make(&p, r);
-    map_init(&l, &p, MAP_STATE);
-    units_init(&u, &l);
-    int64_t total = 0, end = 0, file = 0, data = 0;
-    char *ones = xmalloc(32 << 20), *marks = xmalloc(32 << 20);
-    memset(ones, 1, 32 << 20);
-    for (const struct unit *n; (n = units_next(&u)); total += n->bytes) {
-        if (n->file != file)
-            assert_int_equal(end, l.files[file].bytes);
-        assert_int_equal(n->offset, n->file == file && total ? end : l.files[n->file].header);
-        file = n->file;
-        end = n->offset + n->bytes;
-        assert_true(n->bytes <= 16 << 20);
-        if (units_parts(&u, n) < 0)
-            fail_msg("%s", error_text());
-        if (bytewise)
-            memset(marks, 0, n->bytes);
-        for (int i = 0; i < u.list_count && bytewise; i++) {
-            assert_true(units_touch(&u, n, u.list[i].rank));
-            unit_scatter(&u, n, &u.list[i], ones, marks);
-        }
-        assert_true(!bytewise || memcmp(marks, ones, n->bytes) == 0);
-    }
-    int64_t least = INT64_MAX, most = 0;
-    for (int k = 0; k < l.file_count; k++)
-        data += l.files[k].bytes - l.files[k].header;
-    for (int k = 0; k < p.world; k++) {
-        least = min64(least, u.load[k]);
-        most = max64(most, u.load[k]);
-    }
-    assert_int_equal(total, data);
-    if (uneven && !(most <= (double)least * uneven))
-        fail_msg("writers' loads are from %lld to %lld", (long long)least, (long long)most);
-    free(ones);
-    free(marks);
-    units_release(&u);
-    map_release(&l);
-    plan_release(&p);
-}
-
-static void units_small(void **state)
-{
-    for (int zero = 1; zero <= 2; zero++) { /* 1: sliced; -1 below: not */
-        int64_t z = zero == 1 ? 1 : -1;
-        check_units((struct request){.model = "moe-tiny", .world = 1, .zero = z}, true, 1);
-        check_units(
-            (struct request){
-                .model = "moe-tiny", .world = 8, .axes = {.tp = 4, .etp = 2, .ep = 2, .pp = 2}, .zero = z},
-            true, 0);
-        check_units((struct request){.model = "moe-tiny",
-                                     .world = 8,
-                                     .axes = {.tp = 8, .etp = 1, .ep = 8},
-                                     .zero = z,
-                                     .precision = "bf16"},
-                    true, 0);
-        check_units(
-            (struct request){.model = "moe-tiny", .world = 6, .axes = {.tp = 2, .etp = 1, .ep = 2}, .zero = z},
-            true, 0);
-        check_units(
-            (struct request){.model = "moe-tiny", .world = 8, .axes = {.ep = 2, .pp = 2, .vpp = 2}, .zero = z},
-            true, 0);
-    }
-}
-
-static void units_large(void **state)
-{
-    check_units((struct request){.strategy = "ep16-tp4-pp2"}, false, 1.02);
-    check_units((struct request){.strategy = "ep16-tp4-pp2-folded"}, false, 1.02);
 }
 
 /* ---- import of fused experts ---- */
@@ -500,9 +423,8 @@ int main(void)
         return 1;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(hostile_headers), cmocka_unit_test(cut_headers), cmocka_unit_test(good_headers),
-        cmocka_unit_test(numbers),         cmocka_unit_test(layouts),     cmocka_unit_test(units_small),
-        cmocka_unit_test(units_large),     cmocka_unit_test(fused),       cmocka_unit_test(manifests),
-        cmocka_unit_test(steps),
+        cmocka_unit_test(numbers),         cmocka_unit_test(layouts),     cmocka_unit_test(fused),
+        cmocka_unit_test(manifests),       cmocka_unit_test(steps),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     remove_tree(dir);

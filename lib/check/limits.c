@@ -23,6 +23,9 @@ int plan_within_limits(const struct plan *p)
         return error(STATUS_USAGE, "%s bf16 moments", what);
     if (p->routing.local_scope)
         return error(STATUS_USAGE, "%s capacity scope local", what);
+    if (p->model.window && p->model.window < p->batch.seq)
+        return error(STATUS_USAGE, "%s a sliding window of %lld tokens in sequences of %lld", what,
+                     (long long)p->model.window, (long long)p->batch.seq);
     if (*p->model.plan_only)
         return error(STATUS_USAGE, "%s this model: %s", what, p->model.plan_only);
     return 0;

@@ -156,7 +156,7 @@ static int load_shard(struct loader *l, const struct shard *h)
 static int load_all(struct loader *l)
 {
     const struct rank_state *s = l->s;
-    int rc = source_extras(&l->weights, &s->plan->model, &s->plan->inventory);
+    int rc = l->resume ? source_extras(&l->weights, &s->plan->model, &s->plan->inventory) : 0;
     for (int i = 0; i < s->shards->count && rc == 0; i++)
         rc = load_shard(l, &s->shards->list[i]);
     hf_close(&l->weights);
@@ -187,5 +187,9 @@ int checkpoint_load(const struct rank_state *s, const char *dir, char **state_js
 int checkpoint_import(const struct rank_state *s, const char *hfdir)
 {
     struct loader l = {.s = s};
-    return hf_open(&l.weights, hfdir) < 0 ? -1 : load_all(&l);
+    if (hf_open(&l.weights, hfdir) < 0)
+        return -1;
+    hf_say_unread(&l.weights);
+    source_say_strangers(&l.weights, &s->plan->model, &s->plan->inventory);
+    return load_all(&l);
 }

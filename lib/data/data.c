@@ -17,6 +17,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/lfs.h"
 #include "base/memory.h"
 #include "base/num.h"
 #include "data/idx.h"
@@ -58,7 +59,7 @@ static int open_tokens(struct source *s, int64_t *bytes)
     if (!S_ISREG(st.st_mode))
         return error(STATUS_USAGE, "%s: not a regular file", s->path);
     *bytes = st.st_size;
-    return 0;
+    return lfs_refuse(s->fd, s->path);
 }
 
 static int open_megatron(struct source *s)

@@ -144,7 +144,8 @@ int attention_forward(struct engine *e, struct layer *w, struct acts *a, const v
     be->attention(e->s, &att);
     linear(e, e->T, H, m->q, a->o, w->o.w, tp_partial(e, e->ws->branch));
     TRY(tp_reduce(e, e->ws->branch));
-    if (w->o_bias.w) /* once, to the sum: every rank has other tokens now */
+    /* Once, to the sum: every rank has other tokens now. */
+    for (int64_t i = 0, times = fault("o-bias-tp-times") ? e->tp : 1; w->o_bias.w && i < times; i++)
         be->bias(e->s, &OP(bias, .rows = e->n, .width = H, .x = e->ws->branch, .ldx = H, .bias = w->o_bias.w,
                            .type = e->type));
     be->add(e->s, &OP(add, .count = e->n * H, .a = x, .b = e->ws->branch, .y = a->x2, .type = e->type));

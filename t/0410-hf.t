@@ -200,6 +200,10 @@ planned short sliding_window=31
 run moe-train -q --threads 1 -p short.plan -d data -s 1 --log /dev/null
 is "$status" 2 'a shorter one would'
 like "$err" 'a sliding window of 31 tokens in sequences of 32' 'and is refused with both numbers'
+run moe-plan-check short.plan
+like "$out" 'runnable: .*a sliding window of 31 tokens in sequences of 32' 'which moe-plan-check says before'
+run moe-plan-check window.plan
+like "$out" '^ok +runnable' 'as it says that the longer one runs'
 planned rope rope_scaling=false
 is "$status:$err" '0:' 'rope_scaling false is none'
 sed '/"num_attention_heads"/d; /"num_key_value_heads"/d' small.json >assumed.json

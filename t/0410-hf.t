@@ -167,7 +167,7 @@ mkdir packed
 single sharded packed/model.safetensors model.layers.0.self_attn.q_proj.weight=model.layers.0.self_attn.q_proj.weight_packed
 sed 's/^{/{"quantization_config": {"quant_method": "x"},/' sharded/config.json >packed/config.json
 verified packed
-is "$status" 0 'a quantised model, a parameter in parts of another name, is well formed' || diag "$err"
+is "$status:$err" '0:' 'a quantised model, a parameter in parts of another name, is well formed'
 cp sharded/config.json packed
 verified packed
 is "$status" 1 'the same without a quantizer in its config is not'

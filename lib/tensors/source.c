@@ -148,13 +148,27 @@ void source_names_release(struct source_names *known)
     *known = (struct source_names){0};
 }
 
+static bool is_known(const struct source_names *known, const char *name)
+{
+    return bsearch(&name, known->list, known->count, sizeof *known->list, text_order);
+}
+
+/* A quantizer's part of a parameter, "….q_proj.weight_scale" beside "….q_proj.weight". */
+static bool is_part(const struct source_names *known, const char *name)
+{
+    const char *dot = strrchr(name, '.');
+    char *weight = xasprintf("%.*s.weight", (int)(dot ? dot - name : 0), name);
+    bool known_there = is_known(known, weight);
+    free(weight);
+    return known_there;
+}
+
 const struct hf_name *source_stranger(const struct hf_dir *d, const struct model *m,
                                       const struct source_names *known, int *at)
 {
     while (*at < d->name_count) {
         const struct hf_name *n = &d->names[(*at)++];
-        if (!bsearch(&n->name, known->list, known->count, sizeof *known->list, text_order) &&
-            !tolerated(m, n->name))
+        if (!is_known(known, n->name) && !tolerated(m, n->name) && !(m->quantised && is_part(known, n->name)))
             return n;
     }
     return NULL;

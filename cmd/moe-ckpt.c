@@ -52,8 +52,11 @@ static const struct command verify_command = {
     .name = "moe-ckpt verify",
     .synopsis = "moe-ckpt verify PATH...",
     .about = "proves that a checkpoint is whole: every file, every tensor, every byte",
-    .notes = "A Hugging Face directory has no checksums: there headers, shapes and the index are checked.\n"
-             "Exit status: 0 whole, 1 not, 2 when a PATH does not exist or needs a newer moekit.",
+    .notes =
+        "A Hugging Face directory has no checksums: there headers, shapes, the index and JSON are checked, "
+        "and that no\n"
+        "file is a Git LFS pointer. Files of weights that nothing refers to are named.\n"
+        "Exit status: 0 whole, 1 not, 2 when a PATH does not exist or needs a newer moekit.",
 };
 
 static int verify_one(const char *path, bool *whole)

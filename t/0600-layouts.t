@@ -155,6 +155,7 @@ check_layout pp2-vpp2-ep2-uneven mix 4 --pp 2 --vpp 2 --ep 2 --split 1,2,0,1
 check_twice pp2-vpp2-ep2-uneven mix 4
 check_layout pp2-zb-tp2 tied 4 --pp 2 --tp 2 --schedule zb-h1
 check_guard pp2-zb-tp2 tied 4
+check_layout tp2-o-bias qwen3 2 --tp 2
 zero_router || fail "a model with a router of zeros"
 check_layout all-to-one one 4 --ep 4 --lambda 1.2
 overflows all-to-one

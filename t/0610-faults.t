@@ -83,7 +83,7 @@ caught norm-gradients-tp norm-counts-copies norm-missing-tp aux-statistics-local
 layout tp4 mix 4 --tp 4
 caught kv-gradients
 layout tp2-olmoe olmoe 2 --tp 2
-caught qk-norm-local
+caught qk-norm-local o-bias-tp-times
 layout tp2-cap cap 2 --tp 2
 caught capacity-local
 layout tp2-etp2 mix 2 --tp 2 --etp 2

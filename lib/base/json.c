@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/lfs.h"
 #include "base/memory.h"
 
 /* The place of this byte. */
@@ -55,6 +56,8 @@ int json_open(struct json_doc *d, const char *text, size_t bytes, const char *wh
     json_error_t bad;
     const char *nul = memchr(text, 0, bytes); /* jansson takes one after a number for a blank */
     *d = (struct json_doc){0};
+    if (lfs_pointer(text, bytes))
+        return lfs_error(where);
     if (nul) {
         int line, column;
         place_of(text, nul, &line, &column);

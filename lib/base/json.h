@@ -14,7 +14,8 @@ struct json_doc {
     char *text;  /* its text, to find where a key stands */
 };
 
-/* text is copied. The root must be an object. Duplicate keys are refused. 0 or -1 (status 2). */
+/* text is copied. The root must be an object. Duplicate keys are refused, and a Git LFS pointer by that name.
+ * 0 or -1 (status 2). */
 int json_open(struct json_doc *d, const char *text, size_t bytes, const char *where);
 int json_open_file(struct json_doc *d, const char *path, size_t max_bytes);
 void json_close(struct json_doc *d);

@@ -42,6 +42,9 @@ int plan_within_limits(const struct plan *p)
         add(&f, "bf16 moments");
     if (p->routing.local_scope)
         add(&f, "capacity scope local");
+    if (p->model.window && p->model.window < p->batch.seq)
+        add(&f, "a sliding window of %lld tokens in sequences of %lld", (long long)p->model.window,
+            (long long)p->batch.seq);
     if (*p->model.plan_only)
         add(&f, "this model: %s", p->model.plan_only);
     if (*f.text)

@@ -91,20 +91,12 @@ static int compare_bytes(struct differ *d, const struct st_tensor *x, int fx, co
     return 0;
 }
 
-static int64_t elements(const struct st_tensor *t)
-{
-    int64_t n = 1;
-    for (int i = 0; i < t->dims; i++)
-        n *= t->shape[i];
-    return n;
-}
-
 static int compare_tensor(struct differ *d, const struct st_tensor *x, int fx, const struct st_tensor *y,
                           int fy)
 {
     struct sums s = {.same = true};
     bool number = number_of(x->dtype) != NUMBER_OTHER && number_of(y->dtype) != NUMBER_OTHER;
-    int64_t count = elements(x);
+    int64_t count = number ? (x->end - x->begin) / number_bytes(number_of(x->dtype)) : 0;
     if (x->dims != y->dims || memcmp(x->shape, y->shape, x->dims * sizeof *x->shape) != 0 ||
         (!number && strcmp(x->dtype, y->dtype) != 0)) {
         add(d, x->name, DIFF_SHAPE);
@@ -112,7 +104,7 @@ static int compare_tensor(struct differ *d, const struct st_tensor *x, int fx, c
     }
     if (!number && compare_bytes(d, x, fx, y, fy, &s) < 0)
         return -1;
-    for (int64_t done = 0; number && done < count; done += CHUNK) {
+    for (int64_t done = 0; done < count; done += CHUNK) {
         int64_t n = min64(CHUNK, count - done);
         if (read_numbers(&d->a, fx, x, done, n) < 0 || read_numbers(&d->b, fy, y, done, n) < 0)
             return -1;
@@ -164,6 +156,8 @@ static int diff_pair(struct differ *d, const char *a, const char *b, const char 
     if (rc == 0) {
         rc = hf_open(&d->b.dir, y);
         if (rc == 0) {
+            hf_say_unread(&d->a.dir);
+            hf_say_unread(&d->b.dir);
             rc = diff_names(d);
             hf_close(&d->b.dir);
         }

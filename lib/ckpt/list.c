@@ -260,6 +260,7 @@ int list_dir(const char *path, enum list_form form, FILE *out)
     struct listing l = {.path = path};
     if (count < 0 || hf_open(&l.weights, path) < 0)
         return -1;
+    hf_say_unread(&l.weights);
     open_extras(&l);
     int rc = open_all(&l.weights);
     if (rc == 0 && l.has_optimizer)

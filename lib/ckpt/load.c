@@ -183,7 +183,11 @@ static int load_all(struct loader *l, const char *dir, char **seen)
 {
     const struct rank_state *s = l->s;
     TRY(loader_open(l, dir));
-    int rc = source_extras(&l->weights, &s->plan->model, &s->plan->inventory);
+    int rc = l->resume ? source_extras(&l->weights, &s->plan->model, &s->plan->inventory) : 0;
+    if (!l->resume) {
+        hf_say_unread(&l->weights);
+        source_say_strangers(&l->weights, &s->plan->model, &s->plan->inventory);
+    }
     for (int i = 0; i < s->shards->count && rc == 0; i++)
         rc = load_shard(l, &s->shards->list[i]);
     if (rc == 0 && seen && !(*seen = see(l, false)))

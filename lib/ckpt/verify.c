@@ -10,11 +10,11 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/lfs.h"
 #include "base/memory.h"
 #include "base/notice.h"
 #include "ckpt/map.h"
 #include "ckpt/names.h"
-#include "ckpt/steps.h"
 #include "ckpt/sums.h"
 #include "ckpt/whole.h"
 #include "model/load.h"
@@ -96,6 +96,21 @@ static bool has_fused(const struct hf_dir *d, const struct model *m, const struc
     return t->expert >= 0 && hf_has(d, source_fused_name(m, t, &row, &rows, name));
 }
 
+/* Whether a quantizer stored this tensor in its own way: as others of the same module ("q_proj.weight_packed"),
+ * or in a dtype whose shape is not the tensor's. */
+static bool is_quantised(struct hf_dir *d, const struct model *m, const struct tensor *t)
+{
+    char name[128];
+    int file;
+    bool failed;
+    const struct st_tensor *found = hf_find(d, tensor_name(m, t, name), &file, &failed);
+    if (found || failed)
+        return found && number_of(found->dtype) == NUMBER_OTHER;
+    strrchr(name, '.')[1] = '\0';
+    int i = hf_name_from(d, name);
+    return i < d->name_count && strncmp(d->names[i].name, name, strlen(name)) == 0;
+}
+
 /* The model's tensors, each once and of its shape. */
 static void check_weights(struct verified *v, struct hf_dir *d, const struct model *m,
                           const struct inventory *inv)
@@ -103,15 +118,19 @@ static void check_weights(struct verified *v, struct hf_dir *d, const struct mod
     for (int f = 0; f < d->file_count; f++)
         check_indexed(v, d, f);
     for (int i = 0; i < inv->count; i++) {
-        struct stored at;
+        const struct tensor *t = &inv->tensors[i];
         char name[128];
-        if (source_find(d, m, &inv->tensors[i], &at) < 0)
+        if (m->quantised && is_quantised(d, m, t))
+            continue;
+        if (source_has(d, m, t) < 0)
             recorded(v);
-        else if (hf_has(d, tensor_name(m, &inv->tensors[i], name)) && has_fused(d, m, &inv->tensors[i]))
+        else if (hf_has(d, tensor_name(m, t, name)) && has_fused(d, m, t))
             problem(&v->problems, "%s: tensor '%s' is there twice, alone and fused", d->path, name);
     }
-    if (source_extras(d, m, inv) < 0)
+    if (v->step && source_extras(d, m, inv) < 0)
         recorded(v);
+    if (!v->step)
+        source_say_strangers(d, m, inv);
 }
 
 static void check_state(struct verified *v, const struct st_file *f, const struct model *m,
@@ -157,6 +176,60 @@ static void check_optimizer(struct verified *v, struct hf_dir *weights, const st
     hf_close(&d);
 }
 
+/* Which files transformers would take, and what is there beside them. */
+static void check_choice(struct verified *v, const struct hf_dir *d)
+{
+    if (d->loose)
+        problem(&v->problems,
+                "%s: has neither " SINGLE_FILE " nor " INDEX_FILE
+                ", without which transformers finds no weights",
+                d->path);
+    for (int i = 0; i < d->unread_count; i++)
+        notice("%s/%s: nothing refers to it, and transformers does not read it", d->path, d->unread[i]);
+}
+
+/* Files beside the weights: JSON must be some, and nothing a pointer to what was not fetched. */
+static void check_side_file(struct verified *v, const char *path)
+{
+    char start[LFS_BYTES];
+    struct stat st;
+    json_error_t bad;
+    size_t n = strlen(path), got = 0;
+    FILE *f = stat(path, &st) == 0 && S_ISREG(st.st_mode) ? fopen(path, "rb") : NULL;
+    if (!f)
+        return;
+    got = fread(start, 1, sizeof start, f);
+    if (lfs_pointer(start, got)) {
+        lfs_error(path);
+        recorded(v);
+    } else if (n > 5 && strcmp(path + n - 5, ".json") == 0) {
+        rewind(f);
+        json_t *root = json_loadf(f, JSON_DECODE_ANY | JSON_ALLOW_NUL, &bad);
+        if (!root)
+            problem(&v->problems, "%s:%d:%d: %s", path, bad.line, bad.column, bad.text);
+        json_decref(root);
+    }
+    fclose(f);
+}
+
+/* All of a Hugging Face directory that is read by other means than those above. */
+static void check_side_files(struct verified *v, const char *dir)
+{
+    DIR *d = opendir(dir);
+    if (!d)
+        return; /* said already */
+    for (struct dirent *e; (e = readdir(d));) {
+        size_t n = strlen(e->d_name);
+        bool weights = n > 12 && strcmp(e->d_name + n - 12, ".safetensors") == 0;
+        if (e->d_name[0] == '.' || weights || strcmp(e->d_name, CONFIG_FILE) == 0)
+            continue;
+        char *path = path_join(dir, e->d_name);
+        check_side_file(v, path);
+        free(path);
+    }
+    closedir(d);
+}
+
 static void check_model(struct verified *v, const char *dir)
 {
     struct model m;
@@ -175,6 +248,8 @@ static void check_model(struct verified *v, const char *dir)
         recorded(v);
     } else {
         check_weights(v, &d, &m, &inv);
+        if (!v->step)
+            check_choice(v, &d);
         if (v->step)
             check_optimizer(v, &d, &m, &inv);
         for (int i = 0; i < d.file_count && !v->step; i++)
@@ -189,20 +264,29 @@ static void check_model(struct verified *v, const char *dir)
 
 /* ---- all ---- */
 
-/* Whether this is, or was meant to be, one of ours. */
+/* Whether the file begins as a JSON file of ours does: {"moekit": … */
+static bool begins_as_ours(const char *dir, const char *name)
+{
+    char *path = path_join(dir, name), start[64] = "";
+    FILE *f = fopen(path, "rb");
+    if (f) {
+        start[fread(start, 1, sizeof start - 1, f)] = '\0';
+        fclose(f);
+    }
+    free(path);
+    return strstr(start, "\"moekit\"");
+}
+
+/* Whether this is, or was meant to be, one of ours: by what is in it. Its name says nothing: other trainers
+ * have directories called step-1000 too, and files called manifest.json. */
 static bool is_step(const char *path)
 {
-    static const char *const marks[] = {MANIFEST_FILE, STATE_FILE, PLAN_FILE, OPTIMIZER_DIR};
-    if (step_meant(path))
-        return true;
-    for (size_t i = 0; i < sizeof marks / sizeof *marks; i++) {
-        char *mark = path_join(path, marks[i]);
-        bool there = file_exists(mark);
-        free(mark);
-        if (there)
-            return true;
-    }
-    return false;
+    char *plan = path_join(path, PLAN_FILE), *moments = path_join(path, OPTIMIZER_DIR "/dense.safetensors");
+    bool ours = file_exists(plan) || file_exists(moments) || begins_as_ours(path, MANIFEST_FILE) ||
+                begins_as_ours(path, STATE_FILE);
+    free(plan);
+    free(moments);
+    return ours;
 }
 
 /* -1 when the manifest is for a newer moekit: whole or not, this one cannot say. */
@@ -242,6 +326,8 @@ int verify_dir(struct verified *v, const char *path)
         check_model(v, plain);
     else
         verified_release(v);
+    if (rc == 0 && !v->step)
+        check_side_files(v, plain);
     free(plain);
     return rc;
 }

@@ -17,6 +17,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/lfs.h"
 #include "base/memory.h"
 #include "base/num.h"
 #include "data/idx.h"
@@ -58,7 +59,7 @@ static int open_tokens(struct source *s, int64_t *bytes)
     if (!S_ISREG(st.st_mode))
         return error(STATUS_USAGE, "%s: not a regular file", s->path);
     *bytes = st.st_size;
-    return 0;
+    return lfs_refuse(s->fd, s->path);
 }
 
 static int open_megatron(struct source *s)
@@ -121,11 +122,38 @@ static int add_source(struct data *d, const char *word, size_t n, bool *weighted
     return open_source(s);
 }
 
+static const char blanks[] = " \t\n";
+
+/* Megatron's way to write a blend is weight and path in turn, with a blank between: "0.3 a 0.7 b". When the
+ * first word is a number and no data, says how that is written here. */
+static int refuse_turns(const char *spec)
+{
+    double weight;
+    size_t n = strcspn(spec, blanks), m = strcspn(spec + n + strspn(spec + n, blanks), blanks);
+    char *word = strndup(spec, n), *bin = xasprintf("%s.bin", word), *here = xcalloc(strlen(spec) + 1, 1);
+    bool turns = m && parse_num(word, 0, HUGE_VAL, &weight) && !file_exists(word) && !file_exists(bin);
+    int i = 0;
+    for (const char *p = spec; turns && *p; p += strspn(p, blanks), i++) {
+        size_t k = strcspn(p, blanks);
+        sprintf(here + strlen(here), "%s%.*s", !i ? "" : i % 2 ? ":" : " ", (int)k, p);
+        p += k;
+    }
+    if (turns)
+        error(STATUS_USAGE, "no data '%s': a weight stands before its path with a colon between, '%s'", word,
+              here);
+    free(here);
+    free(bin);
+    free(word);
+    return turns ? -1 : 0;
+}
+
 static int add_sources(struct data *d, const char *spec)
 {
     int weights = 0;
-    for (const char *p = spec + strspn(spec, " \t\n"); *p; p += strspn(p, " \t\n")) {
-        size_t n = strcspn(p, " \t\n");
+    spec += strspn(spec, blanks);
+    TRY(refuse_turns(spec));
+    for (const char *p = spec; *p; p += strspn(p, blanks)) {
+        size_t n = strcspn(p, blanks);
         bool weighted;
         if (add_source(d, p, n, &weighted) < 0)
             return -1;

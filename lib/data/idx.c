@@ -20,6 +20,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/lfs.h"
 #include "base/num.h"
 
 enum { HEAD = 34, PIECE = 8192, NOT_TOKENS = -1 };
@@ -258,7 +259,7 @@ static int make_tables(struct idx *x, const struct scan *s)
 
 static int scan_all(struct idx *x, struct scan *s)
 {
-    if (read_head(s) < 0 || check_sequences(s) < 0 || check_documents(s) < 0)
+    if (lfs_refuse(s->fd, s->path) < 0 || read_head(s) < 0 || check_sequences(s) < 0 || check_documents(s) < 0)
         return -1;
     int back_to_back = pick_type(x, s);
     if (back_to_back < 0)

@@ -144,6 +144,10 @@ int attention_forward(struct engine *e, struct layer *w, struct acts *a, const v
     be->attention(e->s, &att);
     linear(e, e->T, H, m->q, a->o, w->o.w, tp_partial(e, e->ws->branch));
     TRY(tp_reduce(e, e->ws->branch));
+    /* Once, to the sum: every rank has other tokens now. */
+    for (int64_t i = 0, times = fault("o-bias-tp-times") ? e->tp : 1; w->o_bias.w && i < times; i++)
+        be->bias(e->s, &OP(bias, .rows = e->n, .width = H, .x = e->ws->branch, .ldx = H, .bias = w->o_bias.w,
+                           .type = e->type));
     be->add(e->s, &OP(add, .count = e->n * H, .a = x, .b = e->ws->branch, .y = a->x2, .type = e->type));
     return 0;
 }
@@ -184,6 +188,9 @@ int attention_backward(struct engine *e, struct layer *w, struct acts *a, const 
     const struct backend *be = e->be;
     int64_t ld = m->q + 2 * m->kv, H = e->H;
     size_t bytes = type_bytes(e->type);
+    if (w->o_bias.g)
+        be->bias_backward(e->s, &OP(bias_backward, .rows = e->n, .width = H, .dy = d, .lddy = H,
+                                    .d_bias = w->o_bias.g, .type = e->type));
     const void *dg = tp_gather(e, d, e->ws->gather_d, H);
     if (!dg)
         return -1;

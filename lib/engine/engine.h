@@ -29,7 +29,7 @@ struct layer {
     bool moe;
     int moe_index;     /* among this rank's MoE layers */
     int64_t mlp_width; /* M/tp of the dense MLP or the shared expert; 0: none */
-    struct weight input_norm, qkv, qkv_bias, q_norm, k_norm, o, post_norm, router, experts, mlp_gate_up,
+    struct weight input_norm, qkv, qkv_bias, q_norm, k_norm, o, o_bias, post_norm, router, experts, mlp_gate_up,
         mlp_down, mlp_switch;
     float *router_bias; /* [E] or NULL */
 };

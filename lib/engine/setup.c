@@ -32,6 +32,7 @@ static const size_t in_layer[TENSOR_KINDS] = {
     IN_LAYER(T_Q_NORM, q_norm),
     IN_LAYER(T_K_NORM, k_norm),
     IN_LAYER(T_O, o),
+    IN_LAYER(T_O_BIAS, o_bias),
     IN_LAYER(T_ROUTER, router),
     IN_LAYER(T_GATE, mlp_gate_up),
     IN_LAYER(T_SHARED_GATE, mlp_gate_up),

@@ -78,10 +78,12 @@ static int compare_family(const struct model *a, const struct model *b, struct m
     const struct config_figure own[] = {
         /* clang-format off */
         AT(SHAPE, WHOLE, experts, f->experts[0]),
-        AT(SHAPE, WHOLE, expert_ffn, f->expert_ffn),
+        AT(SHAPE, WHOLE, expert_ffn, f->expert_ffn.key),
         AT(SHAPE, WHOLE, shared_ffn, f->shared_ffn.key ? f->shared_ffn.key : f->shared_experts.key),
         AT(SHAPE, FLAG, qkv_bias, f->qkv_bias.key),
+        AT(SHAPE, FLAG, o_bias, f->o_bias ? "the bias of o_proj" : NULL),
         AT(FORWARD, NUMBER, clip_qkv, f->clip_qkv.key),
+        AT(FORWARD, WHOLE, window, f->window.tokens.key),
         AT(FORWARD, FLAG, renormalise, f->renormalise.key),
         AT(FORWARD, NUMBER, route_scale, f->route_scale.key),
         AT(FORWARD, WHOLE, groups, f->groups.key),

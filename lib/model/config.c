@@ -29,21 +29,17 @@ static int read_family(struct config *c)
     return 0;
 }
 
-static int need_int(struct config *c, const char *key, int64_t max, int64_t *value)
-{
-    return json_need_int(&c->doc, c->root, key, 1, max, value);
-}
-
 static int read_sizes(struct config *c)
 {
     struct model *m = c->m;
-    TRY(need_int(c, "num_hidden_layers", MAX_LAYERS, &m->layers));
-    TRY(need_int(c, "hidden_size", MAX_HIDDEN, &m->hidden));
-    TRY(need_int(c, "vocab_size", MAX_VOCAB, &m->vocab));
-    TRY(need_int(c, "num_attention_heads", MAX_HEADS, &m->heads));
+    const struct family *f = c->family;
+    TRY(config_size(c, "num_hidden_layers", f->layers, MAX_LAYERS, &m->layers));
+    TRY(config_size(c, "hidden_size", f->hidden, MAX_HIDDEN, &m->hidden));
+    TRY(config_size(c, "vocab_size", f->vocab, MAX_VOCAB, &m->vocab));
+    TRY(config_size(c, "num_attention_heads", f->heads, MAX_HEADS, &m->heads));
     TRY(config_experts(c));
-    m->dense_ffn = c->family->dense_ffn;
-    TRY(config_int(c, "intermediate_size", 1, MAX_WIDTH, &m->dense_ffn));
+    m->dense_ffn = f->dense_ffn;
+    TRY(config_int(c, "intermediate_size", 0, MAX_WIDTH, &m->dense_ffn));
     m->max_positions = c->family->max_positions;
     TRY(config_int(c, "max_position_embeddings", 1, MAX_POSITIONS, &m->max_positions));
     m->norm_eps = c->family->norm_eps;
@@ -102,7 +98,8 @@ static int read_rest(struct config *c)
     TRY(json_text(&c->doc, c->root, "hidden_act", &act));
     if (strcmp(act, "silu") != 0 && strcmp(act, "swish") != 0)
         config_plan_only(c, "hidden_act '%.40s'", act);
-    if (config_member(c, "quantization_config"))
+    c->m->quantised = json_object_size(config_member(c, "quantization_config")) > 0;
+    if (c->m->quantised)
         config_plan_only(c, "quantization_config: its weights are quantised");
     return read_dtype(c);
 }

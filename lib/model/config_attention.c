@@ -18,11 +18,11 @@ static int read_heads(struct config *c)
     int given = config_int(c, "head_dim", 1, MAX_HEADS, &m->head_dim);
     TRY(given);
     if (!given) {
-        if (m->hidden % m->heads)
+        m->head_dim = m->hidden / m->heads; /* rounded down, as transformers does */
+        if (!m->head_dim)
             return json_bad(&c->doc, "hidden_size",
-                            "is %lld, not a multiple of num_attention_heads %lld, and there is no head_dim",
+                            "is %lld, less than num_attention_heads %lld, and there is no head_dim",
                             (long long)m->hidden, (long long)m->heads);
-        m->head_dim = m->hidden / m->heads;
     }
     if (model_q_dim(m) > MAX_WIDTH)
         return json_bad(&c->doc, "num_attention_heads",
@@ -41,8 +41,7 @@ static int read_projections(struct config *c)
     const struct family *f = c->family;
     bool norm = !f->qk_norm_on;
     TRY(config_flag_of(c, &f->qkv_bias, &m->qkv_bias));
-    if (m->qkv_bias && f->o_bias)
-        config_plan_only(c, "%s gives o_proj a bias", f->qkv_bias.key);
+    m->o_bias = m->qkv_bias && f->o_bias;
     if (f->qk_norm_on)
         TRY(config_flag(c, f->qk_norm_on, &norm));
     m->qk_norm = norm ? f->qk_norm : QK_NORM_NONE;
@@ -54,18 +53,48 @@ static int read_projections(struct config *c)
     return 0;
 }
 
-/* RoPE's own object, if there is one: rope_parameters, or the older rope_scaling, which wins when it is not
- * empty. */
+/* What Python takes for false: null, false, 0, "", [] and {}. */
+static bool is_falsy(const json_t *v)
+{
+    return !v || json_is_null(v) || json_is_false(v) || (json_is_number(v) && json_number_value(v) == 0) ||
+           (json_is_string(v) && !json_string_length(v)) || (json_is_array(v) && !json_array_size(v)) ||
+           (json_is_object(v) && !json_object_size(v));
+}
+
+/* RoPE's own object, if there is one: rope_parameters, or the older rope_scaling, which wins when it is
+ * anything (people write false and 0 for "none", and transformers lets them, but not in rope_parameters). */
 static int rope_object(struct config *c, const json_t **rope)
 {
-    static const char *const keys[] = {"rope_parameters", "rope_scaling"};
+    const char *key = is_falsy(json_object_get(c->root, "rope_scaling")) ? "rope_parameters" : "rope_scaling";
+    json_t *o = json_object_get(c->root, key), *value;
+    const char *name;
     *rope = NULL;
-    for (int i = 0; i < 2; i++) {
-        const json_t *o = config_member(c, keys[i]);
-        if (o && !json_is_object(o))
-            return json_bad(&c->doc, keys[i], "must be an object");
-        if (json_object_size(o))
-            *rope = o;
+    if (!o || json_is_null(o))
+        return 0;
+    if (!json_is_object(o))
+        return json_bad(&c->doc, key, "must be an object");
+    json_object_foreach(o, name, value)
+    {
+        if (json_is_object(value))
+            return json_bad(&c->doc, name, "is an object within %s: %s has one RoPE for all layers", key,
+                            c->family->type);
+    }
+    *rope = o;
+    return 0;
+}
+
+/* The part of a head that RoPE turns. */
+static int read_rotary(struct config *c, double part)
+{
+    struct model *m = c->m;
+    m->rotary_dim = c->family->rotary_part > 0 ? (int64_t)((double)m->head_dim * part) : m->head_dim;
+    if (m->rotary_dim == m->head_dim && m->rotary_dim % 2)
+        return json_bad(&c->doc, "head_dim", "makes RoPE turn %lld dimensions: that must be an even number",
+                        (long long)m->rotary_dim);
+    if (m->rotary_dim % 2 || !m->rotary_dim) {
+        config_plan_only(c, "RoPE turns %lld dimensions of a head", (long long)m->rotary_dim);
+        m->rotary_dim +=
+            m->rotary_dim % 2; /* the last turns with the next, by the frequencies of an odd number */
     }
     return 0;
 }
@@ -79,6 +108,8 @@ static int read_rope(struct config *c)
     m->rope_theta = c->family->rope_theta;
     TRY(rope_object(c, &rope));
     TRY(config_num(c, "rope_theta", 1, 1e18, &m->rope_theta));
+    if (json_is_null(json_object_get(c->root, "partial_rotary_factor")))
+        part = 1; /* not the same as absent */
     TRY(config_num(c, "partial_rotary_factor", 0, 1, &part));
     if (rope) {
         TRY(json_text(&c->doc, rope, "type", &type));
@@ -88,12 +119,7 @@ static int read_rope(struct config *c)
     }
     if (strcmp(type, "default") != 0)
         config_plan_only(c, "rope_type '%.40s'", type);
-    m->rotary_dim = c->family->rotary_part > 0 ? (int64_t)((double)m->head_dim * part) : m->head_dim;
-    if (m->rotary_dim < 2 || m->rotary_dim % 2)
-        return json_bad(&c->doc, m->rotary_dim == m->head_dim ? "head_dim" : "partial_rotary_factor",
-                        "makes RoPE turn %lld of %lld dimensions: that must be an even number above 0",
-                        (long long)m->rotary_dim, (long long)m->head_dim);
-    return 0;
+    return read_rotary(c, part);
 }
 
 /* Of a list of what each layer does: 1 when one attends through a window, 0 when none does, -1 on error. */
@@ -103,6 +129,9 @@ static int any_window(struct config *c, const char *key, const json_t *types)
     size_t i;
     if (!json_is_array(types))
         return json_bad(&c->doc, key, "must be an array");
+    if ((int64_t)json_array_size(types) != c->m->layers)
+        return json_bad(&c->doc, key, "has %lld words for %lld layers", (long long)json_array_size(types),
+                        (long long)c->m->layers);
     json_array_foreach(types, i, type)
     {
         if (!json_is_string(type) || strcmp(json_string_value(type), "full_attention") != 0)
@@ -111,12 +140,12 @@ static int any_window(struct config *c, const char *key, const json_t *types)
     return 0;
 }
 
-/* A window that is shorter than the model's context would have to be kept to. */
+/* How far back a token sees. Whether that is less than all is a matter of the plan's sequences, too. */
 static int read_window(struct config *c)
 {
     const struct window_keys *w = &c->family->window;
     bool used = !w->on;
-    int64_t tokens = MAX_POSITIONS;
+    int64_t tokens = -1; /* all */
     if (!w->tokens.key)
         return 0;
     if (w->tokens.absent &&
@@ -129,15 +158,17 @@ static int read_window(struct config *c)
     if (types) {
         int any = any_window(c, w->types, types);
         TRY(any);
+        if (any && !used)
+            tokens = 0; /* what transformers makes of a window that is switched off and asked for */
         used = any;
     } else if (w->layers.key) {
         int64_t layers;
         TRY(config_int_of(c, &w->layers, 0, MAX_POSITIONS, &layers));
         used = used && layers > 0;
     }
-    if (used && tokens < c->m->max_positions)
-        config_plan_only(c, "%s %lld is shorter than max_position_embeddings %lld", w->tokens.key,
-                         (long long)tokens, (long long)c->m->max_positions);
+    if (used && tokens == 0)
+        config_plan_only(c, "%s 0 lets no token attend to any", w->tokens.key);
+    c->m->window = used && tokens > 0 ? tokens : 0;
     return 0;
 }
 

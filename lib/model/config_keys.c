@@ -23,6 +23,25 @@ int config_flag_of(struct config *c, const struct flag_key *k, bool *value)
     return k->key ? config_flag(c, k->key, value) : 0;
 }
 
+/* Adds to a list of phrases; one that no longer fits is left out. */
+static void add_phrase(char *list, size_t room, const char *phrase)
+{
+    size_t have = strlen(list);
+    if (have + strlen(phrase) + 3 <= room)
+        snprintf(list + have, room - have, "%s%s", have ? "; " : "", phrase);
+}
+
+int config_size(struct config *c, const char *key, int64_t absent, int64_t max, int64_t *value)
+{
+    char phrase[80];
+    if (json_object_get(c->root, key))
+        return json_need_int(&c->doc, c->root, key, 1, max, value) < 0 ? -1 : 0;
+    *value = absent;
+    snprintf(phrase, sizeof phrase, "%s %lld", key, (long long)absent);
+    add_phrase(c->m->assumed, sizeof c->m->assumed, phrase);
+    return 0;
+}
+
 const json_t *config_member(const struct config *c, const char *key)
 {
     const json_t *member = key ? json_object_get(c->root, key) : NULL;
@@ -36,8 +55,5 @@ void config_plan_only(struct config *c, const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(reason, sizeof reason, fmt, ap);
     va_end(ap);
-    char *text = c->m->plan_only;
-    size_t have = strlen(text);
-    if (have + strlen(reason) + 3 <= sizeof c->m->plan_only)
-        snprintf(text + have, sizeof c->m->plan_only - have, "%s%s", have ? "; " : "", reason);
+    add_phrase(c->m->plan_only, sizeof c->m->plan_only, reason);
 }

@@ -47,6 +47,10 @@ int config_int_of(struct config *c, const struct int_key *k, int64_t min, int64_
 int config_num_of(struct config *c, const struct num_key *k, double min, double max, double *value);
 int config_flag_of(struct config *c, const struct flag_key *k, bool *value);
 
+/* A size, from 1 to max, which a config nearly always has: without it transformers takes its own default, and
+ * so do we, noting it in `assumed`. 0, or -1 with error(). */
+int config_size(struct config *c, const char *key, int64_t absent, int64_t max, int64_t *value);
+
 /* The member, or NULL where it is absent or null, or key is NULL. */
 const json_t *config_member(const struct config *c, const char *key);
 

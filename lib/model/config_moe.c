@@ -22,8 +22,9 @@ int config_experts(struct config *c)
         }
     }
     if (!first)
-        return json_bad(&c->doc, keys[0], "is missing");
-    return json_need_int(&c->doc, c->root, c->family->expert_ffn, 1, MAX_WIDTH, &m->expert_ffn);
+        TRY(config_size(c, keys[0], c->family->expert_count, MAX_EXPERTS, &m->experts));
+    const struct int_key *ffn = &c->family->expert_ffn;
+    return config_size(c, ffn->key, ffn->absent, MAX_WIDTH, &m->expert_ffn);
 }
 
 /* The losses that keep the load even. */
@@ -99,7 +100,7 @@ static int read_shared(struct config *c)
     int64_t count;
     m->shared_gate = f->shared_gate;
     if (f->shared_ffn.key)
-        return config_int_of(c, &f->shared_ffn, 1, MAX_WIDTH, &m->shared_ffn);
+        return config_int_of(c, &f->shared_ffn, 0, MAX_WIDTH, &m->shared_ffn);
     TRY(config_int_of(c, &f->shared_experts, 0, MAX_EXPERTS, &count));
     if (!mul_ok(count, m->expert_ffn, &m->shared_ffn) || m->shared_ffn > MAX_WIDTH)
         return json_bad(&c->doc, f->shared_experts.key, "is %lld: together they are wider than %d",
@@ -121,10 +122,8 @@ static int read_dense_list(struct config *c)
         if (!json_is_integer(item))
             return json_bad(&c->doc, key, "must hold integers");
         int64_t layer = json_integer_value(item);
-        if (layer < 0 || layer >= c->m->layers)
-            return json_bad(&c->doc, key, "names layer %lld of %lld layers (from 0)", (long long)layer,
-                            (long long)c->m->layers);
-        c->m->moe[layer] = false;
+        if (layer >= 0 && layer < c->m->layers) /* others mean nothing, as in transformers */
+            c->m->moe[layer] = false;
     }
     return 0;
 }
@@ -145,6 +144,8 @@ static int read_layers(struct config *c)
         m->moe_layers += m->moe[l];
     if (m->moe_layers == m->layers)
         m->dense_ffn = 0;
+    else if (!m->dense_ffn)
+        return json_bad(&c->doc, "intermediate_size", "is 0, and there are layers that are not MoE");
     if (!m->moe_layers)
         return json_bad(&c->doc, "num_hidden_layers", "is %lld, and none of the layers is MoE",
                         (long long)m->layers);

@@ -45,7 +45,7 @@ enum qk_norm {
     QK_NORM_FULL, /* over the whole projection; q's must be hidden_size wide */
 };
 
-/* Layers that attend to the last tokens alone. A window shorter than max_position_embeddings is plan only. */
+/* Layers that attend to the last tokens alone. A window shorter than the plan's sequences is plan only. */
 struct window_keys {
     struct int_key tokens; /* how far back (null: all). Key NULL: there are no windows; absent 0: all */
     const char *on;        /* a flag that must be true, absent false; NULL: a window that is given is used */
@@ -58,7 +58,10 @@ struct family {
     const struct tensor_names *names; /* its style, of tensor_names.h */
     bool more_layers; /* checkpoints have layers after the last (multi-token prediction), to be left alone */
 
-    /* Defaults of keys that every family has. */
+    /* Defaults of keys that every family has. A size that is left out is taken from here, as transformers does,
+     * and said (struct model's `assumed`). */
+    int64_t layers, hidden, heads, vocab;
+    int64_t expert_count;  /* of `experts` */
     int64_t dense_ffn;     /* intermediate_size */
     int64_t max_positions; /* max_position_embeddings */
     int64_t kv_heads;      /* num_key_value_heads; 0: as many as heads, what null is in every family */
@@ -69,7 +72,7 @@ struct family {
 
     /* Attention. */
     struct flag_key qkv_bias;
-    bool o_bias; /* the key of qkv_bias gives o one too, which we do not have: plan only */
+    bool o_bias; /* the key of qkv_bias gives o one too */
     enum qk_norm qk_norm;
     const char *qk_norm_on;  /* a flag that must be true, absent false; NULL: the norms are always there */
     struct num_key clip_qkv; /* 0: not clipped */
@@ -77,8 +80,8 @@ struct family {
     struct window_keys window;
 
     /* Experts. */
-    const char *experts[4];        /* E: the key in new files, then older spellings, then NULL */
-    const char *expert_ffn;        /* F's key */
+    const char *experts[4];        /* E: the key in new files, then other spellings that are read, then NULL */
+    struct int_key expert_ffn;     /* F */
     struct int_key shared_ffn;     /* the shared expert's width; 0: none */
     struct int_key shared_experts; /* or how many, each F wide */
     bool shared_gate;              /* with a sigmoid gate */

@@ -20,12 +20,13 @@ enum stand {
     HEAD,      /* after them, unless tied */
     EACH,      /* every layer */
     BIASED,    /* with biases of q, k and v */
+    O_BIASED,  /* with a bias of o */
     NORMED,    /* with norms of q and k */
     DENSE,     /* layers that are not MoE */
     MOE,       /* layers that are */
     CORRECTED, /* those with a correction bias */
     SHARED,    /* those with a shared expert */
-    SWITCHED,  /* those whose shared expert has a gate */
+    SWITCHED,  /* those whose shared expert has a gate, which it has also when it is 0 wide */
     EXPERT,    /* MoE layers, once for each expert */
 };
 
@@ -55,6 +56,7 @@ static const struct tensor_form {
     [T_Q_NORM] = {.stand = NORMED, .rows = Q_NORM, .cut = CUT_HEADS, .flags = NORM},
     [T_K_NORM] = {.stand = NORMED, .rows = K_NORM, .cut = CUT_KV, .flags = NORM},
     [T_O] = {.stand = EACH, .rows = HIDDEN, .cols = Q_DIM, .cut = CUT_COLS, .flags = MATRIX},
+    [T_O_BIAS] = {.stand = O_BIASED, .rows = HIDDEN, .flags = ZERO},
     [T_POST_NORM] = {.stand = EACH, .rows = HIDDEN, .flags = NORM},
 
     [T_GATE] = {.stand = DENSE, .rows = DENSE_F, .cols = HIDDEN, .cut = CUT_ROWS, .flags = MATRIX},
@@ -113,6 +115,8 @@ static bool stands_in(const struct model *m, enum stand stand, int layer)
         return true;
     case BIASED:
         return m->qkv_bias;
+    case O_BIASED:
+        return m->o_bias;
     case NORMED:
         return m->qk_norm != QK_NORM_NONE;
     case DENSE:
@@ -125,7 +129,7 @@ static bool stands_in(const struct model *m, enum stand stand, int layer)
     case SHARED:
         return moe && m->shared_ffn;
     case SWITCHED:
-        return moe && m->shared_ffn && m->shared_gate;
+        return moe && m->shared_gate;
     default:
         return false;
     }

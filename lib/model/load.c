@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/memory.h"
+#include "base/notice.h"
 #include "base/presets.h"
 #include "model/config.h"
 
@@ -47,8 +48,12 @@ static int load_file(struct model *m, const char *path)
     char *text = file_read(path, MAX_CONFIG_BYTES, &bytes);
     if (!text)
         return -1;
-    int rc = model_parse(m, text, bytes, strcmp(path, "-") == 0 ? "stdin" : path);
+    const char *where = strcmp(path, "-") == 0 ? "stdin" : path;
+    int rc = model_parse(m, text, bytes, where);
     free(text);
+    if (rc == 0 && *m->assumed)
+        notice("%s: leaves out sizes, which are transformers' for %s: %s", where, model_family(m)->type,
+               m->assumed);
     return rc;
 }
 

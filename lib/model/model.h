@@ -24,7 +24,8 @@ struct model {
     int64_t moe_layers;
 
     bool tied;        /* lm_head shares the embedding */
-    bool qkv_bias;    /* q, k and v have biases; o never does (a config that gives it one is plan_only) */
+    bool qkv_bias;    /* q, k and v have biases */
+    bool o_bias;      /* and o has one */
     bool shared_gate; /* sigmoid gate on the shared expert (Qwen2-MoE) */
     enum qk_norm qk_norm;
     double clip_qkv;    /* 0: none */
@@ -39,10 +40,14 @@ struct model {
     double loss_coef[ROUTER_LOSSES]; /* coefficients of the losses (base/losses.h has their keys); 0: off */
     double bias_rate;                /* of the aux-free bias; key router_bias_update_rate, ours; 0: off */
 
+    int64_t window; /* tokens that a token attends to, itself the last; 0: all. Does not act in sequences of
+                            * that length or less */
     int64_t max_positions; /* 0: unknown */
     bool bf16;             /* torch_dtype/dtype says bfloat16 */
     char other_dtype[24];  /* what it says when that is neither bfloat16 nor float32, or "" */
-    char plan_only[160];   /* why moe-train cannot run it ("sliding_window 4096 is shorter than …"), or "" */
+    bool quantised;        /* its weights are stored in a form that a quantizer made */
+    char plan_only[160];   /* why moe-train cannot run it ("hidden_act 'gelu'"), or "" */
+    char assumed[160];     /* sizes that the config leaves out, and what they are taken for, or "" */
 
     char *source; /* the config verbatim, NUL-terminated */
     size_t source_bytes;

@@ -19,6 +19,7 @@ enum tensor_kind {
     T_Q_NORM,
     T_K_NORM,
     T_O,
+    T_O_BIAS,
     T_POST_NORM,
     T_GATE,
     T_UP,

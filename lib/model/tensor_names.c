@@ -16,6 +16,7 @@ static const char *const common[TENSOR_KINDS] = {
     [T_Q_NORM] = "self_attn.q_norm.weight",
     [T_K_NORM] = "self_attn.k_norm.weight",
     [T_O] = "self_attn.o_proj.weight",
+    [T_O_BIAS] = "self_attn.o_proj.bias",
     [T_POST_NORM] = "post_attention_layernorm.weight",
 
     [T_GATE] = "mlp.gate_proj.weight",

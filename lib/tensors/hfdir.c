@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/memory.h"
+#include "base/notice.h"
 #include "base/num.h"
 
 #define MAX_INDEX ((size_t)256 << 20)
@@ -160,6 +161,19 @@ bool hf_has(const struct hf_dir *d, const char *name)
     return find_name(d, name) != NULL;
 }
 
+int hf_name_from(const struct hf_dir *d, const char *name)
+{
+    int low = 0, high = d->name_count;
+    while (low < high) {
+        int middle = low + (high - low) / 2;
+        if (strcmp(d->names[middle].name, name) < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
 const struct st_tensor *hf_find(struct hf_dir *d, const char *name, int *file, bool *failed)
 {
     const struct hf_name *n = find_name(d, name);
@@ -184,6 +198,8 @@ static int read_index(struct hf_dir *d, const char *path)
     json_t *map = json_object_get(j.root, "weight_map"), *v;
     const char *name;
     int rc = json_is_object(map) ? 0 : json_bad(&j, "weight_map", "is missing or not an object");
+    if (rc == 0 && !json_is_object(json_object_get(j.root, "metadata")))
+        rc = json_bad(&j, "metadata", "is missing or not an object");
     json_object_foreach(map, name, v)
     {
         const char *file = json_string_value(v);
@@ -195,7 +211,6 @@ static int read_index(struct hf_dir *d, const char *path)
             add_name(d, name, hf_file_named(d, file));
     }
     json_close(&j);
-    d->indexed = true;
     return rc;
 }
 
@@ -205,41 +220,115 @@ static int file_order(const void *a, const void *b)
     return strcmp(x->name, y->name);
 }
 
-static int list_files(struct hf_dir *d)
+static int text_order(const void *a, const void *b)
 {
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static bool ends_in(const char *s, const char *end)
+{
+    size_t n = strlen(s), m = strlen(end);
+    return n > m && strcmp(s + n - m, end) == 0;
+}
+
+/* Weights, or what says where they are, in the forms that transformers looks for. */
+static bool holds_weights(const char *name)
+{
+    return name[0] != '.' && (ends_in(name, ".safetensors") || ends_in(name, ".safetensors.index.json") ||
+                              (strncmp(name, "pytorch_model", 13) == 0 && ends_in(name, ".bin")));
+}
+
+static bool is_read(const struct hf_dir *d, const char *name)
+{
+    for (int i = 0; i < d->file_count; i++)
+        if (strcmp(d->files[i].name, name) == 0)
+            return true;
+    return false;
+}
+
+/* All names of weights in the directory, sorted: into *names. The count, or -1. */
+static int list_weights(const struct hf_dir *d, char ***names)
+{
+    int count = 0;
     DIR *dir = opendir(d->path);
+    *names = NULL;
     if (!dir)
         return error_errno("cannot open '%s'", d->path);
     for (struct dirent *e; (e = readdir(dir));) {
-        size_t n = strlen(e->d_name);
-        if (e->d_name[0] != '.' && n > 12 && strcmp(e->d_name + n - 12, ".safetensors") == 0)
-            hf_file_named(d, e->d_name);
+        if (!holds_weights(e->d_name))
+            continue;
+        if ((count & (count + 1)) == 0)
+            *names = xrealloc(*names, 2 * (size_t)count + 2, sizeof **names);
+        (*names)[count++] = xstrdup(e->d_name);
     }
     closedir(dir);
-    qsort(d->files, d->file_count, sizeof *d->files, file_order);
-    return d->file_count ? 0 : error(STATUS_USAGE, "'%s' holds no safetensors files", d->path);
+    if (count)
+        qsort(*names, count, sizeof **names, text_order);
+    return count;
 }
 
 static int read_headers(struct hf_dir *d)
 {
-    char *single = path_join(d->path, "model.safetensors");
-    int rc = file_exists(single) ? (hf_file_named(d, "model.safetensors"), 0) : list_files(d);
-    free(single);
-    for (int i = 0; i < d->file_count && rc == 0; i++) {
+    qsort(d->files, d->file_count, sizeof *d->files, file_order);
+    for (int i = 0; i < d->file_count; i++) {
         const struct st_file *f = hf_file(d, i);
-        for (int t = 0; f && t < f->count; t++)
+        if (!f)
+            return -1;
+        for (int t = 0; t < f->count; t++)
             add_name(d, f->tensors[t].name, i);
-        rc = f ? 0 : -1;
     }
+    return 0;
+}
+
+static void note_unread(struct hf_dir *d, char **found, int count, bool indexed)
+{
+    d->unread = xcalloc(count, sizeof *d->unread);
+    for (int i = 0; i < count; i++)
+        if (!is_read(d, found[i]) && !(indexed && strcmp(found[i], INDEX_FILE) == 0))
+            d->unread[d->unread_count++] = xstrdup(found[i]);
+}
+
+void hf_say_unread(const struct hf_dir *d)
+{
+    char more[48] = "";
+    if (!d->unread_count)
+        return;
+    if (d->unread_count > 1)
+        snprintf(more, sizeof more, " and %d files more", d->unread_count - 1);
+    notice("%s: %s, as transformers does, and not %s%s", d->path,
+           is_read(d, SINGLE_FILE) ? SINGLE_FILE " is read" : "what " INDEX_FILE " names is read", d->unread[0],
+           more);
+}
+
+static int read_dir(struct hf_dir *d)
+{
+    char *index = path_join(d->path, INDEX_FILE), *single = path_join(d->path, SINGLE_FILE), **found;
+    bool one = file_exists(single), indexed = !one && file_exists(index);
+    int count = list_weights(d, &found), rc = count < 0 ? -1 : 0;
+    d->loose = !one && !indexed;
+    if (one)
+        hf_file_named(d, SINGLE_FILE);
+    for (int i = 0; i < count && d->loose; i++)
+        if (ends_in(found[i], ".safetensors"))
+            hf_file_named(d, found[i]);
+    if (rc == 0 && !d->file_count && !indexed)
+        rc = error(STATUS_USAGE, "'%s' holds no safetensors files", d->path);
+    if (rc == 0)
+        rc = indexed ? read_index(d, index) : read_headers(d);
+    if (rc == 0 && !d->loose)
+        note_unread(d, found, count, indexed);
+    for (int i = 0; i < count; i++)
+        free(found[i]);
+    free(found);
+    free(index);
+    free(single);
     return rc;
 }
 
 int hf_open(struct hf_dir *d, const char *path)
 {
     *d = (struct hf_dir){.path = xstrdup(path)};
-    char *index = path_join(path, INDEX_FILE);
-    int rc = file_exists(index) ? read_index(d, index) : read_headers(d);
-    free(index);
+    int rc = read_dir(d);
     if (d->name_count)
         qsort(d->names, d->name_count, sizeof *d->names, by_name);
     for (int i = 1; i < d->name_count && rc == 0; i++)
@@ -261,6 +350,9 @@ void hf_close(struct hf_dir *d)
     }
     for (int i = 0; i < d->name_count; i++)
         free(d->names[i].name);
+    for (int i = 0; i < d->unread_count; i++)
+        free(d->unread[i]);
+    free(d->unread);
     free(d->files);
     free(d->names);
     free(d->path);

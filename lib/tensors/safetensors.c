@@ -12,49 +12,68 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/lfs.h"
 #include "base/memory.h"
 #include "base/num.h"
 
 #define MAX_HEADER 100000000 /* the format's own limit */
 
-int st_dtype_bytes(const char *dtype)
+enum {
+    MAX_DEPTH = 127, /* of brackets in brackets, the library's */
+    MAX_DIMS = 1 << 16,
+};
+
+/* Every dtype that the library has. Most can only be carried: tensors/convert.h has those that can be computed
+ * with. */
+int st_dtype_bits(const char *dtype)
 {
     static const struct {
         const char *name;
-        int bytes;
+        int bits;
     } known[] = {
-        {"F32", 4},  {"BF16", 2}, {"F16", 2},     {"F64", 8},     {"I64", 8},     {"U64", 8},
-        {"I32", 4},  {"U32", 4},  {"I16", 2},     {"U16", 2},     {"I8", 1},      {"U8", 1},
-        {"BOOL", 1}, {"C64", 8},  {"F8_E4M3", 1}, {"F8_E5M2", 1}, {"F8_E8M0", 1},
+        {"F32", 32},        {"BF16", 16},   {"F16", 16},    {"F64", 64},    {"I64", 64},    {"U64", 64},
+        {"I32", 32},        {"U32", 32},    {"I16", 16},    {"U16", 16},    {"I8", 8},      {"U8", 8},
+        {"BOOL", 8},        {"C64", 64},    {"F8_E4M3", 8}, {"F8_E5M2", 8}, {"F8_E8M0", 8}, {"F8_E4M3FNUZ", 8},
+        {"F8_E5M2FNUZ", 8}, {"F6_E2M3", 6}, {"F6_E3M2", 6}, {"F4", 4},
     };
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (strcmp(known[i].name, dtype) == 0)
-            return known[i].bytes;
+            return known[i].bits;
     return 0;
 }
 
 char *st_shape_text(const struct st_tensor *t, char buf[static 192])
 {
     int n = snprintf(buf, 192, "[");
-    for (int d = 0; d < t->dims; d++)
+    for (int d = 0; d < t->dims; d++) {
+        if (n > 160) {
+            n += snprintf(buf + n, 192 - n, ",…");
+            break;
+        }
         n += snprintf(buf + n, 192 - n, "%s%" PRId64, d ? "," : "", t->shape[d]);
+    }
     snprintf(buf + n, 192 - n, "]");
     return buf;
 }
 
-static int read_shape(struct st_tensor *t, const json_t *shape, int64_t *count, const char *path)
+/* *bits: of all elements, counted as the library counts: from the left, in 64 bits without a sign. */
+static int read_shape(struct st_tensor *t, const json_t *shape, int element, uint64_t *bits, const char *path)
 {
-    *count = 1;
-    if (!json_is_array(shape) || json_array_size(shape) > 8)
-        return error(STATUS_USAGE, "%s: tensor '%s': shape is not a list of at most 8 numbers", path, t->name);
+    uint64_t count = 1;
+    if (!json_is_array(shape) || json_array_size(shape) > MAX_DIMS)
+        return error(STATUS_USAGE, "%s: tensor '%s': shape is not a list of at most %d numbers", path, t->name,
+                     MAX_DIMS);
     t->dims = (int)json_array_size(shape);
+    t->shape = xcalloc(t->dims, sizeof *t->shape);
     for (int d = 0; d < t->dims; d++) {
         const json_t *n = json_array_get(shape, d);
         t->shape[d] = json_is_integer(n) ? json_integer_value(n) : -1;
-        if (t->shape[d] < 0 || !mul_ok(*count, t->shape[d], count))
+        if (t->shape[d] < 0 || __builtin_mul_overflow(count, (uint64_t)t->shape[d], &count))
             return error(STATUS_USAGE, "%s: tensor '%s': dimension %d of the shape is not a size", path,
                          t->name, d);
     }
+    if (__builtin_mul_overflow(count, (uint64_t)element, bits))
+        return error(STATUS_USAGE, "%s: tensor '%s': its size overflows", path, t->name);
     return 0;
 }
 
@@ -62,11 +81,11 @@ static int read_tensor(struct st_file *f, struct st_tensor *t, const json_t *v)
 {
     const json_t *dtype = json_object_get(v, "dtype"), *at = json_object_get(v, "data_offsets");
     const char *type = json_is_string(dtype) ? json_string_value(dtype) : "";
-    int64_t count, bytes;
-    if (!st_dtype_bytes(type))
+    uint64_t bits = 0;
+    if (!st_dtype_bits(type))
         return error(STATUS_USAGE, "%s: tensor '%s': unknown dtype '%.20s'", f->path, t->name, type);
     snprintf(t->dtype, sizeof t->dtype, "%s", type);
-    if (read_shape(t, json_object_get(v, "shape"), &count, f->path) < 0)
+    if (read_shape(t, json_object_get(v, "shape"), st_dtype_bits(type), &bits, f->path) < 0)
         return -1;
     const json_t *b = json_array_get(at, 0), *e = json_array_get(at, 1);
     if (json_array_size(at) != 2 || !json_is_integer(b) || !json_is_integer(e))
@@ -78,7 +97,7 @@ static int read_tensor(struct st_file *f, struct st_tensor *t, const json_t *v)
                      "%s: tensor '%s': data_offsets %" PRId64 "-%" PRId64 " lie outside the %" PRId64
                      " bytes of data",
                      f->path, t->name, t->begin, t->end, f->size - f->data);
-    if (!mul_ok(count, st_dtype_bytes(type), &bytes) || bytes != t->end - t->begin) {
+    if (bits % 8 || bits / 8 != (uint64_t)(t->end - t->begin)) {
         char shape[192];
         return error(STATUS_USAGE, "%s: tensor '%s': %s %s does not fill its %" PRId64 " bytes", f->path,
                      t->name, type, st_shape_text(t, shape), t->end - t->begin);
@@ -86,17 +105,24 @@ static int read_tensor(struct st_file *f, struct st_tensor *t, const json_t *v)
     return 0;
 }
 
-static void read_metadata(struct st_file *f, json_t *v)
+static int read_metadata(struct st_file *f, json_t *v)
 {
     const char *key;
     json_t *text;
     int n = 0;
+    if (json_is_null(v))
+        return 0;
+    if (!json_is_object(v))
+        return error(STATUS_USAGE, "%s: __metadata__ is not a JSON object", f->path);
     f->metadata = xcalloc(2 * json_object_size(v) + 1, sizeof *f->metadata);
     json_object_foreach(v, key, text)
     {
+        if (!json_is_string(text))
+            return error(STATUS_USAGE, "%s: __metadata__: '%s' is not a string", f->path, key);
         f->metadata[n++] = xstrdup(key);
-        f->metadata[n++] = xstrdup(json_is_string(text) ? json_string_value(text) : "");
+        f->metadata[n++] = xstrdup(json_string_value(text));
     }
+    return 0;
 }
 
 static int by_place(const void *a, const void *b)
@@ -149,9 +175,7 @@ static int read_header(struct st_file *f, json_t *root)
     json_object_foreach(root, key, v)
     {
         if (strcmp(key, "__metadata__") == 0) {
-            if (!json_is_object(v))
-                return error(STATUS_USAGE, "%s: __metadata__ is not a JSON object", f->path);
-            read_metadata(f, v);
+            TRY(read_metadata(f, v));
             continue;
         }
         struct st_tensor *t = &f->tensors[f->count++];
@@ -160,6 +184,41 @@ static int read_header(struct st_file *f, json_t *root)
             return -1;
     }
     return sort_tensors(f);
+}
+
+/* What jansson lets pass and the library does not: a NUL after a number, -0, which is no size, and brackets
+ * deeper than the library follows. */
+static int check_text(const struct st_file *f, const char *text, size_t size)
+{
+    int depth = 0;
+    bool quoted = false;
+    for (size_t i = 0; i < size; i++) {
+        char c = text[i];
+        if (quoted && c == '\\')
+            i++;
+        else if (c == '"')
+            quoted = !quoted;
+        if (quoted)
+            continue;
+        depth += (c == '{' || c == '[') - (c == '}' || c == ']');
+        if (!c || depth > MAX_DEPTH || (c == '-' && i + 1 < size && text[i + 1] == '0'))
+            return error(STATUS_USAGE, "%s: header, byte %zu: %s", f->path, i,
+                         c == '-' ? "a number that is no size"
+                         : c      ? "brackets nested too deep"
+                                  : "a NUL byte");
+    }
+    return 0;
+}
+
+static int parse_header(struct st_file *f, const char *text, size_t size)
+{
+    json_error_t bad;
+    TRY(check_text(f, text, size));
+    json_t *root = json_loadb(text, size, JSON_REJECT_DUPLICATES, &bad);
+    int rc = root ? read_header(f, root)
+                  : error(STATUS_USAGE, "%s: header, byte %d: %s", f->path, bad.position, bad.text);
+    json_decref(root);
+    return rc;
 }
 
 static int open_checked(struct st_file *f)
@@ -172,6 +231,7 @@ static int open_checked(struct st_file *f)
     if (!S_ISREG(st.st_mode))
         return error(STATUS_USAGE, "'%s' is not a regular file", f->path);
     f->size = st.st_size;
+    TRY(lfs_refuse(f->fd, f->path));
     if (f->size < 8)
         return error(STATUS_USAGE, "%s: %" PRId64 " bytes are too short for a safetensors file", f->path,
                      f->size);
@@ -186,13 +246,9 @@ static int open_checked(struct st_file *f)
     f->data = 8 + (int64_t)size;
     char *text = xmalloc(size);
     int rc = pread_all(f->fd, text, size, 8, f->path);
-    json_error_t bad;
-    json_t *root = rc < 0 ? NULL : json_loadb(text, size, JSON_REJECT_DUPLICATES, &bad);
-    free(text);
     if (rc == 0)
-        rc = root ? read_header(f, root)
-                  : error(STATUS_USAGE, "%s: header, byte %d: %s", f->path, bad.position, bad.text);
-    json_decref(root);
+        rc = parse_header(f, text, size);
+    free(text);
     return rc;
 }
 
@@ -209,8 +265,10 @@ void st_close(struct st_file *f)
 {
     if (f->fd >= 0)
         close(f->fd);
-    for (int i = 0; i < f->count; i++)
+    for (int i = 0; i < f->count; i++) {
         free(f->tensors[i].name);
+        free(f->tensors[i].shape);
+    }
     for (char **m = f->metadata; m && *m; m++)
         free(*m);
     free(f->metadata);

@@ -8,9 +8,9 @@
 
 struct st_tensor {
     char *name;
-    char dtype[8]; /* F32 BF16 F16 I64 … */
+    char dtype[16]; /* F32 BF16 F16 I64 … */
     int dims;
-    int64_t shape[8];
+    int64_t *shape;     /* [dims] */
     int64_t begin, end; /* bytes from the start of the data */
 };
 
@@ -26,12 +26,14 @@ struct st_file {
 };
 
 /* Opens and checks: header size, JSON, dtypes, shapes × size = bytes, offsets inside the file, no overlap, no
- * hole. -1: status 2, naming file and tensor. */
+ * hole. What the safetensors library refuses is refused. What it accepts is accepted but for what no writer
+ * writes and the format does not have: a name twice, a NUL in a name, a list in an object's place, numbers of
+ * 2^63 or more (t/0710-oracle-files.t has the list). -1: status 2, naming file and tensor. */
 int st_open(struct st_file *f, const char *path);
 void st_close(struct st_file *f);
 const struct st_tensor *st_find(const struct st_file *f, const char *name);
-int st_dtype_bytes(const char *dtype); /* 0: unknown */
-/* "[256,64]" for messages, into buf, which it returns. */
+int st_dtype_bits(const char *dtype); /* of one element; 0: unknown */
+/* "[256,64]" for messages, into buf, which it returns; a shape too long for it ends in "…". */
 char *st_shape_text(const struct st_tensor *t, char buf[static 192]);
 
 #endif

@@ -36,7 +36,8 @@ static int good_type(const struct hf_dir *d, int file, const struct st_tensor *f
     return 0;
 }
 
-static int find_fused(struct hf_dir *d, const struct model *m, const struct tensor *t, struct stored *out)
+static int find_fused(struct hf_dir *d, const struct model *m, const struct tensor *t, bool any_type,
+                      struct stored *out)
 {
     char name[128], own[128], expected[96];
     int64_t row, rows;
@@ -52,13 +53,15 @@ static int find_fused(struct hf_dir *d, const struct model *m, const struct tens
         snprintf(expected, sizeof expected, "[%" PRId64 ",%" PRId64 ",%" PRId64 "]", m->experts, rows, t->cols);
         return wrong_shape(d, file, f, expected);
     }
-    if (good_type(d, file, f, out) < 0)
-        return -1;
+    if (any_type)
+        return 0;
+    TRY(good_type(d, file, f, out));
     out->offset = f->begin + (t->expert * rows + row) * t->cols * number_bytes(out->number);
     return 0;
 }
 
-int source_find(struct hf_dir *d, const struct model *m, const struct tensor *t, struct stored *out)
+static int find(struct hf_dir *d, const struct model *m, const struct tensor *t, bool any_type,
+                struct stored *out)
 {
     char name[128], expected[64];
     int file;
@@ -67,7 +70,7 @@ int source_find(struct hf_dir *d, const struct model *m, const struct tensor *t,
     if (failed)
         return -1;
     if (!f && t->expert >= 0)
-        return find_fused(d, m, t, out);
+        return find_fused(d, m, t, any_type, out);
     if (!f)
         return error(STATUS_USAGE, "%s: has no tensor '%s'", d->path, name);
     if (f->dims != t->dims || f->shape[0] != t->rows || (t->dims == 2 && f->shape[1] != t->cols)) {
@@ -77,17 +80,39 @@ int source_find(struct hf_dir *d, const struct model *m, const struct tensor *t,
         snprintf(expected + n, sizeof expected - n, "]");
         return wrong_shape(d, file, f, expected);
     }
+    if (any_type)
+        return 0;
     out->offset = f->begin;
     return good_type(d, file, f, out);
 }
 
-bool source_tolerates(const struct model *m, const char *name)
+int source_find(struct hf_dir *d, const struct model *m, const struct tensor *t, struct stored *out)
 {
-    static const char inv_freq[] = "rotary_emb.inv_freq";
-    size_t n = strlen(name), k = sizeof inv_freq - 1;
-    if (n >= k && strcmp(name + n - k, inv_freq) == 0)
+    return find(d, m, t, false, out);
+}
+
+int source_has(struct hf_dir *d, const struct model *m, const struct tensor *t)
+{
+    return find(d, m, t, true, NULL);
+}
+
+/* ---- names that are not the model's ---- */
+
+static bool ends_in(const char *s, const char *end)
+{
+    size_t n = strlen(s), k = strlen(end);
+    return n >= k && strcmp(s + n - k, end) == 0;
+}
+
+/* Whether this name, which the inventory does not have, may be there all the same. */
+static bool tolerated(const struct model *m, const char *name)
+{
+    if (ends_in(name, "rotary_emb.inv_freq"))
         return true;
     if (m->tied && strcmp(name, "lm_head.weight") == 0)
+        return true;
+    /* a shared expert that is 0 wide has tensors without elements */
+    if (!m->shared_ffn && strstr(name, ".mlp.shared_expert"))
         return true;
     /* some are published with layers of multi-token prediction after the last; transformers ignores them too */
     int layer, end = 0;
@@ -100,40 +125,75 @@ static int text_order(const void *a, const void *b)
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-/* Sorted names of all tensors of the model, the fused ones too. */
-static char **known_names(const struct model *m, const struct inventory *v, int *count)
+struct source_names source_names(const struct model *m, const struct inventory *v)
 {
-    char **names = xcalloc(2 * (size_t)v->count, sizeof *names), buf[128];
-    *count = 0;
+    char buf[128];
+    struct source_names known = {.list = xcalloc(2 * (size_t)v->count, sizeof *known.list)};
     for (int i = 0; i < v->count; i++) {
         const struct tensor *t = &v->tensors[i];
         int64_t row, rows;
-        names[(*count)++] = xstrdup(tensor_name(m, t, buf));
+        known.list[known.count++] = xstrdup(tensor_name(m, t, buf));
         if (t->expert == 0 && t->kind != T_EXPERT_UP)
-            names[(*count)++] = xstrdup(source_fused_name(m, t, &row, &rows, buf));
+            known.list[known.count++] = xstrdup(source_fused_name(m, t, &row, &rows, buf));
     }
-    qsort(names, *count, sizeof *names, text_order);
-    return names;
+    qsort(known.list, known.count, sizeof *known.list, text_order);
+    return known;
+}
+
+void source_names_release(struct source_names *known)
+{
+    for (int i = 0; i < known->count; i++)
+        free(known->list[i]);
+    free(known->list);
+    *known = (struct source_names){0};
+}
+
+static bool is_known(const struct source_names *known, const char *name)
+{
+    return bsearch(&name, known->list, known->count, sizeof *known->list, text_order);
+}
+
+/* A quantizer's part of a parameter, "….q_proj.weight_scale" beside "….q_proj.weight". */
+static bool is_part(const struct source_names *known, const char *name)
+{
+    const char *dot = strrchr(name, '.');
+    char *weight = xasprintf("%.*s.weight", (int)(dot ? dot - name : 0), name);
+    bool known_there = is_known(known, weight);
+    free(weight);
+    return known_there;
+}
+
+const struct hf_name *source_stranger(const struct hf_dir *d, const struct model *m,
+                                      const struct source_names *known, int *at)
+{
+    while (*at < d->name_count) {
+        const struct hf_name *n = &d->names[(*at)++];
+        if (!is_known(known, n->name) && !tolerated(m, n->name) && !(m->quantised && is_part(known, n->name)))
+            return n;
+    }
+    return NULL;
 }
 
 int source_extras(const struct hf_dir *d, const struct model *m, const struct inventory *v)
 {
-    int count, rc = 0, ignored = 0;
-    char **names = known_names(m, v, &count);
-    for (int i = 0; i < d->name_count && rc == 0; i++) {
-        const char *name = d->names[i].name;
-        if (bsearch(&name, names, count, sizeof *names, text_order))
-            continue;
-        if (source_tolerates(m, name))
-            ignored++;
-        else
-            rc = error(STATUS_USAGE, "%s/%s: tensor '%s' is not one of this model's", d->path,
-                       d->files[d->names[i].file].name, name);
-    }
-    if (rc == 0 && ignored)
-        verbose("%s: %d tensors that are not parameters of the model are left alone", d->path, ignored);
-    for (int i = 0; i < count; i++)
-        free(names[i]);
-    free(names);
-    return rc;
+    int at = 0;
+    struct source_names known = source_names(m, v);
+    const struct hf_name *n = source_stranger(d, m, &known, &at);
+    source_names_release(&known);
+    return n ? error(STATUS_USAGE, "%s/%s: tensor '%s' is not one of this model's", d->path,
+                     d->files[n->file].name, n->name)
+             : 0;
+}
+
+void source_say_strangers(const struct hf_dir *d, const struct model *m, const struct inventory *v)
+{
+    struct source_names known = source_names(m, v);
+    const struct hf_name *first = NULL, *n;
+    int count = 0;
+    for (int at = 0; (n = source_stranger(d, m, &known, &at)); count++)
+        first = first ? first : n;
+    if (count)
+        notice("%s: %d tensor%s not the model's and not read, as in transformers: '%s'%s", d->path, count,
+               count > 1 ? "s are" : " is", first->name, count > 1 ? ", …" : "");
+    source_names_release(&known);
 }

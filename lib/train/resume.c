@@ -116,7 +116,10 @@ static int check_config(const struct run *run, const char *dir, bool first_weigh
     char differ[900] = "";
     size_t used = 0;
     TRY(model_load(&m, dir));
-    int count = model_figures(&m, &run->plan.model, f), r = check_allowed(f, count, run->o->allow_config);
+    struct model planned = run->plan.model; /* windows that cannot act are as good as none */
+    m.window = m.window < run->plan.batch.seq ? m.window : 0;
+    planned.window = planned.window < run->plan.batch.seq ? planned.window : 0;
+    int count = model_figures(&m, &planned, f), r = check_allowed(f, count, run->o->allow_config);
     for (int i = 0; i < count && r == 0; i++) {
         if (strcmp(f[i].a, f[i].b) == 0 || (first_weights && f[i].kind == FIGURE_TRAINING))
             continue;

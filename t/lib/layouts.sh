@@ -27,11 +27,11 @@ model_keys() {
     glm) echo 'model_type="glm4_moe" intermediate_size=40 moe_intermediate_size=24 n_routed_experts=8 n_shared_experts=1
         first_k_dense_replace=1 n_group=2 topk_group=1 routed_scaling_factor=1.5 norm_topk_prob=true use_qk_norm=true partial_rotary_factor=0.5
         router_aux_loss_coef=0.01 router_z_loss_coef=0.001' ;;
-    olmoe) echo 'model_type="olmoe" intermediate_size=40 num_experts=8 num_attention_heads=8 head_dim=6 clip_qkv=1.0 norm_topk_prob=false
+    olmoe) echo 'model_type="olmoe" intermediate_size=40 num_experts=8 num_attention_heads=8 head_dim=6 clip_qkv=1.0 norm_topk_prob=false attention_bias=true
         router_aux_loss_coef=0.01' ;;
     qwen) echo 'model_type="qwen2_moe" intermediate_size=40 moe_intermediate_size=24 shared_expert_intermediate_size=32 num_experts=8
         decoder_sparse_step=2 norm_topk_prob=true num_key_value_heads=4 vocab_size=101 router_aux_loss_coef=0.01' ;;
-    qwen3) echo 'model_type="qwen3_moe" moe_intermediate_size=24 num_experts=8 norm_topk_prob=true router_aux_loss_coef=0.01' ;;
+    qwen3) echo 'model_type="qwen3_moe" moe_intermediate_size=24 num_experts=8 norm_topk_prob=true attention_bias=true router_aux_loss_coef=0.01' ;;
     esac
 }
 

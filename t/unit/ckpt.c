@@ -98,9 +98,15 @@ static void hostile_headers(void **state)
     refused("{" T("a", "F32", "4", "[0,4]") "}", 4, "shape");
     refused("{" T("a", "F32", "[-1]", "[0,4]") "}", 4, "shape");
     refused("{" T("a", "F32", "[1.0]", "[0,4]") "}", 4, "shape");
-    refused("{" T("a", "F32", "[1,1,1,1,1,1,1,1,1]", "[0,4]") "}", 4, "shape");
+    refused("{" T("a", "F32", "[-0]", "[0,0]") "}", 0, "no size");
+    refused("{" T("a", "F4", "[3]", "[0,2]") "}", 2, "does not fill");
+    refused("{" T("a", "F4", "[3]", "[0,1]") "}", 1, "does not fill");
+    refused("{" T("a", "F6_E2M3", "[4]", "[0,4]") "}", 4, "does not fill");
+    refused("{" T("a", "F32", "[4611686018427387904,4,0]", "[0,0]") "}", 0, "shape");
+    refused("{\"__metadata__\":{\"k\":1}}", 0, "'k' is not a string");
+    refused("{\"__metadata__\":{\"k\":null}}", 0, "'k' is not a string");
     refused("{" T("a", "F32", "[4294967296,4294967296]", "[0,4]") "}", 4, "shape");
-    refused("{" T("a", "F32", "[4611686018427387905]", "[0,4]") "}", 4, "does not fill");
+    refused("{" T("a", "F32", "[4611686018427387905]", "[0,4]") "}", 4, "overflows");
     refused("{" T("a", "F32", "[9223372036854775808]", "[0,4]") "}", 4, "header");
     refused("{" T("a", "F32", "[1]", "[0]") "}", 4, "data_offsets");
     refused("{" T("a", "F32", "[1]", "[0,4,8]") "}", 4, "data_offsets");
@@ -115,6 +121,13 @@ static void hostile_headers(void **state)
     refused("{" T("a", "F32", "[1]", "[0,4]") "," T("b", "F32", "[1]", "[8,12]") "}", 12, "hole");
     refused("{" T("a", "F32", "[1]", "[4,8]") "}", 8, "hole");
     refused("{" T("a", "F32", "[1]", "[0,4]") "}", 5, "end at byte 4");
+    static const char pointer[] =
+        "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 4892809584\n";
+    write_file(in_dir("x.safetensors"), pointer, sizeof pointer - 1);
+    struct st_file p;
+    assert_int_equal(st_open(&p, in_dir("x.safetensors")), -1);
+    assert_non_null(strstr(error_text(), "x.safetensors: is a Git LFS pointer"));
+    assert_non_null(strstr(error_text(), "'git lfs pull'"));
     write_file(in_dir("x.safetensors"), "1234567", 7);
     struct st_file f;
     assert_int_equal(st_open(&f, in_dir("x.safetensors")), -1);
@@ -153,6 +166,15 @@ static void good_headers(void **state)
     assert_int_equal(st_find(&f, "a")->begin, 7);
     assert_int_equal(st_find(&f, "none")->end, 4);
     assert_null(st_find(&f, "c"));
+    st_close(&f);
+    write_st("{\"__metadata__\":null," T("a", "F4", "[3,2]", "[0,3]") "," T(
+                 "b", "F6_E3M2", "[4]", "[3,6]") "," T("c", "F8_E4M3FNUZ", "[1,1,1,1,1,1,1,1,1]", "[6,7]") "}",
+             -1, 7);
+    assert_int_equal(st_open(&f, in_dir("x.safetensors")), 0);
+    char shape[192];
+    assert_string_equal(st_shape_text(st_find(&f, "c"), shape), "[1,1,1,1,1,1,1,1,1]");
+    assert_string_equal(st_find(&f, "c")->dtype, "F8_E4M3FNUZ");
+    assert_null(f.metadata);
     st_close(&f);
     write_st("{}", -1, 0);
     assert_int_equal(st_open(&f, in_dir("x.safetensors")), 0);
@@ -224,7 +246,7 @@ static void layouts(void **state)
                 const struct st_tensor *t = st_find(&st, map_entry_name(&l, x, name));
                 assert_non_null(t);
                 assert_int_equal(t->begin, x->begin);
-                assert_int_equal(t->begin % st_dtype_bytes(t->dtype), 0);
+                assert_int_equal(t->begin % (st_dtype_bits(t->dtype) / 8), 0);
                 assert_int_equal(x->file, i);
                 seen[x->tensor * (1 + STATES) + 1 + x->state]++;
             }

@@ -32,6 +32,8 @@ static void types(void **state)
 static void defaults(void **state)
 {
     for (const struct family *f = families; f->type; f++) {
+        holds(f, f->layers > 0 && f->hidden > 0 && f->heads > 0 && f->vocab > 0, "sizes have defaults");
+        holds(f, f->expert_count > 0 && f->expert_ffn.absent > 0, "experts have defaults");
         holds(f, f->dense_ffn > 0 && f->max_positions > 0, "sizes have defaults");
         holds(f, f->kv_heads >= 0 && f->top_k > 0, "numbers of heads and experts have defaults");
         holds(f, f->norm_eps > 0 && f->norm_eps < 1e-3 && f->rope_theta >= 1, "norm_eps and rope_theta");
@@ -53,7 +55,7 @@ static void pairs(void **state)
 {
     for (const struct family *f = families; f->type; f++) {
         const struct window_keys *w = &f->window;
-        holds(f, f->experts[0] && f->expert_ffn, "experts have keys");
+        holds(f, f->experts[0] && f->expert_ffn.key, "experts have keys");
         holds(f, !f->experts[COUNT(f->experts) - 1] && !f->untrained[COUNT(f->untrained) - 1], "lists end");
         for (int i = 0; f->experts[i]; i++)
             for (int k = 0; k < i; k++)
@@ -118,7 +120,7 @@ static json_t *smallest(const struct family *f)
     json_object_set_new(o, "num_key_value_heads", json_null());
     put_int(o, "vocab_size", 96);
     put_int(o, f->experts[0], 16);
-    put_int(o, f->expert_ffn, 24);
+    put_int(o, f->expert_ffn.key, 24);
     return o;
 }
 
@@ -145,6 +147,7 @@ static void absent(void **state)
               m.norm_eps == f->norm_eps && m.rope_theta == f->rope_theta &&
                   m.loss_coef[LOSS_AUX] == f->aux_coef,
               "defaults of numbers");
+        holds(f, m.o_bias == (f->o_bias && m.qkv_bias), "a bias of o");
         holds(f, m.qkv_bias == f->qkv_bias.absent && m.renormalise == f->renormalise.absent, "flags");
         holds(f, m.qk_norm == (f->qk_norm_on ? QK_NORM_NONE : f->qk_norm), "norms of q and k");
         holds(f, m.groups == (f->groups.key ? f->groups.absent : 1), "groups");

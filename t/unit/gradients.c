@@ -57,7 +57,7 @@ static const char *const qwen3_moe =
     "\"tie_word_embeddings\": true}";
 static const char *const olmoe =
     "{\"model_type\": \"olmoe\", " SIZES "\"num_experts\": 4, \"intermediate_size\": 12,"
-    "\"norm_topk_prob\": false, \"clip_qkv\": 2.5, \"tie_word_embeddings\": false}";
+    "\"norm_topk_prob\": false, \"clip_qkv\": 2.5, \"attention_bias\": true, \"tie_word_embeddings\": false}";
 static const char *const glm4_moe =
     "{\"model_type\": \"glm4_moe\", " SIZES "\"n_routed_experts\": 8, \"n_shared_experts\": 1, \"head_dim\": 8,"
     "\"intermediate_size\": 20, \"moe_intermediate_size\": 12, \"first_k_dense_replace\": 0, \"n_group\": 2, "

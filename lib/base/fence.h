@@ -2,7 +2,8 @@
 /* What AddressSanitizer is told in a build that has it (SAN=1, gcc); in any other build these do nothing.
  *
  * It sees the ends of blocks of the heap, in code that was compiled with it. So what lies in one block is kept
- * apart by fences, and what is handed to a library that it does not see into (oneDNN, MPI) is looked at first. */
+ * apart by fences, and what is handed to a library that was not (oneDNN, MPI) is looked at first.
+ */
 #ifndef BASE_FENCE_H
 #define BASE_FENCE_H
 

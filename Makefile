@@ -10,6 +10,7 @@ FAULTS  =# 1: with the seeded faults that the equivalence test must catch (lib/e
 FUZZ    = $(notdir $(basename $(wildcard t/fuzz/*.c)))# what `make fuzz` runs,
 SECONDS = 10# how long each, or
 RUNS    =# how many inputs each
+SEED    =# the first seed of `make hunt`; else the clock's
 V       =# 1: show the commands
 JOBS    = $(shell nproc)
 
@@ -51,7 +52,7 @@ UNIT       = $(patsubst t/unit/%.c,$(BUILD)/t/%,$(wildcard t/unit/*.c))
 HELPERS    = $(patsubst t/lib/%.c,$(BUILD)/t/%,$(wildcard t/lib/*.c))
 
 .SECONDARY:
-.PHONY: all unit kernels portable check check-unit check-large check-sanitized prove-sanitized check-portable fuzz $(FUZZ:%=fuzz-%) demo bench \
+.PHONY: all unit kernels portable check check-unit check-large check-sanitized prove-sanitized check-portable hunt fuzz $(FUZZ:%=fuzz-%) demo bench \
         oracles install uninstall deps deps-clang deps-portable arm64 clean help
 all: $(BIN)
 	$(Q)ln -sfn $(notdir $(BUILD)) .build/current
@@ -63,6 +64,7 @@ help:
 	@echo 'make check        all tests; check-unit: of the library alone; check-large: the full matrices;'
 	@echo '                  check-sanitized: some under sanitizers; check-portable: clang, and aarch64 under qemu'
 	@echo 'make fuzz         hostile bytes for every parser, by libFuzzer; FUZZ=NAME, SECONDS=N or RUNS=N'
+	@echo 'make hunt         random layouts, over and over, with the heap watched; SECONDS=N, SEED=N, SAN=1'
 	@echo 'make oracles      a virtual environment with PyTorch and transformers, for the tests that compare with them'
 	@echo 'make bench        speed against PyTorch and against the machine'
 	@echo 'make install      prefix=$(prefix) DESTDIR=$(DESTDIR)'
@@ -141,6 +143,9 @@ prove-sanitized:
 # Also for aarch64, under qemu; skipped without a cross compiler unless MOEKIT_REQUIRE says "aarch64 clang".
 check-portable: all unit
 	$(Q)$(PROVE_ENV) prove --timer t/0030-portable.t
+# What goes wrong once in many thousand steps. What is found stays in .build/hunt.
+hunt: all
+	$(Q)$(PROVE_ENV) bash t/hunt $(SECONDS) $(SEED)
 # A libFuzzer target for every parser, from seeds in t/fuzz/seeds. What crashes stays in .build/fuzz.
 fuzz:
 	$(Q)$(MAKE) --no-print-directory CC=$(if $(CLANG),$(CC),clang) SAN=1 BUILD=.build/fuzz CFLAGS='-O1 -g -fsanitize=fuzzer-no-link' \

@@ -94,11 +94,6 @@ static const struct command command = {
              "75 stopped by SIGUSR1 or SIGTERM after a checkpoint: run the same line again.",
 };
 
-static void on_signal(int signal)
-{
-    train_request_stop();
-}
-
 static int check_usage(int operands)
 {
     if (operands > 0)
@@ -149,9 +144,7 @@ int main(int argc, char **argv)
         o.recipe.shuffle = "no";
     o.command_line = line;
     o.given = options_given(&command);
-    struct sigaction act = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
-    sigaction(SIGUSR1, &act, NULL);
-    sigaction(SIGTERM, &act, NULL);
+    train_hold_signals();
     signal(SIGXFSZ, SIG_IGN); /* a file size limit is then an error of the write, like a full disk */
 
     struct comm *comm;

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 
 #include "../failure.h"
+#include "base/fence.h"
 #include "base/memory.h"
 #include "base/num.h"
 #include "cpu.h"
@@ -46,6 +47,9 @@ static bool native_bf16(void)
 void product(bool ta, bool tb, int64_t m, int64_t n, int64_t k, float alpha, const float *a, int64_t lda,
              const float *b, int64_t ldb, float beta, float *c, int64_t ldc)
 {
+    fence_look(a, ta ? k : m, (size_t)(ta ? m : k) * sizeof *a, (size_t)lda * sizeof *a);
+    fence_look(b, tb ? n : k, (size_t)(tb ? k : n) * sizeof *b, (size_t)ldb * sizeof *b);
+    fence_look(c, m, (size_t)n * sizeof *c, (size_t)ldc * sizeof *c);
     dnnl_status_t status =
         dnnl_sgemm(ta ? 'T' : 'N', tb ? 'T' : 'N', m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
     if (status != dnnl_success)

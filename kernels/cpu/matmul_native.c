@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "../failure.h"
+#include "base/fence.h"
 #include "base/memory.h"
 #include "cpu.h"
 #include "matmul.h"
@@ -132,6 +133,9 @@ static void execute(const struct shape *s, void *a, void *b, void *c)
                     (long long)s->m, (long long)s->n, (long long)s->k);
         return;
     }
+    fence_look(a, s->ta ? s->k : s->m, (size_t)(s->ta ? s->m : s->k) * 2, (size_t)s->lda * 2);
+    fence_look(b, s->tb ? s->n : s->k, (size_t)(s->tb ? s->k : s->n) * 2, (size_t)s->ldb * 2);
+    fence_look(c, s->m, (size_t)s->n * type_bytes(s->out), (size_t)s->ldc * type_bytes(s->out));
     dnnl_memory_set_data_handle(e->a, a);
     dnnl_memory_set_data_handle(e->b, b);
     dnnl_memory_set_data_handle(e->c, c);

@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "base/error.h"
+#include "base/fence.h"
 #include "base/memory.h"
 #include "base/process.h"
 
@@ -44,6 +45,8 @@ static int cut(const struct comm_piece *list, int count, MPI_Aint *at, int *leng
 int mpi_describe(const struct comm_piece *list, int count, struct message *m)
 {
     int blocks = cut(list, count, NULL, NULL);
+    for (int i = 0; i < count; i++)
+        fence_look(list[i].p, 1, list[i].bytes, 0);
     if (blocks <= 1) {
         size_t bytes = 0;
         for (int i = 0; i < count; i++)

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/fence.h"
 #include "base/memory.h"
 #include "base/num.h"
 #include "plan/schedule.h"
@@ -18,12 +19,16 @@ enum { ALIGN = 64, MIN_COMM_SCRATCH = 1 << 20 };
 struct cursor {
     char *base;
     int64_t at;
+    bool fenced; /* a fence follows each piece: the block is not laid out for several uses */
 };
 
 static void *take(struct cursor *c, int64_t count, int64_t bytes)
 {
-    void *p = c->base ? c->base + c->at : NULL;
-    c->at = min64(c->at + round_up(count * bytes, ALIGN), MAX_BYTES);
+    char *p = c->base ? c->base + c->at : NULL;
+    int64_t used = count * bytes, taken = round_up(used, ALIGN) + FENCE_BYTES;
+    c->at = min64(c->at + taken, MAX_BYTES);
+    if (p && c->fenced)
+        fence(p + used, (size_t)(taken - used));
     return count ? p : NULL;
 }
 
@@ -474,10 +479,11 @@ static void build_stashes(struct laying *l, struct cursor *c)
     }
     struct acts *next = a->acts_block = xcalloc(acts, sizeof *next);
     void **x = a->x_block = xcalloc(xs, sizeof *x);
+    bool apart = l->p->axes.vpp == 1; /* else stashes of other chunks use the same bytes */
     for (int i = 0; i < a->stash_count; i++) {
         struct stash *s = &a->stashes[i];
         const struct stage *st = &l->p->stages[s->stage];
-        struct cursor at = {c->base ? c->base + c->at : NULL, s->begin};
+        struct cursor at = {c->base ? c->base + c->at : NULL, s->begin, apart};
         s->acts = next;
         s->x = x;
         next += st->layers;
@@ -501,7 +507,7 @@ int arena_layout(struct arena *a, const struct plan *p, int rank, const struct s
     l.T = l.n * p->axes.tp;
     if (measure(&l, at) < 0)
         return -1;
-    struct cursor c = {base, 0};
+    struct cursor c = {base, 0, true};
     layout_parameters(&l, &c, s);
     int64_t begin = c.at;
     layout_shared(&l, &c);

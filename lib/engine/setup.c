@@ -8,6 +8,7 @@
 #include <zlib.h>
 
 #include "base/error.h"
+#include "base/fence.h"
 #include "base/memory.h"
 #include "base/num.h"
 #include "engine/dispatch.h"
@@ -183,8 +184,10 @@ void engine_release(struct engine *e)
     for (int k = 0; k < GROUP_KINDS; k++)
         if (e->group[k])
             comm_group_free(e->group[k]);
-    if (e->memory)
+    if (e->memory) {
+        fence_take_down(e->memory, (size_t)e->arena.bytes.total);
         e->be->free(e->memory, (size_t)e->arena.bytes.total);
+    }
     free(e->dispatch);
     free(e->counts);
     free(e->send);

@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/error.h"
 #include "base/json.h"
@@ -19,11 +20,27 @@
 #include "train/saves.h"
 #include "train/step.h"
 
-static volatile sig_atomic_t stop_requested;
+/* ---- signals ---- */
 
-void train_request_stop(void)
+static sigset_t stop_signals(void)
 {
-    stop_requested = 1;
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGUSR1);
+    sigaddset(&set, SIGTERM);
+    return set;
+}
+
+void train_hold_signals(void)
+{
+    sigset_t set = stop_signals();
+    sigprocmask(SIG_BLOCK, &set, NULL);
+}
+
+static bool stop_signalled(void)
+{
+    sigset_t set = stop_signals();
+    return sigtimedwait(&set, NULL, &(struct timespec){0}) > 0;
 }
 
 /* ---- evaluation ---- */
@@ -63,7 +80,7 @@ static int evaluate(struct run *run)
 /* Whether any rank was asked to stop. */
 static int stopping(struct run *run, bool *stop)
 {
-    int64_t asked = stop_requested;
+    int64_t asked = stop_signalled();
     TRY(host_max(comm_world(run->comm), &asked));
     *stop = asked != 0;
     return 0;

@@ -9,7 +9,11 @@
  * then run->status is STATUS_REQUEUE. -1 with error(). */
 int run_steps(struct run *run);
 
-/* Signals: asks the run to stop after this step, checkpoint and return REQUEUE. Async-signal-safe. */
-void train_request_stop(void);
+/* From here on SIGUSR1 and SIGTERM wait until the loop looks for them, between two steps: it then stops,
+ * checkpoints and returns REQUEUE. Before anything starts a thread; threads inherit it.
+ *
+ * Nothing in a rank may handle a signal by a function: oneDNN's products move the stack pointer into memory of
+ * the heap while they compute, and what the kernel writes below it for a handler overruns what lies there. */
+void train_hold_signals(void);
 
 #endif

@@ -4,6 +4,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/fence.h"
 #include "lib/kernels.h"
 
 /* The signal that ended a child which touched device memory, 0 if it lived. */
@@ -77,14 +78,41 @@ static void same_bits(void **state)
     free(a), free(b), free(c[0]), free(c[1]), free(c[2]);
 }
 
+#ifdef __SANITIZE_ADDRESS__
+/* A product whose B or C reaches behind a fence is reported: the child does not end well. */
+static void fenced_product(void **state)
+{
+    enum { N = 24 };
+    const struct backend *be = backend_open("cpu", 0, 1);
+    for (int behind = 0; behind < 3; behind++) {
+        pid_t child = fork();
+        assert_true(child >= 0);
+        if (child == 0) {
+            fclose(stderr); /* the report */
+            float *m[3];
+            for (int i = 0; i < 3; i++)
+                m[i] = be->alloc((N * N + 16) * sizeof(float));
+            fence(m[behind ? behind : 2] + N * N - (behind ? 1 : 0), 8);
+            be->matmul(NULL, &OP(matmul, .m = N, .n = N, .k = N, .a = m[0], .lda = N, .b = m[1], .ldb = N,
+                                 .c = m[2], .ldc = N, .in = F32, .out = F32));
+            _exit(0);
+        }
+        int status;
+        assert_int_equal(waitpid(child, &status, 0), child);
+        assert_int_equal(status != 0, behind != 0);
+    }
+}
+#endif
+
 int main(void)
 {
     setenv("CMOCKA_MESSAGE_OUTPUT", "TAP", 0);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(guard_faults),
-        cmocka_unit_test(table_of_backends),
-        cmocka_unit_test(unknown_name),
-        cmocka_unit_test(same_bits),
+        cmocka_unit_test(guard_faults),   cmocka_unit_test(table_of_backends),
+        cmocka_unit_test(unknown_name),   cmocka_unit_test(same_bits),
+#ifdef __SANITIZE_ADDRESS__
+        cmocka_unit_test(fenced_product),
+#endif
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

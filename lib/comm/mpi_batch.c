@@ -9,15 +9,20 @@
 #include "comm/mpi_message.h"
 #include "comm/mpi_point.h"
 
+/* One message to or from each peer that has pieces, the receives first. A receive starts when a probe has found
+ * its message and the size is right: Open MPI 4.1 writes past the end of a buffer that is too small when it
+ * fetches a message from another process's memory, before it reports that. */
 struct comm_batch {
     struct group *g;
     const char *what;
-    int count, recvs; /* requests; the receives come first */
-    MPI_Request *request;
+    int count, recvs;
+    MPI_Request *request; /* MPI_REQUEST_NULL: a receive without a message yet */
     MPI_Status *status;
+    struct message *to; /* of each receive */
     int *peer;
     size_t *bytes; /* of each message */
     size_t total;
+    int *unmatched, unmatched_count; /* the receives without a message */
 };
 
 /* Pieces sorted by peer, each peer's in list order: peer p's are [first[p], first[p+1]). */
@@ -43,35 +48,49 @@ static struct comm_batch *batch_new(struct group *g, const char *what)
     *b = (struct comm_batch){.g = g, .what = what};
     b->request = xmalloc(most * sizeof *b->request);
     b->status = xmalloc(most * sizeof *b->status);
+    b->to = xmalloc(most * sizeof *b->to);
     b->peer = xmalloc(most * sizeof *b->peer);
     b->bytes = xmalloc(most * sizeof *b->bytes);
+    b->unmatched = xmalloc(most * sizeof *b->unmatched);
     return b;
 }
 
 static void batch_free(struct comm_batch *b)
 {
+    for (int i = 0; i < b->unmatched_count; i++)
+        mpi_forget(&b->to[b->unmatched[i]]);
     free(b->request);
     free(b->status);
+    free(b->to);
     free(b->peer);
     free(b->bytes);
+    free(b->unmatched);
     free(b);
+}
+
+static int tag_of(const struct group *g)
+{
+    return COMM_TAGS + (int)(g->hash % COMM_TAGS);
 }
 
 static int post_message(struct comm_batch *b, bool receive, int peer, const struct comm_piece *list, int count)
 {
     const struct mpi *m = b->g->c->state;
-    int rank = b->g->ranks[peer], tag = COMM_TAGS + (int)(b->g->hash % COMM_TAGS), n = b->count;
+    int n = b->count;
     struct message s;
     b->peer[n] = peer;
     b->bytes[n] = 0;
     for (int i = 0; i < count; i++)
         b->bytes[n] += list[i].bytes;
     int code = mpi_describe(list, count, &s);
-    if (!code && receive)
-        code = MPI_Irecv(s.p, s.count, s.type, rank, tag, m->comm, &b->request[n]);
-    else if (!code)
-        code = MPI_Isend(s.p, s.count, s.type, rank, tag, m->comm, &b->request[n]);
-    mpi_forget(&s);
+    b->request[n] = MPI_REQUEST_NULL;
+    if (!code && receive) {
+        b->to[n] = s;
+        b->unmatched[b->unmatched_count++] = n;
+    } else if (!code) {
+        code = MPI_Isend(s.p, s.count, s.type, b->g->ranks[peer], tag_of(b->g), m->comm, &b->request[n]);
+        mpi_forget(&s);
+    }
     if (code)
         return mpi_failed(code, b->what);
     b->total += b->bytes[n];
@@ -107,17 +126,48 @@ struct comm_batch *mpi_post_all(struct group *g, const char *what, const struct 
     return NULL;
 }
 
+/* Starts the receives whose messages are there. */
+static int match(struct comm_batch *b)
+{
+    const struct mpi *m = b->g->c->state;
+    int left = 0;
+    for (int k = 0; k < b->unmatched_count; k++) {
+        int i = b->unmatched[k], peer = b->peer[i], there = 0;
+        MPI_Message message;
+        MPI_Status status;
+        int code = MPI_Improbe(b->g->ranks[peer], tag_of(b->g), m->comm, &there, &message, &status);
+        if (code)
+            return mpi_failed(code, b->what);
+        if (!there) {
+            b->unmatched[left++] = i;
+            continue;
+        }
+        TRY(mpi_check_size(&status, b->bytes[i], b->what, b->g, peer));
+        struct message *to = &b->to[i];
+        code = MPI_Imrecv(to->p, to->count, to->type, &message, &b->request[i]);
+        mpi_forget(to);
+        if (code)
+            return mpi_failed(code, b->what);
+    }
+    b->unmatched_count = left;
+    return 0;
+}
+
 /* The peers of unfinished messages, each once. */
 static int awaited(struct comm_batch *b)
 {
     int n = 0, *peer = xmalloc((size_t)b->count * sizeof *peer);
     bool *seen = xcalloc((size_t)b->g->size, sizeof *seen);
+    for (int i = 0; i < b->unmatched_count; i++) {
+        peer[n++] = b->peer[b->unmatched[i]];
+        seen[peer[n - 1]] = true;
+    }
     for (int i = 0; i < b->count; i++) {
         int flag = 0;
-        if (MPI_Test(&b->request[i], &flag, MPI_STATUS_IGNORE) == MPI_SUCCESS && flag)
+        if (seen[b->peer[i]] ||
+            (MPI_Request_get_status(b->request[i], &flag, MPI_STATUS_IGNORE) == MPI_SUCCESS && flag))
             continue;
-        if (!seen[b->peer[i]])
-            peer[n++] = b->peer[i];
+        peer[n++] = b->peer[i];
         seen[b->peer[i]] = true;
     }
     int rc = mpi_no_answer(b->g, b->what, peer, n);
@@ -144,21 +194,20 @@ static int finish(struct comm_batch *b)
 {
     struct comm *c = b->g->c;
     struct patience p = mpi_patience(c, b->total);
-    for (int flag = 0;;) {
-        int code = MPI_Testall(b->count, b->request, &flag, b->status);
+    for (;;) {
+        int flag = 0, code = 0;
+        if (b->unmatched_count)
+            TRY(match(b));
+        if (!b->unmatched_count)
+            code = MPI_Testall(b->count, b->request, &flag, b->status);
         if (code)
             return batch_failed(b, code);
         if (flag)
-            break;
+            return 0;
         mpi_serve(c);
         if (!mpi_still(&p))
             return awaited(b);
     }
-    for (int i = 0; i < b->recvs; i++) {
-        if (mpi_check_size(&b->status[i], b->bytes[i], b->what, b->g, b->peer[i]))
-            return -1;
-    }
-    return 0;
 }
 
 int mpi_wait_all(struct comm_batch *b)

@@ -21,9 +21,13 @@ int output_open(struct output *o, const char *path);
 int output_commit(struct output *o); /* flush, fsync, rename; an error of any earlier write is found here */
 void output_abandon(struct output *o);
 
-/* All bytes at this offset, across short transfers and EINTR. A read past the end is an error. */
+/* All bytes at this offset, across short transfers and EINTR, with signs of life (base/alive.h). A read past
+ * the end is an error. */
 int pread_all(int fd, void *p, size_t bytes, int64_t offset, const char *path);
 int pwrite_all(int fd, const void *p, size_t bytes, int64_t offset, const char *path);
+
+/* fsync, with signs of life: the file goes to the disk piece by piece first. 0, or -1 with errno. */
+int file_sync(int fd);
 
 int make_dirs(const char *path);   /* mkdir -p */
 int sync_dir(const char *path);    /* fsync of a directory */

@@ -2,8 +2,10 @@
 #include "base/process.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 static int64_t status_bytes(const char *key)
 {
@@ -26,6 +28,30 @@ int64_t process_resident_bytes(void)
 int64_t process_peak_bytes(void)
 {
     return status_bytes("VmHWM:");
+}
+
+void process_host(char name[static HOST_NAME])
+{
+    const char *node = getenv("SLURMD_NODENAME");
+    snprintf(name, HOST_NAME, "%s", node ? node : "");
+    if (!*name && gethostname(name, HOST_NAME - 1) != 0)
+        name[0] = '\0';
+    name[HOST_NAME - 1] = '\0';
+}
+
+char process_state(int pid)
+{
+    char path[32], line[256], state = 0;
+    snprintf(path, sizeof path, "/proc/%d/stat", pid);
+    FILE *f = fopen(path, "r");
+    if (f && fgets(line, sizeof line, f)) { /* pid (name) state ...; the name may hold anything */
+        const char *end = strrchr(line, ')');
+        if (end && end[1] == ' ')
+            state = end[2];
+    }
+    if (f)
+        fclose(f);
+    return state;
 }
 
 double now_s(void)

@@ -274,7 +274,7 @@ static void sync_files(struct saver *v)
             continue;
         char *path = path_join(v->dir, v->l.files[f].name);
         int fd = open(path, O_WRONLY | O_CLOEXEC);
-        if (fd < 0 || fsync(fd) != 0)
+        if (fd < 0 || file_sync(fd) != 0)
             error_errno("cannot write '%s'", path), save_failed(v);
         if (fd >= 0)
             close(fd);

@@ -13,6 +13,7 @@
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "comm/mpi_alive.h"
 #include "comm/mpi_batch.h"
 #include "comm/mpi_message.h"
 #include "comm/mpi_point.h"
@@ -44,6 +45,8 @@ static int look_around(struct comm *c)
         code = MPI_Comm_size(host, &c->local_ranks);
     if (!code)
         code = count_cpus(host, &cpus);
+    if (!code)
+        code = mpi_alive_open(c, host);
     MPI_Comm_free(&host);
     /* A crowd of pollers that only yield keep each other from the one that has work. */
     double crowd = cpus < c->local_ranks ? (double)c->local_ranks / cpus : 1;
@@ -99,6 +102,7 @@ static int join(struct comm *c)
 static void close_mpi(struct comm *c)
 {
     struct mpi *m = c->state;
+    mpi_alive_close(c);
     if (m->comm != MPI_COMM_NULL)
         MPI_Comm_free(&m->comm);
     if (m->started)
@@ -120,6 +124,7 @@ static int open_mpi(struct comm *c)
 
 static void abort_mpi(struct comm *c, int status)
 {
+    mpi_linger(c);
     MPI_Abort(MPI_COMM_WORLD, status);
 }
 

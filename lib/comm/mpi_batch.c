@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "comm/mpi_alive.h"
 #include "comm/mpi_message.h"
 #include "comm/mpi_point.h"
 
@@ -153,27 +154,24 @@ static int match(struct comm_batch *b)
     return 0;
 }
 
-/* The peers of unfinished messages, each once. */
-static int awaited(struct comm_batch *b)
+/* Peers of unfinished messages. A peer has one of each direction at most; the receives come first. */
+static int awaited(const void *of, int *peer, int most)
 {
-    int n = 0, *peer = xmalloc((size_t)b->count * sizeof *peer);
-    bool *seen = xcalloc((size_t)b->g->size, sizeof *seen);
-    for (int i = 0; i < b->unmatched_count; i++) {
+    const struct comm_batch *b = of;
+    int n = 0;
+    for (int i = 0; i < b->unmatched_count && n < most; i++)
         peer[n++] = b->peer[b->unmatched[i]];
-        seen[peer[n - 1]] = true;
-    }
-    for (int i = 0; i < b->count; i++) {
+    for (int i = 0; i < b->count && n < most; i++) {
         int flag = 0;
-        if (seen[b->peer[i]] ||
-            (MPI_Request_get_status(b->request[i], &flag, MPI_STATUS_IGNORE) == MPI_SUCCESS && flag))
+        if (!MPI_Request_get_status(b->request[i], &flag, MPI_STATUS_IGNORE) && flag)
             continue;
-        peer[n++] = b->peer[i];
-        seen[b->peer[i]] = true;
+        bool seen = false;
+        for (int k = 0; k < n && !seen; k++)
+            seen = peer[k] == b->peer[i];
+        if (!seen)
+            peer[n++] = b->peer[i];
     }
-    int rc = mpi_no_answer(b->g, b->what, peer, n);
-    free(seen);
-    free(peer);
-    return rc;
+    return n;
 }
 
 static int batch_failed(struct comm_batch *b, int code)
@@ -184,6 +182,7 @@ static int batch_failed(struct comm_batch *b, int code)
         int e = b->status[i].MPI_ERROR, p = b->peer[i];
         if (e == MPI_SUCCESS || e == MPI_ERR_PENDING)
             continue;
+        mpi_blame(b->g, b->what, b->g->ranks[p], &p, 1);
         mpi_failed(e, b->what);
         return error_prefix("group '%s', peer %d (rank %d)", b->g->name, p, b->g->ranks[p]);
     }
@@ -192,21 +191,23 @@ static int batch_failed(struct comm_batch *b, int code)
 
 static int finish(struct comm_batch *b)
 {
-    struct comm *c = b->g->c;
-    struct patience p = mpi_patience(c, b->total);
-    for (;;) {
+    struct patience p = {.g = b->g, .what = b->what, .awaited = awaited, .of = b};
+    mpi_wait_begin(&p, b->total);
+    for (int rc = 0;;) {
         int flag = 0, code = 0;
         if (b->unmatched_count)
-            TRY(match(b));
-        if (!b->unmatched_count)
+            rc = match(b);
+        if (rc == 0 && !b->unmatched_count)
             code = MPI_Testall(b->count, b->request, &flag, b->status);
         if (code)
-            return batch_failed(b, code);
-        if (flag)
-            return 0;
-        mpi_serve(c);
+            rc = batch_failed(b, code);
+        if (flag || rc < 0) {
+            mpi_wait_end(&p);
+            return rc;
+        }
+        mpi_serve(b->g->c);
         if (!mpi_still(&p))
-            return awaited(b);
+            return mpi_wait_lost(&p);
     }
 }
 

@@ -11,8 +11,9 @@
 #include "base/memory.h"
 #include "base/notice.h"
 #include "base/num.h"
+#include "base/process.h"
 
-enum { NAME = 64 };
+enum { NAME = HOST_NAME };
 
 static int64_t env_number(const char *name)
 {
@@ -73,7 +74,7 @@ static int number_hosts(const char *names, int world, int *id)
 int hosts_check(struct comm *c, const struct plan *p, bool warn, int *hosts)
 {
     char mine[NAME] = "";
-    gethostname(mine, sizeof mine - 1);
+    process_host(mine);
     char *names = xcalloc((size_t)p->world, NAME);
     int *id = xcalloc((size_t)p->world, sizeof *id), *node = xcalloc((size_t)p->world, sizeof *node);
     int r = host_gather(comm_world(c), mine, names, NAME);

@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "base/error.h"
+#include "base/process.h"
 #include "data/data.h"
 #include "engine/engine.h"
 #include "train/log.h"
@@ -23,9 +24,9 @@ struct run {
     struct log log;
     int processors; /* this rank's share of its host's */
     int threads, hosts;
-    char host[64]; /* this rank's */
-    int64_t step;  /* last one done */
-    int64_t saved; /* last one saved, or -1 */
+    char host[HOST_NAME]; /* this rank's */
+    int64_t step;         /* last one done */
+    int64_t saved;        /* last one saved, or -1 */
     int64_t start_step;
     int32_t *tokens;  /* this dp rank's part of a step */
     bool *want;       /* which samples of a step this rank reads */

@@ -5,7 +5,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/error.h"
 #include "base/memory.h"
@@ -51,7 +50,7 @@ static void apply_recipe(struct run *run)
 
 int run_start(struct run *run)
 {
-    gethostname(run->host, sizeof run->host - 1);
+    process_host(run->host);
     const struct train_options *o = run->o;
     TRY(run_agree(run, read_plan(run)));
     TRY(run_agree(run, device_open(run)));

@@ -11,6 +11,7 @@
 #include "base/notice.h"
 #include "base/options.h"
 #include "comm/comm.h"
+#include "train/fault.h"
 #include "train/loop.h"
 #include "train/train.h"
 
@@ -92,6 +93,16 @@ static const struct command command = {
 static void on_signal(int signal)
 {
     train_request_stop();
+    if (signal == SIGTERM)
+        comm_end();
+}
+
+/* From another thread, while this one waits for a rank in MPI. */
+static void last_words(const struct comm_fault *f)
+{
+    fault_report_early(&o, f);
+    if (*error_text())
+        command_failed(&command);
 }
 
 static int check_usage(int operands)
@@ -142,6 +153,7 @@ int main(int argc, char **argv)
         return launched_first() ? command_failed(&command) : (int)error_status();
     o.shuffle = !no_shuffle;
     o.command_line = line;
+    o.last_words = last_words;
     struct sigaction act = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
     sigaction(SIGUSR1, &act, NULL);
     sigaction(SIGTERM, &act, NULL);

@@ -39,19 +39,30 @@ void process_host(char name[static HOST_NAME])
     name[HOST_NAME - 1] = '\0';
 }
 
-char process_state(int pid)
+/* State and parent: pid (name) state parent ...; the name may hold anything. */
+static char read_stat(int pid, int *parent)
 {
     char path[32], line[256], state = 0;
     snprintf(path, sizeof path, "/proc/%d/stat", pid);
     FILE *f = fopen(path, "r");
-    if (f && fgets(line, sizeof line, f)) { /* pid (name) state ...; the name may hold anything */
-        const char *end = strrchr(line, ')');
-        if (end && end[1] == ' ')
-            state = end[2];
-    }
+    const char *end = f && fgets(line, sizeof line, f) ? strrchr(line, ')') : NULL;
+    if (!end || sscanf(end + 1, " %c %d", &state, parent) != 2)
+        state = 0;
     if (f)
         fclose(f);
     return state;
+}
+
+char process_state(int pid)
+{
+    int parent;
+    return read_stat(pid, &parent);
+}
+
+int process_parent(int pid)
+{
+    int parent = 0;
+    return read_stat(pid, &parent) ? parent : 0;
 }
 
 double now_s(void)

@@ -17,6 +17,7 @@ void process_host(char name[static HOST_NAME]);
 /* What the process does: 'R' running, 'S' sleeping, 'T' stopped, 'Z' dead but not reaped, ...; 0: there is
  * none. */
 char process_state(int pid);
-double now_s(void); /* monotonic clock */
+int process_parent(int pid); /* 0 when there is no such process */
+double now_s(void);          /* monotonic clock */
 
 #endif

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/halt.h"
 #include "base/memory.h"
 #include "base/notice.h"
 #include "base/num.h"
@@ -63,6 +64,7 @@ static int evaluate(struct run *run)
 
 static int save(struct run *run)
 {
+    halt_at("save");
     struct rank_state s = run_state(run);
     char *text = run_state_text(run);
     int64_t bytes = 0;
@@ -111,6 +113,7 @@ int run_steps(struct run *run)
             run->status = STATUS_REQUEUE;
             break;
         }
+        halt_at("step");
         TRY(step_run(run));
         bool eval = run->eval && o->eval_every && run->step % o->eval_every == 0;
         bool keep = o->save && o->save_every && run->step % o->save_every == 0;

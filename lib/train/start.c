@@ -14,6 +14,7 @@
 #include "engine/setup.h"
 #include "plan/text.h"
 #include "train/device.h"
+#include "train/fault.h"
 #include "train/feed.h"
 #include "train/hosts.h"
 #include "train/resume.h"
@@ -68,6 +69,7 @@ int run_start(struct run *run)
     if (run_is_first(run)) {
         run->loads = xcalloc((size_t)(run->plan.model.moe_layers * run->e.E), sizeof *run->loads);
         TRY(log_open(&run->log, o->log));
+        TRY(fault_gather(&run->log, o->log));
         TRY(log_write(&run->log, log_start_record(&run->e, o, run->step, run->threads, run->hosts)));
     }
     return 0;

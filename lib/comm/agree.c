@@ -5,6 +5,8 @@
 
 int comm_agree(struct comm *c, int r, bool *agreed)
 {
+    if (comm_fault(c)) /* nobody can be agreed with any more */
+        return -1;
     /* The largest of all is the worst status and, of the ranks that have it, the lowest with a text: after an
      * agreement inside of this one only that rank has any. */
     int64_t mine = 0;

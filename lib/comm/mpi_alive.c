@@ -42,10 +42,10 @@ struct known {
     char host[HOST_NAME];
 };
 
-struct sending {
+struct posted {
     struct letter letter;
     MPI_Request request;
-    struct sending *next;
+    struct posted *next;
 };
 
 struct neighbour {
@@ -69,7 +69,7 @@ struct signs {
     int asker_count, asker_room;
     struct letter said; /* to them, the last time */
     double said_sign;
-    struct sending *sending;
+    struct posted *posted;
     struct neighbour *local;
     int locals;
     bool mpirun;
@@ -129,7 +129,7 @@ void mpi_alive_close(struct comm *c)
     if (!s)
         return;
     alive_hook(NULL, NULL);
-    if (!s->sending) {
+    if (!s->posted) {
         if (s->talk != MPI_COMM_NULL)
             MPI_Comm_free(&s->talk);
     }
@@ -166,19 +166,19 @@ static struct known *know(struct signs *s, int rank)
 
 static void post_letter(struct signs *s, int rank, const struct letter *l)
 {
-    struct sending *out = xmalloc(sizeof *out);
-    *out = (struct sending){.letter = *l, .next = s->sending};
+    struct posted *out = xmalloc(sizeof *out);
+    *out = (struct posted){.letter = *l, .next = s->posted};
     if (MPI_Isend(&out->letter, sizeof out->letter, MPI_BYTE, rank, 0, s->talk, &out->request)) {
         free(out); /* it will be missed */
         return;
     }
-    s->sending = out;
+    s->posted = out;
 }
 
 static void forget_sent(struct signs *s)
 {
-    for (struct sending **at = &s->sending; *at;) {
-        struct sending *out = *at;
+    for (struct posted **at = &s->posted; *at;) {
+        struct posted *out = *at;
         int flag = 0;
         if (!MPI_Test(&out->request, &flag, MPI_STATUS_IGNORE) && !flag) {
             at = &out->next;
@@ -299,7 +299,7 @@ static bool look(const struct comm *c, struct signs *s, double now)
         return false;
     look_at_clock(c, s, now);
     read_letters(c, s);
-    if (s->sending)
+    if (s->posted)
         forget_sent(s);
     return true;
 }

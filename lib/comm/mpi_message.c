@@ -6,7 +6,6 @@
 
 #include "base/error.h"
 #include "base/memory.h"
-#include "comm/mpi_alive.h"
 
 #define BLOCK ((size_t)1 << 30) /* MPI counts are ints: longer pieces are cut */
 
@@ -64,15 +63,4 @@ void mpi_forget(struct message *m)
 {
     if (m->type != MPI_BYTE && m->type != MPI_DATATYPE_NULL)
         MPI_Type_free(&m->type);
-}
-
-int mpi_check_size(const MPI_Status *status, size_t expect, const char *what, const struct group *g, int peer)
-{
-    MPI_Count got = 0;
-    MPI_Get_elements_x(status, MPI_BYTE, &got);
-    if (got >= 0 && (size_t)got == expect)
-        return 0;
-    mpi_blame(g, what, -1, &peer, 1);
-    return error(STATUS_ENV, "%s in group '%s': peer %d (rank %d) sent %lld bytes; %zu were expected", what,
-                 g->name, peer, g->ranks[peer], (long long)got, expect);
 }

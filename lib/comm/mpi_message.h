@@ -18,8 +18,6 @@ struct mpi {
 
 /* error() with MPI's text for its code. */
 int mpi_failed(int code, const char *what);
-/* 0, or -1 with error() when the message from `peer` is not of the expected size. */
-int mpi_check_size(const MPI_Status *status, size_t expect, const char *what, const struct group *g, int peer);
 
 /* Pieces as MPI wants them: one block of memory, or a type made of several. */
 struct message {

@@ -36,6 +36,17 @@ static void keep_error(struct mpi_request *r)
     r->why = xstrdup(error_text());
 }
 
+int mpi_check_size(const MPI_Status *status, size_t expect, const char *what, const struct group *g, int peer)
+{
+    MPI_Count got = 0;
+    MPI_Get_elements_x(status, MPI_BYTE, &got);
+    if (got >= 0 && (size_t)got == expect)
+        return 0;
+    mpi_blame(g, what, -1, &peer, 1);
+    return error(STATUS_ENV, "%s in group '%s': peer %d (rank %d) sent %lld bytes; %zu were expected", what,
+                 g->name, peer, g->ranks[peer], (long long)got, expect);
+}
+
 /* A message of another size is left alone: Open MPI 4.1 writes past the end before it reports that. */
 static int start_receive(struct mpi_request *r, MPI_Message *message, const MPI_Status *status)
 {

@@ -78,17 +78,20 @@ ok $? 'it was slow indeed'
 is "$(grep -c '"kind":"fault"' "$T/slow.log")" 0 'and no fault'
 
 # ---- the start of MPI ----
-MOEKIT_HALT=stop:init:1 mpi 3 moe-train -p "$T/job.plan" --log "$T/term.log" -d "$T/text" -s 1 2>"$T/term.err" </dev/null &
+MOEKIT_HALT=stop:init:1 mpirun --oversubscribe --bind-to none -n 3 moe-train -p "$T/job.plan" --log "$T/term.log" -d "$T/text" -s 1 \
+    2>"$T/term.err" </dev/null &
 job=$!
 for _ in $(seq 100); do
-    ranks=$(pgrep -P $job 2>/dev/null)
-    [ "$(printf '%s\n' $ranks | wc -l)" -ge 3 ] && break
+    [ "$(pgrep -P $job -x moe-train -c)" -lt 3 ] || break
     sleep 0.1
 done
 sleep 1
 begin=$SECONDS
-for pid in $ranks; do kill -TERM "$pid"; done
+for pid in $(pgrep -P $job -x moe-train); do kill -TERM "$pid"; done
+( sleep 60; kill -KILL $job 2>/dev/null ) &
+guard=$!
 wait $job
 is "$?:$((SECONDS - begin < 10))" 3:1 'SIGTERM during the start of MPI ends the job at once' || diag "$(cat "$T/term.err")"
+kill $guard 2>/dev/null
 like "$(cat "$T/term.err")" 'the start of MPI: told to end' 'and says so'
 done_testing

@@ -11,6 +11,7 @@
 #include "base/notice.h"
 #include "base/options.h"
 #include "comm/comm.h"
+#include "train/fault.h"
 #include "train/loop.h"
 #include "train/train.h"
 
@@ -94,6 +95,14 @@ static const struct command command = {
              "75 stopped by SIGUSR1 or SIGTERM after a checkpoint: run the same line again.",
 };
 
+/* From another thread, while this one waits for a rank in MPI. */
+static void last_words(const struct comm_fault *f)
+{
+    fault_report_early(&o, f);
+    if (*error_text())
+        command_failed(&command);
+}
+
 static int check_usage(int operands)
 {
     if (operands > 0)
@@ -144,6 +153,7 @@ int main(int argc, char **argv)
         o.recipe.shuffle = "no";
     o.command_line = line;
     o.given = options_given(&command);
+    o.last_words = last_words;
     train_hold_signals();
     signal(SIGXFSZ, SIG_IGN); /* a file size limit is then an error of the write, like a full disk */
 

@@ -11,7 +11,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/alive.h"
 #include "base/error.h"
+#include "base/halt.h"
 #include "base/memory.h"
 #include "base/num.h"
 
@@ -26,9 +28,14 @@ char *file_read(const char *path, size_t max, size_t *size)
     size_t have = 0, room = 4096;
     char *text = xmalloc(room + 1);
     for (;;) {
-        have += fread(text + have, 1, room - have, f);
-        if (have < room || have > max)
+        size_t piece = room - have < PIECE_BYTES ? room - have : PIECE_BYTES,
+               n = fread(text + have, 1, piece, f);
+        have += n;
+        alive();
+        if (n < piece || have > max)
             break;
+        if (have < room)
+            continue;
         room *= 2;
         text = xrealloc(text, room + 1, 1);
     }
@@ -174,7 +181,9 @@ void output_abandon(struct output *o)
 int pread_all(int fd, void *p, size_t bytes, int64_t offset, const char *path)
 {
     for (size_t done = 0; done < bytes;) {
-        ssize_t n = pread(fd, (char *)p + done, bytes - done, offset + (int64_t)done);
+        size_t piece = bytes - done < PIECE_BYTES ? bytes - done : PIECE_BYTES;
+        halt_io("read");
+        ssize_t n = pread(fd, (char *)p + done, piece, offset + (int64_t)done);
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
@@ -183,6 +192,7 @@ int pread_all(int fd, void *p, size_t bytes, int64_t offset, const char *path)
             return error(STATUS_USAGE, "%s: ends at byte %lld, %zu bytes short", path,
                          (long long)(offset + (int64_t)done), bytes - done);
         done += n;
+        alive();
     }
     return 0;
 }
@@ -190,21 +200,44 @@ int pread_all(int fd, void *p, size_t bytes, int64_t offset, const char *path)
 int pwrite_all(int fd, const void *p, size_t bytes, int64_t offset, const char *path)
 {
     for (size_t done = 0; done < bytes;) {
-        ssize_t n = pwrite(fd, (const char *)p + done, bytes - done, offset + (int64_t)done);
+        size_t piece = bytes - done < PIECE_BYTES ? bytes - done : PIECE_BYTES;
+        halt_io("write");
+        ssize_t n = pwrite(fd, (const char *)p + done, piece, offset + (int64_t)done);
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
             return error_errno("cannot write '%s'", path);
+        if (n == (ssize_t)PIECE_BYTES) /* the disk begins with it now: the last fsync is short */
+            sync_file_range(fd, offset + (int64_t)done, n, SYNC_FILE_RANGE_WRITE);
         done += n;
+        alive();
     }
     return 0;
 }
 
 /* ---- directories, and what a crash leaves ---- */
 
+/* So that the fsync that ends it finds little to do. Where there is no such call, or it fails, that has all
+ * of it to do, and to report. */
+static void write_back(int fd)
+{
+    struct stat st;
+    const int wait = SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER;
+    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode))
+        return;
+    for (off_t at = 0; at < st.st_size; at += (off_t)PIECE_BYTES) {
+        if (sync_file_range(fd, at, (off_t)PIECE_BYTES, wait) != 0)
+            return;
+        alive();
+    }
+}
+
 int file_sync(int fd, const char *path)
 {
-    if (fsync(fd) == 0 || errno == EINVAL || errno == EROFS)
+    write_back(fd);
+    int r = fsync(fd);
+    alive();
+    if (r == 0 || errno == EINVAL || errno == EROFS)
         return 0;
     return error_errno("cannot sync '%s'", path);
 }
@@ -256,6 +289,7 @@ int make_dirs(const char *path)
 
 static int remove_one(const char *path, const struct stat *st, int flag, struct FTW *ftw)
 {
+    alive();
     return remove(path);
 }
 

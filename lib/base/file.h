@@ -24,13 +24,15 @@ int output_open(struct output *o, const char *path);
 int output_commit(struct output *o);
 void output_abandon(struct output *o);
 
-/* All bytes at this offset, across short transfers and EINTR. A read past the end is an error. */
+/* All bytes at this offset, across short transfers and EINTR, with signs of life (base/alive.h). A read past
+ * the end is an error. */
 int pread_all(int fd, void *p, size_t bytes, int64_t offset, const char *path);
 int pwrite_all(int fd, const void *p, size_t bytes, int64_t offset, const char *path);
 
 /* What must outlast a crash of the host: the file is synced, and when its name is new, so is the directory
  * that has it. Where there is no disk to be on (a pipe, a device: EINVAL; a file system that cannot be
- * written: EROFS) that is no error. `path` is for messages. */
+ * written: EROFS) that is no error. `path` is for messages. A file goes to the disk piece by piece, with
+ * signs of life. */
 int file_sync(int fd, const char *path);
 int sync_dir(const char *path);
 int sync_parent(const char *path); /* of the directory that this name is in */

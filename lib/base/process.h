@@ -10,6 +10,14 @@
 int64_t process_resident_bytes(void);
 int64_t process_peak_bytes(void);
 
-double now_s(void); /* monotonic clock */
+/* The name of this host, as the job's scheduler calls it where there is one: $SLURMD_NODENAME, else
+ * gethostname(). */
+enum { HOST_NAME = 64 };
+void process_host(char name[static HOST_NAME]);
+/* What the process does: 'R' running, 'S' sleeping, 'T' stopped, 'Z' dead but not reaped, ...; 0: there is
+ * none. */
+char process_state(int pid);
+int process_parent(int pid); /* 0 when there is no such process */
+double now_s(void);          /* monotonic clock */
 
 #endif

@@ -11,9 +11,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 #include <zlib.h>
 
+#include "base/alive.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/memory.h"
@@ -174,6 +176,19 @@ static void *sum_files(void *arg)
     return NULL;
 }
 
+/* Waits for a thread, with signs of life: its file may be a large one. */
+static void join(pthread_t id)
+{
+    struct timespec until;
+    do {
+        alive();
+        clock_gettime(CLOCK_REALTIME, &until);
+        until.tv_nsec += 100000000;
+        until.tv_sec += until.tv_nsec / 1000000000;
+        until.tv_nsec %= 1000000000;
+    } while (pthread_timedjoin_np(id, NULL, &until) == ETIMEDOUT);
+}
+
 static int largest_first(const void *a, const void *b, void *files)
 {
     const struct manifest_file *f = files;
@@ -213,7 +228,7 @@ int64_t sums_verify(struct problems *p, const struct manifest *m, const char *di
             started++;
     sum_files(&workers[0]);
     for (int i = 0; i < started; i++)
-        pthread_join(ids[i], NULL);
+        join(ids[i]);
     progress_end();
     free(s.order);
     free(s.start);

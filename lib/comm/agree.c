@@ -15,6 +15,8 @@ static int64_t outcome(const struct comm *c, int r)
 
 int comm_agree(struct comm *c, int r, bool *agreed)
 {
+    if (comm_fault(c)) /* nobody can be agreed with any more */
+        return -1;
     int64_t mine = outcome(c, r), worst = mine;
     if (host_max(comm_world(c), &worst) < 0)
         return -1;

@@ -2,6 +2,7 @@
 /* What all kinds share: opening, groups, and messages from one rank to another. */
 #include "comm/comm.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -57,7 +58,30 @@ static struct group *group_new(struct comm *c, const char *name, const int *rank
     return g;
 }
 
+static bool told_to_end;
+
+void comm_end(void)
+{
+    told_to_end = true;
+}
+
+bool comm_told_to_end(void)
+{
+    sigset_t pending;
+    return told_to_end || (sigpending(&pending) == 0 && sigismember(&pending, SIGTERM) == 1);
+}
+
+const struct comm_fault *comm_fault(const struct comm *c)
+{
+    return c->failed ? &c->fault : NULL;
+}
+
 struct comm *comm_open(const char *kind)
+{
+    return comm_open_within(kind, 600, NULL);
+}
+
+struct comm *comm_open_within(const char *kind, double timeout_s, void (*last_words)(const struct comm_fault *))
 {
     const struct comm_ops *ops = find_kind(kind);
     if (!ops) {
@@ -65,7 +89,7 @@ struct comm *comm_open(const char *kind)
         return NULL;
     }
     struct comm *c = xcalloc(1, sizeof *c);
-    *c = (struct comm){.ops = ops, .size = 1, .local_ranks = 1, .timeout = 600};
+    *c = (struct comm){.ops = ops, .size = 1, .local_ranks = 1, .timeout = timeout_s, .last_words = last_words};
     if (ops->open(c)) {
         free(c->local_list);
         free(c);

@@ -7,8 +7,10 @@
  * sees their results. Groups of one rank cost nothing (a copy at most). Everything is deterministic: sums run
  * in rank order in f32. Every member of a group must make the same calls on it in the same order.
  *
- * Errors: -1 with error() set (status 3). A peer that does not answer within the timeout is an error that names
- * the operation, the group and the peers still awaited. After an error the job can only end: comm_abort(). */
+ * Errors: -1 with error() set (status 3). A peer that gives no sign of life within the timeout is an error that
+ * names the operation, the group and the peers still awaited; comm_fault() says which rank is at fault, though
+ * it be one that a peer waits for. A rank gives signs of life in calls of this header and in alive()
+ * (base/alive.h): slow is not dead. After an error the job can only end: comm_abort(). */
 #ifndef COMM_COMM_H
 #define COMM_COMM_H
 
@@ -37,12 +39,37 @@ extern const struct words comm_words; /* the kinds' names */
  * only once in a process. Then ranks are known and host operations work, and a backend can be opened on the
  * device that the local rank says. */
 struct comm *comm_open(const char *kind);
+/* The same, with the timeout from the start on. When the communication does not come up in that time, or
+ * does not go down in comm_close(), or this process is told to end (SIGTERM, held back) meanwhile, a thread
+ * calls last_words (NULL: nothing) with what is known, error() saying it, and ends the process with status
+ * 3. */
+struct comm_fault;
+struct comm *comm_open_within(const char *kind, double timeout_s,
+                              void (*last_words)(const struct comm_fault *));
 /* Collective. Where device operations run; before the first of them. 0 or -1. */
 int comm_attach(struct comm *c, const struct backend *be, struct stream *stream);
 /* Collective; finalises MPI if comm_open() started it. NULL is fine. */
 void comm_close(struct comm *c);
-/* Ends every rank of the job at once with this exit status. Does not return. */
+/* Ends every rank of the job with this exit status: at once or, when a rank was lost, after a few seconds in
+ * which the others learn which. Does not return. */
 _Noreturn void comm_abort(struct comm *c, int status);
+
+/* The process got SIGTERM, and took it from the signals that are held back; one that is still pending counts
+ * too, without this call. When the job's launcher was mpirun, which kills two seconds later, a wait then ends
+ * with an error: at once if a rank of this host is gone, else just before that time is over. */
+void comm_end(void);
+
+/* What communication knows of its failure. */
+enum { COMM_AWAITED = 8 };
+struct comm_fault {
+    int rank;      /* at fault; -1: not known */
+    char host[64]; /* of that rank; "": not known */
+    char collective[48], group[48];
+    int awaited[COMM_AWAITED], awaited_count; /* ranks, the first of them */
+    bool told;                                /* learnt from the launcher, which ends the job */
+};
+/* After an error; NULL when the failure was not in communication. */
+const struct comm_fault *comm_fault(const struct comm *c);
 
 int comm_rank(const struct comm *c);
 int comm_size(const struct comm *c);

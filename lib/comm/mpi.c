@@ -13,10 +13,14 @@
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "comm/mpi_alive.h"
 #include "comm/mpi_batch.h"
 #include "comm/mpi_message.h"
 #include "comm/mpi_point.h"
 #include "comm/ops.h"
+#include "comm/watchdog.h"
+
+#define ABORT_S 20 /* a launcher that does not end the job by then never will */
 
 /* Processors that the ranks of this host may use, all together: each may be bound to its own. */
 static int count_cpus(MPI_Comm host, int *cpus)
@@ -48,6 +52,8 @@ static int look_around(struct comm *c)
     }
     if (!code)
         code = count_cpus(host, &cpus);
+    if (!code)
+        code = mpi_alive_open(c, host);
     MPI_Comm_free(&host);
     /* A crowd of pollers that only yield keep each other from the one that has work. */
     double crowd = cpus < c->local_ranks ? (double)c->local_ranks / cpus : 1;
@@ -103,10 +109,13 @@ static int join(struct comm *c)
 static void close_mpi(struct comm *c)
 {
     struct mpi *m = c->state;
+    mpi_alive_close(c);
+    struct watchdog *w = watchdog_start(c, "MPI_Finalize", c->timeout, false);
     if (m->comm != MPI_COMM_NULL)
         MPI_Comm_free(&m->comm);
     if (m->started)
         MPI_Finalize();
+    watchdog_stop(w);
     free(m);
 }
 
@@ -115,7 +124,10 @@ static int open_mpi(struct comm *c)
     struct mpi *m = xcalloc(1, sizeof *m);
     m->comm = MPI_COMM_NULL;
     c->state = m;
-    if (start_mpi(m) || join(c)) {
+    struct watchdog *w = watchdog_start(c, "the start of MPI", c->timeout, true);
+    int rc = start_mpi(m) || join(c);
+    watchdog_stop(w);
+    if (rc) {
         free(m); /* the others cannot go on: the caller ends the process, and so the job */
         return -1;
     }
@@ -124,6 +136,9 @@ static int open_mpi(struct comm *c)
 
 static void abort_mpi(struct comm *c, int status)
 {
+    mpi_linger(c);
+    c->last_words = NULL; /* they have been said */
+    watchdog_start(c, "MPI_Abort", ABORT_S, false);
     MPI_Abort(MPI_COMM_WORLD, status);
 }
 

@@ -5,18 +5,24 @@
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "comm/mpi_alive.h"
 #include "comm/mpi_message.h"
 #include "comm/mpi_point.h"
 
+/* One message to or from each peer that has pieces, the receives first. A receive starts when a probe has found
+ * its message and the size is right: Open MPI 4.1 writes past the end of a buffer that is too small when it
+ * fetches a message from another process's memory, before it reports that. */
 struct comm_batch {
     struct group *g;
     const char *what;
-    int count, recvs; /* requests; the receives come first */
-    MPI_Request *request;
+    int count, recvs;
+    MPI_Request *request; /* MPI_REQUEST_NULL: a receive without a message yet */
     MPI_Status *status;
+    struct message *to; /* of each receive */
     int *peer;
     size_t *bytes; /* of each message */
     size_t total;
+    int *unmatched, unmatched_count; /* the receives without a message */
 };
 
 /* Where piece `at` of a list stands among the messages of its side. */
@@ -55,35 +61,49 @@ static struct comm_batch *batch_new(struct group *g, const char *what, int messa
     *b = (struct comm_batch){.g = g, .what = what};
     b->request = xmalloc(most * sizeof *b->request);
     b->status = xmalloc(most * sizeof *b->status);
+    b->to = xmalloc(most * sizeof *b->to);
     b->peer = xmalloc(most * sizeof *b->peer);
     b->bytes = xmalloc(most * sizeof *b->bytes);
+    b->unmatched = xmalloc(most * sizeof *b->unmatched);
     return b;
 }
 
 static void batch_free(struct comm_batch *b)
 {
+    for (int i = 0; i < b->unmatched_count; i++)
+        mpi_forget(&b->to[b->unmatched[i]]);
     free(b->request);
     free(b->status);
+    free(b->to);
     free(b->peer);
     free(b->bytes);
+    free(b->unmatched);
     free(b);
+}
+
+static int tag_of(const struct group *g)
+{
+    return COMM_TAGS + (int)(g->hash % COMM_TAGS);
 }
 
 static int post_message(struct comm_batch *b, bool receive, int peer, const struct comm_piece *list, int count)
 {
     const struct mpi *m = b->g->c->state;
-    int rank = b->g->ranks[peer], tag = COMM_TAGS + (int)(b->g->hash % COMM_TAGS), n = b->count;
+    int n = b->count;
     struct message s;
     b->peer[n] = peer;
     b->bytes[n] = 0;
     for (int i = 0; i < count; i++)
         b->bytes[n] += list[i].bytes;
     int code = mpi_describe(list, count, &s);
-    if (!code && receive)
-        code = MPI_Irecv(s.p, s.count, s.type, rank, tag, m->comm, &b->request[n]);
-    else if (!code)
-        code = MPI_Isend(s.p, s.count, s.type, rank, tag, m->comm, &b->request[n]);
-    mpi_forget(&s);
+    b->request[n] = MPI_REQUEST_NULL;
+    if (!code && receive) {
+        b->to[n] = s;
+        b->unmatched[b->unmatched_count++] = n;
+    } else if (!code) {
+        code = MPI_Isend(s.p, s.count, s.type, b->g->ranks[peer], tag_of(b->g), m->comm, &b->request[n]);
+        mpi_forget(&s);
+    }
     if (code)
         return mpi_failed(code, b->what);
     b->total += b->bytes[n];
@@ -116,23 +136,51 @@ struct comm_batch *mpi_post_all(struct group *g, const char *what, const struct 
     return NULL;
 }
 
-/* The peers of unfinished messages, each once. */
-static int awaited(struct comm_batch *b)
+/* Starts the receives whose messages are there. */
+static int match(struct comm_batch *b)
 {
-    int n = 0, *peer = xmalloc((size_t)b->count * sizeof *peer);
-    bool *seen = xcalloc((size_t)b->g->size, sizeof *seen);
-    for (int i = 0; i < b->count; i++) {
-        int flag = 0;
-        if (MPI_Test(&b->request[i], &flag, MPI_STATUS_IGNORE) == MPI_SUCCESS && flag)
+    const struct mpi *m = b->g->c->state;
+    int left = 0;
+    for (int k = 0; k < b->unmatched_count; k++) {
+        int i = b->unmatched[k], peer = b->peer[i], there = 0;
+        MPI_Message message;
+        MPI_Status status;
+        int code = MPI_Improbe(b->g->ranks[peer], tag_of(b->g), m->comm, &there, &message, &status);
+        if (code)
+            return mpi_failed(code, b->what);
+        if (!there) {
+            b->unmatched[left++] = i;
             continue;
-        if (!seen[b->peer[i]])
-            peer[n++] = b->peer[i];
-        seen[b->peer[i]] = true;
+        }
+        TRY(mpi_check_size(&status, b->bytes[i], b->what, b->g, peer));
+        struct message *to = &b->to[i];
+        code = MPI_Imrecv(to->p, to->count, to->type, &message, &b->request[i]);
+        mpi_forget(to);
+        if (code)
+            return mpi_failed(code, b->what);
     }
-    int rc = mpi_no_answer(b->g, b->what, peer, n);
-    free(seen);
-    free(peer);
-    return rc;
+    b->unmatched_count = left;
+    return 0;
+}
+
+/* Peers of unfinished messages. A peer has one of each direction at most; the receives come first. */
+static int awaited(const void *of, int *peer, int most)
+{
+    const struct comm_batch *b = of;
+    int n = 0;
+    for (int i = 0; i < b->unmatched_count && n < most; i++)
+        peer[n++] = b->peer[b->unmatched[i]];
+    for (int i = 0; i < b->count && n < most; i++) {
+        int flag = 0;
+        if (!MPI_Request_get_status(b->request[i], &flag, MPI_STATUS_IGNORE) && flag)
+            continue;
+        bool seen = false;
+        for (int k = 0; k < n && !seen; k++)
+            seen = peer[k] == b->peer[i];
+        if (!seen)
+            peer[n++] = b->peer[i];
+    }
+    return n;
 }
 
 static int batch_failed(struct comm_batch *b, int code)
@@ -143,6 +191,7 @@ static int batch_failed(struct comm_batch *b, int code)
         int e = b->status[i].MPI_ERROR, p = b->peer[i];
         if (e == MPI_SUCCESS || e == MPI_ERR_PENDING)
             continue;
+        mpi_blame(b->g, b->what, b->g->ranks[p], &p, 1);
         mpi_failed(e, b->what);
         return error_prefix("group '%s', peer %d (rank %d)", b->g->name, p, b->g->ranks[p]);
     }
@@ -151,23 +200,24 @@ static int batch_failed(struct comm_batch *b, int code)
 
 static int finish(struct comm_batch *b)
 {
-    struct comm *c = b->g->c;
-    struct patience p = mpi_patience(c, b->total);
-    for (int flag = 0;;) {
-        int code = MPI_Testall(b->count, b->request, &flag, b->status);
+    struct patience p = {.g = b->g, .what = b->what, .awaited = awaited, .of = b};
+    mpi_wait_begin(&p, b->total);
+    for (int rc = 0;;) {
+        int flag = 0, code = 0;
+        if (b->unmatched_count)
+            rc = match(b);
+        if (rc == 0 && !b->unmatched_count)
+            code = MPI_Testall(b->count, b->request, &flag, b->status);
         if (code)
-            return batch_failed(b, code);
-        if (flag)
-            break;
-        mpi_serve(c);
+            rc = batch_failed(b, code);
+        if (flag || rc < 0) {
+            mpi_wait_end(&p);
+            return rc;
+        }
+        mpi_serve(b->g->c);
         if (!mpi_still(&p))
-            return awaited(b);
+            return mpi_wait_lost(&p);
     }
-    for (int i = 0; i < b->recvs; i++) {
-        if (mpi_check_size(&b->status[i], b->bytes[i], b->what, b->g, b->peer[i]))
-            return -1;
-    }
-    return 0;
 }
 
 int mpi_wait_all(struct comm_batch *b)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Inside the kind `mpi`: what its parts share. Messages, patience, and failures that name the peers. */
+/* Inside the kind `mpi`: what its parts share. Messages, and failures that name the peers. */
 #ifndef COMM_MPI_MESSAGE_H
 #define COMM_MPI_MESSAGE_H
 
@@ -10,17 +10,14 @@
 /* The kind's state, in comm->state. */
 struct mpi {
     MPI_Comm comm;
-    bool started;                /* MPI, by us */
-    struct mpi_request *waiting; /* receives without a message, in order of posting */
-    double spin_s, yield_s, nap_s;
+    bool started;                  /* MPI, by us */
+    struct mpi_request *waiting;   /* receives without a message, in order of posting */
+    double spin_s, yield_s, nap_s; /* of polls, see struct patience */
+    struct signs *signs;           /* of life: mpi_alive.h */
 };
 
 /* error() with MPI's text for its code. */
 int mpi_failed(int code, const char *what);
-/* error() that names the peers that did not answer. */
-int mpi_no_answer(const struct group *g, const char *what, const int *peer, int count);
-/* 0, or -1 with error() when the message from `peer` is not of the expected size. */
-int mpi_check_size(const MPI_Status *status, size_t expect, const char *what, const struct group *g, int peer);
 
 /* Pieces as MPI wants them: one block of memory, or a type made of several. */
 struct message {
@@ -33,17 +30,5 @@ struct message {
 int mpi_describe(const struct comm_piece *list, int count, struct message *m);
 /* Messages under way keep what they need of it. */
 void mpi_forget(struct message *m);
-
-/* Polls cost little at first, for latency, then make way for the ranks that share the processors. Naps grow
- * with the time waited, so that they never add more than a fraction to it. */
-struct patience {
-    const struct mpi *m;
-    double start, spin_s, yield_s;
-    double limit; /* when time is up; 0: never */
-};
-/* For a wait in which `bytes` move. */
-struct patience mpi_patience(const struct comm *c, size_t bytes);
-/* Between two polls. False when time is up. */
-bool mpi_still(const struct patience *p);
 
 #endif

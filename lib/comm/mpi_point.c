@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/process.h"
+#include "comm/mpi_alive.h"
 #include "comm/mpi_message.h"
 
 struct mpi_request {
@@ -33,6 +34,17 @@ static void keep_error(struct mpi_request *r)
 {
     r->complete = true;
     r->why = xstrdup(error_text());
+}
+
+int mpi_check_size(const MPI_Status *status, size_t expect, const char *what, const struct group *g, int peer)
+{
+    MPI_Count got = 0;
+    MPI_Get_elements_x(status, MPI_BYTE, &got);
+    if (got >= 0 && (size_t)got == expect)
+        return 0;
+    mpi_blame(g, what, -1, &peer, 1);
+    return error(STATUS_ENV, "%s in group '%s': peer %d (rank %d) sent %lld bytes; %zu were expected", what,
+                 g->name, peer, g->ranks[peer], (long long)got, expect);
 }
 
 /* A message of another size is left alone: Open MPI 4.1 writes past the end before it reports that. */
@@ -123,6 +135,7 @@ static void move(struct mpi_request *r)
         return;
     r->complete = true;
     if (code) {
+        mpi_blame(b->g, name_of(b, name), b->g->ranks[b->peer], &b->peer, 1);
         mpi_failed(code, name_of(b, name));
         error_prefix("group '%s', peer %d (rank %d)", b->g->name, b->peer, b->g->ranks[b->peer]);
         keep_error(r);
@@ -133,6 +146,7 @@ bool mpi_done(struct comm_request *base)
 {
     struct mpi_request *r = (struct mpi_request *)base;
     move(r);
+    mpi_answer(base->g->c);
     return r->complete;
 }
 
@@ -147,27 +161,35 @@ static void unlist(struct mpi *m, const struct mpi_request *r)
     }
 }
 
+static int awaited(const void *of, int *peer, int most)
+{
+    *peer = ((const struct comm_request *)of)->peer;
+    return 1;
+}
+
 int mpi_wait(struct comm_request *base, double *idle_s)
 {
     struct mpi_request *r = (struct mpi_request *)base;
     struct comm *c = base->g->c;
     double start = now_s();
-    struct patience p = mpi_patience(c, 0);
-    bool moving = false, late = false;
-    for (move(r); !r->complete && !late; move(r)) {
+    char name[48];
+    struct patience p = {.g = base->g, .what = name_of(base, name), .awaited = awaited, .of = base};
+    mpi_wait_begin(&p, 0);
+    bool moving = false, lost = false;
+    for (move(r); !r->complete && !lost; move(r)) {
         if (r->matched && !moving) {
             moving = true;
-            p = mpi_patience(c, base->bytes);
+            mpi_wait_begin(&p, base->bytes);
         }
-        late = !mpi_still(&p);
+        lost = !mpi_still(&p);
     }
     if (idle_s && base->receive && r->arrived > start)
         *idle_s += r->arrived - start;
-    char name[48];
     if (!r->complete) {
         unlist(c->state, r);
-        return mpi_no_answer(base->g, name_of(base, name), &base->peer, 1);
+        return mpi_wait_lost(&p);
     }
+    mpi_wait_end(&p);
     if (!r->why)
         return 0;
     error(STATUS_ENV, "%s", r->why);

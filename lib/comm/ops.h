@@ -52,7 +52,13 @@ struct comm {
     void *own_scratch; /* until comm_set_scratch() gives a better one */
     struct group *world;
     void *state; /* of the kind */
+    void (*last_words)(const struct comm_fault *f);
+    bool failed; /* fault tells of it */
+    struct comm_fault fault;
 };
+
+/* Whether SIGTERM has come: see comm_end(). */
+bool comm_told_to_end(void);
 
 /* A group is a list of ranks and nothing more, so that hundreds of them cost nothing to make. */
 struct group {

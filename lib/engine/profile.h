@@ -3,6 +3,7 @@
 #ifndef ENGINE_PROFILE_H
 #define ENGINE_PROFILE_H
 
+#include "base/alive.h"
 #include "base/phases.h"
 #include "base/process.h"
 
@@ -17,7 +18,8 @@ static inline void profile_start(struct profile *p)
     *p = (struct profile){.since_s = now_s(), .now = PHASE_IDLE};
 }
 
-/* Charges the time so far to the current phase and goes on in `next`; returns the phase that was current. */
+/* Charges the time so far to the current phase and goes on in `next`; returns the phase that was current. A
+ * sign of life, too. */
 static inline enum phase profile_enter(struct profile *p, enum phase next)
 {
     double t = now_s();
@@ -25,6 +27,7 @@ static inline enum phase profile_enter(struct profile *p, enum phase next)
     p->spent_s[before] += t - p->since_s;
     p->since_s = t;
     p->now = next;
+    alive();
     return before;
 }
 

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <zlib.h>
 
+#include "base/alive.h"
 #include "base/error.h"
 #include "base/fence.h"
 #include "base/memory.h"
@@ -229,6 +230,7 @@ int engine_init_weights(struct engine *e, uint64_t seed)
                                      .stride = t->cols, .mean = t->ones ? 1 : 0,
                                      .std = t->ones || t->zeros ? 0 : (float)e->model->init_std,
                                      .type = s->flat == FLAT_BUFFER ? F32 : e->type));
+        alive();
     }
     for (int i = 0; i < STATES; i++)
         if (states[i].from_weights && plan_keeps(e->plan, i))

@@ -10,6 +10,7 @@
 #include <time.h>
 
 #include "base/error.h"
+#include "base/halt.h"
 #include "base/json.h"
 #include "base/memory.h"
 #include "base/notice.h"
@@ -40,7 +41,10 @@ void train_hold_signals(void)
 static bool stop_signalled(void)
 {
     sigset_t set = stop_signals();
-    return sigtimedwait(&set, NULL, &(struct timespec){0}) > 0;
+    int got = sigtimedwait(&set, NULL, &(struct timespec){0});
+    if (got == SIGTERM)
+        comm_end(); /* nothing is pending any more: waits must know all the same */
+    return got > 0;
 }
 
 /* ---- evaluation ---- */
@@ -107,6 +111,7 @@ int run_steps(struct run *run)
             run->status = STATUS_REQUEUE;
             break;
         }
+        halt_at("step");
         TRY(step_run(run));
         bool eval = run->eval && o->eval_every && run->step % o->eval_every == 0;
         bool keep = o->save && o->save_every && run->step % o->save_every == 0;

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "comm/comm.h"
 #include "train/recipe.h"
 
 struct train_options {
@@ -17,7 +18,8 @@ struct train_options {
     bool dry_run;
     const char *dump_logits, *dump_gradients, *dump_routing; /* for tests */
     const char *command_line;
-    const char *given; /* options_given() */
+    const char *given;                              /* options_given() */
+    void (*last_words)(const struct comm_fault *f); /* see comm_open_within() */
     struct recipe recipe;
 };
 

@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "base/error.h"
+#include "base/process.h"
 #include "ckpt/line.h"
 #include "ckpt/mark.h"
 #include "comm/agree.h"
@@ -28,17 +29,17 @@ struct run {
     struct log log;
     int processors; /* this rank's share of its host's */
     int threads, hosts;
-    char host[64], first_host[64]; /* this rank's, rank 0's */
-    char id[RUN_ID];               /* this start's, the same on all ranks */
-    struct line line;              /* what it comes from */
-    struct mark *mark;             /* rank 0: of --save's root */
-    bool finite;                   /* the weights at the start, on all ranks */
-    bool tidied;                   /* what is not of the line was set aside there */
-    struct heard failed_save;      /* the last save, if it failed: a text */
-    double verify_s, load_s;       /* at the start, of a checkpoint */
-    int64_t verified;              /* bytes, by this rank */
-    int64_t step;                  /* last one done */
-    int64_t saved;                 /* last one saved, or -1 */
+    char host[HOST_NAME], first_host[HOST_NAME]; /* this rank's, rank 0's */
+    char id[RUN_ID];                             /* this start's, the same on all ranks */
+    struct line line;                            /* what it comes from */
+    struct mark *mark;                           /* rank 0: of --save's root */
+    bool finite;                                 /* the weights at the start, on all ranks */
+    bool tidied;                                 /* what is not of the line was set aside there */
+    struct heard failed_save;                    /* the last save, if it failed: a text */
+    double verify_s, load_s;                     /* at the start, of a checkpoint */
+    int64_t verified;                            /* bytes, by this rank */
+    int64_t step;                                /* last one done */
+    int64_t saved;                               /* last one saved, or -1 */
     int64_t start_step;
     int32_t *tokens;  /* this dp rank's part of a step */
     bool *want;       /* which samples of a step this rank reads */

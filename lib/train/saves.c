@@ -6,7 +6,9 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/alive.h"
 #include "base/file.h"
+#include "base/halt.h"
 #include "base/memory.h"
 #include "base/notice.h"
 #include "base/process.h"
@@ -14,6 +16,7 @@
 #include "ckpt/steps.h"
 #include "comm/host.h"
 #include "engine/optimizer.h"
+#include "train/fault.h"
 #include "train/resume.h"
 
 /* ---- the root ---- */
@@ -24,7 +27,7 @@ static int open_root(struct run *run)
     const struct train_options *o = run->o;
     struct step_dir *list;
     int aside;
-    run->mark = mark_take(o->save, run->id, NULL);
+    run->mark = mark_take(o->save, run->id, alive);
     if (!run->mark)
         return -1;
     int count = steps_list(o->save, &list, &aside);
@@ -50,6 +53,7 @@ static int see_mark(struct run *run)
         if (text && strstr(text, run->id))
             break;
         nanosleep(&(struct timespec){.tv_nsec = 200000000}, NULL);
+        alive();
     }
     bool seen = text && strstr(text, run->id);
     error_clear();
@@ -133,9 +137,7 @@ static int report_failure(struct run *run, const struct heard *h)
     if (h->rank)
         snprintf(rank, sizeof rank, "rank %d: ", h->rank);
     complain("%sthe checkpoint of step %" PRId64 " was not saved: %s", rank, run->step, h->text);
-    return log_write(&run->log,
-                     json_pack("{s:s,s:I,s:i,s:i,s:o}", "kind", "fault", "step", (json_int_t)run->step, "rank",
-                               h->rank, "reported_by", 0, "reason", json_bytes(h->text)));
+    return fault_survived(run, "checkpoint", h);
 }
 
 /* An update can leave the numbers without the loss having shown it. Weights that were not finite when they
@@ -155,6 +157,7 @@ static int check_update(struct run *run)
 
 int saves_write(struct run *run)
 {
+    halt_at("save");
     TRY(check_update(run));
     struct rank_state s = run_state(run);
     char *text = run_state_text(run);

@@ -5,7 +5,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/error.h"
 #include "base/file.h"
@@ -15,6 +14,7 @@
 #include "engine/setup.h"
 #include "plan/text.h"
 #include "train/device.h"
+#include "train/fault.h"
 #include "train/feed.h"
 #include "train/hosts.h"
 #include "train/resume.h"
@@ -62,6 +62,7 @@ static int begin_log(struct run *run)
 {
     const struct train_options *o = run->o;
     TRY(log_open(&run->log, o->log));
+    TRY(fault_gather(&run->log, o->log));
     json_t *record = log_start_record(&run->e, o, run->step, run->threads, run->hosts);
     json_object_set_new(record, "run", json_string(run->id));
     if (run->line.count) {
@@ -74,7 +75,7 @@ static int begin_log(struct run *run)
 
 int run_start(struct run *run)
 {
-    gethostname(run->host, sizeof run->host - 1);
+    process_host(run->host);
     TRY(truth_options(run));
     const struct train_options *o = run->o;
     TRY(take_plan(run));

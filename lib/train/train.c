@@ -5,36 +5,41 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/json.h"
+#include "base/halt.h"
 #include "base/memory.h"
 #include "base/notice.h"
 #include "comm/host.h"
 #include "engine/setup.h"
+#include "train/fault.h"
 #include "train/hosts.h"
 #include "train/loop.h"
 #include "train/saves.h"
 #include "train/start.h"
 
-/* Rank 0's last words; what failed on it alone is a fault. */
+/* The end of the log, on rank 0. */
 static int finish(struct run *run, int r)
 {
     static const char *const reason[] = {"done", "diverged", "bad input", "the environment failed"};
     enum status s = r < 0 ? error_status() : run->status;
-    char reason_text[512];
-    snprintf(reason_text, sizeof reason_text, "%s", error_text());
-    json_t *end = json_pack(
-        "{s:s,s:I,s:i,s:s,s:I,s:I}", "kind", "end", "step", (json_int_t)run->step, "status", (int)s, "reason",
-        s == STATUS_REQUEUE ? "stopped by a signal, checkpointed" : reason[s], "arena_bytes",
-        (json_int_t)run->e.arena.bytes.total, "process_bytes", (json_int_t)run->process_bytes);
-    int w = 0;
-    if (r < 0 && !run->agreed)
-        w = log_write(&run->log,
-                      json_pack("{s:s,s:I,s:i,s:o,s:s,s:o}", "kind", "fault", "step", (json_int_t)run->step,
-                                "rank", run->e.rank, "host", json_bytes(run->host), "device", run->be->name,
-                                "reason", json_bytes(reason_text)));
-    w |= log_write(&run->log, end);
+    int w =
+        log_write(&run->log, json_pack("{s:s,s:I,s:i,s:s,s:I,s:I}", "kind", "end", "step",
+                                       (json_int_t)run->step, "status", (int)s, "reason",
+                                       s == STATUS_REQUEUE ? "stopped by a signal, checkpointed" : reason[s],
+                                       "arena_bytes", (json_int_t)run->e.arena.bytes.total, "process_bytes",
+                                       (json_int_t)run->process_bytes));
     int c = log_close(&run->log);
     return r < 0 || w < 0 || c < 0 ? -1 : 0;
+}
+
+/* All go together, or the job is broken: a rank that is lost now would be waited for in MPI's own end. */
+static int leave(struct run *run)
+{
+    halt_at("end");
+    int64_t here = 0;
+    if (host_max(comm_world(run->comm), &here) == 0)
+        return 0;
+    fault_report(run);
+    return -1;
 }
 
 static int report_dry_run(struct run *run)
@@ -76,10 +81,11 @@ enum status train_run(const struct train_options *o, struct comm **comm, bool *b
     run.o = &run.options;
     *comm = NULL;
     *broken = false;
-    run.comm = *comm = comm_open(o->comm);
+    halt_at("init");
+    run.comm = *comm = comm_open_within(o->comm, o->timeout_s, o->last_words);
     if (!run.comm)
         return error_status();
-    comm_set_timeout(run.comm, o->timeout_s);
+    halt_at("start");
     if (comm_rank(run.comm) > 0)
         notice_open("moe-train", NOTICE_SILENT, 0); /* the first rank speaks for all */
     error_clear();
@@ -87,9 +93,15 @@ enum status train_run(const struct train_options *o, struct comm **comm, bool *b
     if (r == 0)
         r = o->dry_run ? report_dry_run(&run) : run_steps(&run);
     *broken = r < 0 && !run.agreed && comm_size(run.comm) > 1; /* failed alone: the others still wait */
+    if (*broken)
+        fault_report(&run);
     if (run.log.f && finish(&run, r) < 0)
         r = -1;
     enum status s = r < 0 ? error_status() : run.status;
+    if (!*broken && leave(&run) < 0) {
+        *broken = true;
+        s = s == STATUS_DONE || s == STATUS_REQUEUE ? STATUS_ENV : s;
+    }
     release(&run);
     return s;
 }

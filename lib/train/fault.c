@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: MIT */
+/* A marker is the record alone, in a file LOG.fault.HOST; of the ranks of a host the first one leaves it. */
+#include "train/fault.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/json.h"
+#include "base/memory.h"
+#include "base/notice.h"
+
+#define MARK       ".fault."
+#define UNFINISHED ".tmp"
+#define MARK_BYTES ((size_t)64 << 10)
+
+static json_t *record_of(const struct comm_fault *f, int me, const char *device, int64_t step,
+                         const char *reason)
+{
+    char host[HOST_NAME];
+    json_t *awaited = json_array();
+    for (int i = 0; f && i < f->awaited_count; i++)
+        json_array_append_new(awaited, json_integer(f->awaited[i]));
+    process_host(host);
+    int rank = f ? f->rank : me;
+    const char *its = rank == me ? host : f->host;
+    json_t *r = json_pack("{s:s,s:o,s:i,s:o?,s:s?,s:s?,s:s?,s:o,s:o,s:o}", "kind", "fault", "rank",
+                          rank < 0 ? json_null() : json_integer(rank), "reported_by", me, "host",
+                          its && *its ? json_bytes(its) : json_null(), "device", device, "collective",
+                          f && *f->collective ? f->collective : NULL, "group", f && *f->group ? f->group : NULL,
+                          "awaited", awaited, "step", step < 0 ? json_null() : json_integer(step), "reason",
+                          json_bytes(reason));
+    return r;
+}
+
+/* ---- markers ---- */
+
+/* Whether there can be markers: the log is a file, or will be. */
+static bool has_markers(const char *log)
+{
+    struct stat st;
+    return log && strcmp(log, "-") != 0 && (stat(log, &st) != 0 || S_ISREG(st.st_mode));
+}
+
+/* Whole under its name or not at all, and never in the place of another: 1, 0 when there is one, -1. */
+static int publish(const char *text, const char *temporary, const char *final)
+{
+    int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (fd < 0)
+        return error_errno("cannot write '%s'", temporary);
+    int r = pwrite_all(fd, text, strlen(text), 0, temporary);
+    if (r == 0)
+        r = file_sync(fd, temporary);
+    close(fd);
+    if (r == 0 && link(temporary, final) == 0)
+        r = 1;
+    else if (r == 0 && errno != EEXIST && access(final, F_OK) != 0) /* a file system without links */
+        r = rename(temporary, final) == 0 ? 1 : error_errno("cannot write '%s'", final);
+    unlink(temporary);
+    return r;
+}
+
+static int mark(const char *log, json_t *record)
+{
+    char host[HOST_NAME], *text = json_dumps(record, JSON_COMPACT);
+    process_host(host);
+    for (char *s = host; *s; s++)
+        if (*s == '/')
+            *s = '_';
+    char *final = xasprintf("%s" MARK "%s", log, *host ? host : "unknown");
+    char *temporary = xasprintf("%s.%d" UNFINISHED, final, (int)getpid());
+    int r = text ? publish(text, temporary, final) : -1;
+    free(temporary);
+    free(final);
+    free(text);
+    return r;
+}
+
+/* The text of error() as it was, unless another rank of this host says it. */
+static void leave_mark(const char *log, json_t *record, enum status status, const char *reason)
+{
+    int r = has_markers(log) ? mark(log, record) : -1;
+    error(status, "%s", r == 0 ? "" : reason);
+}
+
+void fault_report(struct run *run)
+{
+    char reason[1024];
+    enum status status = error_status();
+    snprintf(reason, sizeof reason, "%s", error_text());
+    const struct comm_fault *f = comm_fault(run->comm);
+    json_t *record = record_of(f, comm_rank(run->comm), run->be ? run->be->name : NULL, run->step, reason);
+    if (!run->log.f) {
+        leave_mark(run->o->log, record, status, reason);
+    } else if (f && f->told && fault_gather(&run->log, run->o->log) > 0) {
+        error(status, "%s", ""); /* a rank that has ended since was the first to notice, and knows better */
+    } else {
+        log_write(&run->log, json_incref(record));
+        error(status, "%s", reason);
+    }
+    json_decref(record);
+}
+
+int fault_survived(struct run *run, const char *what, const struct heard *h)
+{
+    struct comm_fault f = {.rank = h->rank};
+    snprintf(f.collective, sizeof f.collective, "%s", what);
+    json_t *record = record_of(&f, comm_rank(run->comm), run->be->name, run->step, h->text);
+    json_object_set_new(record, "reported_by", json_integer(h->rank));
+    return log_write(&run->log, record);
+}
+
+void fault_report_early(const struct train_options *o, const struct comm_fault *f)
+{
+    char reason[1024];
+    enum status status = error_status();
+    const char *rank = getenv("PMIX_RANK");
+    snprintf(reason, sizeof reason, "%s", error_text());
+    json_t *record = record_of(f, rank ? atoi(rank) : 0, NULL, -1, reason);
+    leave_mark(o->log, record, status, reason);
+    json_decref(record);
+}
+
+/* ---- gathering ---- */
+
+/* Takes one marker into the log. What is no record stays where it is: 0. */
+static int take(struct log *l, const char *path)
+{
+    char *text = file_read(path, MARK_BYTES, NULL);
+    json_t *record = text ? json_loads(text, JSON_REJECT_DUPLICATES, NULL) : NULL;
+    const char *kind = json_string_value(json_object_get(record, "kind"));
+    const char *reason = json_string_value(json_object_get(record, "reason"));
+    int r = 0;
+    if (!kind || strcmp(kind, "fault") != 0) {
+        notice("'%s' is no record of a fault: left where it is", path);
+    } else {
+        notice("the run before ended by a fault: %s", reason ? reason : "no reason given");
+        r = log_write(l, json_incref(record));
+        if (r == 0 && unlink(path) != 0)
+            r = error_errno("cannot remove '%s'", path);
+        r = r < 0 ? -1 : 1;
+    }
+    json_decref(record);
+    free(text);
+    return r;
+}
+
+static bool ends_with(const char *s, const char *end)
+{
+    size_t n = strlen(s), m = strlen(end);
+    return n >= m && strcmp(s + n - m, end) == 0;
+}
+
+int fault_gather(struct log *l, const char *log)
+{
+    if (!has_markers(log))
+        return 0;
+    const char *slash = strrchr(log, '/'), *base = slash ? slash + 1 : log;
+    char *dir = slash ? xasprintf("%.*s", slash == log ? 1 : (int)(slash - log), log) : xstrdup(".");
+    char *head = xasprintf("%s" MARK, base);
+    DIR *d = opendir(dir);
+    int count = 0;
+    for (struct dirent *e; d && count >= 0 && (e = readdir(d));) {
+        if (strncmp(e->d_name, head, strlen(head)) != 0)
+            continue;
+        char *path = path_join(dir, e->d_name);
+        int r = 0;
+        if (ends_with(path, UNFINISHED))
+            unlink(path);
+        else
+            r = take(l, path);
+        count = r < 0 ? -1 : count + r;
+        free(path);
+    }
+    if (d)
+        closedir(d);
+    free(head);
+    free(dir);
+    return count;
+}

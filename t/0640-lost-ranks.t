@@ -1,0 +1,99 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# Lost ranks: each rank of a job is stopped or killed in each phase. The job ends within the time-out and some slack, and says in the log,
+# or in what the next start puts there, which rank it was. A slow rank is not lost.
+. "$(dirname "$0")/lib/tap.sh"
+
+bin=$top/.build/faults/bin
+need_for_all faults test -x "$bin/moe-train" # make FAULTS=1 all
+PATH=$bin:$PATH
+. "$(dirname "$0")/lib/layouts.sh"
+need_for_all mpi command -v mpirun
+
+timeout=3
+recipe="-d $T/text --timeout $timeout"
+write_tokens text 97 2000
+write_model mix mixtral num_hidden_layers=2
+make_plan job mix --seq 16 --global-batch 6 --dp 3
+train job 3 $recipe -s 1 --save "$T/job" || diag "$(cat "$T/job.err")"
+
+# lose ACTION:PLACE:RANK OPTION…: such a run in $T/ACTION.PLACE.RANK, in a checkpoint's root of its own; its status and seconds
+lose() {
+    local halt=$1 at=$T/${1//:/.} begin=$SECONDS
+    shift
+    mkdir "$at" && cp -r "$T/job" "$at/root"
+    MOEKIT_HALT=$halt mpi 3 moe-train -p "$T/job.plan" --log "$at/log" $recipe "$@" >"$at/out" 2>"$at/err" </dev/null &
+    local job=$!
+    ( sleep 60; kill -KILL $job 2>/dev/null ) &
+    local guard=$!
+    wait $job
+    echo "$? $((SECONDS - begin))" >"$at/status"
+    kill $guard 2>/dev/null
+}
+
+# found ACTION:PLACE:RANK: after the next start the log names the rank
+found() {
+    local at=$T/${1//:/.} rank=${1##*:} status seconds
+    read -r status seconds <"$at/status"
+    [ "$status" -ne 0 ] && [ "$seconds" -le 30 ]
+    ok $? "$1: the job ends (status $status, $seconds s)" || diag "$(head -5 "$at/err")"
+    grep -q '"kind":"fault"' "$at/log" 2>/dev/null || ls "$at"/log.fault.* >/dev/null 2>&1
+    ok $? "$1: a record or a marker is left"
+    moe-train -p "$T/one.plan" --log "$at/log" $recipe -s 0 >/dev/null 2>>"$at/err"
+    none "$(ls "$at" | grep 'log\.fault')" "$1: the next start has gathered the markers"
+    is "$(sed -n '/"kind":"fault"/s/.*"rank":\([a-z0-9]*\).*/\1/p' "$at/log" | sort -u | tr '\n' ' ')" "$rank " "$1: it names rank $rank" ||
+        diag "$(cat "$at/log" "$at/err" | grep -v '"kind":"step"' | head -20)"
+}
+make_plan one mix --seq 16 --global-batch 6
+
+# Every place and every rank, and rank 0 where it matters most; all pairs of them with MOEKIT_LARGE.
+some=' init.1 start.2 step.0 step.1 save.0 save.2 read.1 write.0 end.0 '
+for action in stop kill; do
+    for rank in 0 1 2; do
+        cases=
+        for place in init start step save end read write; do
+            case $place.$rank in write.[12]) continue ;; esac # rank 0 writes for all of so small a model
+            case ${MOEKIT_LARGE:+large}$some in large*) ;; *" $place.$rank "*) ;; *) continue ;; esac
+            [ "$action.$place" != kill.read ] || continue
+            cases="$cases $action:$place:$rank"
+        done
+        # shellcheck disable=SC2086
+        set -- $cases
+        while [ $# -gt 0 ]; do
+            lose "$1" -s 3 --save-every 1 --save "$T/${1//:/.}/root" --resume "$T/${1//:/.}/root" &
+            [ $# -lt 2 ] || lose "$2" -s 3 --save-every 1 --save "$T/${2//:/.}/root" --resume "$T/${2//:/.}/root" &
+            wait
+            found "$1"
+            [ $# -lt 2 ] || found "$2"
+            shift $(($# < 2 ? 1 : 2))
+        done
+    done
+done
+
+# ---- slow is not dead ----
+cp "$T/job.plan" "$T/slow.plan"
+begin=$SECONDS
+MOEKIT_SLOW_IO=0.35 train slow 3 -d "$T/text" -s 1 --save "$T/slow" --timeout 4
+is $? 0 "a save of $((SECONDS - begin)) s, slow at every piece, under a time-out of 4 s" || diag "$(cat "$T/slow.err")"
+[ $((SECONDS - begin)) -gt 8 ]
+ok $? 'it was slow indeed'
+is "$(grep -c '"kind":"fault"' "$T/slow.log")" 0 'and no fault'
+
+# ---- the start of MPI ----
+MOEKIT_HALT=stop:init:1 mpirun --oversubscribe --bind-to none -n 3 moe-train -p "$T/job.plan" --log "$T/term.log" -d "$T/text" -s 1 \
+    2>"$T/term.err" </dev/null &
+job=$!
+for _ in $(seq 100); do
+    [ "$(pgrep -P $job -x moe-train -c)" -lt 3 ] || break
+    sleep 0.1
+done
+sleep 1
+begin=$SECONDS
+for pid in $(pgrep -P $job -x moe-train); do kill -TERM "$pid"; done
+( sleep 60; kill -KILL $job 2>/dev/null ) &
+guard=$!
+wait $job
+is "$?:$((SECONDS - begin < 10))" 3:1 'SIGTERM during the start of MPI ends the job at once' || diag "$(cat "$T/term.err")"
+kill $guard 2>/dev/null
+like "$(cat "$T/term.err")" 'the start of MPI: told to end' 'and says so'
+done_testing

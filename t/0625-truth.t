@@ -162,6 +162,7 @@ is "$status" 0 'back to step 4: runs' || diag "$err"
 run bash -c "cd '$T/line' && ls | sed 's/\.[0-9a-f]*\././'"
 is "$(echo $out)" 'step-00000004 step-00000006 step-00000006.abandoned step-00000008.abandoned step-00000010.abandoned' \
     'back to step 4: --keep counts this line; what it left is set aside'
+like "$(moe-ckpt list "$T/line")" '^# 3 set aside$' 'back to step 4: list counts them'
 run moe-ckpt verify "$T"/line/*.abandoned
 is "$status" 0 'back to step 4: whole' || diag "$err"
 run one -s 7 --resume "$T/line" --save "$T/line" --keep 1

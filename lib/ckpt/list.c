@@ -215,7 +215,8 @@ static int64_t step_bytes(const char *dir, bool *refused)
     return bytes;
 }
 
-static int list_root(const char *root, const struct step_dir *steps, int count, enum list_form form, FILE *out)
+static int list_root(const char *root, const struct step_dir *steps, int count, int aside, enum list_form form,
+                     FILE *out)
 {
     json_t *list = json_array();
     if (form != LIST_JSON)
@@ -238,7 +239,10 @@ static int list_root(const char *root, const struct step_dir *steps, int count, 
     }
     error_clear();
     if (form == LIST_JSON)
-        return print_json(json_pack("{s:o, s:o}", "path", json_bytes(root), "steps", list), out);
+        return print_json(
+            json_pack("{s:o, s:o, s:i}", "path", json_bytes(root), "steps", list, "set_aside", aside), out);
+    if (aside)
+        fprintf(out, "# %d set aside\n", aside);
     json_decref(list);
     return 0;
 }
@@ -248,11 +252,11 @@ int list_dir(const char *path, enum list_form form, FILE *out)
     struct step_dir *steps = NULL;
     if (!is_dir(path))
         return error(STATUS_USAGE, file_exists(path) ? "'%s' is not a directory" : "'%s' does not exist", path);
-    int count = steps_list(path, &steps, NULL), complete = 0;
+    int aside, count = steps_list(path, &steps, &aside), complete = 0;
     for (int i = 0; i < count; i++)
         complete += steps[i].complete;
     if (complete > 0 && form != LIST_TENSORS) {
-        int rc = list_root(path, steps, count, form, out);
+        int rc = list_root(path, steps, count, aside, form, out);
         free(steps);
         return rc;
     }

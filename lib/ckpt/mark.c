@@ -24,7 +24,7 @@ enum { MARK_BYTES = 512 }; /* room for its text */
 
 struct mark {
     char *root, *path;
-    char run[RUN_ID], host[64], job[64]; /* job: Slurm's "ID.RESTARTS" */
+    char run[RUN_ID], host[HOST_NAME], job[64]; /* job: Slurm's "ID.RESTARTS" */
     pthread_t thread;
     bool beating;
     pthread_mutex_t lock;
@@ -36,7 +36,7 @@ struct mark {
 struct seen {
     bool there;
     char text[MARK_BYTES];
-    char run[RUN_ID], host[64], job[64];
+    char run[RUN_ID], host[HOST_NAME], job[64];
     long pid;
 };
 
@@ -184,7 +184,7 @@ struct mark *mark_take(const char *root, const char *run, void (*waiting)(void))
     m->path = path_join(root, MARK_FILE);
     snprintf(m->run, sizeof m->run, "%s", run);
     snprintf(m->job, sizeof m->job, "%s.%s", job ? job : "", again ? again : "0");
-    gethostname(m->host, sizeof m->host - 1);
+    process_host(m->host);
     pthread_mutex_init(&m->lock, NULL);
     pthread_cond_init(&m->ending, NULL);
     if (take(m, waiting) == 0)

@@ -157,11 +157,13 @@ one -s 10 --save "$T/line" --save-every 2 2>/dev/null
 run one -s 12 --save "$T/line"
 is "$status" 2 '--save into a root with steps, without --resume: exit 2'
 like "$err" "holds steps of a run: --resume .* another directory" '--save into a root with steps: both ways named'
+mkdir "$T/line/.step-00000012.0123456789abcdef.tmp"
 run one -s 6 --resume "$T/line/step-00000004" --save "$T/line" --keep 1
 is "$status" 0 'back to step 4: runs' || diag "$err"
 run bash -c "cd '$T/line' && ls | sed 's/\.[0-9a-f]*\././'"
 is "$(echo $out)" 'step-00000004 step-00000006 step-00000006.abandoned step-00000008.abandoned step-00000010.abandoned' \
     'back to step 4: --keep counts this line; what it left is set aside'
+is "$(ls -A "$T/line" | grep '^\.')" '' 'back to step 4: what a killed save left is gone'
 like "$(moe-ckpt list "$T/line")" '^# 3 set aside$' 'back to step 4: list counts them'
 run moe-ckpt verify "$T"/line/*.abandoned
 is "$status" 0 'back to step 4: whole' || diag "$err"

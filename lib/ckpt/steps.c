@@ -234,5 +234,5 @@ int steps_tidy(const char *root, const struct line *line)
         free(dir);
     }
     free(list);
-    return rc;
+    return rc == 0 ? remove_leavings(root) : rc;
 }

@@ -47,7 +47,8 @@ int checkpoint_prune(const char *root, int keep, const struct line *line);
 /* Gives `dir`, which is or was meant to be that step under root, its name as one set aside, `why` being
  * abandoned or broken, and says so. `run`: who wrote it. */
 int step_set_aside(const char *root, int64_t step, const char *dir, const char *run, const char *why);
-/* Sets aside every step under root that is not complete or not of the line. */
+/* Sets aside every step under root that is not complete or not of the line, and removes what killed saves
+ * and removals left. Call on one rank, of a run that has marked the root. */
 int steps_tidy(const char *root, const struct line *line);
 /* The run that wrote the step directory, and its line: -1 where its state.json does not say. */
 int step_line(const char *dir, struct line *l);

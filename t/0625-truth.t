@@ -55,6 +55,9 @@ if need mpi command -v mpirun; then
     is "$status:$(figures stdin)" "0:$(figures two)" 'a plan from standard input reaches all' || diag "$err"
     rm -f "$T/two.log"
 
+    sed '$d' "$T/one.plan" >"$T/nul.plan" && printf '\0' >>"$T/nul.plan"
+    run moe-train -p "$T/nul.plan" -d "$T/text" $recipe -s 1 --log "$T/nul.log"
+    is "$status" 2 'a plan with a NUL byte: exit 2' || diag "$err"
     # On rank 1 another directory or file lies where rank 0 has its own.
     if need tmpfs unshare -m mount -t tmpfs none "$T/here"; then
         # otherwise WHAT INSTEAD OPTION…
@@ -117,6 +120,9 @@ is "$status" 2 'no manifest, --resume DIR: exit 2'
 rm "$T/root/step-00000004/state.json"
 run one -s 7 --resume "$T/root/step-00000004"
 is "$status" 2 'neither manifest nor state, --resume DIR: exit 2'
+mkdir "$T/step-runs"
+run moe-train -p "$T/one.plan" -d "$T/text" $recipe -s 1 --log "$T/one.log" --save "$T/step-runs" --resume "$T/step-runs"
+is "$status" 0 'a root whose name begins like a step' || diag "$err"
 mkdir "$T/asides"
 cp -r "$T/sound/step-00000002" "$T/asides/step-00000002.01234567.abandoned"
 run one -s 7 --resume "$T/asides"
@@ -175,6 +181,19 @@ flip "$T/line/step-00000008/dense.safetensors" 5000
 run one -s 9 --resume "$T/line" --save "$T/line"
 is "$status:$(cd "$T/line" && ls | grep -c 'step-00000008\..*\.\(abandoned\|broken\)')" 0:2 'a broken newest one is set aside, not removed' || diag "$err"
 is "$(cd "$T/line" && echo $(ls | grep -v '\.'))" 'step-00000007 step-00000009' 'and the run went on from the one before'
+if need strace command -v strace; then
+    one -s 2 --save "$T/window" --save-every 1 2>/dev/null
+    sum=$(cksum <"$T/window/step-00000002/manifest.json")
+    for n in 1 2 3; do
+        rm -rf "$T/w" && cp -r "$T/window" "$T/w"
+        strace -o /dev/null -f -e inject=rename,renameat2:signal=KILL:when=$n moe-train -p "$T/one.plan" -d "$T/text" $recipe --log "$T/one.log" \
+            -s 2 --save "$T/w" --resume "$T/w/step-00000001" 2>/dev/null
+        one -s 3 --save "$T/w" --resume "$T/w" 2>/dev/null
+        found=0
+        for d in "$T"/w/step-00000002*; do [ "$(cksum <"$d/manifest.json")" != "$sum" ] || found=1; done
+        is "$found" 1 "killed at rename $n while a branch takes a step's name: the old step is there" || diag "$(ls -A "$T/w")"
+    done
+fi
 one -s 1 --seed 3 --save "$T/foreign" 2>/dev/null
 run one -s 9 --resume "$T/line" --save "$T/foreign"
 is "$status" 2 "another run's root: exit 2"
@@ -214,16 +233,27 @@ wait $busy 2>/dev/null
 run one -s 2 --save "$T/busy" --resume "$T/busy"
 is "$status" 0 'a root whose run was killed on this host: taken over at once' || diag "$err"
 is "$(ls -A "$T/busy")" step-00000002 'and no mark is left at the end'
-one_beside -s 100000 --save "$T/stolen" --save-every 50 --log "$T/stolen.log" 2>"$T/stolen.err" &
+one_beside -s 100000 --save "$T/stolen" --save-every 20 --log "$T/stolen.log" 2>"$T/stolen.err" &
 stolen=$!
 for _ in $(seq 100); do [ -e "$T/stolen/.moekit-run" ] && break; sleep 0.1; done
 sed 's/"run": "[^"]*"/"run": "fedcba9876543210"/' "$T/stolen/.moekit-run" >"$T/mark" && cp "$T/mark" "$T/stolen/.moekit-run"
-for _ in $(seq 200); do grep -q '"kind":"fault"' "$T/stolen.log" && break; sleep 0.1; done
-kill -USR1 $stolen
 wait $stolen
 is "$?" 3 'a run whose root was taken over: exit 3'
 like "$(cat "$T/stolen.err")" "is no longer this run's" 'a run whose root was taken over: says so'
 is "$(cd "$T/stolen" && echo *)" '*' 'a run whose root was taken over: nothing has a final name'
+
+one_beside -s 100000 --save "$T/space" --save-every 100000 --log "$T/space.log" 2>/dev/null &
+space=$!
+for _ in $(seq 100); do [ -s "$T/space.log" ] && break; sleep 0.1; done
+if need unshare unshare -p -f --mount-proc true; then
+    run unshare -p -f --mount-proc moe-train -p "$T/one.plan" -d "$T/text" $recipe -s 2 --save "$T/space" --resume "$T/space" --log "$T/one.log"
+    is "$status" 3 'a root whose run is in another space of process numbers: refused' || diag "$err"
+fi
+mv "$T/space" "$T/away"
+kill -USR1 $space
+wait $space
+is "$?" 3 'a root that vanishes: exit 3'
+is "$(ls -d "$T/space" 2>/dev/null)" '' 'a root that vanishes: not made anew'
 
 # ---- a failed save ----
 mkdir "$T/small"
@@ -259,6 +289,8 @@ one -s 6 --shuffle no --save "$T/plain" --save-every 3 --log "$T/plain.log" 2>/d
 run one -s 6 --resume "$T/plain/step-00000003" --log "$T/plain2.log"
 unlike "$err" 'shuffle|anew' 'the order of the data is kept: nothing to say'
 is "$(grep -o '"step":[456],"loss":[^,]*' "$T/plain2.log")" "$(grep -o '"step":[456],"loss":[^,]*' "$T/plain.log")" 'the order of the data is kept'
+run one -s 6 --resume "$T/cosine" --no-shuffle --log "$T/plain3.log"
+like "$err" '--shuffle no replaces the checkpoint.s yes' '--no-shuffle, resumed: announced too'
 run one -s 6 --resume "$T/plain/step-00000003" --log "$T/plain3.log" --shuffle yes
 like "$err" '--shuffle yes replaces the checkpoint.s no' 'another order: announced by name'
 

@@ -25,6 +25,7 @@ enum { MARK_BYTES = 512 }; /* room for its text */
 struct mark {
     char *root, *path;
     char run[RUN_ID], host[HOST_NAME], job[64]; /* job: Slurm's "ID.RESTARTS" */
+    char space[96];                             /* in which process numbers mean something */
     pthread_t thread;
     bool beating;
     pthread_mutex_t lock;
@@ -36,7 +37,7 @@ struct mark {
 struct seen {
     bool there;
     char text[MARK_BYTES];
-    char run[RUN_ID], host[HOST_NAME], job[64];
+    char run[RUN_ID], host[HOST_NAME], job[64], space[96];
     long pid;
 };
 
@@ -60,6 +61,7 @@ static void look(const char *path, struct seen *s)
     take_text(o, "run", s->run, sizeof s->run);
     take_text(o, "host", s->host, sizeof s->host);
     take_text(o, "job", s->job, sizeof s->job);
+    take_text(o, "space", s->space, sizeof s->space);
     s->pid = (long)json_integer_value(json_object_get(o, "pid"));
     json_decref(o);
 }
@@ -71,16 +73,22 @@ static int put(const struct mark *m, int flags, long beat)
     if (fd < 0)
         return -1;
     char *text = NULL;
-    json_t *o = json_pack("{s:s,s:s,s:I,s:s,s:I}", "run", m->run, "host", m->host, "pid", (json_int_t)getpid(),
-                          "job", m->job, "beat", (json_int_t)beat);
+    json_t *o =
+        json_pack("{s:s,s:o,s:I,s:s,s:o,s:I}", "run", m->run, "host", json_bytes(m->host), "pid",
+                  (json_int_t)getpid(), "space", m->space, "job", json_bytes(m->job), "beat", (json_int_t)beat);
     if (o)
         text = json_dumps(o, 0);
     json_decref(o);
     char line[MARK_BYTES];
-    int n = snprintf(line, sizeof line, "%-255s\n", text ? text : ""); /* one length, written over in place */
+    int n = snprintf(line, sizeof line, "%-383s\n", text ? text : ""); /* one length, written over in place */
     free(text);
-    int r = pwrite(fd, line, (size_t)n, 0) == n ? 0 : -1;
-    return close(fd) == 0 ? r : -1;
+    int r = pwrite(fd, line, (size_t)n, 0) == n ? 0 : -1, e = errno;
+    if (close(fd) != 0 && r == 0)
+        r = -1, e = errno;
+    if (r < 0 && (flags & O_EXCL))
+        unlink(m->path); /* an empty one would be watched by the next run */
+    errno = e;
+    return r;
 }
 
 static bool is_mine(const struct mark *m)
@@ -94,9 +102,9 @@ static void *beat(void *arg)
 {
     struct mark *m = arg;
     struct timespec next;
-    clock_gettime(CLOCK_REALTIME, &next);
     pthread_mutex_lock(&m->lock);
     for (long n = 1; !m->ends; n++) {
+        clock_gettime(CLOCK_MONOTONIC, &next);
         next.tv_sec += MARK_BEAT_S;
         while (!m->ends && pthread_cond_timedwait(&m->ending, &m->lock, &next) == 0)
             ;
@@ -126,7 +134,8 @@ static bool is_gone(const struct mark *m, const struct seen *s)
     size_t id = strcspn(m->job, ".");
     if (id && strncmp(s->job, m->job, id + 1) == 0 && strcmp(s->job, m->job) != 0)
         return true; /* Slurm starts a job again only after all of it has ended */
-    return s->pid > 0 && strcmp(s->host, m->host) == 0 && kill((pid_t)s->pid, 0) != 0 && errno == ESRCH;
+    return s->pid > 0 && *s->space && strcmp(s->space, m->space) == 0 && kill((pid_t)s->pid, 0) != 0 &&
+           errno == ESRCH;
 }
 
 /* Whether the mark changes while this one looks on. */
@@ -146,6 +155,24 @@ static bool watch(const struct mark *m, const struct seen *first, void (*waiting
     return !same;
 }
 
+/* Renamed first and looked at again, as another waiter may have been faster: then its mark goes back. */
+static int put_away(struct mark *m, const struct seen *dead)
+{
+    struct seen s;
+    char *away = xasprintf("%s.%s", m->path, m->run);
+    int r = rename(m->path, away) != 0 && errno != ENOENT ? error_errno("cannot rename '%s'", m->path) : 0;
+    look(away, &s);
+    bool same = strcmp(s.text, dead->text) == 0;
+    if (r == 0 && s.there && !same && link(away, m->path) != 0 && errno != EEXIST)
+        r = error_errno("cannot write '%s'", m->path);
+    if (r == 0 && s.there)
+        unlink(away);
+    if (r == 0 && s.there && same)
+        notice("'%s' was marked by a run on host '%s' that is no more: taken over", m->root, dead->host);
+    free(away);
+    return r;
+}
+
 /* Somebody's mark out of the way: 0, or -1 when it is alive. */
 static int take_over(struct mark *m, void (*waiting)(void))
 {
@@ -156,11 +183,7 @@ static int take_over(struct mark *m, void (*waiting)(void))
         return error(STATUS_ENV,
                      "'%s' is in use by a run on host '%s' (process %ld): one run at a time writes there",
                      m->root, s.host, s.pid);
-    if (s.there && unlink(m->path) != 0 && errno != ENOENT)
-        return error_errno("cannot remove '%s'", m->path);
-    if (s.there)
-        notice("'%s' was marked by a run on host '%s' that is no more: taken over", m->root, s.host);
-    return 0;
+    return s.there ? put_away(m, &s) : 0;
 }
 
 static int take(struct mark *m, void (*waiting)(void))
@@ -176,6 +199,22 @@ static int take(struct mark *m, void (*waiting)(void))
     return start_beating(m);
 }
 
+/* This boot of this host, and the space of process numbers that a container may have of its own. "": not
+ * known. */
+static void name_space(char *text, size_t room)
+{
+    char boot[40] = "", pids[40] = "";
+    FILE *f = fopen("/proc/sys/kernel/random/boot_id", "r");
+    if (f) {
+        if (!fgets(boot, sizeof boot, f))
+            *boot = '\0';
+        fclose(f);
+    }
+    boot[strcspn(boot, "\n")] = '\0';
+    ssize_t n = readlink("/proc/self/ns/pid", pids, sizeof pids - 1);
+    snprintf(text, room, "%s%s%s", n > 0 ? boot : "", n > 0 && *boot ? " " : "", n > 0 && *boot ? pids : "");
+}
+
 struct mark *mark_take(const char *root, const char *run, void (*waiting)(void))
 {
     const char *job = getenv("SLURM_JOB_ID"), *again = getenv("SLURM_RESTART_COUNT");
@@ -185,14 +224,31 @@ struct mark *mark_take(const char *root, const char *run, void (*waiting)(void))
     snprintf(m->run, sizeof m->run, "%s", run);
     snprintf(m->job, sizeof m->job, "%s.%s", job ? job : "", again ? again : "0");
     process_host(m->host);
+    name_space(m->space, sizeof m->space);
+    pthread_condattr_t monotonic; /* a clock that is set must not stop the beats */
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_mutex_init(&m->lock, NULL);
-    pthread_cond_init(&m->ending, NULL);
+    pthread_cond_init(&m->ending, &monotonic);
+    pthread_condattr_destroy(&monotonic);
     if (take(m, waiting) == 0)
         return m;
     free(m->root);
     free(m->path);
     free(m);
     return NULL;
+}
+
+int mark_keep(const struct mark *m, bool *lost)
+{
+    struct seen s;
+    look(m->path, &s);
+    *lost = s.there && strcmp(s.run, m->run) != 0;
+    if (*lost)
+        return mark_check(m);
+    if (s.there || put(m, O_CREAT | O_EXCL, 0) == 0)
+        return 0;
+    return error_errno("cannot write '%s'", m->path);
 }
 
 int mark_check(const struct mark *m)

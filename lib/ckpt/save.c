@@ -134,6 +134,9 @@ static int put_companions(struct saver *v, struct manifest *m, const char *root)
     char *from = is_dir(v->s->companions) ? xstrdup(v->s->companions) : checkpoint_newest(root, NULL);
     DIR *d = from ? opendir(from) : NULL;
     int rc = 0;
+    if (!d)
+        complain("the small files of '%s', the tokenizer's say, do not go along: it cannot be opened",
+                 v->s->companions);
     for (struct dirent *e; d && rc == 0 && (e = readdir(d));) {
         if (!is_companion(from, e->d_name))
             continue;
@@ -199,43 +202,70 @@ static bool is_ours(const struct saver *v, const char *final)
     return ours;
 }
 
-/* Another directory has the name: it changes places with the new one, or makes way for it, and is set aside. */
-static int change_places(struct saver *v, const char *final)
+/* Another directory has the name, and is set aside as *aside. The new one takes that name first and then
+ * changes places with the old one: whenever the host stops, the old one has a name that stays. */
+static int change_places(struct saver *v, const char *final, const char *aside)
 {
-    const struct save_as *as = v->as;
-    struct line l;
-    bool known = step_line(final, &l) == 0;
-    const char *why = known ? "abandoned" : "broken";
-    int rc;
-    if (renameat2(AT_FDCWD, v->dir, AT_FDCWD, final, RENAME_EXCHANGE) == 0) {
-        rc = step_set_aside(as->root, as->step, v->dir, l.run, why);
-        if (rc < 0) /* what lies under the temporary name is about to be removed: it must be the new one */
-            renameat2(AT_FDCWD, v->dir, AT_FDCWD, final, RENAME_EXCHANGE);
-    } else if ((rc = step_set_aside(as->root, as->step, final, l.run, why)) == 0 &&
-               rename(v->dir, final) != 0) {
-        rc = error_errno("cannot rename '%s' to '%s'", v->dir, final);
+    if (rename(v->dir, aside) != 0)
+        return error_errno("cannot rename '%s' to '%s'", v->dir, aside);
+    if (renameat2(AT_FDCWD, aside, AT_FDCWD, final, RENAME_EXCHANGE) == 0)
+        return 0;
+    int e = errno; /* a file system that cannot: one after the other */
+    rename(aside, v->dir);
+    if (e != EINVAL && e != ENOSYS && e != ENOTSUP) {
+        errno = e;
+        return error_errno("cannot rename '%s' to '%s'", v->dir, final);
     }
+    if (rename(final, aside) != 0)
+        return error_errno("cannot rename '%s' to '%s'", final, aside);
+    if (rename(v->dir, final) == 0)
+        return 0;
+    error_errno("cannot rename '%s' to '%s'", v->dir, final);
+    rename(aside, final);
+    return -1;
+}
+
+/* What has the name is not to stay: a name for it, and why. */
+static char *name_aside(const struct saver *v, const char *final, const char **why)
+{
+    struct line l;
+    *why = step_line(final, &l) == 0 ? "abandoned" : "broken";
+    char *aside = step_aside_path(v->as->root, v->as->step, l.run, *why);
     line_release(&l);
-    return rc;
+    return aside;
+}
+
+/* Not known to be on disk: not saved, and all as it was. */
+static int take_back(struct saver *v, const char *final, const char *aside)
+{
+    rename(final, v->dir);
+    if (aside)
+        rename(aside, final);
+    return -1;
 }
 
 /* Gives the directory its final name, which never replaces one that is there. Where the file system knows no
  * rename without replacing, a plain one does: it refuses a directory that holds anything. */
 static int give_name(struct saver *v, const char *final)
 {
+    char *aside = NULL;
+    const char *why = "";
     int rc = v->as && v->as->mark ? mark_check(v->as->mark) : 0;
     if (rc == 0 && renameat2(AT_FDCWD, v->dir, AT_FDCWD, final, RENAME_NOREPLACE) != 0 &&
         (errno != EINVAL || rename(v->dir, final) != 0)) {
         bool there = errno == EEXIST || errno == ENOTEMPTY;
         if (there && v->as && !is_ours(v, final))
-            rc = change_places(v, final);
+            rc = change_places(v, final, aside = name_aside(v, final, &why));
         else if (there)
             rc = error(STATUS_USAGE, "'%s' is there already", final);
         else
             rc = error_errno("cannot rename '%s' to '%s'", v->dir, final);
     }
-    if (rc == 0 && (rc = sync_parent(final)) < 0)
-        rename(final, v->dir); /* not known to be on disk: not saved */
+    if (rc == 0 && sync_parent(final) < 0)
+        rc = take_back(v, final, aside);
+    if (rc == 0 && aside)
+        step_say_aside(v->as->step, aside, why);
+    free(aside);
     return rc;
 }
 
@@ -279,8 +309,12 @@ static int seal(struct saver *v, const char *final, int64_t *bytes)
     return rc;
 }
 
+/* After a failure of communication messages may still come and go: their memory stays until the process
+ * ends. */
 static void saver_release(struct saver *v)
 {
+    if (comm_fault(v->comm))
+        return;
     for (int i = 0; i < SENDS; i++)
         free(v->sends[i].buffer);
     for (int i = 0; i < GATHERS; i++) {
@@ -355,10 +389,11 @@ int checkpoint_save(const struct rank_state *s, struct comm *c, const struct sav
 }
 
 int checkpoint_save_gradients(const struct rank_state *s, struct comm *c, float *const gradients[2],
-                              const char *dir)
+                              const char *dir, bool *agreed)
 {
     struct saver v;
     saver_init(&v, s, c, gradients);
+    v.agreed = agreed;
     v.dir = xasprintf("%s.tmp", dir);
     int rc = save_tree(&v, dir, NULL);
     free(v.dir);

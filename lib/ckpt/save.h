@@ -28,6 +28,6 @@ int checkpoint_save(const struct rank_state *s, struct comm *c, const struct sav
 /* The gradients (flat f32 buffers, whole and summed; FLAT_BUFFER ignored) written as one HF-named directory for
  * tests and tools: dense.safetensors and expert files, f32. A directory that is there is refused. */
 int checkpoint_save_gradients(const struct rank_state *s, struct comm *c, float *const gradients[2],
-                              const char *dir);
+                              const char *dir, bool *agreed);
 
 #endif

@@ -203,7 +203,7 @@ int checkpoint_prune(const char *root, int keep, const struct line *line)
     return rc == 0 ? remove_leavings(root) : rc;
 }
 
-int step_set_aside(const char *root, int64_t step, const char *dir, const char *run, const char *why)
+char *step_aside_path(const char *root, int64_t step, const char *run, const char *why)
 {
     char name[STEP_NAME], *to = NULL;
     for (int n = 1; !to || file_exists(to); n++) { /* root is this run's alone: the name stays free */
@@ -211,10 +211,22 @@ int step_set_aside(const char *root, int64_t step, const char *dir, const char *
         to = n == 1 ? xasprintf("%s/%s.%.8s.%s", root, step_name(step, name), *run ? run : "before", why)
                     : xasprintf("%s/%s.%.8s-%d.%s", root, step_name(step, name), *run ? run : "before", n, why);
     }
+    return to;
+}
+
+void step_say_aside(int64_t step, const char *path, const char *why)
+{
+    char name[STEP_NAME];
+    notice("'%s' is %s: set aside as '%s'", step_name(step, name),
+           strcmp(why, "broken") == 0 ? "not whole" : "of a branch that this run left", path);
+}
+
+static int set_aside(const char *root, int64_t step, const char *dir, const char *run, const char *why)
+{
+    char *to = step_aside_path(root, step, run, why);
     int rc = rename(dir, to) != 0 ? error_errno("cannot rename '%s' to '%s'", dir, to) : 0;
     if (rc == 0)
-        notice("'%s' is %s: set aside as '%s'", step_name(step, name),
-               strcmp(why, "broken") == 0 ? "not whole" : "of a branch that this run left", to);
+        step_say_aside(step, to, why);
     free(to);
     return rc;
 }
@@ -229,7 +241,7 @@ int steps_tidy(const char *root, const struct line *line)
         char *dir = step_path(root, step);
         bool known = list[i].complete && step_line(dir, &l) == 0;
         if (!known || !line_has(line, l.run, step))
-            rc = step_set_aside(root, step, dir, l.run, known ? "abandoned" : "broken");
+            rc = set_aside(root, step, dir, l.run, known ? "abandoned" : "broken");
         line_release(&l);
         free(dir);
     }

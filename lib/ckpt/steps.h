@@ -44,9 +44,11 @@ char *checkpoint_newest(const char *root, int64_t *step);
  * rank. */
 int checkpoint_prune(const char *root, int keep, const struct line *line);
 
-/* Gives `dir`, which is or was meant to be that step under root, its name as one set aside, `why` being
- * abandoned or broken, and says so. `run`: who wrote it. */
-int step_set_aside(const char *root, int64_t step, const char *dir, const char *run, const char *why);
+/* A free name for that step under root when it is set aside, `why` being abandoned or broken; `run`: who
+ * wrote it. Caller frees. */
+char *step_aside_path(const char *root, int64_t step, const char *run, const char *why);
+/* Says that the step was renamed to it. */
+void step_say_aside(int64_t step, const char *path, const char *why);
 /* Sets aside every step under root that is not complete or not of the line, and removes what killed saves
  * and removals left. Call on one rank, of a run that has marked the root. */
 int steps_tidy(const char *root, const struct line *line);

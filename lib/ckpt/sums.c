@@ -182,11 +182,11 @@ static void join(pthread_t id)
     struct timespec until;
     do {
         alive();
-        clock_gettime(CLOCK_REALTIME, &until);
+        clock_gettime(CLOCK_MONOTONIC, &until);
         until.tv_nsec += 100000000;
         until.tv_sec += until.tv_nsec / 1000000000;
         until.tv_nsec %= 1000000000;
-    } while (pthread_timedjoin_np(id, NULL, &until) == ETIMEDOUT);
+    } while (pthread_clockjoin_np(id, NULL, CLOCK_MONOTONIC, &until) == ETIMEDOUT);
 }
 
 static int largest_first(const void *a, const void *b, void *files)

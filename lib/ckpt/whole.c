@@ -34,6 +34,8 @@ static int64_t state_step(struct problems *p, const char *dir)
     }
     if (r < 0)
         problem(p, "%s", error_text());
+    if (r < 0 && error_status() == STATUS_ENV)
+        problem_unreadable(p);
     free(path);
     return step;
 }

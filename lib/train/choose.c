@@ -59,9 +59,11 @@ static void check_sizes(struct problems *p, const struct manifest *m, const char
     for (int i = 0; i < m->count; i++) {
         struct stat st;
         char *path = path_join(dir, m->files[i].name);
-        if (stat(path, &st) != 0)
-            problem(p, "%s: is missing", path);
-        else if (st.st_size != m->files[i].bytes)
+        if (stat(path, &st) != 0) {
+            problem(p, "%s: %s", path, errno == ENOENT ? "is missing" : strerror(errno));
+            if (errno != ENOENT)
+                problem_unreadable(p);
+        } else if (st.st_size != m->files[i].bytes)
             problem(p, "%s: has %" PRId64 " bytes, not %" PRId64, path, (int64_t)st.st_size, m->files[i].bytes);
         free(path);
     }
@@ -119,8 +121,9 @@ static int compare_manifest(struct run *run, const struct candidate *c, int64_t 
     if (fd < 0 || fstat(fd, &st) != 0)
         r = error(STATUS_ENV, "host '%s' cannot read '%s', which rank 0's, '%s', can: %s", run->host, path,
                   run->first_host, strerror(errno));
-    else if ((size_t)st.st_size != size || pread_all(fd, tail, TAIL, (int64_t)size - TAIL, path) < 0 ||
-             memcmp(tail, c->manifest + size - TAIL, TAIL) != 0)
+    else if ((size_t)st.st_size == size && pread_all(fd, tail, TAIL, (int64_t)size - TAIL, path) < 0)
+        r = -1;
+    else if ((size_t)st.st_size != size || memcmp(tail, c->manifest + size - TAIL, TAIL) != 0)
         r = error(STATUS_USAGE, "'%s' on host '%s' is not the one on rank 0's, '%s'", path, run->host,
                   run->first_host);
     *key = r == 0 ? (int64_t)st.st_ino ^ (int64_t)st.st_mtim.tv_nsec << 20 ^ (int64_t)st.st_mtim.tv_sec : 0;
@@ -163,9 +166,10 @@ static int examine(struct run *run, struct candidate *c, struct heard *h)
     bool refused = false, copies;
     int64_t key = 0, bytes = 0;
     int r = comm_hear(run->comm, run_is_first(run) ? look(c, &refused) : 0, h);
-    if (refused && r == 1)
+    bool ends = refused || (r == 1 && h->status == STATUS_ENV); /* not to be read now is not damaged */
+    if (ends && run_is_first(run))
         error(h->status, "%s", h->text);
-    TRY(run_agree(run, refused ? -1 : 0));
+    TRY(run_agree(run, ends && run_is_first(run) ? -1 : 0));
     if (r != 0)
         return r;
     TRY(truth_send(run, 0, &c->manifest, NULL));
@@ -191,17 +195,22 @@ struct choices {
     int count, aside;
 };
 
-/* Whether a directory holds what is in a checkpoint, whole or not, or in a model. */
-static bool has_mark(const char *dir)
+static bool holds(const char *dir, const char *name)
 {
-    static const char *const marks[] = {MANIFEST_FILE, STATE_FILE, PLAN_FILE, CONFIG_FILE};
-    bool has = false;
-    for (size_t i = 0; i < sizeof marks / sizeof *marks; i++) {
-        char *path = path_join(dir, marks[i]);
-        has |= file_exists(path);
-        free(path);
-    }
+    char *path = path_join(dir, name);
+    bool has = file_exists(path);
+    free(path);
     return has;
+}
+
+/* Whether the path is of a checkpoint, whole or not, or of a model: not a root. A root may have any name,
+ * and hold a config.json beside its steps. */
+static bool is_one(const char *path, int steps)
+{
+    const char *slash = strrchr(path, '/');
+    if (step_of(slash ? slash + 1 : path) >= 0 || holds(path, MANIFEST_FILE) || holds(path, STATE_FILE))
+        return true;
+    return steps == 0 && (holds(path, PLAN_FILE) || holds(path, CONFIG_FILE));
 }
 
 static int find_choices(const char *path, struct choices *c)
@@ -210,13 +219,12 @@ static int find_choices(const char *path, struct choices *c)
     for (size_t n = strlen(plain); n > 1 && plain[n - 1] == '/'; n--)
         plain[n - 1] = '\0';
     struct step_dir *list = NULL;
-    int count = 0, r = 0;
-    *c = (struct choices){.one = step_meant(plain) || has_mark(plain)};
+    *c = (struct choices){0};
+    int count = steps_list(plain, &list, &c->aside), r = count < 0 ? -1 : 0;
+    c->one = r == 0 && is_one(plain, count + c->aside);
     if (c->one && !is_dir(plain))
         r = error(STATUS_USAGE, "no checkpoint '%s'", plain);
-    else if (!c->one && (count = steps_list(plain, &list, &c->aside)) < 0)
-        r = -1;
-    c->count = c->one ? 1 : count;
+    c->count = c->one ? 1 : max64(count, 0);
     c->dirs = xcalloc((size_t)max64(c->count, 1), sizeof *c->dirs);
     for (int i = 0; i < c->count && r == 0; i++)
         c->dirs[i] = c->one ? xstrdup(plain) : step_path(plain, list[i].step);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* A marker is the record alone, in a file LOG.fault.HOST; of the ranks of a host the first one leaves it. */
+/* A marker is the record alone, in a file LOG.fault.HOST (and .2, .3 … where one of another job lies); of
+ * the ranks of a job on a host the first one leaves it. */
 #include "train/fault.h"
 
 #include <dirent.h>
@@ -18,6 +19,7 @@
 #define MARK       ".fault."
 #define UNFINISHED ".tmp"
 #define MARK_BYTES ((size_t)64 << 10)
+enum { MOST_MARKERS = 16 }; /* of a host: those that no start has gathered yet */
 
 static json_t *record_of(const struct comm_fault *f, int me, const char *device, int64_t step,
                          const char *reason)
@@ -35,6 +37,8 @@ static json_t *record_of(const struct comm_fault *f, int me, const char *device,
                           f && *f->collective ? f->collective : NULL, "group", f && *f->group ? f->group : NULL,
                           "awaited", awaited, "step", step < 0 ? json_null() : json_integer(step), "reason",
                           json_bytes(reason));
+    const char *job = getenv("PMIX_NAMESPACE"), *slurm = getenv("SLURM_JOB_ID");
+    json_object_set_new(r, "job", json_bytes(job ? job : slurm ? slurm : ""));
     return r;
 }
 
@@ -65,6 +69,19 @@ static int publish(const char *text, const char *temporary, const char *final)
     return r;
 }
 
+/* Whether the marker that is there was left by this job: then this rank need not say it again. */
+static bool is_of_job(const char *path, const json_t *mine)
+{
+    const char *job = json_string_value(json_object_get(mine, "job"));
+    char *text = file_read(path, MARK_BYTES, NULL);
+    json_t *its = text ? json_loads(text, 0, NULL) : NULL;
+    const char *other = json_string_value(json_object_get(its, "job"));
+    bool same = job && *job && other && strcmp(job, other) == 0;
+    json_decref(its);
+    free(text);
+    return same;
+}
+
 static int mark(const char *log, json_t *record)
 {
     char host[HOST_NAME], *text = json_dumps(record, JSON_COMPACT);
@@ -72,11 +89,19 @@ static int mark(const char *log, json_t *record)
     for (char *s = host; *s; s++)
         if (*s == '/')
             *s = '_';
-    char *final = xasprintf("%s" MARK "%s", log, *host ? host : "unknown");
-    char *temporary = xasprintf("%s.%d" UNFINISHED, final, (int)getpid());
-    int r = text ? publish(text, temporary, final) : -1;
+    char *name = xasprintf("%s" MARK "%s", log, *host ? host : "unknown"), *final = NULL;
+    char *temporary = xasprintf("%s.%d" UNFINISHED, name, (int)getpid());
+    int r = text ? 0 : -1;
+    for (int n = 1; r == 0 && n <= MOST_MARKERS; n++) {
+        free(final);
+        final = n == 1 ? xstrdup(name) : xasprintf("%s.%d", name, n);
+        r = publish(text, temporary, final);
+        if (r == 0 && is_of_job(final, record))
+            break;
+    }
     free(temporary);
     free(final);
+    free(name);
     free(text);
     return r;
 }
@@ -97,7 +122,7 @@ void fault_report(struct run *run)
     json_t *record = record_of(f, comm_rank(run->comm), run->be ? run->be->name : NULL, run->step, reason);
     if (!run->log.f) {
         leave_mark(run->o->log, record, status, reason);
-    } else if (f && f->told && fault_gather(&run->log, run->o->log) > 0) {
+    } else if (f && f->told && fault_gather(&run->log, run->o->log, false) > 0) {
         error(status, "%s", ""); /* a rank that has ended since was the first to notice, and knows better */
     } else {
         log_write(&run->log, json_incref(record));
@@ -129,7 +154,7 @@ void fault_report_early(const struct train_options *o, const struct comm_fault *
 /* ---- gathering ---- */
 
 /* Takes one marker into the log. What is no record stays where it is: 0. */
-static int take(struct log *l, const char *path)
+static int take(struct log *l, const char *path, bool earlier)
 {
     char *text = file_read(path, MARK_BYTES, NULL);
     json_t *record = text ? json_loads(text, JSON_REJECT_DUPLICATES, NULL) : NULL;
@@ -139,7 +164,8 @@ static int take(struct log *l, const char *path)
     if (!kind || strcmp(kind, "fault") != 0) {
         notice("'%s' is no record of a fault: left where it is", path);
     } else {
-        notice("the run before ended by a fault: %s", reason ? reason : "no reason given");
+        notice("%s ended by a fault: %s", earlier ? "the run before" : "the run",
+               reason ? reason : "no reason given");
         r = log_write(l, json_incref(record));
         if (r == 0 && unlink(path) != 0)
             r = error_errno("cannot remove '%s'", path);
@@ -156,7 +182,7 @@ static bool ends_with(const char *s, const char *end)
     return n >= m && strcmp(s + n - m, end) == 0;
 }
 
-int fault_gather(struct log *l, const char *log)
+int fault_gather(struct log *l, const char *log, bool earlier)
 {
     if (!has_markers(log))
         return 0;
@@ -169,11 +195,7 @@ int fault_gather(struct log *l, const char *log)
         if (strncmp(e->d_name, head, strlen(head)) != 0)
             continue;
         char *path = path_join(dir, e->d_name);
-        int r = 0;
-        if (ends_with(path, UNFINISHED))
-            unlink(path);
-        else
-            r = take(l, path);
+        int r = ends_with(path, UNFINISHED) ? 0 : take(l, path, earlier); /* one may be on its way */
         count = r < 0 ? -1 : count + r;
         free(path);
     }

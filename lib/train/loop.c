@@ -76,7 +76,7 @@ static int evaluate(struct run *run)
         json_pack("{s:s,s:I,s:o,s:I,s:f}", "kind", "eval", "step", (json_int_t)run->step, "loss",
                   log_real(loss / (double)batches), "tokens",
                   (json_int_t)(batches * p->batch.global * p->batch.seq), "time_s", now_s() - begin);
-    return log_write(&run->log, record);
+    return run_agree(run, log_write(&run->log, record));
 }
 
 /* ---- the loop ---- */

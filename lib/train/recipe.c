@@ -59,9 +59,10 @@ static const struct word {
     const char *name;
     size_t at;
     const char *known[4];
+    const char *other; /* an option that gives it too */
 } words[] = {
     {"lr-schedule", offsetof(struct recipe, lr_schedule), {"constant", "cosine", "wsd"}},
-    {"shuffle", offsetof(struct recipe, shuffle), {"yes", "no"}},
+    {"shuffle", offsetof(struct recipe, shuffle), {"yes", "no"}, "no-shuffle"},
 };
 enum { WORDS_OF_RECIPE = sizeof words / sizeof *words };
 
@@ -104,20 +105,33 @@ char *recipe_json(const struct recipe *r)
     return text;
 }
 
-static void restore_number(struct recipe *r, const struct number *f, const json_t *v)
+/* None may be negative. Null, of a coefficient, is the config's. */
+static int restore_number(struct recipe *r, const struct json_doc *d, const json_t *o, const struct number *f)
 {
     char *p = (char *)r + f->at, was[32], is[32];
-    if (!json_is_number(v))
-        return;
-    double stored = json_number_value(v), now = f->whole ? (double)*(int64_t *)p : *(double *)p;
+    int64_t whole = 0;
+    double stored = 0, now = f->whole ? (double)*(int64_t *)p : *(double *)p;
+    int there =
+        f->whole ? json_int(d, o, f->name, 0, INT64_MAX, &whole) : json_num(d, o, f->name, 0, 1e300, &stored);
+    TRY(there);
+    if (!there) {
+        bool meant =
+            json_object_get(o, f->name) || strcmp(f->name, "lr-steps") == 0; /* null; told by recipe_settle() */
+        if (!meant && !option_given(f->name) && isfinite(now))
+            notice("the checkpoint does not say --%s: %s is taken", f->name, exact_num(now, is));
+        return 0;
+    }
+    if (f->whole)
+        stored = (double)whole;
     if (option_given(f->name)) {
         if (stored != now)
             notice("--%s %s replaces the checkpoint's %s", f->name, exact_num(now, is), exact_num(stored, was));
     } else if (f->whole) {
-        *(int64_t *)p = json_integer_value(v);
+        *(int64_t *)p = whole;
     } else {
         *(double *)p = stored;
     }
+    return 0;
 }
 
 static bool is_known(const char *key)
@@ -131,6 +145,11 @@ static bool is_known(const char *key)
     return false;
 }
 
+static bool word_given(const struct word *w)
+{
+    return option_given(w->name) || (w->other && option_given(w->other));
+}
+
 /* -1: `stored` is none that this program knows. */
 static int restore_word(struct recipe *r, const struct json_doc *state, const struct word *w,
                         const char *stored)
@@ -142,7 +161,7 @@ static int restore_word(struct recipe *r, const struct json_doc *state, const st
     if (!w->known[i])
         return json_bad(state, w->name,
                         "is '%.40s', which moekit " VERSION " does not know: a newer moekit is needed", stored);
-    if (!option_given(w->name))
+    if (!word_given(w))
         *now = w->known[i];
     else if (strcmp(stored, *now) != 0)
         notice("--%s %s replaces the checkpoint's %s", w->name, *now, stored);
@@ -160,7 +179,7 @@ int recipe_restore(struct recipe *r, const struct json_doc *state)
                             "is not of a recipe that moekit " VERSION " knows: a newer moekit is needed");
     }
     for (int i = 0; i < NUMBERS; i++)
-        restore_number(r, &numbers[i], json_object_get(o, numbers[i].name));
+        TRY(restore_number(r, state, o, &numbers[i]));
     if (!(r->beta1 >= 0 && r->beta1 < 1) || !(r->beta2 >= 0 && r->beta2 < 1))
         return json_bad(state, r->beta1 >= 0 && r->beta1 < 1 ? "beta2" : "beta1",
                         "is not from 0 to less than 1");
@@ -168,7 +187,7 @@ int recipe_restore(struct recipe *r, const struct json_doc *state)
         const char *stored = json_string_value(json_object_get(o, words[i].name));
         if (stored)
             TRY(restore_word(r, state, &words[i], stored));
-        else if (!option_given(words[i].name))
+        else if (!word_given(&words[i]))
             notice("the checkpoint does not say --%s: %s is taken", words[i].name, *word_of(r, &words[i]));
     }
     return 0;

@@ -113,21 +113,34 @@ void saves_close(struct run *run)
 
 /* ---- a save ---- */
 
+/* What may go: a failure is said and logged, and ends nothing, as the step is saved. */
+static int tidy(struct run *run)
+{
+    const struct train_options *o = run->o;
+    int r = run->tidied ? 0 : steps_tidy(o->save, &run->line);
+    if (r == 0 && o->keep > 0)
+        r = checkpoint_prune(o->save, (int)o->keep, &run->line);
+    run->tidied = true;
+    if (r == 0)
+        return 0;
+    struct heard h = {.status = error_status()};
+    snprintf(h.text, sizeof h.text, "%s", error_text());
+    complain("%s", h.text);
+    error_clear();
+    return fault_survived(run, "prune", &h);
+}
+
 /* Rank 0, when the step has its name: the record, then what may go. */
 static int keep_house(struct run *run, int64_t bytes, double time_s)
 {
-    const struct train_options *o = run->o;
-    char *path = step_path(o->save, run->step);
+    char *path = step_path(run->o->save, run->step);
     int r =
         log_write(&run->log, json_pack("{s:s,s:I,s:o,s:I,s:f}", "kind", "save", "step", (json_int_t)run->step,
                                        "path", json_bytes(path), "bytes", (json_int_t)bytes, "time_s", time_s));
     free(path);
-    if (r == 0 && !run->tidied)
-        r = mark_check(run->mark) < 0 ? -1 : steps_tidy(o->save, &run->line);
-    run->tidied = true;
-    if (r == 0 && o->keep > 0)
-        r = mark_check(run->mark) < 0 ? -1 : checkpoint_prune(o->save, (int)o->keep, &run->line);
-    return r;
+    if (r == 0)
+        r = mark_check(run->mark);
+    return r == 0 ? tidy(run) : r;
 }
 
 /* Rank 0 says and logs it. */
@@ -155,10 +168,23 @@ static int check_update(struct run *run)
     return run_agree(run, r);
 }
 
+/* A root that another run has taken ends this one; one that is not there fails the save, told by
+ * run->failed_save. */
+static int keep_mark(struct run *run)
+{
+    bool lost = false;
+    int r = run_is_first(run) ? mark_keep(run->mark, &lost) : 0;
+    TRY(run_agree(run, lost ? -1 : 0));
+    return comm_hear(run->comm, r, &run->failed_save) < 0 ? -1 : 0;
+}
+
 int saves_write(struct run *run)
 {
     halt_at("save");
     TRY(check_update(run));
+    TRY(keep_mark(run));
+    if (*run->failed_save.text)
+        return run_agree(run, run_is_first(run) ? report_failure(run, &run->failed_save) : 0);
     struct rank_state s = run_state(run);
     char *text = run_state_text(run);
     const struct save_as as = {

@@ -38,8 +38,8 @@ static int check_plan(struct run *run)
 static int take_plan(struct run *run)
 {
     bool first = run_is_first(run);
-    size_t bytes;
-    char *text = first ? file_read(run->o->plan, MAX_PLAN_BYTES, NULL) : NULL;
+    size_t bytes = 0;
+    char *text = first ? file_read(run->o->plan, MAX_PLAN_BYTES, &bytes) : NULL;
     TRY(truth_send(run, first && !text ? -1 : 0, &text, &bytes));
     int r = plan_parse(&run->plan, text, bytes, run->o->plan, true);
     free(text);
@@ -62,7 +62,7 @@ static int begin_log(struct run *run)
 {
     const struct train_options *o = run->o;
     TRY(log_open(&run->log, o->log));
-    TRY(fault_gather(&run->log, o->log));
+    TRY(fault_gather(&run->log, o->log, true));
     json_t *record = log_start_record(&run->e, o, run->step, run->threads, run->hosts);
     json_object_set_new(record, "run", json_string(run->id));
     if (run->line.count) {
@@ -79,6 +79,9 @@ int run_start(struct run *run)
     TRY(truth_options(run));
     const struct train_options *o = run->o;
     TRY(take_plan(run));
+    TRY(run_agree(run, run_is_first(run) && o->dump_gradients && file_exists(o->dump_gradients)
+                           ? error(STATUS_USAGE, "--dump-gradients '%s' is there already", o->dump_gradients)
+                           : 0));
     if (!o->dry_run)
         TRY(saves_open(run));
     TRY(run_agree(run, device_open(run)));

@@ -42,7 +42,7 @@ int step_gather_shares(struct run *run, double square, struct step_share *sum)
 static int dump_gradients(struct run *run)
 {
     struct rank_state s = run_state(run);
-    return checkpoint_save_gradients(&s, run->comm, run->e.arena.grad, run->o->dump_gradients);
+    return checkpoint_save_gradients(&s, run->comm, run->e.arena.grad, run->o->dump_gradients, &run->agreed);
 }
 
 /* Phases of the step so far from every rank, to rank 0's log. */
@@ -118,5 +118,5 @@ int step_run(struct run *run)
         .lr = lr, .beta1 = r->beta1, .beta2 = r->beta2, .eps = r->eps, .weight_decay = r->weight_decay};
     TRY(optimizer_update(e, &hyper, run->step, clip));
     TRY(loads_update_bias(e, r->bias_rate));
-    return report_step(run, &sum, norm, lr);
+    return run_agree(run, report_step(run, &sum, norm, lr));
 }

@@ -17,10 +17,9 @@
 #include "train/start.h"
 
 /* The end of the log, on rank 0. */
-static int finish(struct run *run, int r)
+static int finish(struct run *run, enum status s)
 {
     static const char *const reason[] = {"done", "diverged", "bad input", "the environment failed"};
-    enum status s = r < 0 ? error_status() : run->status;
     int w =
         log_write(&run->log, json_pack("{s:s,s:I,s:i,s:s,s:I,s:I}", "kind", "end", "step",
                                        (json_int_t)run->step, "status", (int)s, "reason",
@@ -28,7 +27,7 @@ static int finish(struct run *run, int r)
                                        "arena_bytes", (json_int_t)run->e.arena.bytes.total, "process_bytes",
                                        (json_int_t)run->process_bytes));
     int c = log_close(&run->log);
-    return r < 0 || w < 0 || c < 0 ? -1 : 0;
+    return w < 0 || c < 0 ? -1 : 0;
 }
 
 /* All go together, or the job is broken: a rank that is lost now would be waited for in MPI's own end. */
@@ -95,13 +94,17 @@ enum status train_run(const struct train_options *o, struct comm **comm, bool *b
     *broken = r < 0 && !run.agreed && comm_size(run.comm) > 1; /* failed alone: the others still wait */
     if (*broken)
         fault_report(&run);
-    if (run.log.f && finish(&run, r) < 0)
-        r = -1;
     enum status s = r < 0 ? error_status() : run.status;
     if (!*broken && leave(&run) < 0) {
         *broken = true;
         s = s == STATUS_DONE || s == STATUS_REQUEUE ? STATUS_ENV : s;
+        r = -1;
     }
-    release(&run);
+    if (run.log.f && finish(&run, s) < 0)
+        s = s == STATUS_DONE || s == STATUS_REQUEUE ? STATUS_ENV : s;
+    if (*broken)
+        saves_close(&run); /* messages may still come and go: their memory stays until the process ends */
+    else
+        release(&run);
     return s;
 }

@@ -14,7 +14,7 @@
 int truth_send(struct run *run, int r, char **text, size_t *bytes)
 {
     bool first = run_is_first(run);
-    int64_t n = first && r == 0 && *text ? (int64_t)strlen(*text) : 0;
+    int64_t n = !first || r < 0 || !*text ? 0 : bytes ? (int64_t)*bytes : (int64_t)strlen(*text);
     TRY(run_agree(run, first ? r : 0));
     TRY(host_broadcast(comm_world(run->comm), 0, &n, sizeof n));
     if (!first)
@@ -129,6 +129,11 @@ static char *paths_text(struct train_options *o)
         const char *path = *path_of(o, i);
         if (!path || strcmp(path, "-") == 0)
             continue;
+        if (strchr(path, '\n')) {
+            error(STATUS_USAGE, "--%s: a path with a newline cannot be sent to the other ranks", paths[i].key);
+            free(text);
+            return NULL;
+        }
         char *whole = paths[i].data ? data_absolute(path) : path_absolute(path);
         char *longer = xasprintf("%s%s=%s\n", text, paths[i].key, whole);
         free(text);
@@ -156,7 +161,7 @@ int truth_options(struct run *run)
     TRY(host_broadcast(comm_world(run->comm), 0, run->first_host, sizeof run->first_host));
     TRY(truth_compare(run, 0, "options", run->o->given, true));
     char *text = run_is_first(run) ? paths_text(&run->options) : NULL;
-    TRY(truth_send(run, 0, &text, NULL));
+    TRY(truth_send(run, run_is_first(run) && !text ? -1 : 0, &text, NULL));
     run->paths = text;
     if (!run_is_first(run)) /* rank 0 says them as they were given */
         take_paths(run, text);

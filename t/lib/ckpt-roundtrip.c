@@ -257,7 +257,7 @@ static int work(struct comm *c, int argc, char **argv)
     if (strcmp(argv[1], "gradients") == 0 && plan.training.precision == PRECISION_F32)
         return all(false, true, NUMBER_F32) < 0
                    ? -1
-                   : checkpoint_save_gradients(&state, c, (float *const *)state.weights, argv[3]);
+                   : checkpoint_save_gradients(&state, c, (float *const *)state.weights, argv[3], NULL);
     return error(STATUS_USAGE, "see the top of t/lib/ckpt-roundtrip.c");
 }
 

@@ -48,6 +48,7 @@ a coordinate|/^rank 3 /s/ tp=1/ tp=0/|ranks-coords: rank 3
 an op dropped|s/^\(schedule 0 .*\) B3/\1/|schedule-complete: stage 0: B3 is missing
 ops swapped|s/^schedule 1 F0 B0/schedule 1 B0 F0/|schedule-deadlock-free: deadlock: stage 0 waits .* for B0 of stage 1
 a stage that waits|s/^schedule 0 F0 F1 B0/schedule 0 F0 B0 F1/;s/^schedule 1 F0 B0 F1/schedule 1 F0 F1 B0/|schedule-deadlock-free: deadlock
+messages out of order|s/^schedule 1 F0 B0 F1 B1/schedule 1 F1 B1 F0 B0/|messages-in-order: message 0 forward from stage 0 to stage 1: stage 0 sends what F0 made, stage 1 receives for F1
 an expert twice|s/ids=4-7/ids=4-6,4/|experts-placed-once: layer 0: expert 7
 a layer gone|s/layers=2-3/layers=3/|stages-cover
 the batch|s/ global=8/ global=9/|batch-divide

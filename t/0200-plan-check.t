@@ -20,6 +20,7 @@ is "$status" 2 'a plan is needed'
 run moe-plan-check "$T/none"
 is "$status" 2 'a plan that is not there is bad input'
 
+like "$(moe-plan-check "$T/p.plan")" '^ok messages-in-order: [1-9][0-9]* messages between stages end' 'stages have messages'
 # every rule that a check prints is listed, and the other way round
 moe-plan-check --rules | sed 's/ .*//' | sort >"$T/rules"
 moe-plan-check "$T/p.plan" | sed 's/^[a-zA-Z]* //; s/:.*//' | sort >"$T/asked"

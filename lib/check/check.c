@@ -304,6 +304,8 @@ static enum verdict messages_in_order(const struct plan *p, char text[static 400
     free(queues);
     if (v != VERDICT_OK)
         return say(text, v, "%s", error_text());
+    if (sides == 0)
+        return say(text, v, "one stage sends no messages");
     return say(text, v, "%lld messages between stages end, each side waiting for the other", sides / 2);
 }
 

@@ -77,7 +77,7 @@ static int queue_message(struct walk *run, const struct stage_message *m)
     struct engine *e = run->e;
     int microbatch = m->op.microbatch;
     if (fault("pipeline-microbatch") && m->op.kind == 'B' && !m->send)
-        microbatch ^= 1;
+        microbatch = (microbatch + 1) % (int)e->plan->batch.microbatches;
     struct stash *stash = stash_of(e, plan_stage_of(e->plan, e->at.pp, m->op.chunk), microbatch);
     void *in = stash->x[0], *out = stash->x[e->plan->stages[stash->stage].layers];
     if (!m->send)

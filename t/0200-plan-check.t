@@ -20,6 +20,7 @@ is "$status" 2 'a plan is needed'
 run moe-plan-check "$T/none"
 is "$status" 2 'a plan that is not there is bad input'
 
+like "$(moe-plan-check "$T/p.plan")" '^ok messages-in-order: [1-9][0-9]* messages between stages end' 'stages have messages'
 # every rule that a check prints is listed, and the other way round
 moe-plan-check --rules | sed 's/ .*//' | sort >"$T/rules"
 moe-plan-check "$T/p.plan" | sed 's/^[a-zA-Z]* //; s/:.*//' | sort >"$T/asked"
@@ -48,6 +49,7 @@ a coordinate|/^rank 3 /s/ tp=1/ tp=0/|ranks-coords: rank 3
 an op dropped|s/^\(schedule 0 .*\) B3/\1/|schedule-complete: stage 0: B3 is missing
 ops swapped|s/^schedule 1 F0 B0/schedule 1 B0 F0/|schedule-deadlock-free: deadlock: stage 0 waits .* for B0 of stage 1
 a stage that waits|s/^schedule 0 F0 F1 B0/schedule 0 F0 B0 F1/;s/^schedule 1 F0 B0 F1/schedule 1 F0 F1 B0/|schedule-deadlock-free: deadlock
+messages out of order|s/^schedule 1 F0 B0 F1 B1/schedule 1 F1 B1 F0 B0/|messages-in-order: message 0 forward from stage 0 to stage 1: stage 0 sends what F0 made, stage 1 receives for F1
 an expert twice|s/ids=4-7/ids=4-6,4/|experts-placed-once: layer 0: expert 7
 a layer gone|s/layers=2-3/layers=3/|stages-cover
 the batch|s/ global=8/ global=9/|batch-divide

@@ -11,6 +11,7 @@
 #include "base/num.h"
 #include "check/check.h"
 #include "check/limits.h"
+#include "cost/messages.h"
 #include "cost/predict.h"
 #include "cost/simulate.h"
 #include "model/config.h"
@@ -290,6 +291,24 @@ static enum verdict schedule_deadlock_free(const struct plan *p, char text[stati
     return v;
 }
 
+static enum verdict messages_in_order(const struct plan *p, char text[static 400])
+{
+    struct stage_queue *queues = xcalloc(p->axes.pp, sizeof *queues);
+    enum verdict v = VERDICT_FAIL;
+    if (messages_make(p, queues) == 0 && messages_prove(p, queues) == 0)
+        v = VERDICT_OK;
+    ll sides = 0;
+    for (int i = 0; i < p->axes.pp; i++)
+        sides += queues[i].count;
+    messages_release(queues, p->axes.pp);
+    free(queues);
+    if (v != VERDICT_OK)
+        return say(text, v, "%s", error_text());
+    if (sides == 0)
+        return say(text, v, "one stage sends no messages");
+    return say(text, v, "%lld messages between stages end, each side waiting for the other", sides / 2);
+}
+
 static enum verdict schedule_in_flight(const struct plan *p, char text[static 400])
 {
     struct simulation s;
@@ -382,6 +401,9 @@ static const struct rule listed_rules[] = {
      schedule_complete, NEEDS_NOTHING, true},
     {"schedule-deadlock-free", "played with what each operation waits for, all programs end",
      schedule_deadlock_free, NEEDS_NOTHING, true},
+    {"messages-in-order",
+     "stages' messages match in order and cannot deadlock, though a send waits for its receive",
+     messages_in_order, NEEDS_NOTHING, true},
     {"schedule-in-flight", "no stage holds more microbatches than the named schedule promises",
      schedule_in_flight, NEEDS_NOTHING, false},
     {"predict-matches", "memory, flops and bubble, computed again, are those of the plan", predict_matches,

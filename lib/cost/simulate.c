@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* Plays the programs of all pipeline ranks. A rank runs its list in order; an op starts when the rank is free
  * and what it needs is done: F needs F of the virtual stage before, B needs F of its own and B of the stage
- * after, W needs its own B. Sends never block, so these are all the ways to wait, and a rank's starting times
- * do not depend on the order in which ranks are played. */
+ * after, W needs its own B. Sends never block here, so these are all the ways to wait, and a rank's starting
+ * times do not depend on the order in which ranks are played. Where sends do block, cost/messages.h orders them
+ * so that none waits in a circle. */
 #include "cost/simulate.h"
 
 #include <stdlib.h>

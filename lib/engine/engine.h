@@ -14,6 +14,7 @@
 #include "base/losses.h"
 #include "comm/comm.h"
 #include "cost/arena.h"
+#include "cost/messages.h"
 #include "engine/faults.h"
 #include "engine/profile.h"
 
@@ -73,7 +74,8 @@ struct engine {
     struct layer *layers; /* [model layers]; only local ones are filled */
     int moe_layers;       /* local ones */
     struct weight embed, final_norm, head;
-    struct dispatch *dispatch; /* [stashes][layers of a stage, widest] */
+    struct stage_queue messages; /* this stage's */
+    struct dispatch *dispatch;   /* [stashes][layers of a stage, widest] */
     int dispatch_stride;
     int32_t *counts;                /* host scratch [etp,ep,E] */
     struct comm_piece *send, *recv; /* host scratch for exchanges */

@@ -2,13 +2,10 @@
 /* The pipeline: interprets this stage's program, one op after another. Any schedule is just another program.
  *
  * F takes the stage's input from the one before (or embeds), B the gradient from the one after (or makes it
- * from the loss). What is sent stays in its stash; the request is waited for when that memory is needed again.
- *
- * An output has then long been received, as its gradient came back. A gradient may not have been: its reader
- * could be busy with an F that waits for us. So the receive of a gradient is begun as soon as the output is on
- * its way, into the output's own place: nobody can send the gradient before having the output. Thus no send
- * waits for the other side's program; the program can only deadlock as a program, and moe-plan-check proves
- * that it does not. */
+ * from the loss). Messages are queued as cost/messages.h orders them, which moe-plan-check proved free of
+ * deadlock even if each waited for its partner before the next is begun: so any of them may be waited for at
+ * any time. What is sent stays in its stash, and is waited for when that memory is needed again; the gradient
+ * of an output comes to the output's own place. */
 #include "engine/pipeline.h"
 
 #include <stdlib.h>
@@ -27,10 +24,10 @@ struct walk {
     struct engine *e;
     const int32_t *tokens;
     bool split;
+    int queued; /* of the stage's messages */
     struct pending *pending;
     int count;
-    struct comm_request *
-        *gradient; /* [chunk·microbatches + microbatch]: under way from another rank, or NULL */
+    struct comm_request **input; /* [chunk·microbatches + microbatch] what F, later B, receives, or NULL */
 };
 
 static int wait_for(struct engine *e, struct comm_request *r)
@@ -57,14 +54,6 @@ static int settle(struct walk *run, int64_t begin, int64_t end)
     return 0;
 }
 
-enum direction { FORWARD, BACKWARD };
-
-/* One tag for each (receiving stage, microbatch, direction). */
-static int tag_of(const struct engine *e, int stage, int microbatch, enum direction dir)
-{
-    return (int)(((stage * e->plan->batch.microbatches + microbatch) * 2 + dir) % COMM_TAGS);
-}
-
 static struct stash *stash_of(struct engine *e, int stage, int microbatch)
 {
     int chunk = e->plan->stages[stage].chunk;
@@ -76,69 +65,72 @@ static size_t edge_bytes(const struct engine *e)
     return (size_t)(e->n * e->H) * type_bytes(e->type);
 }
 
-/* x goes to `stage`. Within a rank: gradients are handed over here, activations are fetched by their reader. */
-static int send_to(struct walk *run, struct stash *stash, int stage, int microbatch, enum direction dir,
-                   void *x)
+static struct comm_request **input_of(struct walk *run, const struct op *op)
 {
+    return &run->input[op->chunk * run->e->plan->batch.microbatches + op->microbatch];
+}
+
+/* Messages match in order: one tag does for all. */
+static int queue_message(struct walk *run, const struct stage_message *m)
+{
+    enum { TAG = 0 };
     struct engine *e = run->e;
-    const struct stage *to = &e->plan->stages[stage];
-    if (to->pp == e->at.pp) {
-        if (dir == BACKWARD)
-            e->be->copy(e->s, stash_of(e, stage, microbatch)->x[to->layers], x, edge_bytes(e));
-        return 0;
-    }
+    int microbatch = m->op.microbatch;
+    if (fault("pipeline-microbatch") && m->op.kind == 'B' && !m->send)
+        microbatch = (microbatch + 1) % (int)e->plan->batch.microbatches;
+    struct stash *stash = stash_of(e, plan_stage_of(e->plan, e->at.pp, m->op.chunk), microbatch);
+    void *in = stash->x[0], *out = stash->x[e->plan->stages[stash->stage].layers];
+    if (!m->send)
+        TRY(settle(run, stash->begin, stash->end));
     enum phase before = profile_enter(&e->profile, PHASE_PP);
     struct comm_request *r =
-        comm_send(e->group[GROUP_PP], to->pp, tag_of(e, stage, microbatch, dir), x, edge_bytes(e));
+        m->send ? comm_send(e->group[GROUP_PP], m->peer, TAG, out, edge_bytes(e))
+                : comm_recv(e->group[GROUP_PP], m->peer, TAG, m->op.kind == 'F' ? in : out, edge_bytes(e));
     profile_enter(&e->profile, before);
     if (!r)
         return -1;
-    run->pending[run->count++] = (struct pending){.request = r, .begin = stash->begin, .end = stash->end};
+    if (m->send)
+        run->pending[run->count++] = (struct pending){.request = r, .begin = stash->begin, .end = stash->end};
+    else
+        *input_of(run, &m->op) = r;
     return 0;
 }
 
-/* The stage's input, from the stage before. */
-static int recv_input(struct walk *run, struct stash *stash, int microbatch)
+/* All that is due before the program's operation k. */
+static int queue_messages(struct walk *run, int k)
 {
-    struct engine *e = run->e;
-    int from = stash->stage - 1;
-    const struct stage *source = &e->plan->stages[from];
-    if (source->pp == e->at.pp) {
-        e->be->copy(e->s, stash->x[0], stash_of(e, from, microbatch)->x[source->layers], edge_bytes(e));
-        return 0;
-    }
-    struct comm_request *r =
-        comm_recv(e->group[GROUP_PP], source->pp, tag_of(e, stash->stage, microbatch, FORWARD), stash->x[0],
-                  edge_bytes(e));
-    return r ? wait_for(e, r) : -1;
+    const struct stage_queue *q = &run->e->messages;
+    for (; run->queued < q->count && q->list[run->queued].before <= k; run->queued++)
+        if (!run->e->evaluate || q->list[run->queued].op.kind == 'F')
+            TRY(queue_message(run, &q->list[run->queued]));
+    return 0;
 }
 
-static struct comm_request **gradient_of(struct walk *run, int stage, int microbatch)
+/* What the operation receives is in its place; NULL: it comes from a stage of this rank. */
+static int await_input(struct walk *run, const struct op *op)
 {
-    struct engine *e = run->e;
-    return &run->gradient[e->plan->stages[stage].chunk * e->plan->batch.microbatches + microbatch];
-}
-
-/* The output is on its way to the next stage; begins to receive its gradient. */
-static int expect_gradient(struct walk *run, struct stash *stash, int microbatch)
-{
-    struct engine *e = run->e;
-    int v = stash->stage;
-    const struct stage *from = &e->plan->stages[v + 1];
-    if (e->evaluate || from->pp == e->at.pp)
-        return 0;
-    struct comm_request **r = gradient_of(run, v, microbatch);
-    int tag = tag_of(e, v, fault("pipeline-microbatch") ? microbatch ^ 1 : microbatch, BACKWARD);
-    *r = comm_recv(e->group[GROUP_PP], from->pp, tag, stash->x[e->plan->stages[v].layers], edge_bytes(e));
-    return *r ? 0 : -1;
-}
-
-/* The gradient of the output is in its place; from a stage of this rank it already was. */
-static int await_gradient(struct walk *run, struct stash *stash, int microbatch)
-{
-    struct comm_request **at = gradient_of(run, stash->stage, microbatch), *r = *at;
+    struct comm_request **at = input_of(run, op), *r = *at;
     *at = NULL;
-    return wait_for(run->e, r);
+    return r ? wait_for(run->e, r) : 0;
+}
+
+/* Between stages of one rank: activations are fetched by their reader, gradients handed over. */
+static bool is_here(const struct engine *e, int stage)
+{
+    return e->plan->stages[stage].pp == e->at.pp;
+}
+
+static void fetch_input(struct engine *e, struct stash *stash, int microbatch)
+{
+    int from = stash->stage - 1;
+    void *x = stash_of(e, from, microbatch)->x[e->plan->stages[from].layers];
+    e->be->copy(e->s, stash->x[0], x, edge_bytes(e));
+}
+
+static void hand_gradient(struct engine *e, const struct stash *stash, int microbatch, const void *d)
+{
+    int to = stash->stage - 1;
+    e->be->copy(e->s, stash_of(e, to, microbatch)->x[e->plan->stages[to].layers], d, edge_bytes(e));
 }
 
 static void upload_tokens(struct walk *run, struct stash *stash, int microbatch)
@@ -154,26 +146,24 @@ static void upload_tokens(struct walk *run, struct stash *stash, int microbatch)
     }
 }
 
-static int run_forward(struct walk *run, struct stash *stash, int microbatch)
+static int run_forward(struct walk *run, struct stash *stash, const struct op *op)
 {
     struct engine *e = run->e;
     int v = stash->stage, layers = e->plan->stages[v].layers;
     TRY(settle(run, stash->begin, stash->end));
-    upload_tokens(run, stash, microbatch);
+    upload_tokens(run, stash, op->microbatch);
     if (v == 0)
         TRY(embed_forward(e, stash));
+    else if (is_here(e, v - 1))
+        fetch_input(e, stash, op->microbatch);
     else
-        TRY(recv_input(run, stash, microbatch));
+        TRY(await_input(run, op));
     for (int i = 0; i < layers; i++)
         TRY(layer_forward(e, stash, i));
-    if (v + 1 < e->plan->stage_count) {
-        TRY(send_to(run, stash, v + 1, microbatch, FORWARD, stash->x[layers]));
-        return expect_gradient(run, stash, microbatch);
-    }
-    return e->evaluate ? head_step(e, stash, stash->x[layers]) : 0;
+    return e->evaluate && v + 1 == e->plan->stage_count ? head_step(e, stash, stash->x[layers]) : 0;
 }
 
-static int run_backward(struct walk *run, struct stash *stash, int microbatch)
+static int run_backward(struct walk *run, struct stash *stash, const struct op *op)
 {
     struct engine *e = run->e;
     int v = stash->stage, layers = e->plan->stages[v].layers;
@@ -182,12 +172,14 @@ static int run_backward(struct walk *run, struct stash *stash, int microbatch)
     if (v + 1 == e->plan->stage_count)
         TRY(head_step(e, stash, d));
     else
-        TRY(await_gradient(run, stash, microbatch));
+        TRY(await_input(run, op));
     for (int i = layers - 1; i >= 0; i--)
         TRY(layer_backward(e, stash, i, d, run->split));
     if (v == 0)
         return embed_backward(e, stash, d);
-    return send_to(run, stash, v - 1, microbatch, BACKWARD, d);
+    if (is_here(e, v - 1))
+        hand_gradient(e, stash, op->microbatch, d);
+    return 0;
 }
 
 static int run_weights(struct walk *run, struct stash *stash)
@@ -206,9 +198,9 @@ static int run_op(struct walk *run, const struct op *op)
     profile_enter(&e->profile, op->kind == 'F' ? PHASE_FORWARD : PHASE_BACKWARD);
     switch (op->kind) {
     case 'F':
-        return run_forward(run, stash, op->microbatch);
+        return run_forward(run, stash, op);
     case 'B':
-        return e->evaluate ? 0 : run_backward(run, stash, op->microbatch);
+        return e->evaluate ? 0 : run_backward(run, stash, op);
     default:
         return e->evaluate ? 0 : run_weights(run, stash);
     }
@@ -221,14 +213,16 @@ int pipeline_run(struct engine *e, const struct program *g, const int32_t *token
                        .tokens = tokens,
                        .split = program_splits_backward(g),
                        .pending = xcalloc((size_t)g->count + 1, sizeof(struct pending)),
-                       .gradient = xcalloc(count, sizeof(struct comm_request *))};
+                       .input = xcalloc(count, sizeof(struct comm_request *))};
     int r = 0;
     for (int i = 0; i < g->count && r == 0; i++)
-        r = run_op(&run, &g->ops[i]);
+        r = queue_messages(&run, i) < 0 ? -1 : run_op(&run, &g->ops[i]);
+    if (r == 0)
+        r = queue_messages(&run, g->count);
     if (r == 0)
         r = settle(&run, 0, INT64_MAX);
     free(run.pending);
-    free(run.gradient);
+    free(run.input);
     profile_enter(&e->profile, PHASE_IDLE);
     return r == 0 ? e->be->sync(e->s) : -1;
 }

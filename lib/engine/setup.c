@@ -138,6 +138,20 @@ static int make_dispatch(struct engine *e)
     return 0;
 }
 
+static int make_messages(struct engine *e)
+{
+    int64_t pp = e->plan->axes.pp;
+    struct stage_queue *queues = xcalloc((size_t)pp, sizeof *queues);
+    int r = messages_make(e->plan, queues);
+    if (r == 0) {
+        e->messages = queues[e->at.pp];
+        queues[e->at.pp] = (struct stage_queue){0};
+        messages_release(queues, pp);
+    }
+    free(queues);
+    return r;
+}
+
 int engine_init(struct engine *e, const struct plan *plan, const struct backend *be, struct stream *s,
                 struct comm *comm)
 {
@@ -173,6 +187,7 @@ int engine_init(struct engine *e, const struct plan *plan, const struct backend 
     upload_rope(e);
     upload_placement(e);
     TRY(make_dispatch(e));
+    TRY(make_messages(e));
     profile_start(&e->profile);
     return be->sync(s);
 }
@@ -189,6 +204,7 @@ void engine_release(struct engine *e)
         fence_take_down(e->memory, (size_t)e->arena.bytes.total);
         e->be->free(e->memory, (size_t)e->arena.bytes.total);
     }
+    messages_release(&e->messages, 1);
     free(e->dispatch);
     free(e->counts);
     free(e->send);

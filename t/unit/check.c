@@ -51,6 +51,12 @@ static const struct {
     {"\nschedule 0 F0 F1 B0 B1", "\nschedule 0 F0 B0 B1 F1", "schedule-deadlock-free",
      "stage 0 waits at op 2, B1, for F1 of stage 0"},
     {"\nschedule 1 F0 B0 F1 B1", "\nschedule 1 F1 B1 F0 B0", "schedule-in-flight", ""}, /* legal: see below */
+    {"\nschedule 1 F0 B0 F1 B1", "\nschedule 1 F1 B1 F0 B0", "schedule-deadlock-free", ""},
+    {"\nschedule 1 F0 B0 F1 B1", "\nschedule 1 F1 B1 F0 B0", "messages-in-order",
+     "stage 0 sends what F0 made, stage 1 receives for F1"},
+    {"\nschedule 1 F0 B0 F1 B1", "\nschedule 1 F0 F1 B1 B0", "messages-in-order",
+     "message 0 backward from stage 1 to stage 0"},
+    {"\nschedule 1 F0 B0 F1 B1", "\nschedule 1 F0 F1 B0 B1", "messages-in-order", ""},
     {"\nschedule 1 F0 B0 F1 B1", "\nschedule 1 F0 F1 B0 B1", "schedule-in-flight",
      "stage 1 holds 2 at once; 1f1b promises 1"},
     {"\nstage 1 pp=1 chunk=0 layers=2-3", "\nstage 1 pp=1 chunk=0 layers=2", "stages-cover",

@@ -230,5 +230,5 @@ int pipeline_run(struct engine *e, const struct program *g, const int32_t *token
     free(run.pending);
     free(run.gradient);
     profile_enter(&e->profile, PHASE_IDLE);
-    return r == 0 ? e->be->sync(e->s) : -1;
+    return r;
 }

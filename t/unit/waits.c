@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* What a step asks of the host: how often it waits for the device, by layout. Ranks of a job lie in one process
- * (lib/simulated.h), on a backend that counts. */
+/* What a step asks of the host, by layout: how often it waits for the device, and that a step which has
+ * diverged is over on the device before the host knows. Ranks of a job lie in one process (lib/simulated.h),
+ * on a backend that counts. */
+#include <math.h>
+
 #include "base/file.h"
 #include "engine/setup.h"
 #include "lib/plans.h"
@@ -67,12 +70,13 @@ static const struct backend *counting(void)
     return &be;
 }
 
-/* ---- a job of two steps, of which the second is counted ---- */
+/* ---- a job of two steps, of which the second is counted, and of a third that diverges ---- */
 
 struct job {
     struct plan plan;
     const char *data;
-    int done; /* ranks that came through */
+    int done;      /* ranks that came through */
+    int unchanged; /* that kept what they had when the third step diverged */
 };
 
 static int start(struct run *run, struct sim_rank *r, struct job *j)
@@ -91,6 +95,38 @@ static int start(struct run *run, struct sim_rank *r, struct job *j)
     return run->data ? 0 : -1;
 }
 
+/* Weights, and what the optimizer keeps. Caller frees. */
+static char *kept(struct run *run, size_t *bytes)
+{
+    const struct memory *m = &run->e.arena.bytes;
+    char *at = run->e.memory, *host = xmalloc((size_t)(m->weights + m->optimizer));
+    ref->download(run->stream, host, at, (size_t)m->weights);
+    ref->download(run->stream, host + m->weights, at + m->weights + m->gradients, (size_t)m->optimizer);
+    *bytes = (size_t)(m->weights + m->optimizer);
+    return host;
+}
+
+/* On one rank a weight is no number: on all of them the step has diverged. Where another rank is the one to
+ * update that weight, it comes back from there; else it is put back. */
+static bool diverges(struct run *run)
+{
+    size_t bytes;
+    float good, nan = NAN, *weight = run->e.final_norm.w;
+    char *before = kept(run, &bytes);
+    ref->download(run->stream, &good, weight, sizeof good);
+    if (run->comm->rank == 0)
+        ref->upload(run->stream, weight, &nan, sizeof nan);
+    int r = step_run(run);
+    bool ok = r == -1 && error_status() == STATUS_NO && run->e.figures->update.skip == 1;
+    ref->upload(run->stream, weight, &good, sizeof good);
+    char *after = kept(run, &bytes);
+    ok = ok && memcmp(before, after, bytes) == 0;
+    error_clear();
+    free(before);
+    free(after);
+    return ok;
+}
+
 static void rank_run(struct sim_rank *r, void *job)
 {
     struct job *j = job;
@@ -101,12 +137,16 @@ static void rank_run(struct sim_rank *r, void *job)
     int ok = start(run, r, j);
     if (ok == 0)
         ok = step_run(run);
-    counts[r->comm.rank] = (struct counts){.s = run->stream};
+    struct counts *mine = &counts[r->comm.rank];
+    *mine = (struct counts){.s = run->stream};
     if (ok == 0)
         ok = step_run(run);
+    struct counts counted = *mine;
     if (ok < 0)
         print_error("rank %d: %s\n", r->comm.rank, error_text());
     j->done += ok == 0;
+    j->unchanged += ok == 0 && diverges(run);
+    *mine = counted;
     engine_release(&run->e);
     data_close(run->data);
     free(run->want);
@@ -170,6 +210,7 @@ static void check(const struct layout *l, const char *config, const char *data)
     assert_int_equal(j.plan.batch.microbatches, MICROBATCHES);
     assert_true(simulate(world, world, false, rank_run, &j));
     assert_int_equal(j.done, world);
+    assert_int_equal(j.unchanged, world);
     for (int i = 0; i < world; i++) {
         const struct counts *c = &counts[i];
         printf("# %s, rank %d: %d downloads, %d syncs, %d maps, %d uploads\n", l->name, i, c->downloads,

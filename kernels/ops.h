@@ -373,15 +373,12 @@ struct cross_entropy {
     enum type type;
 };
 
-/* out[0] f64 = Σ x², and Σ x. Sums run in f64 over fixed blocks. */
-struct sum_squares {
+/* out[0] f64 += scale · Σ x·y; y NULL stands for ones; y may be x. All in f64; the sum runs over fixed
+ * blocks, and is scaled and added as a whole. */
+struct total {
     int64_t count;
-    const float *x;
-    double *out;
-};
-struct sum {
-    int64_t count;
-    const float *x;
+    const float *x, *y;
+    double scale;
     double *out;
 };
 /* x *= scale; f32. */
@@ -389,6 +386,21 @@ struct scale {
     int64_t count;
     float *x;
     float scale;
+};
+/* What of an update changes with the step t. It lies in device memory, so that nobody waits for the norm: the
+ * host uploads the first three, clip() makes the others. */
+struct update {
+    float lr, correction1, correction2; /* 1-b1^t, 1-b2^t */
+    float grad_scale;
+    int32_t skip; /* 1: the step has diverged, and what is updated stays as it is */
+};
+/* Gradients are clipped to a norm of `limit` (0: any), as PyTorch does it: with norm = sqrt(square[0]),
+ * update->grad_scale = min(1, limit/(norm + 1e-6)), and update->skip = 1 unless norm and loss[0] are finite.
+ * The arithmetic is f64. */
+struct clip {
+    const double *square, *loss;
+    double limit;
+    struct update *update;
 };
 /* AdamW (arXiv 1711.05101), PyTorch's order of operations: g = grad·grad_scale; p -= lr·decay·p; m =
  * b1·m+(1-b1)g; v = b2·v+(1-b2)g²; p -= lr/(1-b1^t) · m / (sqrt(v/(1-b2^t)) + eps). master [count] f32 is
@@ -398,9 +410,18 @@ struct adamw {
     float *master, *m, *v;
     const float *grad;
     void *param;
-    float lr, beta1, beta2, eps, decay, grad_scale;
-    float correction1, correction2; /* 1-b1^t, 1-b2^t */
+    const struct update *update;
+    float beta1, beta2, eps, decay;
     enum type type;
+};
+/* Balancing without a loss (DeepSeek-V3, arXiv 2412.19437): bias[l,e] += rate · sign(mean of loads[l,:] -
+ * loads[l,e]), unless update->skip. loads, bias: [layers,experts] f32; the mean is f64. */
+struct balance {
+    int64_t layers, experts;
+    const float *loads;
+    float *bias;
+    double rate;
+    const struct update *update;
 };
 /* Initial weights: element i of the tensor is mean + std · normal(seed, first+i), a counter-based generator
  * (Philox-4x32-10, Salmon et al. 2011, then Box-Muller), so any rank can make any part. rows of `width`
@@ -424,8 +445,8 @@ struct fill_normal {
     X(attention_backward) X(swiglu) X(swiglu_backward) X(add) X(bias) X(bias_backward) X(clamp) \
     X(clamp_backward) X(copy_rows) X(convert) X(row_gate) X(row_gate_backward) X(router) \
     X(router_backward) X(router_stats) X(capacity) X(sort_choices) X(permute) X(unpermute) \
-    X(embedding) X(embedding_backward) X(softmax_stats) X(cross_entropy) X(sum_squares) X(sum) \
-    X(scale) X(adamw) X(fill_normal)
+    X(embedding) X(embedding_backward) X(softmax_stats) X(cross_entropy) X(total) X(scale) \
+    X(clip) X(adamw) X(balance) X(fill_normal)
 /* clang-format on */
 
 #endif

@@ -189,7 +189,8 @@ run moe-plan-check "$T/x.plan"
 is "$status" 2 'plan: the sum covers records of others too'
 run moe-plan-check --seal "$T/x.plan"
 is "$status" 0 'plan: records of others are passed over' || diag "$err"
-is "$(grep -v '^sum' "$T/x.plan" | diff "$v1/small.plan" - | grep '^>')" '> x-site queue=long any words 1=2=3
+# version 1 laid memory out otherwise: that prediction is made anew
+is "$(grep -vE '^(sum|predict) ' "$T/x.plan" | diff "$v1/small.plan" - | grep '^>')" '> x-site queue=long any words 1=2=3
 > x-note' 'and sealing keeps them'
 run moe-plan-check "$T/x.plan"
 is "$status" 0 'and it holds'

@@ -9,7 +9,9 @@
 
 enum { BLOCK = 16 * 1024 };
 
-HOT static double squares_block(const float *x, int64_t n)
+typedef double block_sum(const float *x, const float *y, int64_t n);
+
+HOT static double squares_block(const float *x, const float *y, int64_t n)
 {
     double sum = 0;
 #pragma omp simd reduction(+ : sum)
@@ -18,7 +20,7 @@ HOT static double squares_block(const float *x, int64_t n)
     return sum;
 }
 
-HOT static double sum_block(const float *x, int64_t n)
+HOT static double sum_block(const float *x, const float *y, int64_t n)
 {
     double sum = 0;
 #pragma omp simd reduction(+ : sum)
@@ -27,28 +29,33 @@ HOT static double sum_block(const float *x, int64_t n)
     return sum;
 }
 
+/* Of a few numbers: in order. */
+static double products_block(const float *x, const float *y, int64_t n)
+{
+    double sum = 0;
+    for (int64_t i = 0; i < n; i++)
+        sum += (double)x[i] * y[i];
+    return sum;
+}
+
 /* Blocks do not depend on the threads; their sums are added in order. */
-static double over_blocks(const float *x, int64_t count, double (*block)(const float *, int64_t))
+static double over_blocks(const float *x, const float *y, int64_t count, block_sum *block)
 {
     int64_t blocks = ceil_div(count, BLOCK);
     double sum = 0, *part = xmalloc((size_t)(blocks + 1) * sizeof *part);
 #pragma omp parallel for schedule(static) if (blocks > 1)
     for (int64_t b = 0; b < blocks; b++)
-        part[b] = block(x + b * BLOCK, min64(BLOCK, count - b * BLOCK));
+        part[b] = block(x + b * BLOCK, y ? y + b * BLOCK : NULL, min64(BLOCK, count - b * BLOCK));
     for (int64_t b = 0; b < blocks; b++)
         sum += part[b];
     free(part);
     return sum;
 }
 
-static void cpu_sum_squares(struct stream *s, const struct sum_squares *p)
+static void cpu_total(struct stream *s, const struct total *p)
 {
-    *p->out = over_blocks(p->x, p->count, squares_block);
-}
-
-static void cpu_sum(struct stream *s, const struct sum *p)
-{
-    *p->out = over_blocks(p->x, p->count, sum_block);
+    block_sum *block = !p->y ? sum_block : p->y == p->x ? squares_block : products_block;
+    *p->out += p->scale * over_blocks(p->x, p->y, p->count, block);
 }
 
 HOT static void scale_block(float *x, float by, int64_t n)
@@ -65,11 +72,11 @@ static void cpu_scale(struct stream *s, const struct scale *p)
         scale_block(p->x + i, p->scale, min64(BLOCK, p->count - i));
 }
 
-HOT static void adamw_piece(const struct adamw *p, float *restrict master, float *restrict m, float *restrict v,
-                            const float *restrict grad, int64_t n)
+HOT static void adamw_piece(const struct adamw *p, const struct update *u, float *restrict master,
+                            float *restrict m, float *restrict v, const float *restrict grad, int64_t n)
 {
-    float by = p->grad_scale, shrink = p->lr * p->decay, b1 = p->beta1, b2 = p->beta2, eps = p->eps;
-    float step = p->lr / p->correction1, correction2 = p->correction2;
+    float by = u->grad_scale, shrink = u->lr * p->decay, b1 = p->beta1, b2 = p->beta2, eps = p->eps;
+    float step = u->lr / u->correction1, correction2 = u->correction2;
 #pragma omp simd
     for (int64_t i = 0; i < n; i++) {
         float g = grad[i] * by, w = master[i];
@@ -82,10 +89,13 @@ HOT static void adamw_piece(const struct adamw *p, float *restrict master, float
 
 static void cpu_adamw(struct stream *s, const struct adamw *p)
 {
+    struct update u = *p->update;
+    if (u.skip)
+        return;
 #pragma omp parallel for schedule(static) if (p->count > WORTH)
     for (int64_t i = 0; i < p->count; i += CHUNK) {
         int64_t n = min64(CHUNK, p->count - i);
-        adamw_piece(p, p->master + i, p->m + i, p->v + i, p->grad + i, n);
+        adamw_piece(p, &u, p->master + i, p->m + i, p->v + i, p->grad + i, n);
         if (p->param && p->type == F32)
             memcpy((float *)p->param + i, p->master + i, (size_t)n * sizeof(float));
         else if (p->param)
@@ -102,8 +112,7 @@ static void cpu_fill_normal(struct stream *s, const struct fill_normal *p)
 
 void optim_install(struct backend *be)
 {
-    be->sum_squares = cpu_sum_squares;
-    be->sum = cpu_sum;
+    be->total = cpu_total;
     be->scale = cpu_scale;
     be->adamw = cpu_adamw;
     be->fill_normal = cpu_fill_normal;

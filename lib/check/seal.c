@@ -57,11 +57,14 @@ static int write_sealed(const struct plan *p, const char *path, const char *text
     return r;
 }
 
-static bool fails(const struct findings *f, const char *rule)
+/* Whether predictions are not those of the plan; where what they rest on fails they were not asked for. */
+static bool must_predict(const struct findings *f)
 {
-    for (int i = 0; i < f->count; i++)
-        if (f->list[i].verdict == VERDICT_FAIL && strcmp(f->list[i].rule, rule) == 0)
-            return true;
+    for (int i = 0; i < f->count; i++) {
+        bool predict = strcmp(f->list[i].rule, "predict-matches") == 0;
+        if (predict || f->list[i].verdict == VERDICT_FAIL)
+            return predict && f->list[i].verdict != VERDICT_OK;
+    }
     return false;
 }
 
@@ -76,7 +79,7 @@ int plan_seal(const char *path, struct findings *findings)
     int r = plan_parse(&p, text, bytes, strcmp(path, "-") == 0 ? "stdin" : path, false);
     if (r == 0) {
         plan_check(&p, findings);
-        bool anew = fails(findings, "predict-matches"); /* then all that it rests on is in order */
+        bool anew = must_predict(findings);
         if (anew && (r = plan_predict(&p)) == 0) {
             findings_release(findings);
             plan_check(&p, findings);

@@ -9,6 +9,7 @@
 #include "base/memory.h"
 #include "base/num.h"
 #include "comm/collective.h"
+#include "comm/host.h"
 #include "comm/ops.h"
 
 /* Below this an all-reduce gathers everything in one step; above, parts are summed and then gathered. */
@@ -304,4 +305,43 @@ int all_reduce(struct group *g, float *x, int64_t count)
         rc = reduce_block(g, x + at, min64(block, count - at), chunk, list, list + g->size);
     free(list);
     return rc;
+}
+
+static void add_f32(void *into, const void *from, size_t bytes)
+{
+    float *x = into;
+    const float *y = from;
+    for (size_t i = 0; i < bytes / sizeof *x; i++)
+        x[i] += y[i];
+}
+
+static void add_f64(void *into, const void *from, size_t bytes)
+{
+    double *x = into;
+    const double *y = from;
+    for (size_t i = 0; i < bytes / sizeof *x; i++)
+        x[i] += y[i];
+}
+
+static int tree_sum(struct group *g, void *x, size_t bytes, host_combine *add)
+{
+    struct comm *c = g->c;
+    if (g->size == 1 || bytes == 0)
+        return 0;
+    void *host = c->be->host_map(c->stream, x, bytes, HOST_READ | HOST_WRITE);
+    if (!host)
+        return -1;
+    TRY(host_all_reduce(g, host, bytes, add));
+    c->be->host_unmap(c->stream, x, bytes, HOST_READ | HOST_WRITE, host);
+    return 0;
+}
+
+int tree_sum_f32(struct group *g, float *x, int64_t count)
+{
+    return tree_sum(g, x, (size_t)count * sizeof *x, add_f32);
+}
+
+int tree_sum_f64(struct group *g, double *x, int64_t count)
+{
+    return tree_sum(g, x, (size_t)count * sizeof *x, add_f64);
 }

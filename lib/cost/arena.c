@@ -380,6 +380,23 @@ static void layout_head(struct laying *l, struct cursor *c)
     w->losses = take(c, l->T, 4);
 }
 
+static int local_moe_layers(const struct plan *p, int pp)
+{
+    int count = 0;
+    for (int v = 0; v < p->stage_count; v++) {
+        const struct stage *s = &p->stages[v];
+        for (int l = s->first; l < s->first + s->layers && s->pp == pp; l++)
+            count += p->model.moe[l];
+    }
+    return count;
+}
+
+static void layout_step(struct laying *l, struct cursor *c, int pp)
+{
+    l->a->step_bytes = (int64_t)sizeof *l->a->step + local_moe_layers(l->p, pp) * l->m->experts * 4;
+    l->a->step = take(c, l->a->step_bytes, 1);
+}
+
 static void layout_workspace(struct laying *l, struct cursor *c, bool last_stage, int world)
 {
     struct arena *a = l->a;
@@ -409,7 +426,7 @@ static void layout_workspace(struct laying *l, struct cursor *c, bool last_stage
     }
     if (last_stage)
         layout_head(l, c);
-    w->scalars = take(c, 16, 8);
+    w->scalar = take(c, 1, 8);
     if (world > 1) {
         w->comm_bytes = max64(MIN_COMM_SCRATCH, l->p->axes.tp > 1 ? TH * l->e : 0);
         w->comm = take(c, w->comm_bytes, 1);
@@ -510,6 +527,7 @@ int arena_layout(struct arena *a, const struct plan *p, int rank, const struct s
     struct cursor c = {base, 0, true};
     layout_parameters(&l, &c, s);
     int64_t begin = c.at;
+    layout_step(&l, &c, at->pp);
     layout_shared(&l, &c);
     layout_workspace(&l, &c, plan_is_last(p, at->pp), p->world);
     a->bytes.workspace = c.at - begin;

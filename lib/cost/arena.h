@@ -8,9 +8,26 @@
 #ifndef COST_ARENA_H
 #define COST_ARENA_H
 
+#include "base/losses.h"
+#include "ops.h"
 #include "plan/plan.h"
 #include "plan/shard.h"
 #include "plan/states.h"
+
+/* What changes with the step, in one piece of device memory so that it comes down at once: sums over the
+ * step's microbatches, and how its gradients are applied. Everyone's totals can be added up as they are: each
+ * is counted on one rank of those that know it. Doubles and nothing else. */
+struct totals {
+    double square;                     /* ‖g‖² */
+    double loss;                       /* Σ over tokens of cross-entropy */
+    double router_loss[ROUTER_LOSSES]; /* Σ over microbatches and layers */
+    double dropped;                    /* choices cut by capacity */
+};
+struct step_state {
+    struct totals totals;
+    struct update update;
+    float loads[]; /* [local MoE layers,E] choices, of this tp group's tokens */
+};
 
 /* What one layer keeps of one microbatch from forward to backward. With recompute selective or full some of the
  * pointers are shared by all layers, and backward fills them again. */
@@ -84,7 +101,7 @@ struct workspace {
     void *dlogits;                    /* [T,V/tp] act (f32: logits itself) */
     float *ce_stats;                  /* [1+tp,T,3] */
     float *losses;                    /* [T] */
-    double *scalars;                  /* [16] */
+    double *scalar;                   /* [1] */
     void *comm;                       /* scratch for sums */
     int64_t comm_bytes;
 };
@@ -102,6 +119,8 @@ struct arena {
     float *state[STATES][2]; /* [slice]; NULL where the plan does not keep it (states.h) */
     float *cos_sin;          /* [S,rotary] */
     int32_t *slot_of;        /* [layers,E] */
+    struct step_state *step;
+    int64_t step_bytes; /* of it, loads included */
     struct stash *stashes;
     int stash_count;
     int *stash_of_op; /* [chunk·microbatches + microbatch] → stash */

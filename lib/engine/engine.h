@@ -11,7 +11,6 @@
 #define ENGINE_ENGINE_H
 
 #include "backend.h"
-#include "base/losses.h"
 #include "comm/comm.h"
 #include "cost/arena.h"
 #include "cost/messages.h"
@@ -45,15 +44,6 @@ struct dispatch {
     bool weights_done;   /* weight gradients were computed by backward (several passes) */
 };
 
-/* Sums over the microbatches of a step, this rank's share. */
-struct totals {
-    double loss;                       /* Σ over tokens of cross-entropy; last stage */
-    double router_loss[ROUTER_LOSSES]; /* Σ over microbatches and layers; counted on tp rank 0 */
-    double dropped;                    /* choices cut by capacity */
-    double overflow;                   /* layers × microbatches that needed several passes */
-    float *loads;                      /* [local MoE layers,E] choices, of this tp group's tokens */
-};
-
 struct engine {
     const struct plan *plan;
     const struct model *model;
@@ -81,7 +71,8 @@ struct engine {
     struct comm_piece *send, *recv; /* host scratch for exchanges */
     int piece_room;
 
-    struct totals totals;
+    struct step_state *figures; /* on the host: what came down of the step (totals.h) */
+    double overflow;            /* layers × microbatches of the step that needed several passes */
     struct profile profile;
     bool replay;                  /* a forward repeated for its activations: counts nothing, sends no results */
     bool evaluate;                /* forward only */

@@ -15,6 +15,7 @@
 #include "engine/linear.h"
 #include "engine/norm.h"
 #include "engine/parallel.h"
+#include "engine/totals.h"
 
 int embed_forward(struct engine *e, struct stash *stash)
 {
@@ -112,10 +113,7 @@ static int loss(struct engine *e, struct stash *stash)
                                    .parts = e->tp, .logits = ws->logits, .stats = all, .target = stash->targets,
                                    .scale = (float)e->loss_scale, .loss = ws->losses,
                                    .dlogits = e->evaluate ? NULL : ws->dlogits, .type = e->type));
-    e->be->sum(e->s, &OP(sum, .count = e->T, .x = ws->losses, .out = ws->scalars));
-    double sum;
-    TRY(e->be->download(e->s, &sum, ws->scalars, sizeof sum));
-    e->totals.loss += sum;
+    totals_count(e, e->T, ws->losses, NULL, 1, &e->arena.step->totals.loss);
     return 0;
 }
 

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "comm/collective.h"
 #include "comm/host.h"
 
 static void add(void *into, const void *from, size_t bytes)
@@ -17,16 +18,21 @@ static void add(void *into, const void *from, size_t bytes)
         x[i] += y[i];
 }
 
+void loads_count(struct engine *e, int moe_index, const float *count)
+{
+    float *loads = e->arena.step->loads + moe_index * e->E;
+    e->be->add(e->s, &OP(add, .count = e->E, .a = loads, .b = count, .y = loads, .type = F32));
+}
+
 int loads_sum(struct engine *e)
 {
-    size_t count = (size_t)e->moe_layers * (size_t)e->E;
     if (fault("loads-local"))
         return 0;
-    return host_all_reduce(e->group[GROUP_DP], e->totals.loads, count * sizeof(float), add);
+    return tree_sum_f32(e->group[GROUP_DP], e->arena.step->loads, e->moe_layers * e->E);
 }
 
 /* MoE layers that pipeline rank pp holds, as indices among the model's MoE layers, in the order of
- * totals.loads. */
+ * figures->loads. */
 static int moe_layers_of(const struct plan *p, int pp, int *list)
 {
     int count = 0, index = 0;
@@ -55,7 +61,7 @@ int loads_collect(struct engine *e, float *loads)
     float *all = e->rank == 0 ? loads : xmalloc(bytes);
     memset(all, 0, bytes);
     for (int i = 0; i < count; i++)
-        memcpy(all + layers[i] * e->E, e->totals.loads + i * e->E, row);
+        memcpy(all + layers[i] * e->E, e->figures->loads + i * e->E, row);
     int r = host_reduce(e->group[GROUP_PP], all, bytes, add);
     if (e->rank != 0)
         free(all);
@@ -63,23 +69,10 @@ int loads_collect(struct engine *e, float *loads)
     return r;
 }
 
-int loads_update_bias(struct engine *e, double rate)
+void loads_update_bias(struct engine *e, double rate)
 {
-    int64_t count = e->shards.elements[FLAT_BUFFER];
-    if (count == 0 || rate == 0)
-        return 0;
-    float *bias = xmalloc((size_t)count * 4);
-    int r = e->be->download(e->s, bias, e->arena.weights[FLAT_BUFFER], (size_t)count * 4);
-    for (int64_t l = 0; l < count / e->E && r == 0; l++) {
-        const float *load = e->totals.loads + l * e->E;
-        double mean = 0;
-        for (int64_t i = 0; i < e->E; i++)
-            mean += load[i] / (double)e->E;
-        for (int64_t i = 0; i < e->E; i++)
-            bias[l * e->E + i] += (float)(rate * ((mean > load[i]) - (mean < load[i])));
-    }
-    if (r == 0)
-        e->be->upload(e->s, e->arena.weights[FLAT_BUFFER], bias, (size_t)count * 4);
-    free(bias);
-    return r;
+    if (e->shards.elements[FLAT_BUFFER] && rate != 0)
+        e->be->balance(e->s, &OP(balance, .layers = e->shards.elements[FLAT_BUFFER] / e->E, .experts = e->E,
+                                 .loads = e->arena.step->loads, .bias = e->arena.weights[FLAT_BUFFER],
+                                 .rate = rate, .update = &e->arena.step->update));
 }

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "engine/losses.h"
 
+#include "engine/totals.h"
+
 /* ---- load balancing, the form of Switch (arXiv 2101.03961): coef · E/(K·T²) · Σ_e P_e·C_e ----
  *
  * With all loads equal, P_e = T/E and C_e = K·T/E, it is coef: E/(K·T²) · E · T/E · K·T/E = 1. The choices have
@@ -12,12 +14,9 @@ static double balance_factor(const struct engine *e, double coef)
     return coef * (double)e->E / ((double)e->K * T * T);
 }
 
-static double balance_value(const struct engine *e, double coef, const float *stats)
+static void balance_count(struct engine *e, double coef, const float *stats, double *total)
 {
-    double sum = 0;
-    for (int64_t i = 0; i < e->E; i++)
-        sum += (double)stats[i] * stats[e->E + i];
-    return balance_factor(e, coef) * sum;
+    totals_count(e, e->E, stats, stats + e->E, balance_factor(e, coef), total);
 }
 
 static void balance_keep(struct engine *e, double coef, struct acts *a, const float *stats)
@@ -37,9 +36,9 @@ static void balance_gradient(const struct engine *e, double coef, const struct a
  *
  * d lse/d logit_e = softmax_e, so the gradient is 2·coef/T · lse_t · softmax_te; the last two are in the
  * operation. */
-static double z_value(const struct engine *e, double coef, const float *stats)
+static void z_count(struct engine *e, double coef, const float *stats, double *total)
 {
-    return coef * stats[2 * e->E] / (double)e->T;
+    totals_count(e, 1, stats + 2 * e->E, NULL, coef / (double)e->T, total);
 }
 
 static void z_gradient(const struct engine *e, double coef, const struct acts *a, struct router_backward *op)
@@ -48,21 +47,21 @@ static void z_gradient(const struct engine *e, double coef, const struct acts *a
 }
 
 static const struct loss {
-    /* Of one layer and microbatch, with its coefficient. */
-    double (*value)(const struct engine *e, double coef, const float *stats);
+    /* Adds its value for one layer and microbatch, with its coefficient. */
+    void (*count)(struct engine *e, double coef, const float *stats, double *total);
     /* What backward needs of the statistics; NULL: nothing. */
     void (*keep)(struct engine *e, double coef, struct acts *a, const float *stats);
     /* What the operation needs to add the gradient: times e->aux_scale, as the step's loss is a mean. */
     void (*gradient)(const struct engine *e, double coef, const struct acts *a, struct router_backward *op);
 } losses[ROUTER_LOSSES] = {
-    [LOSS_AUX] = {.value = balance_value, .keep = balance_keep, .gradient = balance_gradient},
-    [LOSS_Z] = {.value = z_value, .gradient = z_gradient},
+    [LOSS_AUX] = {.count = balance_count, .keep = balance_keep, .gradient = balance_gradient},
+    [LOSS_Z] = {.count = z_count, .gradient = z_gradient},
 };
 
-void losses_count(struct engine *e, const float *host)
+void losses_count(struct engine *e, const float *stats)
 {
     for (int i = 0; i < ROUTER_LOSSES; i++)
-        e->totals.router_loss[i] += losses[i].value(e, e->loss_coef[i], host);
+        losses[i].count(e, e->loss_coef[i], stats, &e->arena.step->totals.router_loss[i]);
 }
 
 void losses_keep(struct engine *e, struct acts *a, const float *stats)

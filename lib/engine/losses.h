@@ -17,9 +17,9 @@ static inline int64_t router_stats_count(const struct engine *e)
 {
     return 2 * e->E + 1;
 }
-/* Adds each loss to e->totals; host: the statistics on the host. */
-void losses_count(struct engine *e, const float *host);
-/* Queues what backward needs of the statistics on the device, into the layer's `a`. */
+/* Adds each loss to the step's totals. */
+void losses_count(struct engine *e, const float *stats);
+/* What backward needs of the statistics, into the layer's `a`. */
 void losses_keep(struct engine *e, struct acts *a, const float *stats);
 /* Their part of backward's operation. */
 void losses_gradient(const struct engine *e, const struct acts *a, struct router_backward *op);

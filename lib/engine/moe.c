@@ -83,7 +83,7 @@ int moe_forward(struct engine *e, struct layer *w, struct acts *a, struct dispat
     TRY(router_forward(e, w, a, layer));
     TRY(dispatch_route(e, d));
     if (d->passes > 1 && !e->replay)
-        e->totals.overflow++;
+        e->overflow++;
     struct experts p = experts_open(e);
     int r = forward_passes(e, w, a, d, &p);
     experts_close(&p);

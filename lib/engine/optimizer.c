@@ -83,21 +83,20 @@ int gradients_reduce(struct engine *e, bool whole)
     return 0;
 }
 
-static int square(struct engine *e, const float *x, int64_t count, double *sum)
+/* sum += Σ x². */
+static void square(struct engine *e, const float *x, int64_t count, double *sum)
 {
-    double part;
-    if (count <= 0)
-        return 0;
-    e->be->sum_squares(e->s, &OP(sum_squares, .count = count, .x = x, .out = e->ws->scalars));
-    TRY(e->be->download(e->s, &part, e->ws->scalars, sizeof part));
-    *sum += part;
-    return 0;
+    if (count > 0)
+        e->be->total(e->s, &OP(total, .count = count, .x = x, .y = x, .scale = 1, .out = sum));
 }
 
-int gradients_square(struct engine *e, double *sum)
+void gradients_square(struct engine *e)
 {
     const struct shards *s = &e->shards;
-    *sum = 0;
+    /* a norm that lacks an axis: only the first along it are counted in */
+    if ((fault("norm-missing-pp") && e->at.pp) || (fault("norm-missing-tp") && e->at.tp) ||
+        (fault("norm-missing-dp") && e->at.dp))
+        return;
     for (int i = 0; i < s->count; i++) {
         const struct shard *h = &s->list[i];
         if (h->flat == FLAT_BUFFER || (!h->counted && !fault("norm-counts-copies")))
@@ -113,23 +112,24 @@ int gradients_square(struct engine *e, double *sum)
         }
         int64_t slice_begin = s->slice_first[h->flat], slice_end = slice_begin + s->slice[h->flat];
         begin = max64(begin, slice_begin);
-        TRY(square(e, e->arena.grad[h->flat] + begin, min64(end, slice_end) - begin, sum));
+        square(e, e->arena.grad[h->flat] + begin, min64(end, slice_end) - begin, &e->arena.step->totals.square);
     }
-    return 0;
 }
 
 int states_finite(struct engine *e, bool all, bool *finite)
 {
     const struct shards *s = &e->shards;
     bool f32 = e->plan->training.precision == PRECISION_F32;
-    double sum = 0; /* squares of f32 do not overflow it */
+    double sum, *out = e->ws->scalar; /* squares of f32 do not overflow it */
+    e->be->zero(e->s, out, sizeof sum);
     for (int f = 0; f <= FLAT_EXPERT; f++) {
         if (f32 && all)
-            TRY(square(e, (const float *)e->arena.weights[f] + s->slice_first[f], s->slice[f], &sum));
+            square(e, (const float *)e->arena.weights[f] + s->slice_first[f], s->slice[f], out);
         for (int i = 0; i < STATES; i++)
             if (e->arena.state[i][f] && (all || !states[i].from_weights))
-                TRY(square(e, e->arena.state[i][f], s->slice[f], &sum));
+                square(e, e->arena.state[i][f], s->slice[f], out);
     }
+    TRY(e->be->download(e->s, &sum, out, sizeof sum));
     *finite = isfinite(sum);
     return 0;
 }
@@ -140,8 +140,7 @@ struct span {
     void *weights;        /* of the engine's type */
     float *state[STATES]; /* NULL where the plan does not keep it */
     const float *grad;
-    double grad_scale, decay;
-    int64_t step; /* from 1 */
+    double decay;
 };
 
 static void adamw(struct engine *e, const struct span *s, const struct hyper *h)
@@ -149,11 +148,9 @@ static void adamw(struct engine *e, const struct span *s, const struct hyper *h)
     float *master = s->state[STATE_MASTER]; /* weights of f32 are the master themselves */
     e->be->adamw(e->s, &OP(adamw, .count = s->count, .master = master ? master : s->weights,
                            .param = master ? s->weights : NULL, .m = s->state[STATE_EXP_AVG],
-                           .v = s->state[STATE_EXP_AVG_SQ], .grad = s->grad, .lr = (float)h->lr,
+                           .v = s->state[STATE_EXP_AVG_SQ], .grad = s->grad, .update = &e->arena.step->update,
                            .beta1 = (float)h->beta1, .beta2 = (float)h->beta2, .eps = (float)h->eps,
-                           .decay = (float)s->decay, .grad_scale = (float)s->grad_scale,
-                           .correction1 = (float)(1 - pow(h->beta1, (double)s->step)),
-                           .correction2 = (float)(1 - pow(h->beta2, (double)s->step)), .type = e->type));
+                           .decay = (float)s->decay, .type = e->type));
 }
 
 /* How each optimizer updates parameters; which states it needs is its row in plan/states.c. */
@@ -177,19 +174,30 @@ static void update_range(struct engine *e, enum flat f, int64_t begin, int64_t e
     update[plan_optimizer(e->plan)](e, &span, h);
 }
 
-int optimizer_update(struct engine *e, const struct hyper *h, int64_t step, double grad_scale)
+/* How this step's gradients are used, all of it on the device. */
+static void prepare_update(struct engine *e, const struct hyper *h)
 {
-    struct span decayed = {.grad_scale = grad_scale, .step = step, .decay = h->weight_decay}, kept = decayed;
-    kept.decay = 0;
+    struct step_state *step = e->arena.step;
+    struct update u = {.lr = (float)h->lr,
+                       .correction1 = (float)(1 - pow(h->beta1, (double)h->step)),
+                       .correction2 = (float)(1 - pow(h->beta2, (double)h->step))};
+    e->be->upload(e->s, &step->update, &u, sizeof u);
+    e->be->clip(e->s, &OP(clip, .square = &step->totals.square, .loss = &step->totals.loss, .limit = h->clip,
+                          .update = &step->update));
+}
+
+int optimizer_update(struct engine *e, const struct hyper *h)
+{
+    struct span decayed = {.decay = h->weight_decay}, kept = {.decay = 0};
     const struct shards *s = &e->shards;
     enum phase before = profile_enter(&e->profile, PHASE_OPTIMIZER);
+    prepare_update(e, h);
     for (int f = 0; f < 2; f++) {
         int64_t begin = s->slice_first[f], end = min64(begin + s->slice[f], s->elements[f]);
         bool by_slice = fault("decay-by-slice") && begin < s->decayed[f];
         update_range(e, f, begin, by_slice ? end : min64(end, s->decayed[f]), decayed, h);
         update_range(e, f, by_slice ? end : max64(begin, s->decayed[f]), end, kept, h);
     }
-    TRY(e->be->sync(e->s));
     profile_enter(&e->profile, PHASE_DP);
     for (int f = 0; f < 2; f++) {
         if (!e->plan->training.zero || s->replicas[f] == 1 || s->padded[f] == 0 ||

@@ -7,14 +7,18 @@
 
 struct hyper {
     double lr, beta1, beta2, eps, weight_decay;
+    double clip;  /* the norm that gradients are cut to; 0: any */
+    int64_t step; /* from 1 */
 };
 /* Gradients summed over every rank that has a part of them. whole: leave all of them on every replica, not just
  * this one's slice. */
 int gradients_reduce(struct engine *e, bool whole);
-int gradients_square(struct engine *e, double *sum); /* this rank's share of ‖g‖² */
+void gradients_square(struct engine *e); /* adds this rank's share of ‖g‖² to the step's totals */
 /* Whether what the optimizer keeps of this rank's slices (all: and their weights) is finite. */
 int states_finite(struct engine *e, bool all, bool *finite);
-int optimizer_update(struct engine *e, const struct hyper *h, int64_t step, double grad_scale);
+/* After totals_sum(). When the loss or the norm is not finite nothing is changed, and the step's update.skip
+ * says so: the host hears of it with the step's figures. */
+int optimizer_update(struct engine *e, const struct hyper *h);
 void gradients_zero(struct engine *e);
 
 #endif

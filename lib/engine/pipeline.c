@@ -224,5 +224,5 @@ int pipeline_run(struct engine *e, const struct program *g, const int32_t *token
     free(run.pending);
     free(run.input);
     profile_enter(&e->profile, PHASE_IDLE);
-    return r == 0 ? e->be->sync(e->s) : -1;
+    return r;
 }

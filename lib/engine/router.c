@@ -11,7 +11,9 @@
 #include "base/memory.h"
 #include "comm/collective.h"
 #include "engine/linear.h"
+#include "engine/loads.h"
 #include "engine/losses.h"
+#include "engine/totals.h"
 
 static struct router router_of(struct engine *e, struct layer *w, struct acts *a)
 {
@@ -67,11 +69,8 @@ static int apply_capacity(struct engine *e, struct acts *a, const int32_t **keep
                               .by_prob = !e->plan->routing.drop_position, .topk = topk, .weight = weight,
                               .keep = ws->all_keep, .dropped = ws->dropped, .seq = e->plan->batch.seq));
     *keep = ws->all_keep + (tokens == e->T ? e->at.tp * e->n * e->K : 0);
-    if (!e->replay && !e->evaluate) {
-        float dropped;
-        TRY(e->be->download(e->s, &dropped, ws->dropped, 4));
-        e->totals.dropped += dropped;
-    }
+    if (!e->replay && !e->evaluate)
+        totals_count(e, 1, ws->dropped, NULL, 1, &e->arena.step->totals.dropped);
     return 0;
 }
 
@@ -91,15 +90,9 @@ static int statistics(struct engine *e, struct layer *w, struct acts *a)
     losses_keep(e, a, stats);
     if (e->replay || e->evaluate)
         return 0;
-    size_t bytes = (size_t)router_stats_count(e) * 4;
-    float *host = xmalloc(bytes);
-    int r = e->be->download(e->s, host, stats, bytes);
-    for (int64_t i = 0; r == 0 && i < E; i++)
-        e->totals.loads[w->moe_index * E + i] += host[E + i];
-    if (r == 0)
-        losses_count(e, host);
-    free(host);
-    return r;
+    loads_count(e, w->moe_index, stats + E);
+    losses_count(e, stats);
+    return 0;
 }
 
 int router_forward(struct engine *e, struct layer *w, struct acts *a, int layer)

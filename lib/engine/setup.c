@@ -134,7 +134,7 @@ static int make_dispatch(struct engine *e)
     e->piece_room = (int)(2 * e->E + 2 * e->E / e->ep * e->etp);
     e->send = xcalloc((size_t)e->piece_room, sizeof *e->send);
     e->recv = xcalloc((size_t)e->piece_room, sizeof *e->recv);
-    e->totals.loads = xcalloc((size_t)e->moe_layers * (size_t)e->E, sizeof(float));
+    e->figures = xcalloc((size_t)e->arena.step_bytes, 1);
     return 0;
 }
 
@@ -210,7 +210,7 @@ void engine_release(struct engine *e)
     free(e->send);
     free(e->recv);
     free(e->layers);
-    free(e->totals.loads);
+    free(e->figures);
     arena_release(&e->arena);
     shards_release(&e->shards);
     *e = (struct engine){0};

@@ -10,17 +10,6 @@ static void add(double *x, const double *y, size_t count)
         x[i] += y[i];
 }
 
-/* A share is doubles and nothing else. */
-static void add_shares(void *into, const void *from, size_t bytes)
-{
-    add(into, from, bytes / sizeof(double));
-}
-
-int step_share_sum(struct group *world, struct step_share *s)
-{
-    return host_all_reduce(world, s, sizeof *s, add_shares);
-}
-
 static size_t size_of(int pp)
 {
     return sizeof(struct figures) + (size_t)pp * sizeof(struct most);
@@ -50,6 +39,7 @@ static void merge(void *into, const void *from, size_t bytes)
     struct figures *f = into;
     const struct figures *g = from;
     add(f->sum_s, g->sum_s, PHASES);
+    f->overflow += g->overflow;
     for (int i = 0; i < PHASES; i++)
         keep_most(&f->phase_s[i], &g->phase_s[i]);
     for (size_t i = 0; i < (bytes - sizeof *f) / sizeof *f->bytes; i++)

@@ -7,17 +7,8 @@
 
 #include <stdint.h>
 
-#include "base/losses.h"
 #include "base/phases.h"
 #include "comm/comm.h"
-
-/* What a rank contributes to a step's figures before the update. Each is counted on one rank of those that all
- * know it. */
-struct step_share {
-    double square, loss, router_loss[ROUTER_LOSSES], dropped, overflow;
-};
-/* Collective. The sum of everyone's, on all ranks. */
-int step_share_sum(struct group *world, struct step_share *s);
 
 /* The most that any rank has, and the lowest rank that has it. */
 struct most {
@@ -25,8 +16,10 @@ struct most {
     int64_t rank; /* -1: no rank was asked */
 };
 
-/* Of the whole step: seconds by phase, and bytes of memory by pipeline rank. */
+/* Of the whole step: seconds by phase, and bytes of memory by pipeline rank. What the device counts is in
+ * engine/totals.h. */
 struct figures {
+    double overflow; /* layers × microbatches that needed several passes, each counted on one rank */
     double sum_s[PHASES];
     struct most phase_s[PHASES];
     struct most bytes[]; /* [pp] */

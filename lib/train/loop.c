@@ -18,6 +18,7 @@
 #include "base/process.h"
 #include "comm/host.h"
 #include "engine/pipeline.h"
+#include "engine/totals.h"
 #include "train/saves.h"
 #include "train/step.h"
 
@@ -60,14 +61,15 @@ static int evaluate(struct run *run)
     int r = data_seek(run->eval, origin, data_sources(run->eval));
     e->evaluate = true;
     for (int64_t i = 0; i < batches && r == 0; i++) {
-        step_clear_totals(e);
-        struct step_share sum;
+        totals_clear(e);
         r = run_agree(run, data_next(run->eval, p->batch.global, run->want, run->tokens));
         if (r == 0)
             r = pipeline_run(e, &p->programs[e->at.pp], run->tokens);
         if (r == 0)
-            r = step_gather_shares(run, 0, &sum);
-        loss += r == 0 ? sum.loss * e->loss_scale : 0;
+            r = totals_sum(e);
+        if (r == 0)
+            r = totals_fetch(e);
+        loss += r == 0 ? e->figures->totals.loss * e->loss_scale : 0;
     }
     e->evaluate = false;
     free(origin);

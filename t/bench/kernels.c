@@ -193,10 +193,14 @@ static void bench_rows(enum type type)
     traffic("add", type, 3 * size,
             BEST(be->add(stream, &OP(add, .count = COUNT, .a = x, .b = dx, .parts = 1, .y = y, .type = type))));
     be->zero(stream, v, COUNT * 4);
-    struct adamw adam = OP(adamw, .count = COUNT, .master = master, .m = m, .v = v, .grad = logits, .param = y,
-                           .lr = 1e-3f, .beta1 = 0.9f, .beta2 = 0.95f, .eps = 1e-8f, .decay = 0.1f,
-                           .grad_scale = 1, .correction1 = 0.1f, .correction2 = 0.05f, .type = type);
+    struct update how = {.lr = 1e-3f, .correction1 = 0.1f, .correction2 = 0.05f, .grad_scale = 1};
+    struct update *update = be->alloc(sizeof how);
+    be->upload(stream, update, &how, sizeof how);
+    struct adamw adam =
+        OP(adamw, .count = COUNT, .master = master, .m = m, .v = v, .grad = logits, .param = y,
+           .update = update, .beta1 = 0.9f, .beta2 = 0.95f, .eps = 1e-8f, .decay = 0.1f, .type = type);
     traffic("adamw", type, 28.0 * COUNT + size, BEST(be->adamw(stream, &adam)));
+    be->free(update, sizeof how);
     traffic("softmax_stats", type, 4.0 * 1024 * V,
             BEST(be->softmax_stats(stream, &OP(softmax_stats, .rows = 1024, .width = V, .logits = logits,
                                                .target = target, .stats = stats))));

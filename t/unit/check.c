@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Edits that a rule must catch, and what moe-train refuses. */
+#include <math.h>
+
 #include "check/check.h"
 #include "check/runnable.h"
 #include "lib/plans.h"
@@ -101,6 +103,37 @@ static void test_edits(void **state)
     free(text);
 }
 
+/* A plan of another version of moekit: its memory is laid out in another way, a little more or less.
+ * Everything else is a matter of arithmetic. */
+static void test_predicted_elsewhere(void **state)
+{
+    struct plan made_here = made(small_request()), p = made_here;
+    static const struct {
+        double memory, workspace, bubble;
+        int rank;
+        enum verdict verdict;
+        const char *words;
+    } cases[] = {{1, 1, 1, 0, VERDICT_OK, "come out the same"},
+                 {1.05, 1, 1, 0, VERDICT_WARN, "memory_bytes is "},
+                 {0.95, 0.93, 1, 1, VERDICT_WARN, "memory_bytes is "},
+                 {1, 1, 1, 1, VERDICT_FAIL, "memory_rank is "},
+                 {1.05, 1.2, 1, 0, VERDICT_FAIL, "workspace_bytes is "},
+                 {1.2, 1, 1, 0, VERDICT_FAIL, "memory_bytes is "},
+                 {1, 1, 1.01, 0, VERDICT_FAIL, "bubble is "}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        size_t bytes;
+        p.predict = made_here.predict;
+        p.predict.memory_bytes = floor(p.predict.memory_bytes * cases[i].memory);
+        p.predict.workspace_bytes = floor(p.predict.workspace_bytes * cases[i].workspace);
+        p.predict.bubble *= cases[i].bubble;
+        p.predict.memory_rank += cases[i].rank;
+        char *text = text_of(&p, &bytes);
+        assert_verdict(text, "predict-matches", cases[i].verdict, cases[i].words);
+        free(text);
+    }
+    plan_release(&made_here);
+}
+
 /* One member of a group of many is on another node. */
 static void test_large_group(void **state)
 {
@@ -171,9 +204,8 @@ static void test_limits(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_edits),
-        cmocka_unit_test(test_large_group),
-        cmocka_unit_test(test_memory_fits),
+        cmocka_unit_test(test_edits),       cmocka_unit_test(test_predicted_elsewhere),
+        cmocka_unit_test(test_large_group), cmocka_unit_test(test_memory_fits),
         cmocka_unit_test(test_limits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -147,6 +147,33 @@ static bool reduces(struct group *g)
     return true;
 }
 
+/* Whole numbers, so that the order of a tree does not show, and in f64 more than f32 could tell apart. */
+static bool tree_sums(struct group *g)
+{
+    enum { COUNT = 70 };
+    int n = group_size(g), me = group_rank(g);
+    int64_t peers = (int64_t)n * (n - 1) / 2;
+    float f[COUNT];
+    double d[COUNT];
+    for (int i = 0; i < COUNT; i++) {
+        f[i] = (float)(me + i);
+        d[i] = 0x1p40 + me + i;
+    }
+    float *x = be->alloc(sizeof f);
+    double *y = be->alloc(sizeof d);
+    be->upload(stream, x, f, sizeof f);
+    be->upload(stream, y, d, sizeof d);
+    OK(tree_sum_f32(g, x, COUNT) == 0 && tree_sum_f64(g, y, COUNT) == 0);
+    OK(tree_sum_f32(g, x, 0) == 0 && tree_sum_f64(g, y, 0) == 0);
+    be->download(stream, f, x, sizeof f);
+    be->download(stream, d, y, sizeof d);
+    for (int i = 0; i < COUNT; i++)
+        OK(f[i] == (float)(peers + (int64_t)n * i) && d[i] == n * 0x1p40 + (double)(peers + (int64_t)n * i));
+    be->free(x, sizeof f);
+    be->free(y, sizeof d);
+    return true;
+}
+
 /* What a sends b in exchanges(): often nothing, never even. */
 static size_t share(int a, int b)
 {
@@ -230,7 +257,7 @@ static bool two_groups(struct group *g)
 
 static bool all_on(struct group *g)
 {
-    return gathers(g) && scatters(g) && reduces(g) && exchanges(g);
+    return gathers(g) && scatters(g) && reduces(g) && tree_sums(g) && exchanges(g);
 }
 
 static bool all_on_two(struct group *g)
@@ -300,6 +327,7 @@ static void tests(void)
     test("gathers", gathers);
     test("sums scattered", scatters);
     test("sums on all", reduces);
+    test("few numbers summed", tree_sums);
     test("exchanges", exchanges);
     test("two groups", two_groups);
     test("strided groups", strided);

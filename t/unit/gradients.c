@@ -33,6 +33,7 @@
 #include "engine/optimizer.h"
 #include "engine/pipeline.h"
 #include "engine/setup.h"
+#include "engine/totals.h"
 
 #define TOLERANCE 2e-3
 #define NOISE     3e-5
@@ -123,14 +124,15 @@ static void randomise(struct bench *b)
 static double run(struct bench *b)
 {
     struct engine *e = &b->e;
-    e->totals = (struct totals){.loads = e->totals.loads};
+    const struct totals *t = &e->figures->totals;
+    totals_clear(e);
     gradients_zero(e);
-    if (pipeline_run(e, &b->plan.programs[0], b->tokens) < 0)
+    if (pipeline_run(e, &b->plan.programs[0], b->tokens) < 0 || totals_fetch(e) < 0)
         fail_msg("%s", error_text());
     double losses = 0;
     for (int i = 0; i < ROUTER_LOSSES; i++)
-        losses += e->totals.router_loss[i];
-    return e->totals.loss * e->loss_scale + losses * e->aux_scale;
+        losses += t->router_loss[i];
+    return t->loss * e->loss_scale + losses * e->aux_scale;
 }
 
 /* Choices and places of all microbatches: the schedule is gpipe, so that each has a stash of its own. */
@@ -293,7 +295,7 @@ static void check(const char *backend, const char *config, struct request r)
     struct tally t[TENSOR_KINDS] = {0}, all = {0};
     open_bench(&b, backend, config, r);
     if (r.routing.capacity > 0)
-        assert_true(b.e.totals.dropped > 0);
+        assert_true(b.e.figures->totals.dropped > 0);
     for (int i = 0; i < b.e.shards.count; i++) {
         const struct shard *h = &b.e.shards.list[i];
         if (h->flat != FLAT_BUFFER)
@@ -320,7 +322,8 @@ static void check(const char *backend, const char *config, struct request r)
             r.routing.capacity == 0   ? ""
             : r.routing.drop_position ? ", dropping by position"
                                       : ", dropping by weight",
-            all.judged, all.rerouted, all.rough, all.corners, all.worst, all.where, b.e.totals.dropped);
+            all.judged, all.rerouted, all.rough, all.corners, all.worst, all.where,
+            b.e.figures->totals.dropped);
     close_bench(&b);
 }
 

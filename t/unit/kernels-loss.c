@@ -80,6 +80,61 @@ static void case_embedding(struct world *w)
     }
 }
 
+static void case_total(struct world *w)
+{
+    static const int64_t counts[] = {0, 1, 3, 17, 1030, 40000};
+    static const double begin[3] = {0.25, -1, 3};
+    for (size_t i = 0; i < COUNT(counts); i++) {
+        int64_t n = counts[i];
+        float *x = floats(w, n, 3), *y = floats(w, n, 1);
+        double *out = device(w, begin, sizeof begin), got[3];
+        w->be->total(w->s, &OP(total, .count = n, .x = x, .scale = 1, .out = out));
+        w->be->total(w->s, &OP(total, .count = n, .x = x, .y = x, .scale = 0.5, .out = out + 1));
+        w->be->total(w->s, &OP(total, .count = n, .x = x, .y = y, .scale = -2, .out = out + 2));
+        show_doubles(w, "totals", out, 3);
+        assert_int_equal(w->be->download(w->s, got, out, sizeof got), 0);
+        for (int k = 0; k < 3; k++)
+            assert_true(n == 0 ? got[k] == begin[k] : got[k] != begin[k]);
+        drop(w);
+    }
+}
+
+static struct update downloaded(struct world *w, const struct update *u)
+{
+    struct update host;
+    assert_int_equal(w->be->download(w->s, &host, u, sizeof host), 0);
+    return host;
+}
+
+/* The norm and the loss, the limit, and what becomes of them. */
+static void case_clip(struct world *w)
+{
+    static const struct {
+        double square, loss, limit;
+        float grad_scale;
+        int skip;
+    } cases[] = {{16, 1, 0, 1, 0},
+                 {16, 1, 5, 1, 0},
+                 {16, 1, 1, (float)(1 / (4 + 1e-6)), 0},
+                 {0, 0, 1, 1, 0},
+                 {INFINITY, 1, 1, 0, 1},
+                 {NAN, 1, 0, 1, 1},
+                 {16, NAN, 1, (float)(1 / (4 + 1e-6)), 1},
+                 {16, -INFINITY, 0, 1, 1}};
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        double *totals = device(w, (double[]){cases[i].square, cases[i].loss}, 2 * sizeof *totals);
+        struct update before = {.lr = 3, .correction1 = 4, .correction2 = 5, .grad_scale = NAN, .skip = -1},
+                      *update = device(w, &before, sizeof before);
+        w->be->clip(w->s,
+                    &OP(clip, .square = totals, .loss = totals + 1, .limit = cases[i].limit, .update = update));
+        struct update u = downloaded(w, update);
+        assert_true(u.lr == 3 && u.correction1 == 4 && u.correction2 == 5);
+        assert_true(u.grad_scale == cases[i].grad_scale);
+        assert_int_equal(u.skip, cases[i].skip);
+        drop(w);
+    }
+}
+
 static void case_optim(struct world *w)
 {
     static const int64_t counts[] = {0, 1, 3, 17, 1030, 40000};
@@ -87,15 +142,14 @@ static void case_optim(struct world *w)
         int64_t n = counts[i];
         float *master = floats(w, n, 1), *m = floats(w, n, 0.1), *v = floats(w, n, 0), *grad = floats(w, n, 3);
         void *param = act(w, n);
-        double *out = device(w, NULL, 2 * sizeof(double));
-        w->be->sum_squares(w->s, &(struct sum_squares){n, grad, out});
-        w->be->sum(w->s, &(struct sum){n, grad, out + 1});
-        show_doubles(w, "sums", out, 2);
         w->be->scale(w->s, &(struct scale){n, grad, 0.7f});
         show_as(w, "scale", grad, n, F32, 0);
-        struct adamw p = OP(adamw, .count = n, .master = master, .m = m, .v = v, .grad = grad, .param = param,
-                            .lr = 1e-2f, .beta1 = 0.9f, .beta2 = 0.95f, .eps = 1e-8f, .decay = 0.1f,
-                            .grad_scale = 0.5f, .correction1 = 0.19f, .correction2 = 0.0975f, .type = w->type);
+        struct update how = {
+            .lr = 1e-2f, .grad_scale = 0.5f, .correction1 = 0.19f, .correction2 = 0.0975f, .skip = 0};
+        struct update *update = device(w, &how, sizeof how);
+        struct adamw p =
+            OP(adamw, .count = n, .master = master, .m = m, .v = v, .grad = grad, .param = param,
+               .update = update, .beta1 = 0.9f, .beta2 = 0.95f, .eps = 1e-8f, .decay = 0.1f, .type = w->type);
         w->be->adamw(w->s, &p);
         p.param = NULL;
         w->be->adamw(w->s, &p);
@@ -105,6 +159,57 @@ static void case_optim(struct world *w)
         show_as(w, "adamw param", param, n, w->type, 0);
         drop(w);
     }
+}
+
+static void assert_as_before(struct world *w, const void *before, const void *p, size_t bytes)
+{
+    void *now = xmalloc(bytes);
+    assert_int_equal(w->be->download(w->s, now, p, bytes), 0);
+    assert_memory_equal(now, before, bytes);
+    free(now);
+}
+
+/* What has diverged changes nothing: gradients of NaN, and the flag that the host has not seen. */
+static void case_skip(struct world *w)
+{
+    enum { N = 20000, EXPERTS = 4 };
+    static const float nan_load[EXPERTS] = {NAN, 1, 2, 3}, bias_before[EXPERTS] = {1, 2, 3, 4};
+    struct update how = {.lr = 1e-2f, .grad_scale = NAN, .correction1 = 0.1f, .correction2 = 0.1f, .skip = 1};
+    float *host = xmalloc(N * sizeof *host), *nans = xmalloc(N * sizeof *nans);
+    for (int i = 0; i < N; i++) {
+        host[i] = (float)uniform(w);
+        nans[i] = NAN;
+    }
+    float *master = device(w, host, N * 4), *m = device(w, host, N * 4), *v = device(w, host, N * 4),
+          *grad = device(w, nans, N * 4), *loads = device(w, nan_load, sizeof nan_load),
+          *bias = device(w, bias_before, sizeof bias_before);
+    void *param = device(w, host, N * type_bytes(w->type));
+    struct update *update = device(w, &how, sizeof how);
+    w->be->adamw(w->s, &OP(adamw, .count = N, .master = master, .m = m, .v = v, .grad = grad, .param = param,
+                           .update = update, .beta1 = 0.9f, .beta2 = 0.95f, .eps = 1e-8f, .decay = 0.1f,
+                           .type = w->type));
+    w->be->balance(w->s, &OP(balance, .layers = 1, .experts = EXPERTS, .loads = loads, .bias = bias, .rate = 1,
+                             .update = update));
+    assert_as_before(w, host, master, N * 4);
+    assert_as_before(w, host, m, N * 4);
+    assert_as_before(w, host, v, N * 4);
+    assert_as_before(w, host, param, N * type_bytes(w->type));
+    assert_as_before(w, bias_before, bias, sizeof bias_before);
+    free(host);
+    free(nans);
+}
+
+/* Two layers: the mean of the first is 2.5 and that of the second 1, which one of its experts has. */
+static void case_balance(struct world *w)
+{
+    static const float load[] = {1, 2, 3, 4, 0, 1, 3, 0}, want[] = {1.5, 1.5, 0.5, 0.5, 1.5, 1, 0.5, 1.5};
+    float ones[8] = {1, 1, 1, 1, 1, 1, 1, 1}, got[8];
+    struct update how = {.skip = 0}, *update = device(w, &how, sizeof how);
+    float *loads = device(w, load, sizeof load), *bias = device(w, ones, sizeof ones);
+    w->be->balance(w->s, &OP(balance, .layers = 2, .experts = 4, .loads = loads, .bias = bias, .rate = 0.5,
+                             .update = update));
+    assert_int_equal(w->be->download(w->s, got, bias, sizeof got), 0);
+    assert_memory_equal(got, want, sizeof want);
 }
 
 static void case_fill(struct world *w)
@@ -140,15 +245,20 @@ static void case_fill(struct world *w)
 CASE(loss)
 CASE(nan)
 CASE(embedding)
+CASE(total)
+CASE(clip)
 CASE(optim)
+CASE(skip)
+CASE(balance)
 CASE(fill)
 
 int main(void)
 {
     setenv("CMOCKA_MESSAGE_OUTPUT", "TAP", 0);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_loss),  cmocka_unit_test(test_nan),  cmocka_unit_test(test_embedding),
-        cmocka_unit_test(test_optim), cmocka_unit_test(test_fill),
+        cmocka_unit_test(test_loss),  cmocka_unit_test(test_nan),     cmocka_unit_test(test_embedding),
+        cmocka_unit_test(test_total), cmocka_unit_test(test_clip),    cmocka_unit_test(test_optim),
+        cmocka_unit_test(test_skip),  cmocka_unit_test(test_balance), cmocka_unit_test(test_fill),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

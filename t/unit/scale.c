@@ -7,6 +7,7 @@
 #include "comm/agree.h"
 #include "comm/host.h"
 #include "engine/loads.h"
+#include "engine/totals.h"
 #include "lib/plans.h"
 #include "lib/simulated.h"
 #include "train/hosts.h"
@@ -20,7 +21,7 @@ struct job {
     struct plan spread_out; /* the same, whose nodes are the hosts */
     int n;
     int64_t largest;
-    struct step_share sum; /* added up in rank order; .square is seen to be one value on all ranks */
+    struct totals sum; /* added up in rank order; .square is seen to be one value on all ranks */
     double square;
     bool has_square;
     struct spread {
@@ -83,7 +84,7 @@ static bool gathers(struct member *m)
     return ok;
 }
 
-/* What a rank brings to a step, and what thereof counts. */
+/* What a rank brings to a step. */
 static double square_of(int rank)
 {
     return 1 / (rank + 1.0);
@@ -91,26 +92,27 @@ static double square_of(int rank)
 
 static void set_totals(struct totals *t, int rank)
 {
+    t->square = square_of(rank);
     t->loss = rank + 0.5;
     t->dropped = rank % 3;
-    t->overflow = rank % 2;
     for (int i = 0; i < ROUTER_LOSSES; i++)
         t->router_loss[i] = rank % 5 + i;
 }
 
-static bool shares(struct member *m)
+static bool totals(struct member *m)
 {
     struct job *j = m->j;
-    struct step_share s;
-    set_totals(&m->run.e.totals, m->rank);
-    bool ok = step_gather_shares(&m->run, square_of(m->rank), &s) == 0;
-    ok = ok && s.loss == j->sum.loss && s.dropped == j->sum.dropped && s.overflow == j->sum.overflow;
+    struct engine *e = &m->run.e;
+    const struct totals *t = &e->figures->totals;
+    set_totals(&e->arena.step->totals, m->rank);
+    bool ok = totals_sum(e) == 0 && totals_fetch(e) == 0;
+    ok = ok && t->loss == j->sum.loss && t->dropped == j->sum.dropped;
     for (int i = 0; i < ROUTER_LOSSES; i++)
-        ok = ok && s.router_loss[i] == j->sum.router_loss[i];
+        ok = ok && t->router_loss[i] == j->sum.router_loss[i];
     if (!j->has_square)
-        j->square = s.square;
+        j->square = t->square;
     j->has_square = true;
-    return ok && s.square == j->square && fabs(s.square - j->sum.square) <= 1e-13 * j->sum.square;
+    return ok && t->square == j->square && fabs(t->square - j->sum.square) <= 1e-13 * j->sum.square;
 }
 
 static double spent_of(int rank, int phase)
@@ -136,7 +138,8 @@ static bool phases(struct member *m)
         spent[i] = spent_of(m->rank, i);
     int pp = (int)p->axes.pp;
     struct figures *f = figures_new(m->rank, spent, bytes_of(m->rank), m->run.e.at.pp, pp);
-    bool ok = figures_reduce(m->r->comm.world, f, pp) == 0;
+    f->overflow = m->rank % 2;
+    bool ok = figures_reduce(m->r->comm.world, f, pp) == 0 && (m->rank || f->overflow == p->world / 2);
     for (int i = 0; i < PHASES && m->rank == 0; i++) {
         double sum = 0;
         int most = 0;
@@ -170,17 +173,16 @@ static bool loads(struct member *m)
     for (int v = 0; v < p->stage_count; v++)
         for (int l = 0; l < p->stages[v].layers && p->stages[v].pp == e->at.pp; l++)
             where[local++] = p->stages[v].first + l; /* every layer is MoE */
-    e->moe_layers = local;
-    e->totals.loads = xcalloc((size_t)local * (size_t)e->E, sizeof(float));
     for (int64_t i = 0; i < local * e->E; i++)
-        e->totals.loads[i] = load_of(e->at.dp, where[i / e->E], i % e->E);
+        e->arena.step->loads[i] = load_of(e->at.dp, where[i / e->E], i % e->E);
     float *all = m->rank ? NULL : xcalloc((size_t)(p->model.layers * e->E), sizeof *all);
-    bool ok = loads_sum(e) == 0 && loads_collect(e, all) == 0;
+    e->moe_layers = local;
+    bool ok = loads_sum(e) == 0 && totals_fetch(e) == 0 && loads_collect(e, all) == 0;
     for (int64_t i = 0; i < local * e->E; i++) {
         float sum = 0;
         for (int64_t dp = 0; dp < p->axes.dp; dp++)
             sum += load_of(dp, where[i / e->E], i % e->E);
-        ok = ok && e->totals.loads[i] == sum;
+        ok = ok && e->figures->loads[i] == sum;
     }
     for (int64_t i = 0; all && i < p->model.layers * e->E; i++) {
         float sum = 0;
@@ -188,7 +190,6 @@ static bool loads(struct member *m)
             sum += load_of(dp, i / e->E, i % e->E);
         ok = ok && all[i] == sum;
     }
-    free(e->totals.loads);
     free(all);
     return ok;
 }
@@ -227,7 +228,7 @@ static const struct {
     {"comm_agree, twice", agreement, 4},
     {"host_broadcast", broadcasts, 1},
     {"host_gather", gathers, 1},
-    {"the shares of a step", shares, 2},
+    {"the totals of a step", totals, 2},
     {"the figures of a step", phases, 1},
     {"the loads of a step", loads, 3},
     {"hosts_check", hosts_as_planned, 4},
@@ -245,12 +246,19 @@ static void member_run(struct sim_rank *r, void *job)
                                .model = &j->p->model,
                                .rank = m->rank,
                                .at = j->p->ranks[m->rank],
+                               .be = backend_open("ref", 0, 1),
                                .comm = &r->comm,
                                .E = j->p->model.experts};
     for (int k = 0; k < GROUP_KINDS; k++) {
         const struct plan_group *g = plan_group_of(j->p, k, m->rank);
         m->run.e.group[k] = g ? comm_group(&r->comm, group_name[k], g->ranks, g->size) : NULL;
     }
+    /* on `ref` the host's memory is the device's */
+    struct engine *e = &m->run.e;
+    e->arena.step_bytes = (int64_t)sizeof *e->arena.step + j->p->model.layers * e->E * 4;
+    e->arena.step = xcalloc((size_t)e->arena.step_bytes, 1);
+    e->figures = xcalloc((size_t)e->arena.step_bytes, 1);
+    comm_attach(&r->comm, e->be, NULL);
     for (int i = 0; i < OPERATIONS; i++) {
         r->messages = 0;
         j->wrong[i] += !operations[i].run(m);
@@ -258,6 +266,8 @@ static void member_run(struct sim_rank *r, void *job)
     }
     for (int k = 0; k < GROUP_KINDS; k++)
         comm_group_free(m->run.e.group[k]);
+    free(e->arena.step);
+    free(e->figures);
     free(m);
 }
 
@@ -265,14 +275,10 @@ static void member_run(struct sim_rank *r, void *job)
 static void expect(struct job *j)
 {
     for (int i = 0; i < j->n; i++) {
-        const struct coords *at = &j->p->ranks[i];
         struct totals t;
         set_totals(&t, i);
         j->largest = max64(j->largest, scrambled(i));
-        j->sum.square += square_of(i);
-        j->sum.overflow += at->ep == 0 && at->etp == 0 ? t.overflow : 0;
-        if (at->tp)
-            continue;
+        j->sum.square += t.square;
         j->sum.loss += t.loss;
         j->sum.dropped += t.dropped;
         for (int k = 0; k < ROUTER_LOSSES; k++)

@@ -322,11 +322,27 @@ static enum verdict predict_matches(const struct plan *p, char text[static 400])
     char is[FIELD_VALUE], was[FIELD_VALUE];
     if (plan_predict(&q) < 0)
         return say(text, VERDICT_FAIL, "%s", error_text());
+    struct predict mine = q.predict;
+    bool other = p->predict.arena != mine.arena;
+    if (other) {
+        q.predict.arena = p->predict.arena;
+        q.predict.memory_rank = p->predict.memory_rank;
+        q.predict.memory_bytes = p->predict.memory_bytes;
+        q.predict.state_bytes = p->predict.state_bytes;
+        q.predict.activation_bytes = p->predict.activation_bytes;
+        q.predict.workspace_bytes = p->predict.workspace_bytes;
+    }
     for (const struct field *f = predict_fields.fields; f->key; f++)
         if (f->type == FIELD_INT ? field_int(f, &q) != field_int(f, p)
                                  : differ(field_num(f, &q), field_num(f, p)))
             return say(text, VERDICT_FAIL, "%s is %s; the plan says %s", f->key, field_text(f, &q, is),
                        field_text(f, p, was));
+    if (other) /* memory-fits goes by what the plan says */
+        return say(text,
+                   p->machine.memory_bytes > 0 && mine.memory_bytes > p->machine.memory_bytes ? VERDICT_FAIL
+                                                                                              : VERDICT_WARN,
+                   "memory_bytes is %.0f; the plan says %.0f, which another moekit counted (arena %d, not %d)",
+                   mine.memory_bytes, p->predict.memory_bytes, p->predict.arena, mine.arena);
     return say(text, VERDICT_OK, "memory, flops and bubble come out the same");
 }
 

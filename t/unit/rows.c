@@ -144,7 +144,7 @@ static void step(struct sim_rank *r, void *arg)
 
 static struct job run(struct request r, int ranks)
 {
-    char path[] = "/tmp/moekit-waits-XXXXXX";
+    char path[] = "/tmp/moekit-rows-XXXXXX";
     int fd = mkstemp(path);
     assert_true(fd >= 0);
     assert_int_equal(write(fd, config, strlen(config)), strlen(config));

@@ -22,6 +22,12 @@ static inline void store(void *p, int64_t i, enum type type, float value)
         ((uint16_t *)p)[i] = f32_to_bf16(value);
 }
 
+/* How many rows there are: what the device says, within the bound. */
+static inline int64_t counted(int64_t bound, const int32_t *count)
+{
+    return !count || *count > bound ? bound : *count;
+}
+
 /* The address of element i. */
 static inline void *at(const void *p, int64_t i, enum type type)
 {

@@ -35,18 +35,23 @@ struct matmul {
     enum type in, out;
 };
 
-/* One matmul a group over rows gathered by group (grouped GEMM, Megablocks arXiv 2211.15841). Rows of x and y
- * are cut into `groups` consecutive segments: segment s holds rows [row[s], row[s+1]) and uses weight number
- * which[s]. Host arrays; several segments may name one weight. `stride`: elements from one weight to the next.
+/* ---- rows whose number only the device knows ----
+ *
+ * How many rows a router sends is the router's result: the host learns it late or never. Operations on such
+ * rows take `rows`, a bound that the host knows (the rows that were reserved), and read on the device how many
+ * there are: from `count` (NULL: `rows`), or from the last of their offsets. Rows beyond are neither read nor
+ * written, and a number above the bound counts as the bound. */
+
+/* One matmul an expert over rows gathered by expert (grouped GEMM, Megablocks arXiv 2211.15841). Expert i has
+ * rows [row[i], row[i+1]) of x and y, and weight number i. `stride`: elements from one weight to the next.
  *   GROUPED_FORWARD  y[r, n] = x[r, k] · W[n,k]ᵀ          W: [n,k] of `type`
  *   GROUPED_INPUT    x[r, k] = y[r, n] · W[n,k]           (y given, x written)
- *   GROUPED_WEIGHT   W[n,k] += y[r, n]ᵀ · x[r, k]         W: f32 gradients; segments of one weight in order */
+ *   GROUPED_WEIGHT   W[n,k] += y[r, n]ᵀ · x[r, k]         W: f32 gradients */
 enum grouped_kind { GROUPED_FORWARD, GROUPED_INPUT, GROUPED_WEIGHT };
 struct grouped_matmul {
     enum grouped_kind kind;
-    int segments;
-    const int64_t *row; /* host [segments+1], ascending */
-    const int *which;   /* host [segments] */
+    int64_t experts, rows;
+    const int32_t *row; /* [experts+1], ascending */
     int64_t n, k;
     void *x; /* [rows,k], ldx */
     int64_t ldx;
@@ -152,6 +157,7 @@ struct attention_backward {
  * gate_up: [rows, 2·width]; y: [rows, width]. */
 struct swiglu {
     int64_t rows, width;
+    const int32_t *count;
     const void *gate_up;
     const float *weight;
     void *y;
@@ -160,6 +166,7 @@ struct swiglu {
 /* d_gate_up (may be gate_up itself) and, where not NULL, d_weight[r] = Σ_f dy·silu(gate)·up. */
 struct swiglu_backward {
     int64_t rows, width;
+    const int32_t *count;
     const void *gate_up;
     const float *weight;
     const void *dy;
@@ -301,36 +308,80 @@ struct capacity {
     int64_t seq;
 };
 /* Sorts the kept choices by slot = slot_of[expert], stably by (token, k): the order in which rows are sent.
- * count[slot] int32 [E]; position[t,k] = row, or -1 when dropped; source[row] = t·K + k. keep NULL keeps all.
- * slot_of NULL is the identity. Rows after the last kept one are not written. */
+ * count[slot] [E]; first[slot] [E+1]: its first row, the last their number; position[t,k] = row, or -1 when
+ * dropped; source[row] = t·K + k. keep NULL keeps all. slot_of NULL is the identity. Sources after the last
+ * kept row are not written. */
 struct sort_choices {
     int64_t tokens, experts, top_k;
     const int32_t *topk, *keep, *slot_of;
-    int32_t *count, *position, *source;
+    int32_t *count, *first, *position, *source;
 };
-/* Rows for the experts: y[r,:] = x[source[r] / K, :] for r in [0, rows). weight_out (or NULL) [rows] =
- * weight_in[source[r]]. */
+/* Rows for the experts: y[r,:] = x[source[r] / K, :]. weight_out (or NULL) of row r, `ldw` floats from the
+ * next, = weight_in[source[r]]. */
 struct permute {
     int64_t rows, width, top_k;
-    const void *x;
+    const int32_t *count;
+    const void *x; /* dense */
     const int32_t *source;
     void *y;
-    const float *weight_in;
+    int64_t ldy;
+    const float *weight_in; /* [T,K] */
     float *weight_out;
+    int64_t ldw;
     enum type type;
 };
-/* The reverse: y[t,:] = (accumulate ? y : 0) + Σ_k x[position[t,k] - first,:], over positions in [first,
- * first+rows). weight_in (or NULL) [rows] goes back to weight_out[t,k] at the same positions; the others are
- * left alone. */
+/* The reverse: y[t,:] = Σ_k x[position[t,k],:]. weight_in (or NULL) of each row, `ldw` floats from the next,
+ * goes back to weight_out[t,k]; where position is -1 it becomes 0. */
 struct unpermute {
     int64_t tokens, width, top_k;
-    int64_t first, rows;
     const void *x;
+    int64_t ldx;
     const int32_t *position;
     void *y;
-    bool accumulate;
     const float *weight_in;
-    float *weight_out;
+    int64_t ldw;
+    float *weight_out; /* [T,K] */
+    enum type type;
+};
+/* Where the rows that `sources` ranks send to the experts of this one come and go: from each source they come
+ * in a block, by expert (`wire`); the products want them by expert, and of one expert by source. Of this order
+ * only rows [first, first+rows) come, numbered from 0 again. Source q's block begins at q·block, or with block
+ * 0 right behind that of q-1.
+ *   arrived[q,i]   rows that source q has for expert i
+ *   row[i]         [experts+1]: expert i's first row, the last their number
+ *   to, from       [experts·sources+1], [experts·sources]: segment s = i·sources + q, rows [to[s], to[s+1]),
+ *                  is the wire's rows from from[s] on
+ * Two sources, two experts, five rows, block 0. Source 0 sends a row for expert 0 and two for expert 1, source
+ * 1 two for expert 0:
+ *   arrived 1 2 2 0   row 0 3 5   to 0 1 3 5 5   from 0 3 1 5 */
+struct arrivals {
+    int64_t sources, experts, first, rows, block;
+    const int32_t *arrived;
+    int32_t *row, *to, *from;
+};
+/* Rows from the wire into the order of the experts: grouped[to[s] + i,:] = wire[from[s] + i,:], and weight
+ * (NULL: none) [rows] from wire_weight, a float of each of the wire's rows, `ldw` floats apart. back: the other
+ * way. */
+struct regroup {
+    int64_t segments, rows, width;
+    const int32_t *to, *from; /* as `arrivals` wrote them */
+    void *grouped;            /* dense */
+    float *weight;
+    void *wire;
+    int64_t ld;
+    float *wire_weight;
+    int64_t ldw;
+    bool back;
+    enum type type;
+};
+/* y[r,c] = Σ_p x[p·stride + r·ldx + c] over `parts`, in order, f32 inside, rounded once. */
+struct sum_rows {
+    int64_t rows, width;
+    int parts;
+    const void *x;
+    int64_t stride, ldx;
+    void *y;
+    int64_t ldy;
     enum type type;
 };
 
@@ -445,6 +496,7 @@ struct fill_normal {
     X(attention_backward) X(swiglu) X(swiglu_backward) X(add) X(bias) X(bias_backward) X(clamp) \
     X(clamp_backward) X(copy_rows) X(convert) X(row_gate) X(row_gate_backward) X(router) \
     X(router_backward) X(router_stats) X(capacity) X(sort_choices) X(permute) X(unpermute) \
+    X(arrivals) X(regroup) X(sum_rows) \
     X(embedding) X(embedding_backward) X(softmax_stats) X(cross_entropy) X(total) X(scale) \
     X(clip) X(adamw) X(balance) X(fill_normal)
 /* clang-format on */

@@ -30,8 +30,9 @@ HOT static float swiglu_gradient(float *dg, float *du, const float *gate, const 
 
 static void cpu_swiglu(struct stream *s, const struct swiglu *p)
 {
-#pragma omp parallel for schedule(static) if (p->rows * p->width > WORTH)
-    for (int64_t r = 0; r < p->rows; r++) {
+    int64_t rows = counted(p->rows, p->count);
+#pragma omp parallel for schedule(static) if (rows * p->width > WORTH)
+    for (int64_t r = 0; r < rows; r++) {
         float gbuf[CHUNK], ubuf[CHUNK], ybuf[CHUNK], weight = p->weight ? p->weight[r] : 1;
         PIECES(p->width)
         {
@@ -46,8 +47,9 @@ static void cpu_swiglu(struct stream *s, const struct swiglu *p)
 
 static void cpu_swiglu_backward(struct stream *s, const struct swiglu_backward *p)
 {
-#pragma omp parallel for schedule(static) if (p->rows * p->width > WORTH)
-    for (int64_t r = 0; r < p->rows; r++) {
+    int64_t rows = counted(p->rows, p->count);
+#pragma omp parallel for schedule(static) if (rows * p->width > WORTH)
+    for (int64_t r = 0; r < rows; r++) {
         float gbuf[CHUNK], ubuf[CHUNK], ybuf[CHUNK], dgbuf[CHUNK], dubuf[CHUNK];
         float weight = p->weight ? p->weight[r] : 1;
         double sum = 0;
@@ -114,6 +116,21 @@ static void cpu_add(struct stream *s, const struct add *p)
         }
         put(p->y, i, n, p->type, sum);
     }
+}
+
+static void cpu_sum_rows(struct stream *s, const struct sum_rows *p)
+{
+#pragma omp parallel for schedule(static) if (p->rows * p->width > WORTH)
+    for (int64_t r = 0; r < p->rows; r++)
+        PIECES(p->width)
+        {
+            float sum[CHUNK] = {0}, buf[CHUNK];
+            for (int part = 0; part < p->parts; part++)
+                add_piece(sum, sum, view(p->x, part * p->stride + r * p->ldx + c, n, p->type, buf), n);
+            if (p->type == F32)
+                memcpy((float *)p->y + r * p->ldy + c, sum, (size_t)n * sizeof *sum);
+            put(p->y, r * p->ldy + c, n, p->type, sum);
+        }
 }
 
 static void cpu_bias(struct stream *s, const struct bias *p)
@@ -239,6 +256,7 @@ void elementwise_install(struct backend *be)
     be->swiglu = cpu_swiglu;
     be->swiglu_backward = cpu_swiglu_backward;
     be->add = cpu_add;
+    be->sum_rows = cpu_sum_rows;
     be->bias = cpu_bias;
     be->bias_backward = cpu_bias_backward;
     be->clamp = cpu_clamp;

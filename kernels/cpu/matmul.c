@@ -22,10 +22,9 @@
 
 enum { DEPTH = 256 /* K of a converted panel: two of 512 rows fill a 1 MiB L2 */ };
 
-/* Products whose sum is one C: several segments of one weight, else a single one. */
-struct sum_of {
-    const struct matmul *part;
-    int parts;
+/* A product cut into tiles of the list. */
+struct tiled {
+    struct matmul product;
     int64_t mb, nb; /* a tile */
     int64_t first;  /* number of its first tile */
 };
@@ -131,75 +130,72 @@ static void tile_panels(const struct matmul *p, const struct tile *t, uint64_t s
         write_tile(p, t, c);
 }
 
-static void run_tile(const struct sum_of *sum, int64_t number, uint64_t serial)
+static void run_tile(const struct tiled *list, int64_t number, uint64_t serial)
 {
-    int64_t m = sum->part->m, n = sum->part->n, across = ceil_div(n, sum->nb);
-    int64_t i = number / across * sum->mb, j = number % across * sum->nb;
-    struct tile t = {i, j, min64(sum->mb, m - i), min64(sum->nb, n - j)};
-    for (int part = 0; part < sum->parts; part++) {
-        const struct matmul *p = sum->part + part;
-        if (p->k == 0 && p->beta == 0)
-            zero_tile(p, &t);
-        else if (p->k > 0 && p->in == F32 && !(p->ta && p->k > DEPTH))
-            tile_f32(p, &t);
-        else if (p->k > 0 && p->in == BF16 && native_bf16())
-            matmul_native(p, &t);
-        else if (p->k > 0)
-            tile_panels(p, &t, serial);
-    }
+    const struct matmul *p = &list->product;
+    int64_t across = ceil_div(p->n, list->nb);
+    int64_t i = number / across * list->mb, j = number % across * list->nb;
+    struct tile t = {i, j, min64(list->mb, p->m - i), min64(list->nb, p->n - j)};
+    if (p->k == 0 && p->beta == 0)
+        zero_tile(p, &t);
+    else if (p->k > 0 && p->in == F32 && !(p->ta && p->k > DEPTH))
+        tile_f32(p, &t);
+    else if (p->k > 0 && p->in == BF16 && native_bf16())
+        matmul_native(p, &t);
+    else if (p->k > 0)
+        tile_panels(p, &t, serial);
 }
 
 /* Halves the longer side of every tile until there are enough of them to share. */
-static int64_t cut(struct sum_of *sum, int sums, int64_t wanted)
+static int64_t cut(struct tiled *list, int64_t count, int64_t wanted)
 {
     enum { LARGEST = 512, SMALLEST = 128 };
     for (int64_t mb = LARGEST, nb = LARGEST;; *(mb > nb ? &mb : &nb) /= 2) {
         int64_t tiles = 0;
-        for (int i = 0; i < sums; i++) {
-            sum[i].mb = mb;
-            sum[i].nb = nb;
-            sum[i].first = tiles;
-            tiles += ceil_div(sum[i].part->m, mb) * ceil_div(sum[i].part->n, nb);
+        for (int64_t i = 0; i < count; i++) {
+            list[i].mb = mb;
+            list[i].nb = nb;
+            list[i].first = tiles;
+            tiles += ceil_div(list[i].product.m, mb) * ceil_div(list[i].product.n, nb);
         }
         if (tiles >= wanted || (mb <= SMALLEST && nb <= SMALLEST))
             return tiles;
     }
 }
 
-static void run(struct sum_of *sum, int sums)
+static void run(struct tiled *list, int64_t count)
 {
     static uint64_t operations;
     uint64_t serial = ++operations;
     int threads = omp_get_max_threads();
-    int64_t tiles = cut(sum, sums, threads > 1 ? 4 * threads : 1);
+    int64_t tiles = cut(list, count, threads > 1 ? 4 * threads : 1);
     native_bf16();
 #pragma omp parallel for schedule(dynamic, 1) if (tiles > 1)
     for (int64_t t = 0; t < tiles; t++) {
-        int lo = 0, hi = sums - 1;
+        int64_t lo = 0, hi = count - 1;
         while (lo < hi) {
-            int mid = (lo + hi + 1) / 2;
-            if (sum[mid].first <= t)
+            int64_t mid = (lo + hi + 1) / 2;
+            if (list[mid].first <= t)
                 lo = mid;
             else
                 hi = mid - 1;
         }
-        run_tile(sum + lo, t - sum[lo].first, serial);
+        run_tile(list + lo, t - list[lo].first, serial);
     }
 }
 
 static void cpu_matmul(struct stream *s, const struct matmul *p)
 {
-    struct sum_of sum = {.part = p, .parts = 1};
+    struct tiled one = {.product = *p};
     if (p->m > 0 && p->n > 0)
-        run(&sum, 1);
+        run(&one, 1);
 }
 
-/* Segment i as a product of its own. */
-static struct matmul segment(const struct grouped_matmul *p, int i)
+/* Expert i's rows as a product of its own. */
+static struct matmul expert(const struct grouped_matmul *p, int64_t i, int64_t first, int64_t rows)
 {
-    int64_t first = p->row[i], rows = p->row[i + 1] - first;
     void *x = at(p->x, first * p->ldx, p->type), *y = at(p->y, first * p->ldy, p->type);
-    void *w = at(p->w, p->which[i] * p->stride, p->kind == GROUPED_WEIGHT ? F32 : p->type);
+    void *w = at(p->w, i * p->stride, p->kind == GROUPED_WEIGHT ? F32 : p->type);
     switch (p->kind) {
     case GROUPED_FORWARD: /* y = x·Wᵀ */
         return OP(matmul, .m = rows, .n = p->n, .k = p->k, .a = x, .lda = p->ldx, .b = w, .ldb = p->k,
@@ -213,44 +209,19 @@ static struct matmul segment(const struct grouped_matmul *p, int i)
     }
 }
 
-/* Segments in the order of their weights, and as given within one. */
-static int *by_weight(const struct grouped_matmul *p)
-{
-    int weights = 0, *order = xmalloc((size_t)(p->segments + 1) * sizeof *order);
-    for (int i = 0; i < p->segments; i++)
-        weights = p->which[i] >= weights ? p->which[i] + 1 : weights;
-    int *next = xcalloc((size_t)weights + 2, sizeof *next);
-    for (int i = 0; i < p->segments; i++)
-        next[p->which[i] + 1]++;
-    for (int w = 0; w < weights; w++)
-        next[w + 1] += next[w];
-    for (int i = 0; i < p->segments; i++)
-        order[next[p->which[i]]++] = i;
-    free(next);
-    return order;
-}
-
 static void cpu_grouped_matmul(struct stream *s, const struct grouped_matmul *p)
 {
-    struct matmul *part = xmalloc((size_t)(p->segments + 1) * sizeof *part);
-    struct sum_of *sum = xmalloc((size_t)(p->segments + 1) * sizeof *sum);
-    int *order = by_weight(p), parts = 0, sums = 0, last = -1;
-    for (int i = 0; i < p->segments; i++) {
-        struct matmul one = segment(p, order[i]);
-        if (one.m == 0 || one.n == 0 || p->row[order[i]] == p->row[order[i] + 1])
-            continue;
-        part[parts++] = one;
-        if (p->kind == GROUPED_WEIGHT && p->which[order[i]] == last)
-            sum[sums - 1].parts++;
-        else
-            sum[sums++] = (struct sum_of){.part = part + parts - 1, .parts = 1};
-        last = p->which[order[i]];
+    struct tiled *list = xmalloc((size_t)(p->experts + 1) * sizeof *list);
+    int64_t count = 0;
+    for (int64_t i = 0; i < p->experts; i++) {
+        int64_t first = counted(p->rows, &p->row[i]), rows = counted(p->rows, &p->row[i + 1]) - first;
+        struct matmul one = expert(p, i, first, rows);
+        if (rows > 0 && one.m > 0 && one.n > 0)
+            list[count++] = (struct tiled){.product = one};
     }
-    if (sums)
-        run(sum, sums);
-    free(order);
-    free(sum);
-    free(part);
+    if (count)
+        run(list, count);
+    free(list);
 }
 
 void matmul_install(struct backend *be)

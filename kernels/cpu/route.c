@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* capacity and sort_choices stay the reference's: they are linear (n log n by probability) and move little. */
+/* capacity, sort_choices and arrivals stay the reference's: they are linear (n log n by probability) and move
+ * little. */
 #include "../choice.h"
 
 #include <stdlib.h>
@@ -152,13 +153,13 @@ static void cpu_router_stats(struct stream *s, const struct router_stats *p)
 static void cpu_permute(struct stream *s, const struct permute *p)
 {
     size_t bytes = (size_t)p->width * type_bytes(p->type);
-#pragma omp parallel for schedule(static) if (p->rows * p->width > WORTH)
-    for (int64_t r = 0; r < p->rows; r++) {
+    int64_t rows = counted(p->rows, p->count);
+#pragma omp parallel for schedule(static) if (rows * p->width > WORTH)
+    for (int64_t r = 0; r < rows; r++) {
         if (bytes)
-            memcpy(at(p->y, r * p->width, p->type), at(p->x, p->source[r] / p->top_k * p->width, p->type),
-                   bytes);
+            memcpy(at(p->y, r * p->ldy, p->type), at(p->x, p->source[r] / p->top_k * p->width, p->type), bytes);
         if (p->weight_out)
-            p->weight_out[r] = p->weight_in[p->source[r]];
+            p->weight_out[r * p->ldw] = p->weight_in[p->source[r]];
     }
 }
 
@@ -175,25 +176,17 @@ static void unpermute_row(const struct unpermute *p, int64_t t)
     const int32_t *position = p->position + t * p->top_k;
     for (int64_t c = 0; c < p->width; c += CHUNK) {
         int64_t n = min64(CHUNK, p->width - c), y = t * p->width + c;
-        if (p->accumulate)
-            memcpy(sum, view(p->y, y, n, p->type, buf), (size_t)n * sizeof *sum);
-        else
-            memset(sum, 0, (size_t)n * sizeof *sum);
-        for (int64_t k = 0; k < p->top_k; k++) {
-            int64_t row = position[k] - p->first;
-            if (position[k] >= 0 && row >= 0 && row < p->rows)
-                add_to(sum, view(p->x, row * p->width + c, n, p->type, buf), n);
-        }
+        memset(sum, 0, (size_t)n * sizeof *sum);
+        for (int64_t k = 0; k < p->top_k; k++)
+            if (position[k] >= 0)
+                add_to(sum, view(p->x, position[k] * p->ldx + c, n, p->type, buf), n);
         if (p->type == F32)
             memcpy((float *)p->y + y, sum, (size_t)n * sizeof *sum);
         else
             narrow((uint16_t *)p->y + y, sum, n);
     }
-    for (int64_t k = 0; p->weight_in && k < p->top_k; k++) {
-        int64_t row = position[k] - p->first;
-        if (position[k] >= 0 && row >= 0 && row < p->rows)
-            p->weight_out[t * p->top_k + k] = p->weight_in[row];
-    }
+    for (int64_t k = 0; p->weight_in && k < p->top_k; k++)
+        p->weight_out[t * p->top_k + k] = position[k] < 0 ? 0 : p->weight_in[position[k] * p->ldw];
 }
 
 static void cpu_unpermute(struct stream *s, const struct unpermute *p)
@@ -203,6 +196,37 @@ static void cpu_unpermute(struct stream *s, const struct unpermute *p)
         unpermute_row(p, t);
 }
 
+/* The segment that row r is in: the last that begins at or before it. */
+static int64_t segment_of(const struct regroup *p, int64_t r)
+{
+    int64_t lo = 0, hi = p->segments - 1;
+    while (lo < hi) {
+        int64_t mid = (lo + hi + 1) / 2;
+        if (p->to[mid] <= r)
+            lo = mid;
+        else
+            hi = mid - 1;
+    }
+    return lo;
+}
+
+static void cpu_regroup(struct stream *s, const struct regroup *p)
+{
+    size_t bytes = (size_t)p->width * type_bytes(p->type);
+    int64_t rows = p->segments ? counted(p->rows, &p->to[p->segments]) : 0;
+#pragma omp parallel for schedule(static) if (rows * p->width > WORTH)
+    for (int64_t r = 0; r < rows; r++) {
+        int64_t i = segment_of(p, r), w = p->from[i] + r - p->to[i];
+        void *grouped = at(p->grouped, r * p->width, p->type), *wire = at(p->wire, w * p->ld, p->type);
+        if (bytes)
+            memcpy(p->back ? wire : grouped, p->back ? grouped : wire, bytes);
+        if (p->weight && p->back)
+            p->wire_weight[w * p->ldw] = p->weight[r];
+        else if (p->weight)
+            p->weight[r] = p->wire_weight[w * p->ldw];
+    }
+}
+
 void route_install(struct backend *be)
 {
     be->router = cpu_router;
@@ -210,4 +234,5 @@ void route_install(struct backend *be)
     be->router_stats = cpu_router_stats;
     be->permute = cpu_permute;
     be->unpermute = cpu_unpermute;
+    be->regroup = cpu_regroup;
 }

@@ -11,7 +11,7 @@ static double sigmoid(double x)
 
 void ref_swiglu(struct stream *s, const struct swiglu *p)
 {
-    for (int64_t r = 0; r < p->rows; r++)
+    for (int64_t r = 0, rows = counted(p->rows, p->count); r < rows; r++)
         for (int64_t f = 0; f < p->width; f++) {
             double gate = load(p->gate_up, r * 2 * p->width + f, p->type);
             double up = load(p->gate_up, r * 2 * p->width + p->width + f, p->type);
@@ -27,7 +27,7 @@ void ref_swiglu(struct stream *s, const struct swiglu *p)
  *     d_weight = Σ dy·silu(gate)·up */
 void ref_swiglu_backward(struct stream *s, const struct swiglu_backward *p)
 {
-    for (int64_t r = 0; r < p->rows; r++) {
+    for (int64_t r = 0, rows = counted(p->rows, p->count); r < rows; r++) {
         double d_weight = 0, weight = p->weight ? p->weight[r] : 1;
         for (int64_t f = 0; f < p->width; f++) {
             int64_t i = r * 2 * p->width + f;
@@ -50,6 +50,17 @@ void ref_add(struct stream *s, const struct add *p)
             sum += load(p->b, part * p->count + i, p->type);
         store(p->y, i, p->type, sum);
     }
+}
+
+void ref_sum_rows(struct stream *s, const struct sum_rows *p)
+{
+    for (int64_t r = 0; r < p->rows; r++)
+        for (int64_t c = 0; c < p->width; c++) {
+            float sum = 0;
+            for (int part = 0; part < p->parts; part++)
+                sum += load(p->x, part * p->stride + r * p->ldx + c, p->type);
+            store(p->y, r * p->ldy + c, p->type, sum);
+        }
 }
 
 void ref_bias(struct stream *s, const struct bias *p)

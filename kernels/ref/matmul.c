@@ -29,10 +29,10 @@ void ref_matmul(struct stream *s, const struct matmul *p)
 
 void ref_grouped_matmul(struct stream *s, const struct grouped_matmul *p)
 {
-    for (int i = 0; i < p->segments; i++) {
-        int64_t first = p->row[i], rows = p->row[i + 1] - first;
+    for (int64_t i = 0; i < p->experts; i++) {
+        int64_t first = counted(p->rows, &p->row[i]), rows = counted(p->rows, &p->row[i + 1]) - first;
         void *x = at(p->x, first * p->ldx, p->type), *y = at(p->y, first * p->ldy, p->type);
-        void *w = at(p->w, p->which[i] * p->stride, p->kind == GROUPED_WEIGHT ? F32 : p->type);
+        void *w = at(p->w, i * p->stride, p->kind == GROUPED_WEIGHT ? F32 : p->type);
         struct matmul m;
         if (p->kind == GROUPED_FORWARD) /* y = x·Wᵀ */
             m = OP(matmul, .m = rows, .n = p->n, .k = p->k, .a = x, .lda = p->ldx, .b = w, .ldb = p->k,

@@ -164,6 +164,8 @@ void ref_sort_choices(struct stream *s, const struct sort_choices *p)
             p->count[p->slot_of ? p->slot_of[p->topk[i]] : p->topk[i]]++;
     for (int64_t e = 0; e < p->experts; e++)
         next[e + 1] = next[e] + p->count[e];
+    for (int64_t e = 0; e <= p->experts; e++)
+        p->first[e] = (int32_t)next[e];
     for (int64_t i = 0; i < choices; i++) {
         p->position[i] = -1;
         if (p->keep && !p->keep[i])
@@ -177,13 +179,12 @@ void ref_sort_choices(struct stream *s, const struct sort_choices *p)
 
 void ref_permute(struct stream *s, const struct permute *p)
 {
-    for (int64_t r = 0; r < p->rows; r++) {
+    for (int64_t r = 0, rows = counted(p->rows, p->count); r < rows; r++) {
         int64_t x = p->source[r] / p->top_k * p->width;
         if (p->width)
-            memcpy(at(p->y, r * p->width, p->type), at(p->x, x, p->type),
-                   (size_t)p->width * type_bytes(p->type));
+            memcpy(at(p->y, r * p->ldy, p->type), at(p->x, x, p->type), (size_t)p->width * type_bytes(p->type));
         if (p->weight_out)
-            p->weight_out[r] = p->weight_in[p->source[r]];
+            p->weight_out[r * p->ldw] = p->weight_in[p->source[r]];
     }
 }
 
@@ -192,18 +193,54 @@ void ref_unpermute(struct stream *s, const struct unpermute *p)
     for (int64_t t = 0; t < p->tokens; t++) {
         const int32_t *position = p->position + t * p->top_k;
         for (int64_t c = 0; c < p->width; c++) {
-            float sum = p->accumulate ? load(p->y, t * p->width + c, p->type) : 0;
-            for (int64_t k = 0; k < p->top_k; k++) {
-                int64_t row = position[k] - p->first;
-                if (position[k] >= 0 && row >= 0 && row < p->rows)
-                    sum += load(p->x, row * p->width + c, p->type);
-            }
+            float sum = 0;
+            for (int64_t k = 0; k < p->top_k; k++)
+                if (position[k] >= 0)
+                    sum += load(p->x, position[k] * p->ldx + c, p->type);
             store(p->y, t * p->width + c, p->type, sum);
         }
-        for (int64_t k = 0; p->weight_in && k < p->top_k; k++) {
-            int64_t row = position[k] - p->first;
-            if (position[k] >= 0 && row >= 0 && row < p->rows)
-                p->weight_out[t * p->top_k + k] = p->weight_in[row];
+        for (int64_t k = 0; p->weight_in && k < p->top_k; k++)
+            p->weight_out[t * p->top_k + k] = position[k] < 0 ? 0 : p->weight_in[position[k] * p->ldw];
+    }
+}
+
+/* Row `at` of the experts' order as one of those that come, [0, rows]. */
+static int32_t within(const struct arrivals *p, int64_t at)
+{
+    return (int32_t)(at < p->first ? 0 : at - p->first > p->rows ? p->rows : at - p->first);
+}
+
+void ref_arrivals(struct stream *s, const struct arrivals *p)
+{
+    int64_t at = 0, n = 0;
+    p->to[0] = within(p, 0);
+    for (int64_t i = 0; i < p->experts; i++) {
+        p->row[i] = within(p, at);
+        for (int64_t q = 0; q < p->sources; q++)
+            p->to[++n] = within(p, at += p->arrived[q * p->experts + i]);
+    }
+    p->row[p->experts] = within(p, at);
+    for (int64_t q = 0, wire = 0; q < p->sources; q++) {
+        wire = p->block ? q * p->block : wire;
+        for (int64_t i = 0; i < p->experts; i++) {
+            const int32_t *to = &p->to[i * p->sources + q];
+            p->from[i * p->sources + q] = (int32_t)wire;
+            wire += to[1] - to[0];
         }
     }
+}
+
+void ref_regroup(struct stream *s, const struct regroup *p)
+{
+    size_t bytes = (size_t)p->width * type_bytes(p->type);
+    for (int64_t i = 0; i < p->segments; i++)
+        for (int64_t r = p->to[i], w = p->from[i]; r < counted(p->rows, &p->to[i + 1]); r++, w++) {
+            void *grouped = at(p->grouped, r * p->width, p->type), *wire = at(p->wire, w * p->ld, p->type);
+            if (bytes)
+                memcpy(p->back ? wire : grouped, p->back ? grouped : wire, bytes);
+            if (p->weight && p->back)
+                p->wire_weight[w * p->ldw] = p->weight[r];
+            else if (p->weight)
+                p->weight[r] = p->wire_weight[w * p->ldw];
+        }
 }

@@ -11,7 +11,8 @@
 #include "base/num.h"
 #include "plan/schedule.h"
 
-enum { ALIGN = 64, MIN_COMM_SCRATCH = 1 << 20 };
+/* The least and most scratch for sums that pays (comm/comm.h). */
+enum { ALIGN = 64, LEAST_COMM_SCRATCH = 4 << 20, MOST_COMM_SCRATCH = 16 << 20 };
 #define MAX_BYTES ((int64_t)1 << 60) /* more is not counted */
 
 /* A cursor over one block of memory. It stays at MAX_BYTES when more is taken. One piece cannot overflow:
@@ -47,6 +48,11 @@ struct laying {
     bool split;            /* the program splits weight gradients off */
     struct acts shared;    /* what recompute shares between layers */
 };
+
+static int64_t sources_of(const struct plan *p)
+{
+    return p->axes.ep * p->axes.etp;
+}
 
 static bool has_mlp(const struct laying *l, int layer, int64_t *width)
 {
@@ -104,6 +110,7 @@ static void layout_dear(struct laying *l, struct cursor *c, struct acts *x, bool
         x->aux = take(c, E, 4);
         x->position = take(c, nk, 4);
         x->source = take(c, nk, 4);
+        x->first = take(c, E + 1, 4);
         x->row_weight = take(c, a->row_capacity, 4);
         x->gate_up = take(c, a->row_capacity * 2 * a->ffn, l->e);
         if (l->split)
@@ -141,6 +148,8 @@ static void layout_stash(struct laying *l, struct cursor *c, struct stash *stash
             layout_dear(l, c, x, moe, mlp);
         if (!l->split)
             x->dy_rows = l->shared.dy_rows;
+        if (moe && sources_of(l->p) > 1) /* other ranks' counts: not to be made again alone */
+            x->arrived = take(c, sources_of(l->p) * (l->m->experts / l->p->axes.ep), 4);
     }
     stash->end = c->at;
 }
@@ -339,7 +348,8 @@ static void layout_router(struct laying *l, struct cursor *c)
 {
     struct workspace *w = &l->a->ws;
     const struct axes *x = &l->p->axes;
-    int64_t E = l->m->experts, nk = l->n * l->K, tk = l->T * l->K;
+    int64_t E = l->m->experts, nk = l->n * l->K, tk = l->T * l->K, C = l->a->row_capacity;
+    int64_t row = l->a->wire_bytes, segments = E * x->etp;
     w->d_weight = take(c, nk, 4);
     w->counts = take(c, E, 4);
     w->all_counts = take(c, x->etp * x->ep * E, 4);
@@ -355,19 +365,21 @@ static void layout_router(struct laying *l, struct cursor *c)
         w->all_keep = take(c, tk, 4);
         w->all_weight = take(c, tk, 4);
     }
-    w->send_weight = take(c, nk, 4);
-    w->d_row_weight = take(c, l->a->row_capacity, 4);
-    w->y_rows = take(c, l->a->row_capacity * l->H, l->e);
-    w->d_act = take(c, l->a->row_capacity * l->a->ffn, l->e);
-    if (x->ep * x->etp > 1) {
-        w->send = take(c, nk * l->H, l->e);
-        w->back = take(c, nk * l->H, l->e);
-        w->back_weight = take(c, nk, 4);
+    w->d_row_weight = take(c, C, 4);
+    w->y_rows = l->split ? take(c, C * l->H, l->e) : l->shared.dy_rows;
+    w->d_act = take(c, C * l->a->ffn, l->e);
+    if (x->ep > 1) {
+        w->send = take(c, nk, row);
+        w->back = take(c, nk, row);
     }
-    if (x->etp > 1) {
-        w->peer_rows = take(c, l->a->row_capacity * l->H, l->e);
-        w->peer_weight = take(c, l->a->row_capacity, 4);
+    if (sources_of(l->p) > 1) {
+        w->wire = take(c, l->a->wire_rows, row);
+        w->row = take(c, E / x->ep + 1, 4);
+        w->to = take(c, segments + 1, 4);
+        w->from = take(c, segments, 4);
     }
+    if (x->etp > 1)
+        w->peer_rows = take(c, C + x->etp, row);
 }
 
 static void layout_head(struct laying *l, struct cursor *c)
@@ -428,34 +440,37 @@ static void layout_workspace(struct laying *l, struct cursor *c, bool last_stage
         layout_head(l, c);
     w->scalar = take(c, 1, 8);
     if (world > 1) {
-        w->comm_bytes = max64(MIN_COMM_SCRATCH, l->p->axes.tp > 1 ? TH * l->e : 0);
+        w->comm_bytes = l->p->axes.tp > 1 ? min64(TH * l->e, MOST_COMM_SCRATCH) : 0;
+        w->comm_bytes = max64(w->comm_bytes, LEAST_COMM_SCRATCH);
         w->comm = take(c, w->comm_bytes, 1);
     }
 }
 
 /* Rows reserved for the local experts of one layer and microbatch.
  *
- * On average n·K·etp rows arrive: each of the ep·etp sources has n·K, and they go to ep holders. The plan
- * reserves λ times that, and never more than can come: a token chooses a local expert at most once, and with a
- * capacity, an expert keeps at most `limit` of a microbatch's T tokens.
+ * On average n·K·etp rows arrive: each of the ep·etp sources has n·K, and they go to ep holders. With ep = 1
+ * that is all there are. With a capacity an expert keeps at most `limit` of a microbatch's T tokens, and all
+ * that can come is reserved. Else λ times the average is, and never more than can come: a token chooses a local
+ * expert at most once.
  *
  *   n = T = 8, K = 2, E = 8, ep = 4, etp = 1 (4 sources, 2 local experts): 16 on average, at most 8·4·2 = 64
  *   λ = 1.5, dropless      24 rows; more of them take several passes (engine/dispatch.c)
- *   capacity factor 1      limit 2 of each microbatch: 2·2·4 = 16 rows, and never a second pass
- *   one source             16: all choices are local, so no λ
+ *   capacity factor 2      limit 4 of each microbatch: 4·2·4 = 32 rows, whatever λ, and never a second pass
+ *   ep = 1                 16: all choices are local, so no λ
  *
  * In floating point: with a skew of a million the integers would overflow. */
 static double row_capacity(const struct plan *p, int64_t n)
 {
     const struct model *m = &p->model;
     int64_t sources = p->axes.ep * p->axes.etp, local = m->experts / p->axes.ep;
-    double most = (double)(n * sources) * (double)min64(m->top_k, local), want = (double)(n * m->top_k);
-    if (sources > 1)
-        want = floor(p->routing.lambda * (want * (double)p->axes.etp) + 0.999999);
+    double most = (double)(n * sources) * (double)min64(m->top_k, local);
+    double want = (double)(n * m->top_k) * (double)p->axes.etp;
+    if (p->axes.ep > 1)
+        want = floor(p->routing.lambda * want + 0.999999);
     int64_t limit = plan_expert_capacity(p, plan_microbatch_tokens(p));
     if (limit) {
         int64_t shares = max64(1, ceil_div(n * sources, plan_microbatch_tokens(p)));
-        most = fmin(most, (double)limit * (double)local * (double)shares);
+        want = (double)limit * (double)local * (double)shares;
     }
     return fmax(1, fmin(want, most));
 }
@@ -477,6 +492,10 @@ static int measure(struct laying *l, const struct coords *at)
     if (rows > INT32_MAX || l->n * l->K > INT32_MAX)
         return too_large(p);
     a->row_capacity = (int64_t)rows;
+    /* Without other holders each source has a block of its own, as long as can be: nobody need know the counts.
+     * */
+    a->wire_rows = p->axes.ep > 1 ? a->row_capacity : l->n * l->K * p->axes.etp;
+    a->wire_bytes = round_up(l->H * l->e + 4, 16); /* aligned as GPUs like it */
     for (int i = 0; i < m->layers; i++) {
         int64_t mlp;
         if (has_mlp(l, i, &mlp))

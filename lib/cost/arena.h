@@ -4,7 +4,9 @@
  * arena_layout() is called with no memory by moe-partition, to count the bytes, and with memory by moe-train,
  * to use them: so what the plan predicts is what runs. Shapes: n local tokens of a microbatch (sequence
  * parallel: T/tp), T = seq·micro, H hidden, E experts, K top-k; q and kv are this tp rank's projection widths,
- * F' = F/etp, C rows reserved for the local experts (skew λ included). "act" is the plan's type. */
+ * F' = F/etp, C rows reserved for the local experts (skew λ included), El local experts, Q = ep·etp sources of
+ * their rows. "act" is the plan's type; `row` is one as it travels: H of act, and its weight in f32 at the end.
+ * */
 #ifndef COST_ARENA_H
 #define COST_ARENA_H
 
@@ -48,6 +50,8 @@ struct acts {
     float *weight;              /* [n,K] */
     float *aux;                 /* [E] gradient of the auxiliary loss to each token's probabilities */
     int32_t *position, *source; /* [n,K], [n·K]: where each choice is in the order of sending, and back */
+    int32_t *first;             /* [E+1]: each slot's first row in that order */
+    int32_t *arrived;           /* [Q,El] rows from each source for each local expert; NULL with Q = 1 */
     void *rows;                 /* [C,H] act: dispatched rows */
     float *row_weight;          /* [C] */
     void *gate_up;              /* [C,2F'] act. W: the gradient */
@@ -72,37 +76,37 @@ struct stash {
 };
 
 struct workspace {
-    void *gather, *gather_d;          /* [T,H] act: all-gathered inputs, gradients (tp > 1) */
-    void *partial;                    /* [T,H] act: before a reduce-scatter (tp > 1) */
-    void *branch, *dh, *keep_d;       /* [n,H] act */
-    void *dqkv, *d_o;                 /* [T,q+2kv], [T,q] act */
-    float *delta;                     /* [heads/tp,T] */
-    float *norm_sums;                 /* [T] for norms that span ranks */
-    void *send, *back;                /* [n·K,H] act: permuted rows, and results on their way back */
-    float *send_weight, *back_weight; /* [n·K] */
-    void *y_rows;                     /* [C,H] act: results or gradients of rows */
-    float *d_row_weight;              /* [C] */
-    void *peer_rows;                  /* [C,H] act: an etp peer's partial sums */
-    float *peer_weight;               /* [C] */
-    void *d_act;                      /* [C,F'] or [T,M/tp] act */
-    float *d_weight;                  /* [n,K] */
-    int32_t *counts, *all_counts;     /* [E]; [etp,ep,E] */
-    float *stats;                     /* [2E+1] */
-    float *margin;                    /* [n] */
-    float *router_w;                  /* [E,H] f32 copies for bf16 plans */
-    float *h2_f32;                    /* [n,H] f32 */
-    int32_t *all_topk, *all_keep;     /* [T,K], with a capacity factor */
-    float *all_weight;                /* [T,K] */
-    float *dropped;                   /* [1] */
-    void *mlp_d_act;                  /* [T,M/tp] act */
-    void *mlp_dy;                     /* [n,H] act: gradient of a gated shared expert's output */
-    float *mlp_dg;                    /* [n] */
-    float *logits;                    /* [T,V/tp] f32 */
-    void *dlogits;                    /* [T,V/tp] act (f32: logits itself) */
-    float *ce_stats;                  /* [1+tp,T,3] */
-    float *losses;                    /* [T] */
-    double *scalar;                   /* [1] */
-    void *comm;                       /* scratch for sums */
+    void *gather, *gather_d;      /* [T,H] act: all-gathered inputs, gradients (tp > 1) */
+    void *partial;                /* [T,H] act: before a reduce-scatter (tp > 1) */
+    void *branch, *dh, *keep_d;   /* [n,H] act */
+    void *dqkv, *d_o;             /* [T,q+2kv], [T,q] act */
+    float *delta;                 /* [heads/tp,T] */
+    float *norm_sums;             /* [T] for norms that span ranks */
+    void *send, *back;            /* [n·K] rows: permuted, and results on their way back (ep > 1) */
+    void *wire;                   /* [wire_rows] rows as they come and go (Q > 1) */
+    void *y_rows;                 /* [C,H] act: results or gradients of rows; dy_rows where that is shared */
+    float *d_row_weight;          /* [C] */
+    void *peer_rows;              /* [C+etp] rows: the etp group's partial sums (etp > 1) */
+    int32_t *row, *to, *from;     /* [El+1], [Q·El+1], [Q·El]: struct arrivals (Q > 1) */
+    void *d_act;                  /* [C,F'] or [T,M/tp] act */
+    float *d_weight;              /* [n,K] */
+    int32_t *counts, *all_counts; /* [E]; [etp,ep,E] */
+    float *stats;                 /* [2E+1] */
+    float *margin;                /* [n] */
+    float *router_w;              /* [E,H] f32 copies for bf16 plans */
+    float *h2_f32;                /* [n,H] f32 */
+    int32_t *all_topk, *all_keep; /* [T,K], with a capacity factor */
+    float *all_weight;            /* [T,K] */
+    float *dropped;               /* [1] */
+    void *mlp_d_act;              /* [T,M/tp] act */
+    void *mlp_dy;                 /* [n,H] act: gradient of a gated shared expert's output */
+    float *mlp_dg;                /* [n] */
+    float *logits;                /* [T,V/tp] f32 */
+    void *dlogits;                /* [T,V/tp] act (f32: logits itself) */
+    float *ce_stats;              /* [1+tp,T,3] */
+    float *losses;                /* [T] */
+    double *scalar;               /* [1] */
+    void *comm;                   /* scratch for sums */
     int64_t comm_bytes;
 };
 
@@ -126,12 +130,18 @@ struct arena {
     int *stash_of_op; /* [chunk·microbatches + microbatch] → stash */
     struct workspace ws;
     int64_t tokens, local_tokens, row_capacity; /* T, n, C */
+    int64_t wire_rows, wire_bytes;              /* rows that can come at once; bytes of one with its weight */
     int64_t q, kv, heads, kv_heads, ffn, mlp;   /* this rank's q and kv widths, heads, F', widest M/tp */
     int64_t vocab_first, vocab;                 /* this rank's part of the vocabulary */
     struct memory bytes;
     struct acts *acts_block; /* owned host tables */
     void **x_block;
 };
+
+/* The version of the layout: it rises when the same plan comes to other bytes, so that a plan whose memory
+ * another version counted is known for what it is (rule predict-matches). 2: rows as they travel, scratch of 4
+ * MiB, rows reserved by the capacity alone. */
+enum { ARENA_VERSION = 2 };
 
 /* Lays the rank's memory out from `base` (64-byte aligned; NULL: only count, all device pointers are then
  * meaningless, and stashes have places but no acts and x). a->bytes.total is what is needed. -1 with error()

@@ -26,6 +26,7 @@ int memory_predict(struct plan *p)
     bool *seen = xcalloc(p->axes.pp * p->axes.tp, sizeof *seen);
     int r = 0;
     p->predict.memory_bytes = -1;
+    p->predict.arena = ARENA_VERSION;
     for (int i = 0; i < p->world && r == 0; i++) {
         const struct coords *at = &p->ranks[i];
         bool *s = &seen[at->pp * p->axes.tp + at->tp];

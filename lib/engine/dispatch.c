@@ -3,12 +3,19 @@
  *
  * The experts of one ep rank are cut over its etp group. A row goes to the holder with the sender's own etp
  * coordinate (all-to-all over ep) and from there to the others of that etp group (all-gather), so it crosses
- * the network once. Rows stand at a holder by local expert, then etp rank, then ep rank of the sender, so the
- * rows of one expert are one run and nothing is permuted on arrival. Everyone knows everyone's counts, hence
- * every offset.
+ * the network once. The order of sending is by slot, so what goes to one holder is one run, and so is what
+ * comes from one source: an exchange is one piece a peer. A row that has a weight carries it at its end (struct
+ * wire).
+ *
+ * What came from one source is by expert, and the products want one run an expert: `regroup` moves the rows, by
+ * local expert, then etp rank, then ep rank of the sender, on the device and from counts on the device.
+ * (Products over the pieces of every source would save the copy, a hundredth of their time, and take half as
+ * long again with 32 rows a piece, twice as long with 8.) The host knows the counts only to say how long the
+ * messages are. With ep = 1 it need not: what an etp rank sends is then reserved in full, n·K rows, and travels
+ * so.
  *
  * A holder that gets more rows than the plan reserved (C) takes them in several passes: pass p is rows [p·C,
- * (p+1)·C) of its order.
+ * (p+1)·C) of its order, of each source again one run.
  *
  * Two ranks, ep = 2, etp = 1, four slots: 0 and 1 at rank 0, 2 and 3 at rank 1. How many rows go to each slot:
  *
@@ -20,8 +27,8 @@
  *   rows at rank 1   slot 2 of rank 0, 1; slot 3 of rank 0, 1      segment 0 0 1 4 5
  *
  * With C = 4, five rows take two passes. Rank 0's two rows for slot 1 land at 3 and 4 of rank 0: the first goes
- * in pass 0 to its row 3, the other in pass 1 to its row 0. That one is row send_first + pass·C + 0 - landing =
- * 1 + 4 + 0 - 3 = 2 in the order of sending. */
+ * in pass 0 to its row 3, the other in pass 1 to its row 0. So rank 0 sends itself rows 0 and 1 in pass 0 and
+ * row 2 in pass 1. */
 #include "engine/dispatch.h"
 
 #include <stdlib.h>
@@ -30,24 +37,47 @@
 #include "base/memory.h"
 #include "base/num.h"
 #include "comm/collective.h"
-#include "engine/linear.h"
 
 static int64_t local_experts(const struct engine *e)
 {
     return e->E / e->ep;
 }
 
-static size_t row_bytes(const struct engine *e)
+static int sources(const struct engine *e)
 {
-    return (size_t)e->H * type_bytes(e->type);
+    return e->ep * e->etp;
+}
+
+/* Rows as they travel: H elements and, where they have one, their weight in the last four bytes. */
+struct wire {
+    char *p;
+    size_t bytes;    /* from one row to the next */
+    int64_t ld, ldw; /* the same, in elements and in floats */
+    float *weight;   /* of the first row, or NULL */
+};
+
+static struct wire wire_at(const struct engine *e, void *p, bool weighted)
+{
+    size_t bytes = weighted ? (size_t)e->arena.wire_bytes : (size_t)e->H * type_bytes(e->type);
+    return (struct wire){.p = p,
+                         .bytes = bytes,
+                         .ld = (int64_t)(bytes / type_bytes(e->type)),
+                         .ldw = (int64_t)(bytes / sizeof(float)),
+                         .weight = weighted ? (float *)((char *)p + bytes) - 1 : NULL};
+}
+
+/* This rank's rows on their way out, and on their way back. With ep = 1 both are its block of the wire. */
+static struct wire own_rows(const struct engine *e, void *elsewhere, bool weighted)
+{
+    struct wire w = wire_at(e, e->ep > 1 ? elsewhere : e->ws->wire, weighted);
+    return e->ep > 1 ? w : wire_at(e, w.p + (size_t)(e->at.etp * e->n * e->K) * w.bytes, weighted);
 }
 
 void dispatch_init(struct engine *e, struct dispatch *d)
 {
-    int64_t sources = (int64_t)e->ep * e->etp;
     d->send_first = xcalloc(e->E + 1, sizeof *d->send_first);
     d->landing = xcalloc(e->E, sizeof *d->landing);
-    d->segment = xcalloc(local_experts(e) * sources + 1, sizeof *d->segment);
+    d->segment = xcalloc(local_experts(e) * sources(e) + 1, sizeof *d->segment);
 }
 
 void dispatch_release(struct dispatch *d)
@@ -62,202 +92,264 @@ static int gather_counts(struct engine *e)
     struct workspace *ws = e->ws;
     size_t bytes = (size_t)e->E * 4;
     int32_t *mine = ws->all_counts + (int64_t)e->at.etp * e->ep * e->E;
-    if (e->ep == 1)
-        e->be->copy(e->s, mine, ws->counts, bytes);
-    else
-        TRY(all_gather(e->group[GROUP_EP], ws->counts, mine, bytes));
-    if (e->etp > 1)
-        TRY(all_gather(e->group[GROUP_ETP], mine, ws->all_counts, bytes * (size_t)e->ep));
-    return e->be->download(e->s, e->counts, ws->all_counts, bytes * (size_t)(e->ep * e->etp));
+    TRY(all_gather(e->group[GROUP_EP], ws->counts, mine, bytes));
+    return e->etp > 1 ? all_gather(e->group[GROUP_ETP], mine, ws->all_counts, bytes * (size_t)e->ep) : 0;
+}
+
+int dispatch_counts(struct engine *e, struct acts *a)
+{
+    if (sources(e) == 1)
+        return 0;
+    enum phase before = profile_enter(&e->profile, PHASE_DISPATCH);
+    TRY(gather_counts(e));
+    /* Columns of counts, which are as wide as floats. */
+    e->be->copy_rows(e->s, &OP(copy_rows, .rows = sources(e), .width = local_experts(e),
+                               .x = e->ws->all_counts + e->at.ep * local_experts(e), .ldx = e->E,
+                               .y = a->arrived, .ldy = local_experts(e), .type = F32));
+    if (e->ep > 1) {
+        e->be->event_record(e->routed, e->s);
+        e->be->event_wait(e->side, e->routed);
+    }
+    profile_enter(&e->profile, before);
+    return 0;
+}
+
+void dispatch_pack(struct engine *e, struct acts *a, const void *x, void *rows, float *weight)
+{
+    enum phase before = profile_enter(&e->profile, PHASE_DISPATCH);
+    struct permute op =
+        OP(permute, .rows = e->n * e->K, .width = e->H, .top_k = e->K, .count = a->first + e->E, .x = x,
+           .source = a->source, .y = rows, .ldy = e->H, .weight_in = weight ? a->weight : NULL,
+           .weight_out = weight, .ldw = 1, .type = e->type);
+    if (sources(e) == 1) {
+        op.rows = e->arena.row_capacity;
+    } else {
+        struct wire w = own_rows(e, e->ws->send, weight);
+        op.y = w.p;
+        op.ldy = w.ld;
+        op.weight_out = w.weight;
+        op.ldw = w.ldw;
+    }
+    e->be->permute(e->s, &op);
+    profile_enter(&e->profile, before);
+}
+
+/* The tables of one holder, and how many rows it gets. */
+static int64_t route_holder(struct engine *e, struct dispatch *d, int holder)
+{
+    int64_t El = local_experts(e), at = 0, *segment = holder == e->at.ep ? d->segment : NULL;
+    for (int64_t k = holder * El; k < (holder + 1) * El; k++)
+        for (int j = 0; j < e->etp; j++)
+            for (int i = 0; i < e->ep; i++) {
+                if (j == e->at.etp && i == e->at.ep)
+                    d->landing[k] = at;
+                if (segment)
+                    *segment++ = at;
+                at += e->counts[((int64_t)j * e->ep + i) * e->E + k];
+            }
+    if (segment)
+        *segment = at;
+    return at;
 }
 
 int dispatch_route(struct engine *e, struct dispatch *d)
 {
+    d->passes = 1;
+    d->weights_done = false;
+    if (e->ep == 1)
+        return 0;
     enum phase before = profile_enter(&e->profile, PHASE_DISPATCH);
-    TRY(gather_counts(e));
+    size_t bytes = (size_t)(sources(e) * e->E) * sizeof *e->counts;
+    TRY(e->be->download(e->side, e->counts, e->ws->all_counts, bytes));
     profile_enter(&e->profile, before);
-    int64_t El = local_experts(e), fullest = 0;
     const int32_t *mine = e->counts + ((int64_t)e->at.etp * e->ep + e->at.ep) * e->E;
-    d->send_first[0] = 0;
     for (int64_t k = 0; k < e->E; k++)
         d->send_first[k + 1] = d->send_first[k] + mine[k];
-    for (int holder = 0; holder < e->ep; holder++) {
-        int64_t at = 0, *segment = holder == e->at.ep ? d->segment : NULL;
-        for (int64_t k = holder * El; k < (holder + 1) * El; k++)
-            for (int j = 0; j < e->etp; j++)
-                for (int i = 0; i < e->ep; i++) {
-                    if (j == e->at.etp && i == e->at.ep)
-                        d->landing[k] = at;
-                    if (segment)
-                        *segment++ = at;
-                    at += e->counts[((int64_t)j * e->ep + i) * e->E + k];
-                }
-        if (segment)
-            *segment = at;
-        fullest = max64(fullest, at);
-    }
-    d->passes = (int)max64(1, ceil_div(fullest, e->arena.row_capacity));
-    if (fault("overflow-dropped"))
-        d->passes = 1;
-    d->weights_done = false;
+    int64_t fullest = 0;
+    for (int holder = 0; holder < e->ep; holder++)
+        fullest = max64(fullest, route_holder(e, d, holder));
+    if (!fault("overflow-dropped"))
+        d->passes = (int)max64(1, ceil_div(fullest, e->arena.row_capacity));
     return 0;
 }
 
-/* The part of rows [begin,end) that pass takes, as a range relative to the pass. */
-static int64_t in_pass(const struct engine *e, int pass, int64_t begin, int64_t end, int64_t *first)
+const int32_t *dispatch_order(struct engine *e, struct acts *a, int pass)
 {
-    int64_t C = e->arena.row_capacity, a = max64(begin, pass * C), b = min64(end, (pass + 1) * C);
-    *first = a - pass * C;
-    return max64(0, b - a);
+    struct workspace *ws = e->ws;
+    if (sources(e) == 1)
+        return a->first;
+    int64_t C = e->arena.row_capacity;
+    e->be->arrivals(e->s, &OP(arrivals, .sources = sources(e), .experts = local_experts(e), .first = pass * C,
+                              .rows = C, .block = e->ep == 1 ? e->n * e->K : 0, .arrived = a->arrived,
+                              .row = ws->row, .to = ws->to, .from = ws->from));
+    return ws->row;
 }
 
-void dispatch_segments(const struct engine *e, const struct dispatch *d, int pass, int64_t *row)
+/* How many rows of [begin,end) at a holder come before this pass, and in it. */
+static int64_t before_pass(const struct engine *e, int pass, int64_t begin, int64_t end)
 {
-    int64_t El = local_experts(e), sources = (int64_t)e->ep * e->etp, C = e->arena.row_capacity;
-    for (int64_t k = 0; k <= El; k++)
-        row[k] = min64(C, max64(0, d->segment[k * sources] - pass * C));
+    return min64(end, max64(begin, pass * e->arena.row_capacity)) - begin;
+}
+static int64_t in_pass(const struct engine *e, int pass, int64_t begin, int64_t end)
+{
+    return before_pass(e, pass + 1, begin, end) - before_pass(e, pass, begin, end);
 }
 
-static void piece(struct comm_piece *list, int *count, int peer, void *base, int64_t row, int64_t rows,
-                  size_t bytes)
+/* e->blocks: where each source's rows of this pass begin on the wire, source j·ep + i; their number at the end.
+ * */
+static void find_blocks(struct engine *e, const struct dispatch *d, int pass)
+{
+    int64_t *at = e->blocks;
+    for (int q = 0; q < sources(e); q++) {
+        int64_t rows = e->ep == 1 ? e->n * e->K : 0;
+        for (int64_t k = 0; e->ep > 1 && k < local_experts(e); k++) {
+            const int64_t *s = &d->segment[k * sources(e) + q];
+            rows += in_pass(e, pass, s[0], s[1]);
+        }
+        at[q + 1] = at[q] + rows;
+    }
+}
+
+/* This rank's rows for a holder in this pass: the first in the order of sending, and how many. */
+static int64_t rows_for(const struct engine *e, const struct dispatch *d, int pass, int holder, int64_t *first)
+{
+    int64_t El = local_experts(e), rows = 0;
+    *first = d->send_first[holder * El];
+    for (int64_t k = holder * El; k < (holder + 1) * El; k++) {
+        int64_t end = d->landing[k] + d->send_first[k + 1] - d->send_first[k];
+        *first += before_pass(e, pass, d->landing[k], end);
+        rows += in_pass(e, pass, d->landing[k], end);
+    }
+    return rows;
+}
+
+static void piece(struct comm_piece *list, int *count, int peer, const struct wire *w, int64_t row,
+                  int64_t rows)
 {
     if (rows > 0)
-        list[(*count)++] = (struct comm_piece){peer, (char *)base + (size_t)row * bytes, (size_t)rows * bytes};
+        list[(*count)++] = (struct comm_piece){peer, w->p + (size_t)row * w->bytes, (size_t)rows * w->bytes};
 }
 
-/* Pieces between this rank's order of sending (`out`) and the holders. `weight` pieces follow their rows. */
-static int outer_pieces(struct engine *e, struct dispatch *d, int pass, struct comm_piece *list, void *out,
-                        float *weight)
+/* Over ep: between this rank's own rows and the wire, there or back. */
+static int swap_over_ep(struct engine *e, const struct dispatch *d, int pass, const struct wire *own,
+                        const struct wire *wire, bool back)
 {
-    int64_t El = local_experts(e);
-    int count = 0;
-    for (int64_t k = 0; k < e->E; k++) {
-        int64_t first, rows = d->send_first[k + 1] - d->send_first[k];
-        int64_t some = in_pass(e, pass, d->landing[k], d->landing[k] + rows, &first);
-        int64_t at = d->send_first[k] + first + (int64_t)pass * e->arena.row_capacity - d->landing[k];
-        piece(list, &count, (int)(k / El), out, at, some, row_bytes(e));
-        if (weight)
-            piece(list, &count, (int)(k / El), weight, at, some, 4);
+    if (e->ep == 1)
+        return 0;
+    struct comm_piece *outer = back ? e->recv : e->send, *inner = back ? e->send : e->recv;
+    int outers = 0, inners = 0;
+    for (int i = 0; i < e->ep; i++) {
+        const int64_t *block = &e->blocks[e->at.etp * e->ep + i];
+        int64_t first, rows = rows_for(e, d, pass, i, &first);
+        piece(outer, &outers, i, own, first, rows);
+        piece(inner, &inners, i, wire, block[0], block[1] - block[0]);
     }
-    return count;
+    return exchange(e->group[GROUP_EP], e->send, back ? inners : outers, e->recv, back ? outers : inners);
 }
 
-/* Pieces between the rows here and the ranks of the ep group they come from. */
-static int inner_pieces(struct engine *e, struct dispatch *d, int pass, struct comm_piece *list, void *rows,
-                        float *weight)
+/* Rows of the wire that came in through etp rank j. */
+static int64_t through(const struct engine *e, int j, int64_t *first)
 {
-    int64_t El = local_experts(e);
-    int count = 0;
-    for (int64_t k = 0; k < El; k++)
-        for (int i = 0; i < e->ep; i++) {
-            const int64_t *s = &d->segment[(k * e->etp + e->at.etp) * e->ep + i];
-            int64_t first, some = in_pass(e, pass, s[0], s[1], &first);
-            piece(list, &count, i, rows, first, some, row_bytes(e));
-            if (weight)
-                piece(list, &count, i, weight, first, some, 4);
-        }
-    return count;
+    *first = e->blocks[j * e->ep];
+    return e->blocks[(j + 1) * e->ep] - *first;
 }
 
-/* Rows here that came in through etp rank j, as pieces for `peer`. */
-static int through_pieces(struct engine *e, struct dispatch *d, int pass, int j, int peer,
-                          struct comm_piece *list, int count, void *rows, float *weight)
-{
-    for (int64_t k = 0; k < local_experts(e); k++) {
-        const int64_t *s = &d->segment[(k * e->etp + j) * e->ep];
-        int64_t first, some = in_pass(e, pass, s[0], s[e->ep], &first);
-        piece(list, &count, peer, rows, first, some, row_bytes(e));
-        if (weight)
-            piece(list, &count, peer, weight, first, some, 4);
-    }
-    return count;
-}
-
-static int spread_over_etp(struct engine *e, struct dispatch *d, int pass, void *rows, float *weight)
+static int spread_over_etp(struct engine *e, const struct wire *wire)
 {
     int sends = 0, recvs = 0;
     for (int j = 0; j < e->etp; j++) {
+        int64_t theirs, mine, many = through(e, j, &theirs), few = through(e, e->at.etp, &mine);
         if (j == e->at.etp)
             continue;
-        sends = through_pieces(e, d, pass, e->at.etp, j, e->send, sends, rows, weight);
-        recvs = through_pieces(e, d, pass, j, j, e->recv, recvs, rows, weight);
+        piece(e->send, &sends, j, wire, mine, few);
+        piece(e->recv, &recvs, j, wire, theirs, many);
     }
     return exchange(e->group[GROUP_ETP], e->send, sends, e->recv, recvs);
 }
 
-int dispatch_rows(struct engine *e, struct acts *a, struct dispatch *d, int pass, const void *x, void *rows,
-                  float *weight)
+int dispatch_rows(struct engine *e, struct dispatch *d, int pass, void *rows, float *weight)
 {
+    struct workspace *ws = e->ws;
+    if (sources(e) == 1)
+        return 0;
     enum phase before = profile_enter(&e->profile, PHASE_DISPATCH);
-    bool local = e->ep * e->etp == 1;
-    float *sent = !weight ? NULL : local ? weight : e->ws->send_weight;
-    e->be->permute(e->s, &OP(permute, .rows = d->send_first[e->E], .width = e->H, .top_k = e->K, .x = x,
-                             .source = a->source, .y = local ? rows : e->ws->send,
-                             .weight_in = weight ? a->weight : NULL, .weight_out = sent, .type = e->type));
-    if (!local) {
-        int sends = outer_pieces(e, d, pass, e->send, e->ws->send, sent);
-        int recvs = inner_pieces(e, d, pass, e->recv, rows, weight);
-        TRY(exchange(e->group[GROUP_EP], e->send, sends, e->recv, recvs));
-        if (e->etp > 1)
-            TRY(spread_over_etp(e, d, pass, rows, weight));
-    }
+    struct wire own = own_rows(e, ws->send, weight), wire = wire_at(e, ws->wire, weight);
+    find_blocks(e, d, pass);
+    TRY(swap_over_ep(e, d, pass, &own, &wire, false));
+    if (e->etp > 1)
+        TRY(spread_over_etp(e, &wire));
+    e->be->regroup(e->s, &OP(regroup, .segments = local_experts(e) * sources(e), .rows = e->arena.row_capacity,
+                             .width = e->H, .to = ws->to, .from = ws->from, .grouped = rows, .weight = weight,
+                             .wire = wire.p, .ld = wire.ld, .wire_weight = wire.weight, .ldw = wire.ldw,
+                             .type = e->type));
     profile_enter(&e->profile, before);
     return 0;
 }
 
-/* Sums over the etp group the rows that came in through this rank: each hop k brings the partial sums of rank
- * me−k. */
-static int reduce_over_etp(struct engine *e, struct dispatch *d, int pass, void *rows, float *weight)
+/* Sums over the etp group the rows that came in through this rank: everyone's part of them to here, and added
+ * in order, as many at a time as ws.peer_rows has room for. */
+static int reduce_over_etp(struct engine *e, const struct wire *wire)
 {
-    struct workspace *ws = e->ws;
-    int64_t C = e->arena.row_capacity,
-            total = min64(C, max64(0, d->segment[local_experts(e) * e->etp * e->ep] - pass * C));
-    for (int hop = 1; hop < e->etp; hop++) {
-        int to = (e->at.etp + hop) % e->etp, from = (e->at.etp - hop + e->etp) % e->etp;
-        int sends = through_pieces(e, d, pass, to, to, e->send, 0, rows, weight);
-        int recvs = through_pieces(e, d, pass, e->at.etp, from, e->recv, 0, ws->peer_rows,
-                                   weight ? ws->peer_weight : NULL);
+    int64_t chunk = (e->arena.row_capacity + e->etp) / e->etp, longest = 0, mine,
+            few = through(e, e->at.etp, &mine);
+    struct wire parts = wire_at(e, e->ws->peer_rows, wire->weight);
+    for (int j = 0; j < e->etp; j++)
+        longest = max64(longest, through(e, j, &(int64_t){0}));
+    for (int64_t at = 0; at < longest; at += chunk) {
+        int sends = 0, recvs = 0;
+        int64_t n = max64(0, min64(chunk, few - at)), row = mine + at;
+        for (int j = 0; j < e->etp; j++) {
+            int64_t theirs, many = through(e, j, &theirs);
+            piece(e->send, &sends, j, wire, theirs + at, min64(chunk, many - at));
+            piece(e->recv, &recvs, j, &parts, j * n, n);
+        }
         TRY(exchange(e->group[GROUP_ETP], e->send, sends, e->recv, recvs));
         if (fault("etp-sum-skipped"))
             continue;
-        for (int64_t k = 0; k < local_experts(e); k++) {
-            const int64_t *s = &d->segment[(k * e->etp + e->at.etp) * e->ep];
-            int64_t first, some = in_pass(e, pass, s[0], s[e->ep], &first);
-            size_t at = (size_t)first * row_bytes(e);
-            if (first >= total || some == 0)
-                continue;
-            add_into(e, some * e->H, (char *)rows + at, (char *)ws->peer_rows + at);
-            if (weight)
-                e->be->add(e->s, &OP(add, .count = some, .a = weight + first, .b = ws->peer_weight + first,
-                                     .y = weight + first, .type = F32));
-        }
+        e->be->sum_rows(e->s, &OP(sum_rows, .rows = n, .width = e->H, .parts = e->etp, .x = parts.p,
+                                  .stride = n * parts.ld, .ldx = parts.ld,
+                                  .y = wire->p + (size_t)row * wire->bytes, .ldy = wire->ld, .type = e->type));
+        if (wire->weight)
+            e->be->sum_rows(e->s, &OP(sum_rows, .rows = n, .width = 1, .parts = e->etp, .x = parts.weight,
+                                      .stride = n * parts.ldw, .ldx = parts.ldw,
+                                      .y = wire->weight + row * wire->ldw, .ldy = wire->ldw, .type = F32));
     }
     return 0;
 }
 
 int combine_rows(struct engine *e, struct dispatch *d, int pass, void *rows, float *weight)
 {
-    if (e->ep * e->etp == 1)
+    struct workspace *ws = e->ws;
+    if (sources(e) == 1)
         return 0;
     enum phase before = profile_enter(&e->profile, PHASE_COMBINE);
+    struct wire own = own_rows(e, ws->back, weight), wire = wire_at(e, ws->wire, weight);
+    find_blocks(e, d, pass);
+    e->be->regroup(e->s, &OP(regroup, .segments = local_experts(e) * sources(e), .rows = e->arena.row_capacity,
+                             .width = e->H, .to = ws->to, .from = ws->from, .grouped = rows, .weight = weight,
+                             .wire = wire.p, .ld = wire.ld, .wire_weight = wire.weight, .ldw = wire.ldw,
+                             .back = true, .type = e->type));
     if (e->etp > 1)
-        TRY(reduce_over_etp(e, d, pass, rows, weight));
-    int sends = inner_pieces(e, d, pass, e->send, rows, weight);
-    int recvs = outer_pieces(e, d, pass, e->recv, e->ws->back, weight ? e->ws->back_weight : NULL);
-    TRY(exchange(e->group[GROUP_EP], e->send, sends, e->recv, recvs));
+        TRY(reduce_over_etp(e, &wire));
+    TRY(swap_over_ep(e, d, pass, &own, &wire, true));
     profile_enter(&e->profile, before);
     return 0;
 }
 
-void combine_tokens(struct engine *e, struct acts *a, struct dispatch *d, const void *rows, const float *weight,
-                    void *y, float *d_weight)
+void combine_tokens(struct engine *e, struct acts *a, const void *rows, const float *weight, void *y,
+                    float *d_weight)
 {
     enum phase before = profile_enter(&e->profile, PHASE_COMBINE);
-    bool local = e->ep * e->etp == 1;
-    const float *came = !d_weight ? NULL : local ? weight : e->ws->back_weight;
-    e->be->unpermute(e->s,
-                     &OP(unpermute, .tokens = e->n, .width = e->H, .top_k = e->K, .rows = d->send_first[e->E],
-                         .x = local ? rows : e->ws->back, .position = a->position, .y = y, .weight_in = came,
-                         .weight_out = d_weight, .type = e->type));
+    struct unpermute op = OP(unpermute, .tokens = e->n, .width = e->H, .top_k = e->K, .x = rows, .ldx = e->H,
+                             .position = a->position, .y = y, .weight_in = weight, .ldw = 1,
+                             .weight_out = d_weight, .type = e->type);
+    if (sources(e) > 1) {
+        struct wire w = own_rows(e, e->ws->back, weight);
+        op.x = w.p;
+        op.ldx = w.ld;
+        op.weight_in = w.weight;
+        op.ldw = w.ldw;
+    }
+    e->be->unpermute(e->s, &op);
     profile_enter(&e->profile, before);
 }

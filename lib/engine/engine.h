@@ -34,8 +34,8 @@ struct layer {
     float *router_bias; /* [E] or NULL */
 };
 
-/* Where the rows of one MoE layer and microbatch go (dispatch.c). Host tables. A holder is the rank pair (ep,
- * etp) that runs a slot's expert. */
+/* Where the rows of one MoE layer and microbatch go (dispatch.c). Host tables, filled where ep > 1. A holder is
+ * the rank pair (ep, etp) that runs a slot's expert. */
 struct dispatch {
     int64_t *send_first; /* [E+1]: first row of each slot in this rank's order of sending */
     int64_t *landing;    /* [E]: where this rank's rows for a slot start in the rows of its holder */
@@ -51,6 +51,8 @@ struct engine {
     struct coords at;
     const struct backend *be;
     struct stream *s;
+    struct stream *side;  /* counts come down here, beside what s is doing */
+    struct event *routed; /* in s: they are there */
     struct comm *comm;
     struct group *group[GROUP_KINDS]; /* NULL where the plan has none */
     struct shards shards;
@@ -68,8 +70,8 @@ struct engine {
     struct dispatch *dispatch;   /* [stashes][layers of a stage, widest] */
     int dispatch_stride;
     int32_t *counts;                /* host scratch [etp,ep,E] */
-    struct comm_piece *send, *recv; /* host scratch for exchanges */
-    int piece_room;
+    int64_t *blocks;                /* host scratch [etp·ep+1] */
+    struct comm_piece *send, *recv; /* host scratch for exchanges, a piece a peer */
 
     struct step_state *figures; /* on the host: what came down of the step (totals.h) */
     double overflow;            /* layers × microbatches of the step that needed several passes */

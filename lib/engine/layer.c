@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "engine/attention.h"
+#include "engine/linear.h"
 #include "engine/mlp.h"
 #include "engine/moe.h"
 #include "engine/norm.h"
@@ -30,10 +31,16 @@ static int forward(struct engine *e, struct here *at, const void *x)
 {
     TRY(attention_forward(e, at->w, at->a, x));
     norm(e, at->a->x2, &at->w->post_norm, at->a->h2);
-    if (at->w->moe)
-        TRY(moe_forward(e, at->w, at->a, at->d, at->layer, e->ws->branch));
+    if (!at->w->moe)
+        return at->w->mlp_width ? mlp_forward(e, at->w, at->a, e->ws->branch) : 0;
+    /* The shared expert goes between the router and the rows: it needs neither, and meanwhile the counts come.
+     * */
+    TRY(moe_route(e, at->w, at->a, at->layer));
     if (at->w->mlp_width)
-        TRY(mlp_forward(e, at->w, at->a, e->ws->branch));
+        TRY(mlp_forward(e, at->w, at->a, e->ws->dh));
+    TRY(moe_forward(e, at->w, at->a, at->d, e->ws->branch));
+    if (at->w->mlp_width && !e->replay)
+        add_into(e, e->n * e->H, e->ws->branch, e->ws->dh);
     return 0;
 }
 

@@ -44,14 +44,11 @@ int mlp_forward(struct engine *e, struct layer *w, struct acts *a, void *out)
     mlp_refill(e, w, a);
     if (e->replay && !gated(w))
         return 0;
-    /* A dense layer's result is the branch itself; a shared expert's is added to the routed ones'. */
-    void *y = gated(w) ? a->mlp_out : w->moe ? e->ws->dh : out;
+    void *y = gated(w) ? a->mlp_out : out;
     linear(e, e->T, e->H, M, a->mlp_act, w->mlp_down.w, tp_partial(e, y));
     TRY(tp_reduce(e, y));
     if (gated(w))
-        gate_forward(e, w, a, e->ws->dh);
-    if (w->moe)
-        add_into(e, e->n * e->H, out, e->ws->dh);
+        gate_forward(e, w, a, out);
     return 0;
 }
 

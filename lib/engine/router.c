@@ -75,7 +75,7 @@ static int apply_capacity(struct engine *e, struct acts *a, const int32_t **keep
 }
 
 /* Statistics over the microbatch (losses.h): the losses, what their gradients need, and the loads. */
-static int statistics(struct engine *e, struct layer *w, struct acts *a)
+int router_statistics(struct engine *e, struct layer *w, struct acts *a)
 {
     int64_t E = e->E;
     float *stats = e->ws->stats;
@@ -106,8 +106,9 @@ int router_forward(struct engine *e, struct layer *w, struct acts *a, int layer)
     TRY(apply_capacity(e, a, &keep));
     e->be->sort_choices(e->s, &OP(sort_choices, .tokens = e->n, .experts = e->E, .top_k = e->K, .topk = a->topk,
                                   .keep = keep, .slot_of = e->arena.slot_of + (int64_t)layer * e->E,
-                                  .count = e->ws->counts, .position = a->position, .source = a->source));
-    return statistics(e, w, a);
+                                  .count = e->ws->counts, .first = a->first, .position = a->position,
+                                  .source = a->source));
+    return 0;
 }
 
 void router_backward_input(struct engine *e, struct layer *w, struct acts *a)

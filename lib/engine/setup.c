@@ -131,9 +131,11 @@ static int make_dispatch(struct engine *e)
     for (size_t i = 0; i < count && e->E; i++)
         dispatch_init(e, &e->dispatch[i]);
     e->counts = xcalloc((size_t)(e->ep * e->etp) * (size_t)e->E, sizeof *e->counts);
-    e->piece_room = (int)(2 * e->E + 2 * e->E / e->ep * e->etp);
-    e->send = xcalloc((size_t)e->piece_room, sizeof *e->send);
-    e->recv = xcalloc((size_t)e->piece_room, sizeof *e->recv);
+    e->blocks = xcalloc((size_t)(e->ep * e->etp) + 1, sizeof *e->blocks);
+    e->send = xcalloc((size_t)max64(e->ep, e->etp), sizeof *e->send);
+    e->recv = xcalloc((size_t)max64(e->ep, e->etp), sizeof *e->recv);
+    e->side = e->be->stream_new();
+    e->routed = e->be->event_new();
     e->figures = xcalloc((size_t)e->arena.step_bytes, 1);
     return 0;
 }
@@ -206,7 +208,12 @@ void engine_release(struct engine *e)
     }
     messages_release(&e->messages, 1);
     free(e->dispatch);
+    if (e->side)
+        e->be->stream_free(e->side);
+    if (e->routed)
+        e->be->event_free(e->routed);
     free(e->counts);
+    free(e->blocks);
     free(e->send);
     free(e->recv);
     free(e->layers);

@@ -103,7 +103,9 @@ RECORD(predict_fields, "predict",
        INT("memory_rank", predict.memory_rank, 0, MAX_WORLD),
        PREDICTED(state_bytes), PREDICTED(activation_bytes), PREDICTED(workspace_bytes),
        PREDICTED(step_s), PREDICTED(tokens_per_s), PREDICTED(flops_per_token), PREDICTED(mfu),
-       PREDICTED(bubble));
+       PREDICTED(bubble),
+       {.key = "arena", .type = FIELD_INT, MEMBER(struct plan, predict.arena), .min = 1, .max = 1 << 20,
+        .later = true});
 
 RECORD(model_fields, "model",
        TEXT("name", struct model, name),
@@ -199,8 +201,10 @@ void fields_write(const struct record_fields *r, const void *base, FILE *out)
 
 static int read_int(const struct field *f, struct records *in, void *base, const struct plan *p)
 {
-    int64_t value, max = f->below ? *(const int64_t *)((const char *)p + f->below) - 1 : (int64_t)f->max;
-    TRY(record_int(in, f->key, (int64_t)f->min, max, &value));
+    int64_t value = (int64_t)f->min,
+            max = f->below ? *(const int64_t *)((const char *)p + f->below) - 1 : (int64_t)f->max;
+    if (!f->later || record_take(in, f->key))
+        TRY(record_int(in, f->key, (int64_t)f->min, max, &value));
     set_int(f, base, value);
     return 0;
 }

@@ -108,6 +108,7 @@ struct machine {
 struct predict {
     double memory_bytes, state_bytes, activation_bytes, workspace_bytes;
     int memory_rank;
+    int arena; /* the version of the memory's layout that was counted (cost/arena.h) */
     double step_s, tokens_per_s, flops_per_token, mfu, bubble;
 };
 

@@ -121,19 +121,18 @@ static void bench_linear(enum type type, int64_t rows, int64_t in, int64_t out)
 static void bench_experts(enum type type, int64_t k, int64_t n)
 {
     static const char *const names[] = {"forward", "input", "weight"};
-    int64_t row[EXPERTS + 1] = {0}, rows;
-    int which[EXPERTS];
-    for (int e = 0; e < EXPERTS; e++) { /* about 256 rows each, as routing leaves them */
-        row[e + 1] = row[e] + 256 + (e * 37 % EXPERTS - 8) * 9;
-        which[e] = e;
-    }
-    rows = row[EXPERTS];
+    int32_t host[EXPERTS + 1] = {0};
+    for (int e = 0; e < EXPERTS; e++) /* about 256 rows each, as routing leaves them */
+        host[e + 1] = host[e] + 256 + (e * 37 % EXPERTS - 8) * 9;
+    int64_t rows = host[EXPERTS];
+    int32_t *row = tensor(EXPERTS + 1, F32);
+    be->upload(stream, row, host, sizeof host);
     void *x = tensor(rows * k, type), *y = tensor(rows * n, type), *w = tensor(EXPERTS * n * k, type);
     float *dw = tensor(EXPERTS * n * k, F32);
     for (int kind = GROUPED_FORWARD; kind <= GROUPED_WEIGHT; kind++) {
         char name[64];
-        struct grouped_matmul p = OP(grouped_matmul, .kind = kind, .segments = EXPERTS, .row = row,
-                                     .which = which, .n = n, .k = k, .x = x, .ldx = k, .y = y, .ldy = n,
+        struct grouped_matmul p = OP(grouped_matmul, .kind = kind, .experts = EXPERTS, .rows = rows, .row = row,
+                                     .n = n, .k = k, .x = x, .ldx = k, .y = y, .ldy = n,
                                      .w = kind == GROUPED_WEIGHT ? dw : w, .stride = n * k, .type = type);
         snprintf(name, sizeof name, "%d experts %s k=%d n=%d", EXPERTS, names[kind], (int)k, (int)n);
         products(name, type, 2.0 * (double)(rows * n * k), BEST(be->grouped_matmul(stream, &p)));
@@ -142,6 +141,7 @@ static void bench_experts(enum type type, int64_t k, int64_t n)
     be->free(y, (size_t)(rows * n) * type_bytes(type));
     be->free(w, (size_t)(EXPERTS * n * k) * type_bytes(type));
     be->free(dw, (size_t)(EXPERTS * n * k) * 4);
+    be->free(row, sizeof host);
 }
 
 static void bench_attention(enum type type)

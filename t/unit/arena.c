@@ -148,6 +148,52 @@ static void many_stages(void **state)
     unlink(path);
 }
 
+/* A rank's layout, counted only; its tables are freed. */
+static struct arena counted(struct request r)
+{
+    struct plan p = made(r);
+    struct shards s;
+    struct arena a;
+    shards_init(&s, &p, 0);
+    assert_int_equal(arena_layout(&a, &p, 0, &s, NULL), 0);
+    struct arena sizes = a;
+    arena_release(&a);
+    shards_release(&s);
+    plan_release(&p);
+    return sizes;
+}
+
+/* Rows by the skew, or by what a capacity lets through; with one holder all that there are. moe-tiny: top 2. */
+static void rows_reserved(void **state)
+{
+    struct request r = {.model = "moe-tiny", .zero = -1, .axes = {.ep = 4}, .batch = {.seq = 64, .global = 4}};
+    int64_t mean = 64 * 2;
+    for (double lambda = 1; lambda <= 2; lambda += 0.5) {
+        r.routing = (struct routing){.lambda = lambda};
+        assert_int_equal(counted(r).row_capacity, (int64_t)((double)mean * lambda));
+        for (double factor = 1; factor <= 2; factor += 0.5) {
+            r.routing = (struct routing){.lambda = lambda, .capacity = factor};
+            assert_int_equal(counted(r).row_capacity, (int64_t)((double)mean * factor));
+        }
+    }
+    r.axes = (struct axes){.ep = 1, .dp = 2};
+    r.routing = (struct routing){.lambda = 3};
+    assert_int_equal(counted(r).row_capacity, mean);
+}
+
+/* comm.h says how much is worth having, whatever tp is. */
+static void scratch(void **state)
+{
+    struct request r = {.model = "moe-tiny", .zero = -1, .axes = {.dp = 2}, .batch = {.seq = 64, .global = 4}};
+    assert_int_equal(counted(r).ws.comm_bytes, 4 << 20);
+    r.axes = (struct axes){.tp = 2};
+    assert_int_equal(counted(r).ws.comm_bytes, 4 << 20);
+    r.batch = (struct batch){.seq = 1024, .micro = 256, .global = 256};
+    assert_int_equal(counted(r).ws.comm_bytes, 16 << 20);
+    r.axes = (struct axes){.tp = 1};
+    assert_int_equal(counted(r).ws.comm_bytes, 0);
+}
+
 /* What no schedule makes, and a file may say. */
 static void repeated_forward(void **state)
 {
@@ -163,7 +209,10 @@ static void repeated_forward(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(schedules_of_all_sorts),
-                                       cmocka_unit_test(many_microbatches), cmocka_unit_test(many_stages),
+                                       cmocka_unit_test(many_microbatches),
+                                       cmocka_unit_test(many_stages),
+                                       cmocka_unit_test(rows_reserved),
+                                       cmocka_unit_test(scratch),
                                        cmocka_unit_test(repeated_forward)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

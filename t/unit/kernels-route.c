@@ -10,6 +10,7 @@ struct route {
     int form;
     struct router p;
     int32_t *position, *source; /* [T,K] */
+    int32_t *first;             /* [E+1] */
 };
 
 static void choose_experts(struct world *w, struct route *r)
@@ -52,6 +53,7 @@ static void sort_by_expert(struct world *w, struct route *r, int64_t capacity)
     float *dropped = floats(w, 1, 1);
     r->position = ints(w, T * K, 0, 1);
     r->source = ints(w, T * K, 0, 1);
+    r->first = ints(w, E + 1, 0, 1);
     w->be->capacity(w->s, &OP(capacity, .tokens = T, .experts = E, .top_k = K, .capacity = capacity,
                               .by_prob = r->form & 1, .topk = r->p.topk, .weight = r->p.weight, .keep = keep,
                               .dropped = dropped));
@@ -60,10 +62,12 @@ static void sort_by_expert(struct world *w, struct route *r, int64_t capacity)
     for (int64_t e = 0; e < E; e++)
         host[e] = (int32_t)(E - 1 - e);
     w->be->upload(w->s, slot_of, host, (size_t)E * sizeof *host);
-    w->be->sort_choices(w->s, &OP(sort_choices, .tokens = T, .experts = E, .top_k = K, .topk = r->p.topk,
-                                  .keep = r->form & 2 ? keep : NULL, .slot_of = r->form & 4 ? slot_of : NULL,
-                                  .count = sent, .position = r->position, .source = r->source));
+    w->be->sort_choices(w->s,
+                        &OP(sort_choices, .tokens = T, .experts = E, .top_k = K, .topk = r->p.topk,
+                            .keep = r->form & 2 ? keep : NULL, .slot_of = r->form & 4 ? slot_of : NULL,
+                            .count = sent, .first = r->first, .position = r->position, .source = r->source));
     show_ints(w, "sort_choices count", sent, E);
+    show_ints(w, "sort_choices first", r->first, E + 1);
     show_ints(w, "sort_choices position", r->position, T * K);
     show_ints(w, "sort_choices source", r->source, T * K);
     assert_int_equal(w->be->download(w->s, host, sent, (size_t)E * sizeof *host), 0);
@@ -72,24 +76,27 @@ static void sort_by_expert(struct world *w, struct route *r, int64_t capacity)
     free(host);
 }
 
-/* To the experts, and back in two parts. */
-static void move_rows(struct world *w, const struct route *r, int64_t width)
+/* To the experts and back, more rows being reserved than come. `wide`: rows with room, and weights in it. */
+static void move_rows(struct world *w, const struct route *r, int64_t width, bool wide)
 {
-    int64_t T = r->T, K = r->K, rows = r->rows;
-    void *x = act(w, T * width), *y = act(w, rows * width), *back = act(w, T * width);
-    float *sent_weight = floats(w, rows, 1), *weight_back = floats(w, T * K, 1);
-    w->be->permute(w->s, &OP(permute, .rows = rows, .width = width, .top_k = K, .x = x, .source = r->source,
-                             .y = y, .weight_in = r->p.weight, .weight_out = sent_weight, .type = w->type));
-    show(w, "permute", y, rows * width);
-    show_floats(w, "permute weight", sent_weight, rows);
-    for (int part = 0; part < 2; part++) {
-        int64_t first = part ? rows / 3 : 0, n = part ? rows - rows / 3 : rows / 3;
-        void *from = (char *)y + first * width * (int64_t)type_bytes(w->type);
-        w->be->unpermute(w->s,
-                         &OP(unpermute, .tokens = T, .width = width, .top_k = K, .first = first, .rows = n,
-                             .x = from, .position = r->position, .y = back, .accumulate = part,
-                             .weight_in = sent_weight + first, .weight_out = weight_back, .type = w->type));
-    }
+    int64_t T = r->T, K = r->K, E = r->E, rows = r->rows + 5, pad = wide ? 8 : 0, ld = width + pad;
+    int64_t ldw = wide ? ld * (int64_t)type_bytes(w->type) / 4 : 1;
+    wide = wide && ld * (int64_t)type_bytes(w->type) % 4 == 0;
+    ldw = wide ? ldw : 1;
+    void *x = act(w, T * width), *y = act(w, rows * ld), *back = act(w, T * width);
+    float *apart = floats(w, rows, 1), *weight_back = floats(w, T * K, 1);
+    float *sent = wide ? (float *)((char *)y + ld * (int64_t)type_bytes(w->type)) - 1 : apart;
+    w->be->permute(w->s, &OP(permute, .rows = rows, .width = width, .top_k = K, .count = r->first + E, .x = x,
+                             .source = r->source, .y = y, .ldy = ld, .weight_in = r->p.weight,
+                             .weight_out = sent, .ldw = ldw, .type = w->type));
+    if (wide)
+        show_floats(w, "permute with weights", y, r->rows * ldw);
+    else
+        show(w, "permute", y, rows * ld);
+    show_floats(w, "permute weight", apart, rows);
+    w->be->unpermute(w->s, &OP(unpermute, .tokens = T, .width = width, .top_k = K, .x = y, .ldx = ld,
+                               .position = r->position, .y = back, .weight_in = sent, .ldw = ldw,
+                               .weight_out = weight_back, .type = w->type));
     show(w, "unpermute", back, T * width);
     show_floats(w, "unpermute weight", weight_back, T * K);
 }
@@ -110,7 +117,8 @@ static void route_one(struct world *w, int64_t T, int64_t E, int64_t K, int form
     struct route r = {.T = T, .E = E, .K = K, .form = form};
     choose_experts(w, &r);
     sort_by_expert(w, &r, capacity);
-    move_rows(w, &r, width);
+    move_rows(w, &r, width, false);
+    move_rows(w, &r, width, true);
     choose_backward(w, &r);
     drop(w);
 }
@@ -125,6 +133,83 @@ static void case_route(struct world *w)
         route_one(w, 65, 3, 3, form, 65, 1100);
         route_one(w, 700, 16, 4, form, 0, 32);
     }
+}
+
+/* Rows of a table `arrived` [sources,experts], of which [first, first+rows) come: to the experts and back. The
+ * wire's rows are numbered, so that a row in the wrong place shows. */
+static void arrive_one(struct world *w, const int32_t *table, int64_t sources, int64_t experts, int64_t first,
+                       int64_t rows, int64_t block)
+{
+    enum { WIDTH = 5, LD = 8 };
+    int64_t segments = sources * experts, room = block ? sources * block : rows;
+    int64_t ldw = LD * (int64_t)type_bytes(w->type) / 4;
+    int32_t *arrived = device(w, table, (size_t)segments * sizeof *arrived);
+    int32_t *row = ints(w, experts + 1, 0, 1), *to = ints(w, segments + 1, 0, 1),
+            *from = ints(w, segments + 1, 0, 1);
+    w->be->arrivals(w->s, &OP(arrivals, .sources = sources, .experts = experts, .first = first, .rows = rows,
+                              .block = block, .arrived = arrived, .row = row, .to = to, .from = from));
+    show_ints(w, "arrivals row", row, experts + 1);
+    show_ints(w, "arrivals to", to, segments + 1);
+    show_ints(w, "arrivals from", from, segments);
+    void *wire = act(w, room * LD), *grouped = act(w, rows * WIDTH);
+    float *weight = floats(w, rows, 1), *end = (float *)((char *)wire + LD * type_bytes(w->type)) - 1;
+    struct regroup op = OP(regroup, .segments = segments, .rows = rows, .width = WIDTH, .to = to, .from = from,
+                           .grouped = grouped, .weight = weight, .wire = wire, .ld = LD, .wire_weight = end,
+                           .ldw = ldw, .type = w->type);
+    w->be->regroup(w->s, &op);
+    show(w, "regroup", grouped, rows * WIDTH);
+    op.back = true;
+    op.grouped = act(w, rows * WIDTH);
+    op.weight = floats(w, rows, 1);
+    w->be->regroup(w->s, &op);
+    op.back = false;
+    op.grouped = grouped;
+    op.weight = weight;
+    w->be->regroup(w->s, &op);
+    show(w, "regroup back", grouped, rows * WIDTH);
+    show_floats(w, "regroup back weight", weight, rows);
+    op.weight = NULL;
+    w->be->regroup(w->s, &op);
+    drop(w);
+}
+
+static void case_arrivals(struct world *w)
+{
+    static const int32_t few[] = {1, 2, 2, 0}, none[6] = {0}, one_expert[] = {0, 9, 0, 0, 33, 0},
+                         many[] = {5, 0, 7, 1, 0, 0, 300, 2, 4, 4, 4, 4};
+    arrive_one(w, few, 2, 2, 0, 5, 0);
+    arrive_one(w, few, 2, 2, 0, 9, 0); /* more reserved than come */
+    arrive_one(w, few, 2, 2, 0, 4, 0); /* two passes */
+    arrive_one(w, few, 2, 2, 4, 4, 0);
+    arrive_one(w, few, 2, 2, 0, 6, 3); /* blocks with room */
+    arrive_one(w, none, 2, 3, 0, 4, 0);
+    arrive_one(w, none, 3, 2, 0, 0, 0);
+    arrive_one(w, one_expert, 2, 3, 0, 42, 0);
+    arrive_one(w, one_expert, 2, 3, 20, 10, 0);
+    for (int64_t first = 0; first < 400; first += 90)
+        arrive_one(w, many, 3, 4, first, 90, 0);
+    arrive_one(w, many, 3, 4, 0, 940, 310);
+}
+
+/* What the header's example says, of the reference. */
+static void test_example(void **state)
+{
+    const struct backend *ref = backend_open("ref", 0, 1);
+    int32_t arrived[] = {1, 2, 2, 0}, row[3], to[5], from[5];
+    ref->arrivals(NULL, &OP(arrivals, .sources = 2, .experts = 2, .rows = 5, .arrived = arrived, .row = row,
+                            .to = to, .from = from));
+    assert_memory_equal(row, ((int32_t[]){0, 3, 5}), sizeof row);
+    assert_memory_equal(to, ((int32_t[]){0, 1, 3, 5, 5}), sizeof to);
+    assert_memory_equal(from, ((int32_t[]){0, 3, 1, 5}), 4 * sizeof *from);
+    float wire[5] = {10, 11, 12, 20, 21}, grouped[5], again[5];
+    struct regroup op = OP(regroup, .segments = 4, .rows = 5, .width = 1, .to = to, .from = from,
+                           .grouped = grouped, .wire = wire, .ld = 1, .type = F32);
+    ref->regroup(NULL, &op);
+    assert_memory_equal(grouped, ((float[]){10, 20, 21, 11, 12}), sizeof grouped);
+    op.back = true;
+    op.wire = again;
+    ref->regroup(NULL, &op);
+    assert_memory_equal(again, wire, sizeof wire);
 }
 
 /* All tokens to one expert, equal weights: ties go to the lower index. */
@@ -153,6 +238,7 @@ static void case_one_expert(struct world *w)
 
 CASE(route)
 CASE(one_expert)
+CASE(arrivals)
 
 int main(void)
 {
@@ -160,6 +246,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_route),
         cmocka_unit_test(test_one_expert),
+        cmocka_unit_test(test_arrivals),
+        cmocka_unit_test(test_example),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -26,14 +26,16 @@ static void case_matmul(struct world *w)
                 matmul_one(w, shapes[i][0], shapes[i][1], shapes[i][2], form, to, form % 3);
 }
 
-static void grouped_one(struct world *w, const int64_t *row, const int *which, int segments, int weights)
+/* `rows` that were reserved: more than there are, as many, or fewer, and then the rest is left alone. */
+static void grouped_one(struct world *w, const int32_t *offsets, int64_t experts, int64_t rows)
 {
-    int64_t rows = row[segments], n = 66, k = 35, ldx = k + 3, ldy = n + 1, stride = n * k + 5;
+    int64_t n = 66, k = 35, ldx = k + 3, ldy = n + 1, stride = n * k + 5;
     for (int kind = GROUPED_FORWARD; kind <= GROUPED_WEIGHT; kind++) {
         enum type wt = kind == GROUPED_WEIGHT ? F32 : w->type;
-        void *x = act(w, rows * ldx), *y = act(w, rows * ldy), *m = values(w, weights * stride, wt, 1);
+        void *x = act(w, rows * ldx), *y = act(w, rows * ldy), *m = values(w, experts * stride, wt, 1);
+        int32_t *row = device(w, offsets, (size_t)(experts + 1) * sizeof *row);
         struct grouped_matmul p =
-            OP(grouped_matmul, .kind = kind, .segments = segments, .row = row, .which = which, .n = n, .k = k,
+            OP(grouped_matmul, .kind = kind, .experts = experts, .rows = rows, .row = row, .n = n, .k = k,
                .x = x, .ldx = ldx, .y = y, .ldy = ldy, .w = m, .stride = stride, .type = w->type);
         w->be->grouped_matmul(w->s, &p);
         if (kind == GROUPED_FORWARD)
@@ -41,19 +43,21 @@ static void grouped_one(struct world *w, const int64_t *row, const int *which, i
         else if (kind == GROUPED_INPUT)
             show(w, "grouped input", x, rows * ldx);
         else
-            show_as(w, "grouped weight", m, weights * stride, F32, 1e-4);
+            show_as(w, "grouped weight", m, experts * stride, F32, 1e-4);
         drop(w);
     }
 }
 
 static void case_grouped(struct world *w)
 {
-    grouped_one(w, (int64_t[]){0}, NULL, 0, 2);
-    grouped_one(w, (int64_t[]){0, 0, 0}, (int[]){0, 1}, 2, 2);
-    grouped_one(w, (int64_t[]){0, 1, 4, 4, 21, 86, 216}, (int[]){5, 4, 3, 2, 1, 0}, 6, 6);
-    grouped_one(w, (int64_t[]){0, 0, 300, 300}, (int[]){0, 1, 2}, 3, 3);
-    grouped_one(w, (int64_t[]){0, 7, 24, 24, 150, 151}, (int[]){1, 0, 1, 0, 1}, 5, 2);
-    grouped_one(w, (int64_t[]){0, 3, 700}, (int[]){0, 0}, 2, 1);
+    static const int32_t ragged[] = {0, 1, 4, 4, 21, 86, 216};
+    for (int64_t more = -70; more <= 70; more += 70)
+        grouped_one(w, ragged, 6, 216 + more);
+    grouped_one(w, (int32_t[]){0}, 0, 3);
+    grouped_one(w, (int32_t[]){0, 0, 0}, 2, 0);
+    grouped_one(w, (int32_t[]){0, 0, 0}, 2, 17);
+    grouped_one(w, (int32_t[]){0, 0, 300, 300}, 3, 512); /* all to one */
+    grouped_one(w, (int32_t[]){0, 3, 700}, 2, 700);
 }
 
 static void norm_one(struct world *w, int64_t rows, int64_t heads, int64_t width, float clip, bool partial,
@@ -163,13 +167,15 @@ static void case_swiglu(struct world *w)
             for (int in_place = 0; in_place < 2; in_place++) {
                 int64_t rows = shapes[i][0], width = shapes[i][1];
                 void *gate_up = values(w, rows * 2 * width, w->type, 8), *y = act(w, rows * width);
+                int32_t less = (int32_t)(rows - rows / 3);
+                int32_t *there = in_place ? device(w, &less, sizeof less) : NULL; /* rows that there are */
                 void *dy = act(w, rows * width), *d = in_place ? gate_up : act(w, rows * 2 * width);
                 float *weight = weighted ? floats(w, rows, 1) : NULL,
                       *dw = weighted ? floats(w, rows, 0) : NULL;
-                w->be->swiglu(w->s, &OP(swiglu, .rows = rows, .width = width, .gate_up = gate_up,
-                                        .weight = weight, .y = y, .type = w->type));
+                w->be->swiglu(w->s, &OP(swiglu, .rows = rows, .width = width, .count = there,
+                                        .gate_up = gate_up, .weight = weight, .y = y, .type = w->type));
                 show(w, "swiglu", y, rows * width);
-                w->be->swiglu_backward(w->s, &OP(swiglu_backward, .rows = rows, .width = width,
+                w->be->swiglu_backward(w->s, &OP(swiglu_backward, .rows = rows, .width = width, .count = there,
                                                  .gate_up = gate_up, .weight = weight, .dy = dy, .d_gate_up = d,
                                                  .d_weight = dw, .type = w->type));
                 show(w, "swiglu_backward", d, rows * 2 * width);
@@ -197,6 +203,9 @@ static void case_elementwise(struct world *w)
         show(w, "add parts", y, count);
         w->be->add(w->s, &OP(add, .count = count, .a = a, .b = b, .parts = 1, .y = b, .type = t));
         show(w, "add into b", b, count);
+        w->be->sum_rows(w->s, &OP(sum_rows, .rows = rows, .width = width, .parts = 3, .x = b, .stride = count,
+                                  .ldx = width, .y = x, .ldy = ld, .type = t));
+        show(w, "sum_rows", x, rows * ld);
         w->be->bias(w->s, &OP(bias, .rows = rows, .width = width, .x = x, .ldx = ld, .bias = bias, .type = t));
         show(w, "bias", x, rows * ld);
         w->be->bias_backward(w->s, &OP(bias_backward, .rows = rows, .width = width, .dy = x, .lddy = ld,

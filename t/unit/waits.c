@@ -177,15 +177,15 @@ static const struct layout {
     const char *name, *model;
     struct axes axes;
     double capacity;
-    int routes; /* downloads in a MoE layer and microbatch: how many rows go where */
+    int routes; /* downloads in a MoE layer and microbatch: how many rows go where, with ep > 1 */
 } layouts[] = {
-    {"half, one rank", half, {.dp = 1}, 0, 1},
-    {"half, tp 2", half, {.tp = 2}, 0, 1},
-    {"half, dp 2", half, {.dp = 2}, 0, 1},
-    {"half, tp 2, dp 2", half, {.tp = 2, .dp = 2}, 0, 1},
-    {"one rank", sparse, {.dp = 1}, 0, 1},
-    {"one rank, dropping", sparse, {.dp = 1}, 1, 1},
-    {"tp 2, dp 2, dropping", sparse, {.tp = 2, .ep = 1, .dp = 2}, 1, 1},
+    {"half, one rank", half, {.dp = 1}, 0, 0},
+    {"half, tp 2", half, {.tp = 2}, 0, 0},
+    {"half, dp 2", half, {.dp = 2}, 0, 0},
+    {"half, tp 2, dp 2", half, {.tp = 2, .dp = 2}, 0, 0},
+    {"one rank", sparse, {.dp = 1}, 0, 0},
+    {"one rank, dropping", sparse, {.dp = 1}, 1, 0},
+    {"tp 2, dp 2, dropping", sparse, {.tp = 2, .ep = 1, .dp = 2}, 1, 0},
     {"ep 2, dp 4", sparse, {.ep = 2, .dp = 4}, 0, 1},
 };
 

@@ -15,7 +15,7 @@ enum { RANKS = 4, MICROBATCHES = 2 };
 
 /* Of one rank, since it was last cleared. */
 struct counts {
-    struct stream *s;
+    struct stream *s, *side;
     int downloads, syncs; /* the engine waits */
     int maps;             /* communication does, of a kind that needs the host */
     int uploads;
@@ -27,7 +27,7 @@ static const struct backend *ref;
 static struct counts *of(struct stream *s)
 {
     for (int i = 0; i < RANKS; i++)
-        if (counts[i].s == s)
+        if (counts[i].s == s || (s && counts[i].side == s))
             return &counts[i];
     fail_msg("a stream of no rank");
     return NULL;
@@ -87,6 +87,7 @@ static int start(struct run *run, struct sim_rank *r, struct job *j)
     counts[r->comm.rank] = (struct counts){.s = run->stream};
     TRY(comm_attach(run->comm, run->be, run->stream));
     TRY(engine_init(&run->e, &run->plan, run->be, run->stream, run->comm));
+    counts[r->comm.rank].side = run->e.side;
     TRY(engine_init_weights(&run->e, 1));
     feed_mark(run);
     run->data = data_open(j->data, run->plan.batch.seq, run->plan.model.vocab, 1, false);
@@ -138,7 +139,7 @@ static void rank_run(struct sim_rank *r, void *job)
     if (ok == 0)
         ok = step_run(run);
     struct counts *mine = &counts[r->comm.rank];
-    *mine = (struct counts){.s = run->stream};
+    *mine = (struct counts){.s = run->stream, .side = run->e.side};
     if (ok == 0)
         ok = step_run(run);
     struct counts counted = *mine;

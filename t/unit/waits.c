@@ -96,14 +96,26 @@ static int start(struct run *run, struct sim_rank *r, struct job *j)
     return run->data ? 0 : -1;
 }
 
-/* Weights, and what the optimizer keeps. Caller frees. */
+static char *append(struct run *run, char *to, const void *part, size_t bytes)
+{
+    if (part && bytes)
+        ref->download(run->stream, to, part, bytes);
+    return part ? to + bytes : to;
+}
+
+/* Weights, and what the optimizer keeps, part by part. Caller frees. */
 static char *kept(struct run *run, size_t *bytes)
 {
     const struct memory *m = &run->e.arena.bytes;
-    char *at = run->e.memory, *host = xmalloc((size_t)(m->weights + m->optimizer));
-    ref->download(run->stream, host, at, (size_t)m->weights);
-    ref->download(run->stream, host + m->weights, at + m->weights + m->gradients, (size_t)m->optimizer);
-    *bytes = (size_t)(m->weights + m->optimizer);
+    const struct shards *s = &run->e.shards;
+    char *host = xmalloc((size_t)(m->weights + m->optimizer)), *to = host;
+    for (int f = 0; f < FLATS; f++) {
+        size_t unit = type_bytes(f == FLAT_BUFFER ? F32 : run->e.type);
+        to = append(run, to, run->e.arena.weights[f], (size_t)s->padded[f] * unit);
+        for (int i = 0; f < FLAT_BUFFER && i < STATES; i++)
+            to = append(run, to, run->e.arena.state[i][f], (size_t)s->slice[f] * sizeof(float));
+    }
+    *bytes = (size_t)(to - host);
     return host;
 }
 

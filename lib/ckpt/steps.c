@@ -36,7 +36,8 @@ int64_t step_of(const char *name)
     return strcmp(step_name(step, again), name) == 0 ? step : -1;
 }
 
-bool step_meant(const char *path)
+/* Whether the last part of path begins like a step's name: it is, or was meant to be, one. */
+static bool step_meant(const char *path)
 {
     const char *slash = strrchr(path, '/');
     return strncmp(slash ? slash + 1 : path, prefix, strlen(prefix)) == 0;

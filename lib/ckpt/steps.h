@@ -22,8 +22,6 @@ enum { STEP_NAME = 40 };
 char *step_name(int64_t step, char buf[static STEP_NAME]);
 /* The step of such a name; -1 for any other. */
 int64_t step_of(const char *name);
-/* Whether the last part of path begins like one: it is, or was meant to be, a step. */
-bool step_meant(const char *path);
 /* "ROOT/step-00000100"; caller frees. */
 char *step_path(const char *root, int64_t step);
 /* "ROOT/.step-00000100.RUN.SUFFIX", suffix tmp or old; caller frees. */

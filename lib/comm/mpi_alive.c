@@ -311,7 +311,8 @@ void mpi_answer(struct comm *c)
 
 /* ---- whom to blame ---- */
 
-int mpi_local_lost(const struct comm *c, bool gone_too)
+/* A rank of this host that is stopped (or gone, too), or -1. */
+static int local_lost(const struct comm *c, bool gone_too)
 {
     const struct signs *s = signs_of(c);
     for (int i = 0; s && i < s->locals; i++) {
@@ -359,7 +360,7 @@ static bool go_on_when_told(struct patience *p, struct signs *s, double now)
 {
     if (!s->told_s) {
         s->told_s = now;
-        if (mpi_local_lost(p->g->c, true) >= 0)
+        if (local_lost(p->g->c, true) >= 0)
             return false;
         if (p->g->c->timeout > 0 && s->stood_s > p->g->c->timeout / 2)
             return false;
@@ -465,7 +466,7 @@ static int lost_when_told(struct patience *p, const int *peer, int count)
     const struct group *g = p->g;
     struct comm *c = g->c;
     struct signs *s = signs_of(c);
-    int gone = mpi_local_lost(c, true);
+    int gone = local_lost(c, true);
     c->fault.told = true;
     if (c->timeout > 0 && s->stood_s > c->timeout / 2) {
         mpi_blame(g, p->what, c->rank, peer, count);

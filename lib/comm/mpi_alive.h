@@ -59,7 +59,5 @@ void mpi_answer(struct comm *c);
 void mpi_linger(struct comm *c);
 /* comm_fault(): `rank` (-1: unknown) failed in an operation in which `count` peers are awaited. */
 void mpi_blame(const struct group *g, const char *what, int rank, const int *peer, int count);
-/* A rank of this host that is stopped (or gone, too), or -1. */
-int mpi_local_lost(const struct comm *c, bool gone_too);
 
 #endif

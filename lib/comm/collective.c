@@ -237,7 +237,7 @@ int comm_send(struct group *g, struct stream *s, int peer, const void *p, size_t
     return swap_queue(g, s, "send", &(struct comm_piece){peer, (void *)p, bytes}, 1, NULL, 0, NULL);
 }
 
-int comm_recv(struct group *g, struct stream *s, int peer, void *p, size_t bytes, double *arrived_s)
+int comm_recv(struct group *g, struct stream *s, int peer, void *p, size_t bytes, struct comm_times *times)
 {
-    return swap_queue(g, s, "receive", NULL, 0, &(struct comm_piece){peer, p, bytes}, 1, arrived_s);
+    return swap_queue(g, s, "receive", NULL, 0, &(struct comm_piece){peer, p, bytes}, 1, times);
 }

@@ -28,9 +28,13 @@ int tree_sum_f64(struct group *g, struct stream *s, double *x, int64_t count);
 int exchange(struct group *g, struct stream *s, const struct comm_piece *send, int sends,
              const struct comm_piece *recv, int recvs);
 /* From one to another: a peer's sends to this one match its receives from that peer in order, whatever else
- * there is between them, and bytes must be equal. arrived_s: NULL, or now_s() when the message was there to be
- * moved (0: not known); filled before later work in s, and must live till then. */
+ * there is between them, and bytes must be equal. times: NULL, or what is filled before later work in s, and
+ * must live till then. */
+struct comm_times {
+    double arrived_s; /* now_s() when the message was there to be moved; 0: not known */
+    double done_s;    /* and when it had been */
+};
 int comm_send(struct group *g, struct stream *s, int peer, const void *p, size_t bytes);
-int comm_recv(struct group *g, struct stream *s, int peer, void *p, size_t bytes, double *arrived_s);
+int comm_recv(struct group *g, struct stream *s, int peer, void *p, size_t bytes, struct comm_times *times);
 
 #endif

@@ -19,7 +19,8 @@ struct swap {
     struct comm_piece *list; /* sends, then receives: those that travel */
     int sends, recvs;
     struct comm_batch *batch; /* NULL: not begun */
-    double queued_s, *arrived_s;
+    double queued_s;
+    struct comm_times *times;
 };
 
 /* Pieces that touch (or are the same) share a range: a GPU stages each with one copy. Returns how many. */
@@ -87,8 +88,8 @@ static void release(struct host_work *work)
 {
     struct swap *w = (struct swap *)work;
     w->g->ended = max64(w->g->ended, w->turn + 1);
-    if (w->arrived_s)
-        *w->arrived_s = w->batch ? w->batch->arrived_s : 0;
+    if (w->times)
+        *w->times = (struct comm_times){w->batch ? w->batch->arrived_s : 0, now_s()};
     if (w->batch)
         w->g->c->ops->free_all(w->batch);
     free(w->work.ranges);
@@ -161,13 +162,13 @@ static int queue(struct swap *w, struct stream *s, const struct comm_piece *send
 }
 
 int swap_queue(struct group *g, struct stream *s, const char *what, const struct comm_piece *send, int sends,
-               const struct comm_piece *recv, int recvs, double *arrived_s)
+               const struct comm_piece *recv, int recvs, struct comm_times *times)
 {
     struct swap *w = xmalloc(sizeof *w);
     *w = (struct swap){.work = {.start = move, .move = move, .await = await, .release = release},
                        .g = g,
                        .what = what,
-                       .arrived_s = arrived_s};
+                       .times = times};
     w->list = xmalloc(((size_t)sends + (size_t)recvs + 1) * sizeof *w->list);
     int r = queue(w, s, send, sends, recv, recvs);
     if (r <= 0) {

@@ -4,13 +4,13 @@
 #ifndef COMM_SWAP_H
 #define COMM_SWAP_H
 
-#include "comm/comm.h"
+#include "comm/collective.h"
 
 /* Queued in s: sends and receives of all the members' pieces, at once; those for oneself are copies, and the
  * two lists of them may be cut differently. `what` names the operation in errors and lives on; the lists are
- * the caller's again. arrived_s (NULL: nobody asks) is filled before later work in s: now_s() when the last of
- * the messages to here was there to be moved; it must live till then. 0, or -1 if nothing was queued. */
+ * the caller's again. times (NULL: nobody asks) is filled before later work in s, for the last of the messages
+ * to here; it must live till then. 0, or -1 if nothing was queued. */
 int swap_queue(struct group *g, struct stream *s, const char *what, const struct comm_piece *send, int sends,
-               const struct comm_piece *recv, int recvs, double *arrived_s);
+               const struct comm_piece *recv, int recvs, struct comm_times *times);
 
 #endif

@@ -63,6 +63,7 @@ struct engine {
     struct mail mail[2];      /* of the stages before and after */
     struct event *ready;      /* in s: what is to be sent is there, or the place for what is to come */
     struct event **delivered; /* [messages.count] in mail: the message has come, or gone */
+    struct comm_times *times; /* [messages.count] of those that come */
     struct comm *comm;
     struct group *group[GROUP_KINDS]; /* NULL where the plan has none */
     struct shards shards;

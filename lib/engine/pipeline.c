@@ -87,7 +87,8 @@ static int queue_message(struct walk *run, int number)
         run->pending[run->count++] = (struct pending){number, stash->begin, stash->end};
     } else {
         settle(run, s, stash->begin, stash->end);
-        TRY(comm_recv(e->group[GROUP_PP], s, m->peer, m->op.kind == 'F' ? in : out, edge_bytes(e), NULL));
+        TRY(comm_recv(e->group[GROUP_PP], s, m->peer, m->op.kind == 'F' ? in : out, edge_bytes(e),
+                      &e->times[number]));
         *input_of(run, &m->op) = number;
     }
     e->be->event_record(e->delivered[number], s);
@@ -110,7 +111,7 @@ static void await_input(struct walk *run, const struct op *op)
     struct engine *e = run->e;
     int *at = input_of(run, op);
     if (*at != NO_MESSAGE) {
-        enum phase before = profile_enter(&e->profile, PHASE_PP);
+        enum phase before = profile_await(&e->profile, &e->times[*at]);
         e->be->event_wait(e->s, e->delivered[*at]);
         profile_enter(&e->profile, before);
     }

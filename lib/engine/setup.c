@@ -144,6 +144,7 @@ static int open_mail(struct engine *e)
 {
     int peers = 0;
     e->ready = e->be->event_new();
+    e->times = xcalloc((size_t)e->messages.count, sizeof *e->times);
     e->delivered = xcalloc((size_t)e->messages.count, sizeof *e->delivered);
     for (int i = 0, k; i < e->messages.count; i++) {
         e->delivered[i] = e->be->event_new();
@@ -172,6 +173,7 @@ static void close_mail(struct engine *e)
     if (e->ready)
         e->be->event_free(e->ready);
     free(e->delivered);
+    free(e->times);
 }
 
 static int make_messages(struct engine *e)
@@ -224,7 +226,7 @@ int engine_init(struct engine *e, const struct plan *plan, const struct backend 
     upload_placement(e);
     TRY(make_dispatch(e));
     TRY(make_messages(e));
-    profile_start(&e->profile);
+    profile_init(&e->profile, be, s);
     return be->sync(s);
 }
 
@@ -241,6 +243,8 @@ void engine_release(struct engine *e)
         e->be->free(e->memory, (size_t)e->arena.bytes.total);
     }
     close_mail(e);
+    if (e->profile.be)
+        profile_release(&e->profile);
     messages_release(&e->messages, 1);
     free(e->dispatch);
     if (e->side)

@@ -31,6 +31,7 @@ static struct tally {
 /* A rank's streams and what it has queued since its event. */
 static struct watch {
     struct stream *main, *side;
+    struct event *routed;
     int queued;
 } watches[MOST_PEERS];
 
@@ -73,7 +74,7 @@ static void count_matmul(struct stream *s, const struct matmul *op)
 static void count_record(struct event *e, struct stream *s)
 {
     struct watch *w = watch_of(s);
-    if (w)
+    if (w && e == w->routed)
         w->queued = 0;
     ref->event_record(e, s);
 }
@@ -130,7 +131,7 @@ static void step(struct sim_rank *r, void *arg)
     for (size_t i = 0; i < sizeof tokens / sizeof *tokens; i++)
         tokens[i] = (int32_t)((i * i + 7 * i + (size_t)r->comm.rank * 3) % 37);
     gradients_zero(&e);
-    watches[r->comm.rank] = (struct watch){.main = s, .side = e.side};
+    watches[r->comm.rank] = (struct watch){.main = s, .side = e.side, .routed = e.routed};
     if (j->failed || pipeline_run(&e, &j->plan.programs[0], tokens) < 0 || ref->sync(s) < 0)
         j->failed++;
     j->overflow += e.overflow;

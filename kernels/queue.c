@@ -7,6 +7,7 @@
 
 #include "base/alive.h"
 #include "base/error.h"
+#include "base/faults.h"
 #include "base/memory.h"
 #include "base/process.h"
 #include "failure.h"
@@ -29,7 +30,10 @@ struct task {
     enum task_kind kind;
     bool started; /* host work */
     union {
-        const struct queued_op *op;
+        struct {
+            const struct queued_op *op;
+            const void *args; /* in `data` */
+        };
         struct point *point;
         struct host_work *work;
         struct {
@@ -155,7 +159,7 @@ static bool advance(struct stream *s)
     alive();
     switch (t->kind) {
     case TASK_OP:
-        t->op->run(t->data);
+        t->op->run(t->args);
         break;
     case TASK_COPY:
         memcpy(t->dst, t->src ? t->src : t->data, t->bytes);
@@ -288,7 +292,7 @@ void queue_op(struct stream *s, const struct queued_op *kind, const void *op)
     }
     struct task *t = append(s, TASK_OP, kind->bytes);
     t->op = kind;
-    memcpy(t->data, op, kind->bytes);
+    t->args = left_out("operation-not-copied") ? op : memcpy(t->data, op, kind->bytes);
     bound(s);
 }
 
@@ -332,7 +336,7 @@ static void queue_copy(struct stream *s, void *dst, const void *src, size_t byte
 
 static void queue_upload(struct stream *s, void *dst, const void *host, size_t bytes)
 {
-    copy(s, dst, host, bytes, true);
+    copy(s, dst, host, bytes, !left_out("upload-not-copied"));
 }
 
 static int queue_sync(struct stream *s)

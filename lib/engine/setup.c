@@ -227,7 +227,7 @@ int engine_init(struct engine *e, const struct plan *plan, const struct backend 
     TRY(make_dispatch(e));
     TRY(make_messages(e));
     profile_init(&e->profile, be, s);
-    return be->sync(s);
+    return 0;
 }
 
 void engine_release(struct engine *e)
@@ -297,5 +297,5 @@ int engine_init_weights(struct engine *e, uint64_t seed)
     for (int i = 0; i < STATES; i++)
         if (states[i].from_weights && plan_keeps(e->plan, i))
             state_from_weights(e, i);
-    return e->be->sync(e->s);
+    return 0;
 }

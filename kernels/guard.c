@@ -9,7 +9,6 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/num.h"
-#include "cpu/cpu.h"
 #include "queue.h"
 
 enum { PAGE = 4096 };

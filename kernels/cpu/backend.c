@@ -2,14 +2,9 @@
 #include "../backends.h"
 #include "../block.h"
 #include "../queue.h"
-#include "../ref/ref.h"
 #include "cpu.h"
 
-static struct backend direct = {
-#define X(op) .op = ref_##op,
-    BACKEND_OPS(X)
-#undef X
-};
+static struct backend direct;
 
 #define X(op) QUEUED(direct, op)
 BACKEND_OPS(X)
@@ -17,6 +12,7 @@ BACKEND_OPS(X)
 
 const struct backend *cpu_direct(void)
 {
+    direct = *ref_direct();
     matmul_install(&direct);
     norm_install(&direct);
     attention_install(&direct);

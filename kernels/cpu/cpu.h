@@ -5,9 +5,6 @@
 
 #include "../backend.h"
 
-/* The operations alone, done when they return; streams are NULL. */
-const struct backend *cpu_direct(void);
-
 void matmul_install(struct backend *be);
 void norm_install(struct backend *be);
 void attention_install(struct backend *be);

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* Operations on device memory. Each is queued in a stream: it begins when all that was queued there before is
  * done, and what is queued there later sees what it has done; an event that is recorded behind it says when.
- * Lists are the caller's again on return. They return 0, or -1 with error() set if nothing was queued; what goes
- * wrong later is reported by the backend's next sync() or download().
+ * Lists are the caller's again on return. They return 0, or -1 with error() set if nothing was queued; what
+ * goes wrong later is reported by the backend's next sync() or download().
  *
- * A stream may stand still until the other side has come to its part; the host does not. Every member of a group
- * queues the same operations on it in the same order, in whatever streams. Two operations of one rank that sum
- * do not run at once, in two streams: they share comm_set_scratch()'s memory. */
+ * A stream may stand still until the other side has come to its part; the host does not. Every member of a
+ * group queues the same operations on it in the same order, in whatever streams. Two operations of one rank
+ * that sum do not run at once, in two streams: they share comm_set_scratch()'s memory. */
 #ifndef COMM_COLLECTIVE_H
 #define COMM_COLLECTIVE_H
 

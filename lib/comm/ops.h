@@ -23,10 +23,11 @@ struct comm_ops {
     int (*test_all)(struct comm_batch *b);
     int (*await_all)(struct comm_batch *b);
     void (*free_all)(struct comm_batch *b);
-    bool
-        one_at_a_time; /* a group's device operations: none begins before the one that was queued before ended */
+    /* Of a group's device operations none begins before the one that was queued before it has ended. */
+    bool one_at_a_time;
 
-    /* Point to point on host memory, to oneself too. wait() does not free the request: comm.c does, with free(). */
+    /* Point to point on host memory, to oneself too. wait() does not free the request: comm.c does, with
+     * free(). */
     struct comm_request *(*post)(struct group *g, bool receive, int peer, int tag, void *p, size_t bytes);
     bool (*done)(struct comm_request *r);
     int (*wait)(struct comm_request *r, double *idle_s);

@@ -63,10 +63,11 @@ void access_permute(struct access_list *l, const struct permute *o)
 {
     size_t unit = type_bytes(o->type);
     const float *weight = o->weight_out ? o->weight_in : NULL;
+    int64_t choices = o->tokens * o->top_k;
     put(l, READ, o->count, 1, 4);
     put(l, READ, o->x, o->tokens * o->width, unit);
-    put_counted(l, READ, o->count, o->source, o->rows, 1, 1, 4);
-    put(l, READ, weight, o->tokens * o->top_k, 4);
+    put_counted(l, READ, o->count, o->source, o->rows < choices ? o->rows : choices, 1, 1, 4);
+    put(l, READ, weight, choices, 4);
     put_counted(l, WRITE, o->count, o->y, o->rows, o->width, o->ldy, unit);
     put_counted(l, WRITE, o->count, o->weight_out, o->rows, 1, o->ldw, 4);
 }

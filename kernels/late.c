@@ -110,6 +110,14 @@ static void touch(const struct access_list *l)
         order_writes(&l->list[i]);
 }
 
+/* Rows that are moved may have gaps that nobody writes, as those of a message have. */
+static void add_moved(struct access_list *l, const void *p, size_t bytes)
+{
+    access_put(
+        l, (struct access){
+               .kind = READ, .bound = true, .p = (void *)(uintptr_t)p, .width = bytes, .rows = 1, .planes = 1});
+}
+
 static void add_bytes(struct access_list *l, enum access_kind kind, const void *p, size_t bytes)
 {
     access_put(
@@ -143,7 +151,7 @@ static void late_zero(struct stream *s, void *dst, size_t bytes)
 static void late_copy(struct stream *s, void *dst, const void *src, size_t bytes)
 {
     struct access_list l = {0};
-    add_bytes(&l, READ, src, bytes);
+    add_moved(&l, src, bytes);
     add_bytes(&l, WRITE, dst, bytes);
     order_task(number_of(s), "copy");
     touch(&l);
@@ -176,17 +184,17 @@ static int late_download(struct stream *s, void *host, const void *src, size_t b
     return r;
 }
 
-/* A message may have gaps that nobody writes, at the ends of rows. */
 static void late_host_work(struct stream *s, struct host_work *w)
 {
-    struct access_list l;
     order_task(number_of(s), "host work");
     for (int pass = HOST_READ; pass <= HOST_WRITE; pass++)
         for (int i = 0; i < w->count; i++) {
-            l.count = 0;
-            if (w->ranges[i].access & pass)
-                add_bytes(&l, pass == HOST_READ ? READ : WRITE, w->ranges[i].p, w->ranges[i].bytes);
-            l.list[0].bound = true;
+            struct access_list l = {0};
+            const struct host_range *r = &w->ranges[i];
+            if (r->access & pass & HOST_READ)
+                add_moved(&l, r->p, r->bytes);
+            else if (r->access & pass)
+                add_bytes(&l, WRITE, r->p, r->bytes);
             touch(&l);
         }
     open_now(s);

@@ -250,7 +250,7 @@ static struct order_memory *memory_at(const char *p, size_t bytes)
     return NULL;
 }
 
-static void touch(const struct access *a, bool write)
+static bool touch(const struct access *a, bool write)
 {
     struct cursor cursor = {0};
     for (size_t plane = 0; plane < a->planes; plane++)
@@ -258,21 +258,20 @@ static void touch(const struct access *a, bool write)
             const char *p = (const char *)a->p + plane * a->step + r * a->ld;
             struct order_memory *m = memory_at(p, a->width);
             if (!m)
-                return;
+                return false;
             touch_row(m, (size_t)(p - m->p), (size_t)(p - m->p) + a->width, write, a->bound, &cursor);
         }
+    return true;
 }
 
-void order_reads(const struct access *a)
+bool order_reads(const struct access *a)
 {
-    if (a->kind & READ)
-        touch(a, false);
+    return !(a->kind & READ) || touch(a, false);
 }
 
-void order_writes(const struct access *a)
+bool order_writes(const struct access *a)
 {
-    if (a->kind & WRITE)
-        touch(a, true);
+    return !(a->kind & WRITE) || touch(a, true);
 }
 
 /* ---- memory ---- */

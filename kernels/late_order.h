@@ -31,10 +31,11 @@ bool order_block_gone(void *p);
 int order_stream(void);
 void order_stream_gone(int stream);
 
-/* The next task of a stream, or of the host: its name lives on. Then what it touches, first what it reads. */
+/* The next task of a stream, or of the host: its name lives on. Then what it touches, first what it reads; false: that is not
+ * device memory, and the task must not run. */
 void order_task(int stream, const char *name);
-void order_reads(const struct access *a);
-void order_writes(const struct access *a);
+bool order_reads(const struct access *a);
+bool order_writes(const struct access *a);
 
 /* An event is recorded: what the stream knows. It is waited for. The host waits for all that is in a stream. */
 void order_record(int stream, struct order_clock *event);

@@ -142,7 +142,7 @@ static void host_and_stream(void **state)
     scale(&b, 0, b.x, N, 2);
     b.be->scale(NULL, &OP(scale, .count = N, .x = b.x, .scale = 2));
     assert_int_equal(sync_all(&b), -1);
-    assert_non_null(strstr(error_text(), "'scale' of the host writes"));
+    assert_non_null(strstr(error_text(), "'scale' of the host reads"));
     scale(&b, 0, b.x, N, 2);
     assert_int_equal(b.be->sync(b.s[0]), 0);
     b.be->scale(NULL, &OP(scale, .count = N, .x = b.x, .scale = 2));
@@ -384,7 +384,7 @@ static void draw_task(struct bed *b, struct world *w, struct program *p, int tas
 static void draw_waits(struct bed *b, struct world *w, struct program *p, int stream)
 {
     for (int other = 0; other < STREAMS; other++)
-        if (other != stream && draw(w, 40)) {
+        if (other != stream && draw(w, 25)) {
             b->be->event_record(b->e, b->s[stream]);
             b->be->event_wait(b->s[other], b->e);
             learn(p, other, stream);

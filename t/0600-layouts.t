@@ -104,14 +104,14 @@ overflows() {
     ok $? "$1: some layer took more rows than were reserved, in several passes"
 }
 
-# The same log lines whatever the backend.
-check_guard() {
-    cp "$T/$1.plan" "$T/$1.guard.plan"
-    guard_name=$1
+# The same log lines whatever the backend; `late` and the kind `strict` are what a GPU and NCCL would ask for.
+check_late() {
+    cp "$T/$1.plan" "$T/$1.late.plan"
+    late_name=$1
     # shellcheck disable=SC2046
-    train "$1.guard" "$3" $recipe $(run_of "$2") --backend guard
-    is "$?" 0 "$1: no tensor is touched outside an operation (backend guard)" || diag "$(head -5 "$T/$guard_name.guard.err")"
-    is "$(figures "$1.guard")" "$(figures "$1")" "$1: its figures are bitwise those of the cpu backend"
+    train "$1.late" "$3" $recipe $(run_of "$2") --backend late --comm strict
+    is "$?" 0 "$1: nothing is touched before its time (backend late, communication strict)" || diag "$(head -5 "$T/$late_name.late.err")"
+    is "$(figures "$1.late")" "$(figures "$1")" "$1: its figures are bitwise those of the cpu backend"
 }
 
 check_twice() {
@@ -154,7 +154,7 @@ check_layout dp2-tp2-etp2-ep2 cap 4 --tp 2 --etp 2 --ep 2 --dp 2 --zero 1 --reco
 check_layout pp2-vpp2-ep2-uneven mix 4 --pp 2 --vpp 2 --ep 2 --split 1,2,0,1
 check_twice pp2-vpp2-ep2-uneven mix 4
 check_layout pp2-zb-tp2 tied 4 --pp 2 --tp 2 --schedule zb-h1
-check_guard pp2-zb-tp2 tied 4
+check_late pp2-zb-tp2 tied 4
 check_layout tp2-o-bias qwen3 2 --tp 2
 zero_router || fail "a model with a router of zeros"
 check_layout all-to-one one 4 --ep 4 --lambda 1.2
@@ -184,11 +184,11 @@ check_layout pp4-zb plain 4 --pp 4 --schedule zb-h1 --split 0,2,2,0
 check_layout tp2-ep2-etp2-edp2 mix 8 --tp 2 --ep 2 --etp 2 --dp 4
 check_twice tp2-ep2-etp2-edp2 mix 8
 check_layout tp4-ep2-etp4 mix 8 --tp 4 --ep 2 --etp 4 --dp 2
-check_guard tp4-ep2-etp4 mix 8
+check_late tp4-ep2-etp4 mix 8
 check_layout tp2-ep4-full mix 8 --tp 2 --ep 4 --dp 4 --recompute full
 check_layout ordered mix 8 --tp 2 --ep 2 --dp 4 --order dp-ep-tp-cp-pp
 check_layout pp4-zb-tp2-ep4-dp2 mix 16 --pp 4 --tp 2 --ep 4 --dp 2 --schedule zb-h1
-check_guard pp4-zb-tp2-ep4-dp2 mix 16
+check_late pp4-zb-tp2-ep4-dp2 mix 16
 check_layout all-axes mix 16 --tp 2 --pp 2 --vpp 2 --dp 4 --ep 2 --etp 2 --recompute selective
 check_twice all-axes mix 16
 check_layout tp8-dp2 mix 16 --tp 8 --dp 2 --ep 8 --etp 2

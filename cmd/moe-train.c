@@ -72,7 +72,7 @@ static const struct opt table[] = {
      1e12},
     {0, "timeline", "A-B:FILE", "when each operation of steps A to B ran, for moe-stat", OPT_TEXT, &o.timeline},
     {.help = "Where and how:"},
-    {0, "backend", "NAME", "%s (auto); ref and guard are for tests", OPT_CHOICE, &o.backend, .choices = "auto",
+    {0, "backend", "NAME", "%s (auto); ref and late are for tests", OPT_CHOICE, &o.backend, .choices = "auto",
      .words = &backend_words},
     {0, "comm", "NAME", "%s (auto)", OPT_CHOICE, &o.comm, .choices = "auto", .words = &comm_words},
     {0, "threads", "N", "threads a rank (its processors, shared fairly)", OPT_INT, &o.threads, 1, 4096},

@@ -3,8 +3,8 @@
  * operation. Tests show that they are true (t/unit/access.c); the backend `late` and CUDA's build on them.
  *
  * The functions read the operation's struct alone, no device memory. Where only the device knows how much is
- * touched (rows by `count` or offsets) a range is the bound that the host knows. An operation may read and write
- * one place, where ops.h allows that; it reads first. */
+ * touched (rows by `count` or offsets) a range is the bound that the host knows. An operation may read and
+ * write one place, where ops.h allows that; it reads first. */
 #ifndef KERNELS_ACCESS_H
 #define KERNELS_ACCESS_H
 

@@ -6,9 +6,9 @@
  * Whatever is queued in a stream may run later; structs and host arrays are the caller's again when the call
  * returns.
  *
- * Backends: `ref` (plain loops, the oracle), `cpu` (oneDNN and OpenMP), and `guard` (cpu, whose memory faults
- * when it is touched outside an operation; used by tests). A backend is a folder or a file, and a row of
- * backends.h.
+ * Backends: `ref` (plain loops, the oracle), `cpu` (oneDNN and OpenMP), and `late` (cpu, which runs what is
+ * queued as late and in as odd an order as it may, and checks that nothing is left to chance; used by tests). A
+ * backend is a folder or a file, and a row of backends.h.
  *
  * An operation does not return an error. A failure is kept and reported by the next sync() or download(). */
 #ifndef KERNELS_BACKEND_H
@@ -53,7 +53,8 @@ struct host_work {
 struct backend {
     const char *name;
 
-    /* Device memory, zeroed, aligned to 64 bytes; NULL on failure (error() is set). */
+    /* Device memory, aligned to 64 bytes; NULL on failure (error() is set). What it holds is undefined. It may
+     * be freed when the host has waited for all that touches it. */
     void *(*alloc)(size_t bytes);
     void (*free)(void *p, size_t bytes);
 

@@ -7,7 +7,7 @@
 
 #include "backend.h"
 
-#define BACKENDS(X) X(cpu, true) X(ref, false) X(guard, false) X(late, false)
+#define BACKENDS(X) X(cpu, true) X(ref, false) X(late, false)
 
 #define X(name, automatic) const struct backend *name##_backend(int device);
 BACKENDS(X)

@@ -9,16 +9,16 @@
 #include "base/memory.h"
 #include "base/num.h"
 
-enum { PAGE = 4096 };
+enum { PAGE = 4096, HUGE = 2 << 20 };
 
 /* Twice in an f32 and four times in an f64 it is a NaN of each, as it is of bf16; as an index it is far off. */
 static const uint16_t UNWRITTEN = 0x7ff7;
 
-/* A closed page, `bytes` of pages at `base`, a closed page. What is allocated ends where the last one begins. */
+/* What is allocated ends where `base` does, and closed pages are before and behind. */
 struct late_block {
     struct late_block *next;
-    char *base;
-    size_t bytes;
+    char *mapped, *base;
+    size_t mapped_bytes, bytes;
     void *p;
 };
 static struct late_block *blocks;
@@ -34,19 +34,27 @@ static size_t used(size_t bytes)
     return (size_t)round_up(max64((int64_t)bytes, 1), 64);
 }
 
+/* Large blocks are of huge pages, which open and close a hundred times as fast. */
 void *late_alloc(size_t bytes)
 {
-    size_t pages = (size_t)round_up((int64_t)used(bytes), PAGE);
-    char *mapped = mmap(NULL, pages + 2 * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (mapped == MAP_FAILED) {
+    int64_t page = bytes < HUGE / 2 ? PAGE : HUGE;
+    struct late_block *b = xcalloc(1, sizeof *b);
+    b->bytes = (size_t)round_up((int64_t)used(bytes), page);
+    b->mapped_bytes = b->bytes + 3 * (size_t)page;
+    b->mapped = mmap(NULL, b->mapped_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (b->mapped == MAP_FAILED) {
+        free(b);
         error_errno("cannot allocate %zu bytes", bytes);
         return NULL;
     }
-    struct late_block *b = xmalloc(sizeof *b);
-    *b = (struct late_block){blocks, mapped + PAGE, pages, mapped + PAGE + pages - used(bytes)};
+    b->base = b->mapped + page + (size_t)(-(intptr_t)b->mapped & (page - 1));
+    b->p = b->base + b->bytes - used(bytes);
+    b->next = blocks;
     blocks = b;
+    if (page == HUGE)
+        madvise(b->base, b->bytes, MADV_HUGEPAGE); /* only a hint */
     protect(b, PROT_READ | PROT_WRITE);
-    for (uint16_t *x = (uint16_t *)b->base; (char *)x < b->base + pages; x++)
+    for (uint16_t *x = b->p; (char *)x < b->base + b->bytes; x++)
         *x = UNWRITTEN;
     protect(b, PROT_NONE);
     return b->p;
@@ -59,7 +67,7 @@ void late_free(void *p)
         if (b->p != p)
             continue;
         *at = b->next;
-        munmap(b->base - PAGE, b->bytes + 2 * PAGE);
+        munmap(b->mapped, b->mapped_bytes);
         free(b);
         return;
     }

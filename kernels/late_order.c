@@ -8,7 +8,7 @@
 #include "failure.h"
 
 /* A task that touched something. */
-struct mark {
+struct touch {
     const char *name; /* NULL: none */
     int stream;
     uint32_t number; /* in its stream, from 1 */
@@ -16,14 +16,14 @@ struct mark {
 
 struct reader {
     struct reader *next;
-    struct mark by;
+    struct touch by;
 };
 
-/* Bytes that have the same past: from here to the next segment, or to the end of the page. */
-struct segment {
-    struct segment *next;
+/* Bytes that have the same past: from here to the next stretch, or to the end of the page. */
+struct stretch {
+    struct stretch *next;
     size_t from; /* in the page */
-    struct mark writer;
+    struct touch writer;
     struct reader *readers; /* since then */
 };
 
@@ -32,13 +32,13 @@ struct order_memory {
     struct order_memory *next;
     char *p;
     size_t bytes;
-    struct segment **pages; /* NULL: one untouched segment */
+    struct stretch **pages; /* NULL: one untouched stretch */
 };
 
 static struct order_memory *memory;
 static struct order_clock known[ORDER_STREAMS]; /* known[i].tasks[i]: how many it has had itself */
 static bool in_use[ORDER_STREAMS];
-static struct mark now; /* the task that is being queued */
+static struct touch now; /* the task that is being queued */
 
 static size_t page_count(const struct order_memory *m)
 {
@@ -55,7 +55,7 @@ static void learn(struct order_clock *clock, const struct order_clock *other)
 }
 
 /* Whether a task that begins now in the stream comes after it. */
-static bool after(int stream, const struct mark *m)
+static bool after(int stream, const struct touch *m)
 {
     return known[stream].tasks[m->stream] >= m->number;
 }
@@ -80,7 +80,7 @@ void order_stream_gone(int stream)
 void order_task(int stream, const char *name)
 {
     learn(&known[stream], &known[ORDER_HOST]);
-    now = (struct mark){name, stream, ++known[stream].tasks[stream]};
+    now = (struct touch){name, stream, ++known[stream].tasks[stream]};
 }
 
 void order_record(int stream, struct order_clock *event)
@@ -101,7 +101,7 @@ void order_sync(int stream)
 
 /* ---- what is wrong ---- */
 
-static const char *describe(const struct mark *m, char text[static 96])
+static const char *describe(const struct touch *m, char text[static 96])
 {
     if (m->stream == ORDER_HOST)
         snprintf(text, 96, "'%s' of the host", m->name);
@@ -111,7 +111,7 @@ static const char *describe(const struct mark *m, char text[static 96])
 }
 
 static void unordered(const struct order_memory *m, size_t from, size_t to, const char *what,
-                      const struct mark *other, const char *others)
+                      const struct touch *other, const char *others)
 {
     char mine[96], theirs[96];
     failure_set("%s %s bytes %zu to %zu of a block of %zu, which %s %s, and neither waits for the other",
@@ -125,9 +125,9 @@ static void unwritten(const struct order_memory *m, size_t from, size_t to)
                 from, to, m->bytes);
 }
 
-/* ---- segments ---- */
+/* ---- stretches ---- */
 
-static void free_readers(struct segment *s)
+static void free_readers(struct stretch *s)
 {
     for (struct reader *r; (r = s->readers);) {
         s->readers = r->next;
@@ -135,30 +135,30 @@ static void free_readers(struct segment *s)
     }
 }
 
-static void add_reader(struct segment *s, const struct mark *by)
+static void add_reader(struct stretch *s, const struct touch *by)
 {
     struct reader *r = xmalloc(sizeof *r);
     *r = (struct reader){s->readers, *by};
     s->readers = r;
 }
 
-/* A segment that begins at `at`, made of the one around it. */
-static struct segment *split(struct segment *s, size_t at)
+/* A stretch that begins at `at`, made of the one around it. */
+static struct stretch *split(struct stretch *s, size_t at)
 {
-    struct segment *right = xmalloc(sizeof *right);
-    *right = (struct segment){s->next, at, s->writer, NULL};
+    struct stretch *right = xmalloc(sizeof *right);
+    *right = (struct stretch){s->next, at, s->writer, NULL};
     for (const struct reader *r = s->readers; r; r = r->next)
         add_reader(right, &r->by);
     return s->next = right;
 }
 
-static size_t end_of(const struct segment *s)
+static size_t end_of(const struct stretch *s)
 {
     return s->next ? s->next->from : PAGE;
 }
 
 /* What is read has been written, by a task that is known. */
-static void read_segment(const struct order_memory *m, size_t page, struct segment *s, bool must_be_written)
+static void read_stretch(const struct order_memory *m, size_t page, struct stretch *s, bool must_be_written)
 {
     size_t from = page + s->from, to = page + end_of(s);
     if (!s->writer.name && must_be_written)
@@ -176,7 +176,7 @@ static void read_segment(const struct order_memory *m, size_t page, struct segme
     add_reader(s, &now);
 }
 
-static void write_segment(const struct order_memory *m, size_t page, struct segment *s)
+static void write_stretch(const struct order_memory *m, size_t page, struct stretch *s)
 {
     size_t from = page + s->from, to = page + end_of(s);
     if (s->writer.name && !after(now.stream, &s->writer))
@@ -188,11 +188,11 @@ static void write_segment(const struct order_memory *m, size_t page, struct segm
     s->writer = now;
 }
 
-/* The segment that is written is one with those behind it up to `to`, which have been written too. */
-static void join(struct segment *s, size_t to)
+/* The stretch that is written is one with those behind it up to `to`, which have been written too. */
+static void join(struct stretch *s, size_t to)
 {
     while (s->next && s->next->from < to) {
-        struct segment *right = s->next;
+        struct stretch *right = s->next;
         s->next = right->next;
         free_readers(right);
         free(right);
@@ -200,15 +200,15 @@ static void join(struct segment *s, size_t to)
 }
 
 /* The rows of a matrix come in order: where the last one ended, for the next in the same page. */
-struct cursor {
-    struct segment **page, *at;
+struct place {
+    struct stretch **page, *at;
 };
 
 /* Bytes [from,to) of a page. */
 static void touch_page(struct order_memory *m, size_t page, size_t from, size_t to, bool write, bool bound,
-                       struct cursor *cursor)
+                       struct place *cursor)
 {
-    struct segment **head = &m->pages[page], *s;
+    struct stretch **head = &m->pages[page], *s;
     if (!*head)
         *head = xcalloc(1, sizeof **head);
     s = cursor->page == head && cursor->at->from <= from ? cursor->at : *head;
@@ -216,22 +216,22 @@ static void touch_page(struct order_memory *m, size_t page, size_t from, size_t 
         s = s->next;
     if (s->from < from)
         s = split(s, from);
-    struct segment *first = s;
+    struct stretch *first = s;
     for (; s && s->from < to; s = s->next) {
         if (end_of(s) > to)
             split(s, to);
         if (write)
-            write_segment(m, page * PAGE, s);
+            write_stretch(m, page * PAGE, s);
         else
-            read_segment(m, page * PAGE, s, !bound);
+            read_stretch(m, page * PAGE, s, !bound);
     }
     if (write)
         join(first, to);
-    *cursor = (struct cursor){head, first};
+    *cursor = (struct place){head, first};
 }
 
 static void touch_row(struct order_memory *m, size_t from, size_t to, bool write, bool bound,
-                      struct cursor *cursor)
+                      struct place *cursor)
 {
     for (size_t end; from < to; from = end) {
         size_t page = from / PAGE;
@@ -250,29 +250,28 @@ static struct order_memory *memory_at(const char *p, size_t bytes)
     return NULL;
 }
 
-static void touch(const struct access *a, bool write)
+static bool touch(const struct access *a, bool write)
 {
-    struct cursor cursor = {0};
+    struct place cursor = {0};
     for (size_t plane = 0; plane < a->planes; plane++)
         for (size_t r = 0; r < a->rows; r++) {
             const char *p = (const char *)a->p + plane * a->step + r * a->ld;
             struct order_memory *m = memory_at(p, a->width);
             if (!m)
-                return;
+                return false;
             touch_row(m, (size_t)(p - m->p), (size_t)(p - m->p) + a->width, write, a->bound, &cursor);
         }
+    return true;
 }
 
-void order_reads(const struct access *a)
+bool order_reads(const struct access *a)
 {
-    if (a->kind & READ)
-        touch(a, false);
+    return !(a->kind & READ) || touch(a, false);
 }
 
-void order_writes(const struct access *a)
+bool order_writes(const struct access *a)
 {
-    if (a->kind & WRITE)
-        touch(a, true);
+    return !(a->kind & WRITE) || touch(a, true);
 }
 
 /* ---- memory ---- */
@@ -285,7 +284,7 @@ void order_block(void *p, size_t bytes)
     memory = m;
 }
 
-static bool done(const struct segment *s)
+static bool done(const struct stretch *s)
 {
     bool all = !s->writer.name || after(ORDER_HOST, &s->writer);
     for (const struct reader *r = s->readers; r; r = r->next)
@@ -302,7 +301,7 @@ bool order_block_gone(void *p)
         return true;
     bool all = true;
     for (size_t i = 0; i < page_count(m); i++)
-        for (struct segment *s; (s = m->pages[i]);) {
+        for (struct stretch *s; (s = m->pages[i]);) {
             all = all && done(s);
             m->pages[i] = s->next;
             free_readers(s);

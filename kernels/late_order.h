@@ -2,12 +2,12 @@
 /* Happens before: whether what is queued is ordered, whatever the order in which it runs.
  *
  * Each stream, and the host, counts its tasks and knows a clock: how many of each other stream's tasks are
- * certainly done when its next task begins (vector clocks, Fidge 1988, Mattern 1989). A task knows what the host
- * knew when it queued it; a wait for an event adds what the event's stream knew when the event was recorded; the
- * host learns what a stream knows by waiting for it. Each byte of device memory remembers the task that wrote it
- * last and those that read it since. A task that touches it must know that writer, and to write it must know
- * the readers too. Otherwise nothing orders the two: failure_set() names both and the bytes, the next sync()
- * returns it. So it is when a task reads what was never written. */
+ * certainly done when its next task begins (vector clocks, Fidge 1988, Mattern 1989). A task knows what the
+ * host knew when it queued it; a wait for an event adds what the event's stream knew when the event was
+ * recorded; the host learns what a stream knows by waiting for it. Each byte of device memory remembers the
+ * task that wrote it last and those that read it since. A task that touches it must know that writer, and to
+ * write it must know the readers too. Otherwise nothing orders the two: failure_set() names both and the
+ * bytes, the next sync() returns it. So it is when a task reads what was never written. */
 #ifndef KERNELS_LATE_ORDER_H
 #define KERNELS_LATE_ORDER_H
 
@@ -31,10 +31,11 @@ bool order_block_gone(void *p);
 int order_stream(void);
 void order_stream_gone(int stream);
 
-/* The next task of a stream, or of the host: its name lives on. Then what it touches, first what it reads. */
+/* The next task of a stream, or of the host: its name lives on. Then what it touches, first what it reads;
+ * false: that is not device memory, and the task must not run. */
 void order_task(int stream, const char *name);
-void order_reads(const struct access *a);
-void order_writes(const struct access *a);
+bool order_reads(const struct access *a);
+bool order_writes(const struct access *a);
 
 /* An event is recorded: what the stream knows. It is waited for. The host waits for all that is in a stream. */
 void order_record(int stream, struct order_clock *event);

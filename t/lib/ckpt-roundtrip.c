@@ -14,7 +14,7 @@
  *       prints the newest step and its number
  *
  * Exit: 0; 1 when a value is wrong, naming it, or when there is no newest step; else the error's status.
- * $BACKEND: cpu, ref or guard (the default). $COMPANIONS: a directory whose small files are saved along.
+ * $BACKEND: cpu, ref or late (the default). $COMPANIONS: a directory whose small files are saved along.
  * $RUN: the id of the run that saves, 16 hexadecimal digits. */
 #include <inttypes.h>
 #include <stdio.h>
@@ -106,7 +106,7 @@ static int go(const struct shard *h, int part, void *copy, enum type type, enum 
     return 0;
 }
 
-/* The same of [begin,end) of flat buffer f, which lies at `device`: in one copy, as the guard backend takes its
+/* The same of [begin,end) of flat buffer f, which lies at `device`: in one copy, as the backend late takes its
  * time to open and close memory. */
 static int whole(enum flat f, int part, void *device, enum type type, enum number stored, int64_t begin,
                  int64_t end, bool check)
@@ -272,7 +272,7 @@ int main(int argc, char **argv)
         return path ? 0 : error_status() ? error_status() : 1;
     }
     const char *backend = getenv("BACKEND");
-    state.be = backend_open(backend ? backend : "guard", 0, 1);
+    state.be = backend_open(backend ? backend : "late", 0, 1);
     state.stream = state.be ? state.be->stream_new() : NULL;
     struct comm *c = state.be ? comm_open("auto") : NULL;
     int rc = c ? comm_attach(c, state.be) : -1;

@@ -140,22 +140,22 @@ static inline bool on_alone(bool (*fn)(struct group *))
     return ok;
 }
 
-/* Runs `tests` with memory that faults when the host touches it and that host work sees a copy of, as the kind
+/* Runs `tests` with the backend late, as the kind
  * `strict`, and on one rank as the kind `self`; then `last` on the first of these again. Prints the plan. */
 static inline void test_all(void (*tests)(void), bool (*last)(struct group *), const char *name)
 {
-    const struct backend *guard = backend_open("guard", 0, 1);
-    struct comm *first = c = start("auto", guard);
+    const struct backend *late = backend_open("late", 0, 1);
+    struct comm *first = c = start("auto", late);
     tests();
     c = start("strict", backend_open("cpu", 0, 1));
     tests();
     comm_close(c);
-    c = start("self", guard);
+    c = start("self", late);
     bool printer = comm_rank(first) == 0;
     if (printer)
         tests();
     comm_close(c);
-    be = guard;
+    be = late;
     c = first;
     rank = comm_rank(c);
     size = comm_size(c);

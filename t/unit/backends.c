@@ -1,43 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /* Backends as such: their table, their memory, and that they give the same bits. */
-#include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/fence.h"
 #include "lib/kernels.h"
 
-/* The signal that ended a child which touched device memory, 0 if it lived. */
-static int touched(char *p)
+static void memory(void **state)
 {
-    pid_t child = fork();
-    assert_true(child >= 0);
-    if (child == 0) {
-        signal(SIGSEGV, SIG_DFL);
-        *(volatile char *)p = 1;
-        _exit(0);
-    }
-    int status;
-    assert_int_equal(waitpid(child, &status, 0), child);
-    return WIFSIGNALED(status) ? WTERMSIG(status) : 0;
-}
-
-static void guard_faults(void **state)
-{
-    const struct backend *be = backend_open("guard", 0, 1);
-    float *p = be->alloc(64 * sizeof *p), host[64];
-    assert_int_equal(touched((char *)p), SIGSEGV);
-    be->scale(NULL, &(struct scale){64, p, 2});
-    assert_int_equal(touched((char *)p), SIGSEGV);
-    assert_int_equal(be->download(NULL, host, p, sizeof host), 0);
-    assert_true(host[0] == 0 && host[63] == 0);
-    be->free(p, 64 * sizeof *p);
-
-    be = backend_open("cpu", 0, 1);
-    p = be->alloc(64 * sizeof *p);
+    const struct backend *be = backend_open("cpu", 0, 1);
+    void *p = be->alloc(1000);
     assert_int_equal((uintptr_t)p % 64, 0);
-    assert_int_equal(touched((char *)p), 0);
-    be->free(p, 64 * sizeof *p);
+    be->free(p, 1000);
 }
 
 static void table_of_backends(void **state)
@@ -104,7 +78,7 @@ int main(void)
 {
     setenv("CMOCKA_MESSAGE_OUTPUT", "TAP", 0);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(guard_faults),   cmocka_unit_test(table_of_backends),
+        cmocka_unit_test(memory),         cmocka_unit_test(table_of_backends),
         cmocka_unit_test(unknown_name),   cmocka_unit_test(same_bits),
 #ifdef __SANITIZE_ADDRESS__
         cmocka_unit_test(fenced_product),

@@ -327,7 +327,7 @@ static void fused(void **state)
     char *hf = xstrdup(in_dir("fused")), *file = path_join(hf, "model.safetensors");
     assert_int_equal(make_dirs(hf), 0);
     write_fused(&p, file);
-    const struct backend *be = backend_open("guard", 0, 1);
+    const struct backend *be = backend_open("late", 0, 1);
     struct stream *stream = be->stream_new();
     for (int rank = 0; rank < p.world; rank++) {
         shards_init(&s, &p, rank);

@@ -207,6 +207,7 @@ static bool exchanges(struct group *g)
         size_t to = share(me, p), from = share(p, me);
         out[p] = fill(me, p, to);
         in[p] = be->alloc(from + GAP);
+        be->zero(stream, in[p], from + GAP);
         sends += cut(send + sends, p, out[p], to, 3);
         size_t half = from / 2;
         recvs += cut(recv + recvs, p, in[p], half, 2);

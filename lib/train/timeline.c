@@ -17,7 +17,7 @@
 enum { NAMED_STREAMS = 16 };
 
 /* An operation of the step. Its events are kept for the next step. */
-struct span {
+struct timed {
     const char *what, *group;
     const struct stream *s;
     int64_t bytes;
@@ -32,7 +32,7 @@ struct timeline {
     bool recording;
     struct event *origin; /* when the step began, at offset_s after the file's time */
     double opened_s, offset_s;
-    struct span *spans;
+    struct timed *stretches;
     int64_t count, room;
     struct {
         const struct stream *s;
@@ -44,15 +44,15 @@ static struct timeline *open_one; /* the functions of a backend have no other wa
 
 /* ---- recording ---- */
 
-static struct span *begin(struct timeline *t, struct stream *s, const char *what)
+static struct timed *begin(struct timeline *t, struct stream *s, const char *what)
 {
     if (t->count == t->room) {
         int64_t room = t->room ? 2 * t->room : 1024;
-        t->spans = xrealloc(t->spans, (size_t)room, sizeof *t->spans);
+        t->stretches = xrealloc(t->stretches, (size_t)room, sizeof *t->stretches);
         for (; t->room < room; t->room++)
-            t->spans[t->room] = (struct span){.from = t->inner->event_new(), .to = t->inner->event_new()};
+            t->stretches[t->room] = (struct timed){.from = t->inner->event_new(), .to = t->inner->event_new()};
     }
-    struct span *p = &t->spans[t->count++];
+    struct timed *p = &t->stretches[t->count++];
     p->what = what;
     p->group = NULL;
     p->s = s;
@@ -61,7 +61,7 @@ static struct span *begin(struct timeline *t, struct stream *s, const char *what
     return p;
 }
 
-static void end(const struct timeline *t, const struct span *p, struct stream *s)
+static void end(const struct timeline *t, const struct timed *p, struct stream *s)
 {
     t->inner->event_record(p->to, s);
 }
@@ -70,7 +70,7 @@ static void end(const struct timeline *t, const struct span *p, struct stream *s
     static void recorded_##name(struct stream *s, const struct name *op)                                       \
     {                                                                                                          \
         struct timeline *t = open_one;                                                                         \
-        struct span *p = t->recording ? begin(t, s, #name) : NULL;                                             \
+        struct timed *p = t->recording ? begin(t, s, #name) : NULL;                                            \
         t->inner->name(s, op);                                                                                 \
         if (p)                                                                                                 \
             end(t, p, s);                                                                                      \
@@ -81,7 +81,7 @@ BACKEND_OPS(X)
 static void recorded_zero(struct stream *s, void *dst, size_t bytes)
 {
     struct timeline *t = open_one;
-    struct span *p = t->recording ? begin(t, s, "zero") : NULL;
+    struct timed *p = t->recording ? begin(t, s, "zero") : NULL;
     t->inner->zero(s, dst, bytes);
     if (p)
         end(t, p, s);
@@ -90,7 +90,7 @@ static void recorded_zero(struct stream *s, void *dst, size_t bytes)
 static void recorded_copy(struct stream *s, void *dst, const void *src, size_t bytes)
 {
     struct timeline *t = open_one;
-    struct span *p = t->recording ? begin(t, s, "copy") : NULL;
+    struct timed *p = t->recording ? begin(t, s, "copy") : NULL;
     t->inner->copy(s, dst, src, bytes);
     if (p)
         end(t, p, s);
@@ -99,7 +99,7 @@ static void recorded_copy(struct stream *s, void *dst, const void *src, size_t b
 static void recorded_work(struct stream *s, struct host_work *w)
 {
     struct timeline *t = open_one;
-    struct span *p = t->recording ? begin(t, s, w->what) : NULL;
+    struct timed *p = t->recording ? begin(t, s, w->what) : NULL;
     if (p)
         p->group = w->group;
     for (int i = 0; p && i < w->count; i++) /* what it sends, or what it receives if it sends nothing */
@@ -208,7 +208,7 @@ void timeline_begin(struct timeline *t, int64_t step, struct stream *s)
         t->inner->event_record(t->origin, s);
 }
 
-static int write_span(struct timeline *t, const struct span *p)
+static int write_stretch(struct timeline *t, const struct timed *p)
 {
     double from = t->offset_s + t->inner->elapsed(t->origin, p->from),
            to = t->offset_s + t->inner->elapsed(t->origin, p->to);
@@ -226,7 +226,7 @@ int timeline_end(struct timeline *t)
     t->recording = false;
     int r = 0;
     for (int64_t i = 0; i < t->count && r == 0; i++)
-        r = write_span(t, &t->spans[i]);
+        r = write_stretch(t, &t->stretches[i]);
     return r;
 }
 
@@ -235,12 +235,12 @@ int timeline_close(struct timeline *t)
     if (!t)
         return 0;
     for (int64_t i = 0; i < t->room; i++) {
-        t->inner->event_free(t->spans[i].from);
-        t->inner->event_free(t->spans[i].to);
+        t->inner->event_free(t->stretches[i].from);
+        t->inner->event_free(t->stretches[i].to);
     }
     t->inner->event_free(t->origin);
     int r = output_commit(&t->out);
-    free(t->spans);
+    free(t->stretches);
     free(t);
     open_one = NULL;
     return r;

@@ -253,7 +253,7 @@ static void release(struct host_work *w)
 
 static void queue_adder(struct bed *b, struct adder *a, int stream, bool *released)
 {
-    *a = (struct adder){{&a->range, 1, move, move, await, release},
+    *a = (struct adder){{"add", "test", &a->range, 1, move, move, await, release},
                         {b->x, N * sizeof(float), HOST_READ | HOST_WRITE},
                         .peeks = a->peeks,
                         .released = released};

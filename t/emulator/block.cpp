@@ -14,7 +14,8 @@ constexpr size_t STACK = 128 << 10, GUARD = 4 << 10;
 block_state block;
 fiber *now;
 static char *stacks;
-static const std::function<void()> *kernel_body;
+static void (*kernel_run)(const void *);
+static const void *kernel_call;
 
 /* ---- switching ---- */
 
@@ -84,7 +85,7 @@ static void to_scheduler(fiber &f)
 
 static void fiber_main()
 {
-    (*kernel_body)();
+    kernel_run(kernel_call);
     now->state = FIBER_GONE;
     warp_left();
     for (;;)
@@ -228,9 +229,10 @@ static bool resume_each()
     return any;
 }
 
-void block_run(const std::function<void()> &body)
+void block_run(void (*run)(const void *), const void *call)
 {
-    kernel_body = &body;
+    kernel_run = run;
+    kernel_call = call;
     block_begin();
     for (;;) {
         while (resume_each())

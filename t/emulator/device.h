@@ -6,7 +6,6 @@
 
 #include <cuda_bf16.h>
 #include <cuda_runtime_api.h>
-#include <functional>
 #include <math.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -15,9 +14,11 @@
 
 /* ---- what launch(), SHARED and ptx.h call (kernels/cuda/device.h, kernels/cuda/ptx.h) ---- */
 
-/* Queues body, once a thread. `kernel` is its address, for reports. */
+/* Queues run(call), once a thread, and then drop(call). `kernel` is the kernel's address, for reports. What reads the arguments for a
+ * thread is no part of the kernel: it is not watched. */
 cudaError_t emulated_launch(const void *kernel, dim3 grid, dim3 block, size_t shared, cudaStream_t s,
-                            std::function<void()> body);
+                            void (*run)(const void *), void (*drop)(const void *), const void *call);
+#define EMULATED_UNWATCHED __attribute__((no_sanitize("thread", "undefined")))
 /* The block's array of this site, the same for each of its threads; and the launch's dynamic shared memory. */
 void *emulated_shared(const void *site, const char *name, size_t bytes);
 void *emulated_shared_dynamic();
@@ -40,6 +41,9 @@ __attribute__((const)) dim3 emulated_grid_size();
 #define blockDim  (emulated_block_size())
 #define gridDim   (emulated_grid_size())
 constexpr int warpSize = 32;
+#ifndef __launch_bounds__
+#define __launch_bounds__(...)
+#endif
 
 /* ---- barriers ---- */
 

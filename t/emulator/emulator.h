@@ -142,7 +142,7 @@ struct block_state {
 extern block_state block;
 extern fiber *now; /* the thread that runs, or NULL */
 
-void block_run(const std::function<void()> &body);
+void block_run(void (*run)(const void *), const void *call);
 void fiber_wait(fiber_state state); /* until another thread makes it FIBER_READY */
 /* Waits until all lanes of call.mask that have not left have made such a call; the last one combines. */
 void warp_meet(const warp_call &call);

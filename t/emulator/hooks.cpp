@@ -62,7 +62,11 @@ static inline void touch(const void *p, size_t bytes, access how, bool aligned, 
         touch(p, n, ACCESS_WRITE, false, HERE);                                                                \
     }
 SIZE(1)
-SIZE(2) SIZE(4) SIZE(8) SIZE(16) UNALIGNED(2) UNALIGNED(4) UNALIGNED(8) UNALIGNED(16)
+SIZE(2)
+SIZE(4)
+SIZE(8)
+SIZE(16)
+UNALIGNED(2) UNALIGNED(4) UNALIGNED(8) UNALIGNED(16)
 
     HOOK void __tsan_read_range(void *p, size_t bytes)
 {

@@ -309,8 +309,8 @@ static cudaError_t launchable(dim3 grid, dim3 size, size_t shared)
 }
 
 /* All blocks, one after the other, in a random order. */
-static void run_blocks(const operation &op, dim3 grid, dim3 size, size_t shared,
-                       const std::function<void()> &body)
+static void run_blocks(const operation &op, dim3 grid, dim3 size, size_t shared, void (*run)(const void *),
+                       const void *call)
 {
     if (cudaError_t e = injected("kernel")) {
         sticky_error = keep_error(e);
@@ -328,20 +328,21 @@ static void run_blocks(const operation &op, dim3 grid, dim3 size, size_t shared,
         block.index.z = b / grid.x / grid.y;
         block.run = op.first_run + b;
         shared_begin(shared);
-        block_run(body);
+        block_run(run, call);
     }
 }
 
 cudaError_t emulated_launch(const void *kernel, dim3 grid, dim3 size, size_t shared, cudaStream_t s,
-                            std::function<void()> body)
+                            void (*run)(const void *), void (*drop)(const void *), const void *call)
 {
+    std::shared_ptr<const void> held(call, drop);
     BEGIN;
     if (cudaError_t e = launchable(grid, size, shared))
         return keep_error(e);
     operation op;
     op.kernel = kernel;
     op.runs = grid.x * grid.y * grid.z;
-    op.body = [=] { run_blocks(*running, grid, size, shared, body); };
+    op.body = [=] { run_blocks(*running, grid, size, shared, run, held.get()); };
     stream_queue(s, std::move(op));
     return cudaSuccess;
 }

@@ -9,7 +9,8 @@
 #include <time.h>
 #include <unistd.h>
 
-/* addr2line's two lines for an address: the function and file:line; empty where it knows none. */
+/* The function and file:line of an address, as addr2line has them: two lines for it, and two for each function
+ * that it was inlined into. The first that is not in a header of wrappers is the kernel's own. */
 static void addr2line(const void *pc, std::string &function, std::string &line)
 {
     Dl_info in;
@@ -17,16 +18,19 @@ static void addr2line(const void *pc, std::string &function, std::string &line)
         return;
     /* Programs are linked to run at any address: what counts is the distance from where they lie. */
     char command[1024], text[512];
-    snprintf(command, sizeof command, "addr2line -f -C -s -e '%s' 0x%zx 2>/dev/null", in.dli_fname,
+    snprintf(command, sizeof command, "addr2line -f -i -C -s -e '%s' 0x%zx 2>/dev/null", in.dli_fname,
              static_cast<size_t>(static_cast<const char *>(pc) - static_cast<const char *>(in.dli_fbase)));
     FILE *pipe = popen(command, "r");
     if (!pipe)
         return;
-    for (std::string *to : {&function, &line})
+    while (fgets(text, sizeof text, pipe) && *text != '?') {
+        function = std::string(text, strcspn(text, "\n"));
         if (fgets(text, sizeof text, pipe) && *text != '?')
-            *to = std::string(text, strcspn(text, "\n"));
+            line = std::string(text, strcspn(text, " \n"));
+        if (line.compare(0, 9, "device.h:") && line.compare(0, 6, "ptx.h:"))
+            break;
+    }
     pclose(pipe);
-    line = line.substr(0, line.find(" (disc"));
 }
 
 std::string where(const void *pc)
@@ -54,8 +58,8 @@ static std::string thread_name()
     if (!now)
         return "";
     char text[160];
-    snprintf(text, sizeof text, ", thread (%u,%u,%u) of block (%u,%u,%u)", now->index.x, now->index.y,
-             now->index.z, block.index.x, block.index.y, block.index.z);
+    snprintf(text, sizeof text, ", thread %u of block (%u,%u,%u)", now->number, block.index.x, block.index.y,
+             block.index.z);
     return text;
 }
 

@@ -218,8 +218,8 @@ static std::string party(uint32_t run, uint32_t thread, bool exact)
 [[noreturn]] static void race(const void *p, const void *pc, const char *verb, const char *other_verb,
                               const std::string &other)
 {
-    report(pc, "race: %s %s, which %s %s, and nothing orders the two%s", verb, memory_name(p).c_str(),
-           other.c_str(), other_verb, now ? (" (thread " + std::to_string(now->number) + ")").c_str() : "");
+    report(pc, "race: %s %s, which %s %s, and nothing orders the two", verb, memory_name(p).c_str(),
+           other.c_str(), other_verb);
 }
 
 static void check_write(const self &me, const cell &c, const void *p, const void *pc, access how)

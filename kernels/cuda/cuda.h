@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: MIT */
+/* Inside the cuda backend: its streams, and the operations, each in the file of its family. Operations queue kernels
+ * and return; what fails meanwhile is kept (failure.h). They run on a rank's only device, which is the current
+ * one of the thread that called cuda_open(); one thread a process uses it. */
+#ifndef KERNELS_CUDA_CUDA_H
+#define KERNELS_CUDA_CUDA_H
+
+#include "device.h"
+
+extern "C" {
+#include "backend.h"
+#include "base/error.h"
+}
+
+/* Memory of the host that the device copies from and to, in slots, used in turn. */
+struct staging {
+    static constexpr int SLOTS = 8;
+    static constexpr size_t SLOT_BYTES = 1 << 20;
+    char *memory;            /* [SLOTS][SLOT_BYTES], page-locked; NULL until it is used */
+    cudaEvent_t done[SLOTS]; /* the copies of the slot's bytes that were queued last */
+    int slot;                /* the one in use, */
+    size_t used;             /* of which so much is taken */
+};
+
+struct stream {
+    cudaStream_t cuda;
+    void *scratch; /* [CUDA_SCRATCH] of the device; NULL until it is used */
+    struct staging staging;
+};
+
+/* A stream's scratch: partial sums and lists of one operation, and the workspace of cuBLASLt. */
+constexpr size_t CUDA_SCRATCH = 32 << 20;
+
+static inline cudaStream_t cuda_stream(struct stream *s)
+{
+    return s->cuda;
+}
+
+/* Device memory that is the caller's operation's alone, since its stream runs one at a time; aligned to 256
+ * bytes. NULL, and a failure is kept, if there is none or `bytes` is more than CUDA_SCRATCH. */
+void *cuda_scratch(struct stream *s, size_t bytes);
+
+/* Keeps a failure of `what` unless e is success. */
+void cuda_keep(cudaError_t e, const char *what);
+
+#define X(name) void cuda_##name(struct stream *s, const struct name *p);
+BACKEND_OPS(X)
+#undef X
+
+/* What the library is opened for (kernels/cuda.c): the table for the machine's device number `device` modulo
+ * their number. NULL with error() set. */
+extern "C" const struct backend *cuda_open(int device);
+
+#endif

@@ -176,23 +176,28 @@ template <class T> __global__ void column_sums(const T *x, int64_t ld, int64_t r
     part[blockIdx.y * width + c] = sum;
 }
 
-/* Grid: tiles of 256 columns. */
+/* As column_sums, of the parts, with 32 lines. Grid: tiles of columns. */
 __global__ void add_parts(const float *part, int64_t parts, int64_t width, float *dst)
 {
-    int64_t c = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
-    if (c >= width)
-        return;
+    SHARED(float, of_line, WARP_THREADS *WARP_THREADS);
+    int64_t c = static_cast<int64_t>(blockIdx.x) * WARP_THREADS + threadIdx.x;
     float sum = 0;
-    for (int64_t i = 0; i < parts; i++)
+    for (int64_t i = threadIdx.y; i < parts && c < width; i += WARP_THREADS)
         sum += part[i * width + c];
+    of_line[threadIdx.y * WARP_THREADS + threadIdx.x] = sum;
+    __syncthreads();
+    if (threadIdx.y > 0 || c >= width)
+        return;
+    for (int i = 1; i < WARP_THREADS; i++)
+        sum += of_line[i * WARP_THREADS + threadIdx.x];
     dst[c] += sum;
 }
 
 void cuda_add_parts(struct stream *s, const float *part, int64_t parts, int64_t width, float *dst)
 {
     if (parts > 0)
-        launch(add_parts, dim3(static_cast<unsigned>(ceil_quotient(width, BLOCK_THREADS))), dim3(BLOCK_THREADS),
-               0, s->cuda, part, parts, width, dst);
+        launch(add_parts, dim3(static_cast<unsigned>(ceil_quotient(width, WARP_THREADS))),
+               dim3(WARP_THREADS, WARP_THREADS), 0, s->cuda, part, parts, width, dst);
 }
 
 void cuda_bias_backward(struct stream *s, const struct bias_backward *p)

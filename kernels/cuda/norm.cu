@@ -68,7 +68,7 @@ template <class T, int N> __global__ void rmsnorm_line(struct rmsnorm p)
         load<N>(v, x + c);
         load<N>(w, static_cast<const T *>(p.w) + c);
         for (int j = 0; j < N; j++) {
-            v[j] *= rstd * w[j];
+            v[j] = v[j] * rstd * w[j];
             v[j] = p.clip > 0 ? clamped(v[j], p.clip) : v[j];
         }
         store<N>(y + c, v);

@@ -250,7 +250,7 @@ static inline int64_t column_parts(int64_t rows, int64_t width)
 {
     constexpr int64_t FLOATS = CUDA_SCRATCH / sizeof(float);
     int64_t parts = ceil_quotient(rows, 32), most = width > 0 ? FLOATS / width : FLOATS;
-    most = most < 256 ? most : 256;
+    most = most < 512 ? most : 512;
     return parts < most ? parts : most;
 }
 

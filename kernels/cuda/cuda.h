@@ -10,6 +10,7 @@
 extern "C" {
 #include "backend.h"
 #include "base/error.h"
+#include "base/memory.h"
 }
 
 /* Memory of the host that the device copies from and to, in slots, used in turn. */
@@ -39,6 +40,11 @@ static inline cudaStream_t cuda_stream(struct stream *s)
 /* Device memory that is the caller's operation's alone, since its stream runs one at a time; aligned to 256
  * bytes. NULL, and a failure is kept, if there is none or `bytes` is more than CUDA_SCRATCH. */
 void *cuda_scratch(struct stream *s, size_t bytes);
+
+template <class T> static inline T *cuda_scratch_of(struct stream *s, int64_t count)
+{
+    return static_cast<T *>(cuda_scratch(s, static_cast<size_t>(count) * sizeof(T)));
+}
 
 /* Keeps a failure of `what` unless e is success. */
 void cuda_keep(cudaError_t e, const char *what);

@@ -205,7 +205,7 @@ void cuda_bias_backward(struct stream *s, const struct bias_backward *p)
     int64_t parts = column_parts(p->rows, p->width);
     dim3 grid(static_cast<unsigned>(ceil_quotient(p->width, WARP_THREADS)), static_cast<unsigned>(parts));
     dim3 block(WARP_THREADS, BLOCK_THREADS / WARP_THREADS);
-    float *part = static_cast<float *>(cuda_scratch(s, static_cast<size_t>(parts * p->width) * sizeof(float)));
+    float *part = cuda_scratch_of<float>(s, parts * p->width);
     if (!part)
         return;
     if (p->type == F32)

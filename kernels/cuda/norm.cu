@@ -148,7 +148,7 @@ static void run_backward(struct stream *s, void (*kernel)(struct rmsnorm_backwar
 {
     struct lines l = lines_over(rows, width, N);
     int64_t parts = column_parts(rows, width);
-    float *part = static_cast<float *>(cuda_scratch(s, static_cast<size_t>(parts * width) * sizeof(float)));
+    float *part = cuda_scratch_of<float>(s, parts * width);
     if (!part)
         return;
     l.grid = dim3(static_cast<unsigned>(parts));

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Totals, and what applies gradients. Compiled without contraction of a·b + c: AdamW has the bits of the reference. */
+#include <math.h>
+
 #include "rows.h"
 
 /* ---- totals ---- */
@@ -7,7 +9,7 @@
 /* Numbers are added up by so many blocks, each a piece of them, and their sums by one. */
 constexpr int TOTAL_PIECES = 1024;
 
-/* Over the threads of a block of BLOCK_THREADS, in thread 0. */
+/* Over the threads of a block of BLOCK_THREADS, in all of them; once a kernel. */
 __device__ double block_sum(double v)
 {
     SHARED(double, of_thread, BLOCK_THREADS);
@@ -17,6 +19,7 @@ __device__ double block_sum(double v)
         if (static_cast<int>(threadIdx.x) < distance)
             of_thread[threadIdx.x] += of_thread[threadIdx.x + distance];
     }
+    __syncthreads();
     return of_thread[0];
 }
 
@@ -50,7 +53,7 @@ __global__ void total_end(const double *part, double scale, double *out)
 
 void cuda_total(struct stream *s, const struct total *p)
 {
-    double *part = static_cast<double *>(cuda_scratch(s, TOTAL_PIECES * sizeof *part));
+    double *part = cuda_scratch_of<double>(s, TOTAL_PIECES);
     if (!part || p->count == 0)
         return;
     launch(packed(F32, {p->x, p->y}, {p->count}) ? total_piece<PACK<float>> : total_piece<1>,
@@ -172,8 +175,8 @@ __device__ double normal(uint64_t seed, uint64_t i)
     uint32_t word[4];
     philox(seed, i / 4, word);
     uint32_t size = i % 4 < 2 ? word[0] : word[2], turn = i % 4 < 2 ? word[1] : word[3];
-    double radius = sqrt(-2 * log((size + 0.5) * 0x1p-32)), half_turns = 0x1p-31 * turn;
-    return radius * (i % 2 ? sinpi(half_turns) : cospi(half_turns));
+    double radius = sqrt(-2 * log((size + 0.5) * 0x1p-32)), angle = 2 * M_PI * 0x1p-32 * turn;
+    return radius * (i % 2 ? sin(angle) : cos(angle));
 }
 
 template <class T> __global__ void fill_tile(struct fill_normal p, unsigned across)

@@ -6,22 +6,13 @@
 #define KERNELS_CUDA_CUDA_H
 
 #include "device.h"
+#include "staging.h"
 
 extern "C" {
 #include "backend.h"
 #include "base/error.h"
 #include "base/memory.h"
 }
-
-/* Memory of the host that the device copies from and to, in slots, used in turn. */
-struct staging {
-    static constexpr int SLOTS = 8;
-    static constexpr size_t SLOT_BYTES = 1 << 20;
-    char *memory;            /* [SLOTS][SLOT_BYTES], page-locked; NULL until it is used */
-    cudaEvent_t done[SLOTS]; /* the copies of the slot's bytes that were queued last */
-    int slot;                /* the one in use, */
-    size_t used;             /* of which so much is taken */
-};
 
 struct stream {
     cudaStream_t cuda;
@@ -55,6 +46,6 @@ BACKEND_OPS(X)
 
 /* What the library is opened for (kernels/cuda.c): the table for the machine's device number `device` modulo
  * their number. NULL with error() set. */
-extern "C" const struct backend *cuda_open(int device);
+extern "C" __attribute__((visibility("default"))) const struct backend *cuda_open(int device);
 
 #endif

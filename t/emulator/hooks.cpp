@@ -125,3 +125,7 @@ HOOK void __ubsan_handle_negate_overflow(void *data, void *)
 {
     wrong("signed overflow of a negation", data);
 }
+HOOK void __ubsan_handle_divrem_overflow(void *data, void *, void *)
+{
+    wrong("a division by zero, or its overflow,", data);
+}

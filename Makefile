@@ -30,6 +30,16 @@ ALL_CFLAGS = $(STD) $(CFLAGS) $(SANFLAGS) $(FAULTDEF) -MMD -MP
 Q        = $(if $(V),,@)
 say      = $(if $(V),,@printf '  %-5s %s\n' '$(1)' '$(2)')
 
+# ---- CUDA: the backend is built where the toolkit is; CUDA_HOME= leaves it out ----
+CUDA_HOME ?= $(patsubst %/bin/nvcc,%,$(firstword $(wildcard /usr/local/cuda/bin/nvcc) $(shell command -v nvcc)))
+CUDA_ARCHS = 80 90a 100# code for these, and PTX of compute_80 for all later ones
+NVCC      := $(if $(filter .build/release,$(BUILD)),$(wildcard $(CUDA_HOME)/bin/nvcc))# only gcc's plain build has it
+CUDA_SO    = $(if $(NVCC),$(BUILD)/lib/moekit/moekit-cuda.so)
+CUDA_O     = $(patsubst %.cu,$(BUILD)/%.o,$(wildcard kernels/cuda/*.cu))
+NVFLAGS    = -std=c++17 -O3 $(foreach a,$(CUDA_ARCHS),-gencode arch=compute_$(a),code=sm_$(a)) -gencode arch=compute_80,code=compute_80 \
+             -Ilib -Ikernels -D_GNU_SOURCE -MMD -MP -Werror all-warnings -Xcompiler -fPIC,-fvisibility=hidden,-Wall,-Wextra,-Wno-unused-function,-Werror
+LDFLAGS    = $(if $(NVCC),-rdynamic)# the module uses the program's functions
+
 MPI_CFLAGS = $(shell pkg-config --cflags ompi-c 2>/dev/null)
 MPI_LIBS   = $(shell pkg-config --libs ompi-c 2>/dev/null)
 
@@ -54,7 +64,7 @@ HELPERS    = $(patsubst t/lib/%.c,$(BUILD)/t/%,$(wildcard t/lib/*.c))
 .SECONDARY:
 .PHONY: all unit kernels portable check check-unit check-large check-sanitized prove-sanitized check-portable hunt fuzz $(FUZZ:%=fuzz-%) demo bench \
         oracles install uninstall deps deps-clang deps-portable arm64 clean help
-all: $(BIN)
+all: $(BIN) $(CUDA_SO)
 	$(Q)ln -sfn $(notdir $(BUILD)) .build/current
 
 help:
@@ -84,6 +94,17 @@ $(BUILD)/%.o: %.c Makefile | $(filter deps%,$(MAKECMDGOALS))
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CFLAGS) -c -o $@ $<
 
+$(BUILD)/kernels/cuda.o: ALL_CFLAGS += $(if $(NVCC),-DMOEKIT_CUDA)
+$(BUILD)/kernels/cuda/optim.o: NVFLAGS += -fmad=false
+$(CUDA_O): $(BUILD)/%.o: %.cu Makefile
+	$(call say,NVCC,$<)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(NVCC) $(NVFLAGS) -c -o $@ $<
+$(BUILD)/lib/moekit/moekit-cuda.so: $(CUDA_O)
+	$(call say,LD,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(NVCC) -shared -cudart static -o $@ $^ -L$(CUDA_HOME)/lib64 -lcublasLt -Xlinker -rpath,$(CUDA_HOME)/lib64
+
 $(BUILD)/bin/moe-partition: $(PARTITION_O)
 $(BUILD)/bin/moe-plan-check: $(PLAN_CHECK_O)
 $(BUILD)/bin/moe-stat: $(STAT_O)
@@ -93,17 +114,17 @@ $(BUILD)/bin/moe-train: $(TRAIN_O)
 $(BUILD)/bin/%: $(BUILD)/cmd/%.o
 	$(call say,LD,$@)
 	$(Q)mkdir -p $(@D)
-	$(Q)$(CC) $(CFLAGS) $(SANFLAGS) -o $@ $^ $(LIBS)
+	$(Q)$(CC) $(CFLAGS) $(SANFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
 
 # A unit test is one file; it may use the whole library.
 $(BUILD)/t/%: t/unit/%.c $(ALL_O)
 	$(call say,TEST,$<)
 	$(Q)mkdir -p $(@D)
-	$(Q)$(CC) $(ALL_CFLAGS) -o $@ $(filter %.c %.o,$^) $(LIBS) $(TRAIN_LIBS) -lcmocka
+	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $(filter %.c %.o,$^) $(LIBS) $(TRAIN_LIBS) -lcmocka
 $(BUILD)/t/%: t/lib/%.c $(ALL_O)
 	$(call say,TEST,$<)
 	$(Q)mkdir -p $(@D)
-	$(Q)$(CC) $(ALL_CFLAGS) -o $@ $(filter %.c %.o,$^) $(LIBS) $(TRAIN_LIBS)
+	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $(filter %.c %.o,$^) $(LIBS) $(TRAIN_LIBS)
 $(BUILD)/t/bench/%: t/bench/%.c $(KERNEL_O) $(call rooms,base)
 	$(call say,BENCH,$<)
 	$(Q)mkdir -p $(@D)
@@ -113,7 +134,7 @@ $(BUILD)/bin/fuzz-%: t/fuzz/%.c $(sort $(PLAN_CHECK_O) $(CKPT_O) $(STAT_O) $(cal
 	$(call say,FUZZ,$<)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CFLAGS) -It -fsanitize=fuzzer -o $@ $(filter %.c %.o,$^) $(LIBS)
-unit: $(UNIT) $(HELPERS)
+unit: $(UNIT) $(HELPERS) $(CUDA_SO)
 kernels: $(KERNEL_O)
 portable: $(filter-out %/moe-train,$(BIN)) kernels
 
@@ -177,10 +198,12 @@ oracles: .build/oracles/done
 
 # ---- installing ----
 bindir = $(DESTDIR)$(prefix)/bin
+libdir = $(DESTDIR)$(prefix)/lib/moekit
 datadir = $(DESTDIR)$(prefix)/share
 install: all
 	install -d $(bindir) $(datadir)/moekit/models $(datadir)/moekit/clusters $(datadir)/man/man1 $(datadir)/man/man5 $(datadir)/bash-completion/completions
 	install $(BIN) $(bindir)
+	$(if $(CUDA_SO),install -d $(libdir) && install $(CUDA_SO) $(libdir))
 	install -m 644 share/models/*.json $(datadir)/moekit/models
 	install -m 644 share/clusters/*.json $(datadir)/moekit/clusters
 	install -m 644 share/man/*.1 $(datadir)/man/man1
@@ -189,7 +212,7 @@ install: all
 uninstall:
 	rm -f $(COMMANDS:%=$(bindir)/%) $(COMMANDS:%=$(datadir)/bash-completion/completions/%)
 	rm -f $(patsubst share/man/%,$(datadir)/man/man1/%,$(wildcard share/man/*.1)) $(patsubst share/man/%,$(datadir)/man/man5/%,$(wildcard share/man/*.5))
-	rm -rf $(datadir)/moekit
+	rm -rf $(datadir)/moekit $(libdir)
 
 clean:
 	rm -rf $(filter-out .build/oracles,$(wildcard .build/*))

@@ -5,7 +5,8 @@
  * contents go in through upload() and come out through download(), and work is ordered by streams and events.
  * A CPU runs each operation before it returns; a GPU runs it later; the caller's code is the same.
  *
- * Backends: `ref` (plain loops, the oracle), `cpu` (oneDNN and OpenMP), and `guard` (cpu, whose memory faults
+ * Backends: `ref` (plain loops, the oracle), `cpu` (oneDNN and OpenMP), `cuda` (NVIDIA's devices; a module that is
+ * loaded when it is asked for), and `guard` (cpu, whose memory faults
  * when it is touched outside an operation; used by tests). A backend is a folder or a file, and a row of
  * backends.h.
  *
@@ -72,7 +73,8 @@ extern const struct backend_kind backend_kinds[]; /* a NULL name ends them */
 extern const struct words backend_words;
 
 /* The backend called `name`, ready to use with `threads` threads of the host, on the machine's device number
- * `device` (from 0; a backend that computes on the host has none and ignores it). NULL with error() set. */
+ * `device` (from 0; a backend that computes on the host has none and ignores it; a number beyond the last begins
+ * at the first again: the launcher may have left each rank one, or ranks may share them). NULL with error() set. */
 const struct backend *backend_open(const char *name, int device, int threads);
 
 #endif

@@ -67,7 +67,8 @@ SIZE(4)
 SIZE(8)
 SIZE(16)
 UNALIGNED(2)
-UNALIGNED(4) UNALIGNED(8) UNALIGNED(16)
+UNALIGNED(4)
+UNALIGNED(8) UNALIGNED(16)
 
     HOOK void __tsan_read_range(void *p, size_t bytes)
 {

@@ -3,6 +3,7 @@
  * rounds in which they are resumed take them in a random order. */
 #include "emulator.h"
 
+#include <algorithm>
 #include <stdlib.h>
 #include <sys/mman.h>
 #if !defined __x86_64__
@@ -193,6 +194,11 @@ static void block_begin()
     block.threads = block.size.x * block.size.y * block.size.z;
     block.time = 1;
     block.barrier = 1;
+    for (uint32_t w = 0; w < BLOCK_THREADS / 32; w++) { /* threads that never were count as gone */
+        uint32_t first = 32 * w, there = block.threads > first ? std::min(block.threads - first, 32u) : 0;
+        block.waiting[w] = 0;
+        block.gone[w] = 32 - there;
+    }
     for (uint32_t i = 0; i < block.threads; i++) {
         fiber &f = block.fibers[i];
         f.number = i;

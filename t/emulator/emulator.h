@@ -137,6 +137,7 @@ struct block_state {
     uint32_t time;    /* counts barriers of the block and of warps; accesses are stamped with it */
     uint32_t barrier; /* `time` after the last __syncthreads() */
     fiber fibers[BLOCK_THREADS];
+    uint32_t waiting[BLOCK_THREADS / 32], gone[BLOCK_THREADS / 32]; /* lanes of each warp: in a call, left */
     uint32_t known[BLOCK_THREADS][32]; /* known[t][l]: t comes after what lane l of its warp did before */
 };
 extern block_state block;

@@ -68,9 +68,10 @@ SIZE(8)
 SIZE(16)
 UNALIGNED(2)
 UNALIGNED(4)
-UNALIGNED(8) UNALIGNED(16)
+UNALIGNED(8)
+UNALIGNED(16)
 
-    HOOK void __tsan_read_range(void *p, size_t bytes)
+HOOK void __tsan_read_range(void *p, size_t bytes)
 {
     touch(p, bytes, ACCESS_READ, false, HERE);
 }

@@ -3,6 +3,7 @@
  * behind the last: what is read past an end or after a free belongs to nobody. */
 #include "emulator.h"
 
+#include <algorithm>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,11 +27,17 @@ struct shared_array {
 char *memory_base;
 static std::vector<allocation> allocations{{}}; /* by number; 0 is none */
 static uint32_t owner[PAGES];                   /* the number of the allocation that has the page */
-static size_t cursor, highest, taken;
+static std::vector<uint32_t> live;              /* numbers of those that are not freed */
+static size_t cursor, taken;
 static bool is_open;
 
 static std::vector<shared_array> arrays; /* of the block; the dynamic one first */
 static size_t shared_end;
+
+static char *page_address(size_t page)
+{
+    return memory_base + SHARED_SPAN + page * PAGE;
+}
 
 /* ---- closed memory ---- */
 
@@ -63,9 +70,12 @@ void memory_begin()
     sigaction(SIGSEGV, &action, nullptr);
 }
 
+/* What nobody has stays closed always. */
 static void protect(int how)
 {
-    mprotect(memory_base, SHARED_SPAN + highest * PAGE, how);
+    mprotect(memory_base, SHARED_SPAN, how);
+    for (uint32_t number : live)
+        mprotect(page_address(allocations[number].first), allocations[number].pages * PAGE, how);
 }
 
 void memory_open()
@@ -85,9 +95,24 @@ void memory_close()
 
 /* ---- device memory ---- */
 
-static char *page_address(size_t page)
+/* The poison of a large allocation is pages of a file of it, which are copied when they are written: what is never
+ * touched costs nothing, when it is made and each time that memory is closed. */
+constexpr size_t FILE_BYTES = 8 << 20, LARGE = 4 << 20;
+
+static void poison_large(char *p, size_t bytes)
 {
-    return memory_base + SHARED_SPAN + page * PAGE;
+    static int file = -1;
+    if (file < 0) {
+        file = memfd_create("poison", MFD_CLOEXEC);
+        std::vector<char> block(FILE_BYTES, static_cast<char>(POISON));
+        if (file < 0 || write(file, block.data(), FILE_BYTES) != static_cast<ssize_t>(FILE_BYTES))
+            report(nullptr, "cannot make a file of %zu bytes in memory", FILE_BYTES);
+    }
+    for (size_t at = 0; at < bytes; at += FILE_BYTES)
+        if (mmap(p + at, bytes - at < FILE_BYTES ? bytes - at : FILE_BYTES,
+                 is_open ? PROT_READ | PROT_WRITE : PROT_NONE, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, file,
+                 0) == MAP_FAILED)
+            report(nullptr, "cannot map %zu bytes", bytes);
 }
 
 /* The first of `pages` free pages from `from` on; PAGES if there are none. */
@@ -114,16 +139,19 @@ void *memory_alloc(size_t bytes)
     if (first == PAGES)
         return nullptr;
     cursor = first + pages + 1;
-    if (highest < cursor)
-        highest = cursor;
     taken += pages;
     for (size_t i = first; i < first + pages; i++)
         owner[i] = static_cast<uint32_t>(allocations.size());
+    live.push_back(static_cast<uint32_t>(allocations.size()));
     allocations.push_back({first, pages, bytes});
-    mprotect(page_address(first), pages * PAGE, PROT_READ | PROT_WRITE);
-    memset(page_address(first), POISON, bytes);
-    if (!is_open)
-        mprotect(page_address(first), pages * PAGE, PROT_NONE);
+    if (bytes >= LARGE) {
+        poison_large(page_address(first), pages * PAGE);
+    } else {
+        mprotect(page_address(first), pages * PAGE, PROT_READ | PROT_WRITE);
+        memset(page_address(first), POISON, bytes);
+        if (!is_open)
+            mprotect(page_address(first), pages * PAGE, PROT_NONE);
+    }
     return page_address(first);
 }
 
@@ -143,8 +171,9 @@ bool memory_free(void *p)
     for (size_t i = a.first; i < a.first + a.pages; i++)
         owner[i] = 0;
     taken -= a.pages;
+    live.erase(std::find(live.begin(), live.end(), number));
     shadow_forget(p, a.pages * PAGE);
-    madvise(p, a.pages * PAGE, MADV_DONTNEED);
+    mmap(p, a.pages * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
     return true;
 }
 

@@ -24,7 +24,11 @@ static unsigned met(const fiber *f)
 {
     const fiber *lanes = warp_of(f);
     const warp_call &call = f->call;
+    const uint32_t warp = f->number / 32;
     unsigned wanted = 0, here = 0;
+    if (f->state != FIBER_AT_WARP &&
+        block.waiting[warp] + block.gone[warp] + 1 < static_cast<uint32_t>(__builtin_popcount(call.mask)))
+        return 0; /* most lanes come before the last one */
     LANES(l, call.mask)
     {
         const fiber &o = lanes[l];
@@ -42,7 +46,10 @@ static void meet(unsigned mask)
     fiber *lanes = warp_of(now);
     now->call.combine(lanes, mask);
     LANES(l, mask)
-    lanes[l].state = FIBER_READY;
+    {
+        block.waiting[now->number / 32] -= lanes[l].state == FIBER_AT_WARP;
+        lanes[l].state = FIBER_READY;
+    }
 }
 
 void warp_meet(const warp_call &call)
@@ -53,14 +60,17 @@ void warp_meet(const warp_call &call)
     now->call = call;
     if (unsigned mask = met(now))
         meet(mask);
-    else
+    else {
+        block.waiting[now->number / 32]++;
         fiber_wait(FIBER_AT_WARP);
+    }
 }
 
 void warp_left()
 {
     fiber *gone = now, *lanes = warp_of(gone);
-    for (uint32_t l = 0; l < 32; l++)
+    block.gone[gone->number / 32]++;
+    for (uint32_t l = 0; l < 32 && block.waiting[gone->number / 32]; l++)
         if (lanes[l].state == FIBER_AT_WARP && &lanes[l] < block.fibers + block.threads) {
             now = &lanes[l];
             if (unsigned mask = met(now))

@@ -14,4 +14,8 @@
 BACKENDS(X)
 #undef X
 
+/* The operations alone, done when they return; they ignore their stream. */
+const struct backend *ref_direct(void);
+const struct backend *cpu_direct(void);
+
 #endif

@@ -184,6 +184,13 @@ struct add {
     void *y;
     enum type type;
 };
+/* y += Σ_i b[i·count …] over `parts`, in order; f64. */
+struct add_f64 {
+    int64_t count;
+    int parts;
+    const double *b;
+    double *y;
+};
 /* x[r,c] += bias[c], in place. */
 struct bias {
     int64_t rows, width;
@@ -493,7 +500,7 @@ struct fill_normal {
 /* clang-format off */
 #define BACKEND_OPS(X) \
     X(matmul) X(grouped_matmul) X(rmsnorm) X(rmsnorm_backward) X(row_sums) X(rope) X(attention) \
-    X(attention_backward) X(swiglu) X(swiglu_backward) X(add) X(bias) X(bias_backward) X(clamp) \
+    X(attention_backward) X(swiglu) X(swiglu_backward) X(add) X(add_f64) X(bias) X(bias_backward) X(clamp) \
     X(clamp_backward) X(copy_rows) X(convert) X(row_gate) X(row_gate_backward) X(router) \
     X(router_backward) X(router_stats) X(capacity) X(sort_choices) X(permute) X(unpermute) \
     X(arrivals) X(regroup) X(sum_rows) \

@@ -92,8 +92,8 @@ static int gather_counts(struct engine *e)
     struct workspace *ws = e->ws;
     size_t bytes = (size_t)e->E * 4;
     int32_t *mine = ws->all_counts + (int64_t)e->at.etp * e->ep * e->E;
-    TRY(all_gather(e->group[GROUP_EP], ws->counts, mine, bytes));
-    return e->etp > 1 ? all_gather(e->group[GROUP_ETP], mine, ws->all_counts, bytes * (size_t)e->ep) : 0;
+    TRY(all_gather(e->group[GROUP_EP], e->s, ws->counts, mine, bytes));
+    return e->etp > 1 ? all_gather(e->group[GROUP_ETP], e->s, mine, ws->all_counts, bytes * (size_t)e->ep) : 0;
 }
 
 int dispatch_counts(struct engine *e, struct acts *a)
@@ -244,7 +244,7 @@ static int swap_over_ep(struct engine *e, const struct dispatch *d, int pass, co
         piece(outer, &outers, i, own, first, rows);
         piece(inner, &inners, i, wire, block[0], block[1] - block[0]);
     }
-    return exchange(e->group[GROUP_EP], e->send, back ? inners : outers, e->recv, back ? outers : inners);
+    return exchange(e->group[GROUP_EP], e->s, e->send, back ? inners : outers, e->recv, back ? outers : inners);
 }
 
 /* Rows of the wire that came in through etp rank j. */
@@ -264,7 +264,7 @@ static int spread_over_etp(struct engine *e, const struct wire *wire)
         piece(e->send, &sends, j, wire, mine, few);
         piece(e->recv, &recvs, j, wire, theirs, many);
     }
-    return exchange(e->group[GROUP_ETP], e->send, sends, e->recv, recvs);
+    return exchange(e->group[GROUP_ETP], e->s, e->send, sends, e->recv, recvs);
 }
 
 int dispatch_rows(struct engine *e, struct dispatch *d, int pass, void *rows, float *weight)
@@ -303,7 +303,7 @@ static int reduce_over_etp(struct engine *e, const struct wire *wire)
             piece(e->send, &sends, j, wire, theirs + at, min64(chunk, many - at));
             piece(e->recv, &recvs, j, &parts, j * n, n);
         }
-        TRY(exchange(e->group[GROUP_ETP], e->send, sends, e->recv, recvs));
+        TRY(exchange(e->group[GROUP_ETP], e->s, e->send, sends, e->recv, recvs));
         if (fault("etp-sum-skipped"))
             continue;
         e->be->sum_rows(e->s, &OP(sum_rows, .rows = n, .width = e->H, .parts = e->etp, .x = parts.p,

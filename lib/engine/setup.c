@@ -140,6 +140,42 @@ static int make_dispatch(struct engine *e)
     return 0;
 }
 
+static int open_mail(struct engine *e)
+{
+    int peers = 0;
+    e->ready = e->be->event_new();
+    e->times = xcalloc((size_t)e->messages.count, sizeof *e->times);
+    e->delivered = xcalloc((size_t)e->messages.count, sizeof *e->delivered);
+    for (int i = 0, k; i < e->messages.count; i++) {
+        e->delivered[i] = e->be->event_new();
+        for (k = 0; k < peers && e->mail[k].peer != e->messages.list[i].peer;)
+            k++;
+        if (k < peers)
+            continue;
+        if (peers == 2)
+            return error(STATUS_USAGE, "stage rank %d has messages for more than two others", e->at.pp);
+        e->mail[peers++] = (struct mail){
+            .out = e->be->stream_new(), .in = e->be->stream_new(), .peer = e->messages.list[i].peer};
+    }
+    return 0;
+}
+
+static void close_mail(struct engine *e)
+{
+    for (int k = 0; k < 2; k++) {
+        if (!e->mail[k].out)
+            continue;
+        e->be->stream_free(e->mail[k].out);
+        e->be->stream_free(e->mail[k].in);
+    }
+    for (int i = 0; i < e->messages.count && e->delivered; i++)
+        e->be->event_free(e->delivered[i]);
+    if (e->ready)
+        e->be->event_free(e->ready);
+    free(e->delivered);
+    free(e->times);
+}
+
 static int make_messages(struct engine *e)
 {
     int64_t pp = e->plan->axes.pp;
@@ -151,7 +187,7 @@ static int make_messages(struct engine *e)
         messages_release(queues, pp);
     }
     free(queues);
-    return r;
+    return r < 0 ? -1 : open_mail(e);
 }
 
 int engine_init(struct engine *e, const struct plan *plan, const struct backend *be, struct stream *s,
@@ -190,7 +226,7 @@ int engine_init(struct engine *e, const struct plan *plan, const struct backend 
     upload_placement(e);
     TRY(make_dispatch(e));
     TRY(make_messages(e));
-    profile_start(&e->profile);
+    profile_init(&e->profile, be, s);
     return be->sync(s);
 }
 
@@ -206,6 +242,9 @@ void engine_release(struct engine *e)
         fence_take_down(e->memory, (size_t)e->arena.bytes.total);
         e->be->free(e->memory, (size_t)e->arena.bytes.total);
     }
+    close_mail(e);
+    if (e->profile.be)
+        profile_release(&e->profile);
     messages_release(&e->messages, 1);
     free(e->dispatch);
     if (e->side)

@@ -45,7 +45,6 @@ struct run {
     bool *want;       /* which samples of a step this rank reads */
     char *companions; /* directory whose side files travel along */
     float *loads;     /* rank 0: [MoE layers,E] of the step */
-    double mark_s;    /* end of the last step, for time_s */
     FILE *routing;
     bool agreed;           /* a failure that all ranks know of */
     int64_t resident;      /* bytes of this process before the engine was there */

@@ -85,7 +85,7 @@ int run_start(struct run *run)
     if (!o->dry_run)
         TRY(saves_open(run));
     TRY(run_agree(run, device_open(run)));
-    TRY(run_agree(run, comm_attach(run->comm, run->be, run->stream)));
+    TRY(run_agree(run, comm_attach(run->comm, run->be)));
     TRY(run_agree(run, hosts_check(run->comm, &run->plan, strcmp(o->placement, "warn") == 0, &run->hosts)));
     run->resident = process_resident_bytes();
     TRY(run_agree(run, engine_init(&run->e, &run->plan, run->be, run->stream, run->comm)));

@@ -9,7 +9,8 @@
 
 #include "device.h"
 
-/* d[16,8] += a[16,16] · b[16,8], bf16 in, f32 out ("Matrix Fragments for mma.m16n8k16 with floating point type").
+/* d[16,8] += a[16,16] · b[16,8], bf16 in, f32 out ("Matrix Fragments for mma.m16n8k16 with floating point
+ * type").
  *   a[r]  half i is  A[g + 8·(r % 2)][2t + 8·(r / 2) + i]     (a is row-major: .row)
  *   b[r]  half i is  B[2t + 8·r + i][g]                       (b is column-major: .col)
  *   d[i]         is  D[g + 8·(i / 2)][2t + i % 2] */
@@ -33,9 +34,9 @@ __device__ __forceinline__ uint32_t shared_address(const void *p)
 }
 #endif
 
-/* Matrices of 8 x 8 bf16 from shared memory ("Warp-level matrix load instruction: ldmatrix"). Lane l gives the address of row l % 8 of matrix
- * l / 8: 8 elements, 16 bytes, aligned to 16. x2 takes the rows of lanes 0 to 15; the other lanes' addresses
- * are not read. With M the m-th matrix,
+/* Matrices of 8 x 8 bf16 from shared memory ("Warp-level matrix load instruction: ldmatrix"). Lane l gives the
+ * address of row l % 8 of matrix l / 8: 8 elements, 16 bytes, aligned to 16. x2 takes the rows of lanes 0 to 15;
+ * the other lanes' addresses are not read. With M the m-th matrix,
  *   plain     r[m]  half i is  M[g][2t + i]
  *   trans     r[m]  half i is  M[2t + i][g]
  * so that four plain matrices (rows 0-7, rows 8-15, then the same of columns 8-15) are mma_bf16's a, and two
@@ -86,9 +87,9 @@ __device__ __forceinline__ void ldmatrix_x2_trans(uint32_t r[2], const void *row
 }
 
 /* Begins a copy of `bytes` (0 to 16) from global to shared memory, both aligned to 16 bytes, and zeros up to 16
- * ("Data Movement and Conversion Instructions: cp.async", .cg with a src-size). With 0 bytes `global` is not read. A thread's copies since its last commit are a
- * group; wait<N> returns when all but the thread's last N groups have come. What other threads copied is there
- * after their wait and then a __syncthreads(). */
+ * ("Data Movement and Conversion Instructions: cp.async", .cg with a src-size). With 0 bytes `global` is not
+ * read. A thread's copies since its last commit are a group; wait<N> returns when all but the thread's last N
+ * groups have come. What other threads copied is there after their wait and then a __syncthreads(). */
 __device__ __forceinline__ void cp_async_16(void *shared, const void *global, int bytes)
 {
 #ifdef MOEKIT_EMULATED

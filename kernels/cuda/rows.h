@@ -113,7 +113,7 @@ struct place {
     int64_t row, column; /* the thread's; may be beyond the last */
 };
 
-static inline int64_t ceil_quotient(int64_t a, int64_t b)
+__host__ __device__ static inline int64_t ceil_quotient(int64_t a, int64_t b)
 {
     return (a + b - 1) / b;
 }

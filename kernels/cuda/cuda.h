@@ -14,10 +14,13 @@ extern "C" {
 #include "base/memory.h"
 }
 
+struct kept; /* streams.cu */
 struct stream {
     cudaStream_t cuda;
     void *scratch; /* [CUDA_SCRATCH] of the device; NULL until it is used */
     struct staging staging;
+    struct kept *first, **last; /* what waits for the host */
+    struct stream *next;        /* of all streams */
 };
 
 /* A stream's scratch: partial sums and lists of one operation, and the workspace of cuBLASLt. */

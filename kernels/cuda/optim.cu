@@ -61,6 +61,24 @@ void cuda_total(struct stream *s, const struct total *p)
     launch(total_end, dim3(1), dim3(BLOCK_THREADS), 0, s->cuda, part, p->scale, p->out);
 }
 
+/* A thread each. */
+__global__ void add_f64_parts(struct add_f64 p)
+{
+    int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+    if (i >= p.count)
+        return;
+    double sum = p.y[i];
+    for (int part = 0; part < p.parts; part++)
+        sum += p.b[part * p.count + i];
+    p.y[i] = sum;
+}
+
+void cuda_add_f64(struct stream *s, const struct add_f64 *p)
+{
+    launch(add_f64_parts, dim3(static_cast<unsigned>(ceil_quotient(p->count, BLOCK_THREADS))),
+           dim3(BLOCK_THREADS), 0, s->cuda, *p);
+}
+
 /* ---- scale, clip, AdamW: one row of elements ---- */
 
 template <int N> __global__ void scale_tile(struct scale p, unsigned across)

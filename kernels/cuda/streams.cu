@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "streams.h"
 
-#include <memory>
 #include <sched.h>
 #include <vector>
 
@@ -13,13 +12,11 @@ extern "C" {
 
 /* An event's records are numbered from 1. A wait is for the latest at the time of the call; what the device then
  * waits for may be a later one, which is no circle: a record goes to the device after all that it depends on. */
-struct event_state {
+struct event {
     cudaEvent_t cuda;
     int64_t recorded, issued; /* the latest record that was asked for, and that went to the device */
     struct stream *in;        /* where it was asked for */
-};
-struct event {
-    std::shared_ptr<event_state> state;
+    int users;                /* its owner, and what is kept */
 };
 
 /* Host work whose turn has come. */
@@ -31,11 +28,11 @@ struct host_job {
     cudaEvent_t copied;                  /* what the work reads is in it */
 };
 
-/* What is kept: host work, a wait, or anything else. */
+/* What is kept: host work, a wait for an event's record, or anything else. */
 struct kept {
     struct kept *next = nullptr;
-    std::function<void()> issue;
-    std::shared_ptr<event_state> after; /* of a wait; then record number */
+    std::function<void()> issue;   /* of all but host work and waits */
+    struct event *event = nullptr; /* of a wait: for its record of this number */
     int64_t record = 0;
     struct host_job *job = nullptr;
 };
@@ -134,6 +131,8 @@ static void pop(struct stream *s)
     kept_count--;
     if (k->job)
         end_job(s, k->job);
+    if (k->event)
+        event_end(k->event);
     delete k;
 }
 
@@ -159,10 +158,10 @@ static bool advance(struct stream *s)
             pop(s);
         return moved || r != 0;
     }
-    if (k->after && k->after->issued < k->record)
+    if (k->event && k->event->issued < k->record)
         return false;
-    if (k->after)
-        cuda_keep(cudaStreamWaitEvent(s->cuda, k->after->cuda, 0), "waiting for an event");
+    if (k->event)
+        cuda_keep(cudaStreamWaitEvent(s->cuda, k->event->cuda, 0), "waiting for an event");
     else
         k->issue();
     pop(s);
@@ -184,7 +183,7 @@ static struct host_job *blocker(const struct stream *s)
     for (int i = 0; s && s->first && i < 1000; i++) {
         if (s->first->job)
             return s->first->job;
-        s = s->first->after ? s->first->after->in : NULL;
+        s = s->first->event ? s->first->event->in : NULL;
     }
     return NULL;
 }
@@ -278,37 +277,40 @@ void stream_end(struct stream *s)
 
 struct event *event_make(void)
 {
-    auto *state = new event_state{NULL, 0, 0, NULL};
-    cuda_keep(cudaEventCreateWithFlags(&state->cuda, cudaEventDefault), "making an event"); /* with its time */
-    return new event{std::shared_ptr<event_state>(state, [](event_state *p) {
-        cudaEventDestroy(p->cuda);
-        delete p;
-    })};
+    struct event *e = static_cast<struct event *>(xcalloc(1, sizeof *e));
+    cuda_keep(cudaEventCreateWithFlags(&e->cuda, cudaEventDefault), "making an event"); /* with its time */
+    e->users = 1;
+    return e;
 }
 
 void event_end(struct event *e)
 {
-    delete e;
+    if (!e || --e->users > 0)
+        return;
+    cudaEventDestroy(e->cuda);
+    free(e);
 }
 
 void event_mark(struct event *e, struct stream *s)
 {
-    std::shared_ptr<event_state> state = e->state;
-    int64_t number = ++state->recorded;
-    state->in = s;
-    stream_issue(s, [state, number, s] {
-        cuda_keep(cudaEventRecord(state->cuda, s->cuda), "recording an event");
-        state->issued = number;
+    int64_t number = ++e->recorded;
+    e->in = s;
+    e->users++;
+    stream_issue(s, [e, number, s] {
+        cuda_keep(cudaEventRecord(e->cuda, s->cuda), "recording an event");
+        e->issued = number;
+        event_end(e);
     });
 }
 
 void event_await(struct stream *s, struct event *e)
 {
-    if (e->state->recorded == 0)
+    if (e->recorded == 0)
         return; /* counts as happened */
     struct kept *k = new kept;
-    k->after = e->state;
-    k->record = e->state->recorded;
+    k->event = e;
+    k->record = e->recorded;
+    e->users++;
     keep(s, k);
     pass();
 }
@@ -316,6 +318,6 @@ void event_await(struct stream *s, struct event *e)
 double event_elapsed(const struct event *from, const struct event *to)
 {
     float ms = 0;
-    cuda_keep(cudaEventElapsedTime(&ms, from->state->cuda, to->state->cuda), "timing");
+    cuda_keep(cudaEventElapsedTime(&ms, from->cuda, to->cuda), "timing");
     return ms * 1e-3;
 }

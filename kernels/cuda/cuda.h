@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Inside the cuda backend: its streams, and the operations, each in the file of its family. Operations queue kernels
- * and return; what fails meanwhile is kept (failure.h). They run on a rank's only device, which is the current
- * one of the thread that called cuda_open(); one thread a process uses it. */
+/* Inside the cuda backend: its streams, and the operations, each in the file of its family. Operations queue
+ * kernels and return; what fails meanwhile is kept (failure.h). They run on a rank's only device, which is
+ * the current one of the thread that called cuda_open(); one thread a process uses it. */
 #ifndef KERNELS_CUDA_CUDA_H
 #define KERNELS_CUDA_CUDA_H
 

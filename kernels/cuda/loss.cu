@@ -37,9 +37,9 @@ __device__ bool stands_before(const int32_t *token, int64_t t)
     return found[0];
 }
 
-/* The block of the first place t of a token adds up the gradients of all its places, in order, in registers. Grid:
- * t, tiles of BLOCK_THREADS · N columns, fewer than 65536. The places are looked for 256 at a time: warp i's
- * matches are the bits of match[i]. T² comparisons of cached integers are little beside the products of T
+/* The block of the first place t of a token adds up the gradients of all its places, in order, in registers.
+ * Grid: t, tiles of BLOCK_THREADS · N columns, fewer than 65536. The places are looked for 256 at a time: warp
+ * i's matches are the bits of match[i]. T² comparisons of cached integers are little beside the products of T
  * tokens. */
 template <class T, int N> __global__ void embedding_backward_block(struct embedding_backward p)
 {
@@ -85,8 +85,8 @@ void cuda_embedding_backward(struct stream *s, const struct embedding_backward *
         p->tokens, p->width);
 }
 
-/* The largest of some logits, -inf of none, and the sum of exponentials relative to it; relative to -inf stands for
- * relative to 0, so that no infinities are subtracted. */
+/* The largest of some logits, -inf of none, and the sum of exponentials relative to it; relative to -inf
+ * stands for relative to 0, so that no infinities are subtracted. */
 struct exponentials {
     float max, sum;
 };

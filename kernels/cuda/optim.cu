@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Totals, and what applies gradients. Compiled without contraction of a·b + c: AdamW has the bits of the reference. */
+/* Totals, and what applies gradients. Compiled without contraction of a·b + c: AdamW has the bits of the
+ * reference. */
 #include <math.h>
 
 #include "rows.h"

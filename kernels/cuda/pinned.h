@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Page-locked memory of the host, in blocks that are kept and lent again: to allocate one may stop the device. */
+/* Page-locked memory of the host, in blocks that are kept and lent again: to allocate one may stop the
+ * device. */
 #ifndef KERNELS_CUDA_PINNED_H
 #define KERNELS_CUDA_PINNED_H
 

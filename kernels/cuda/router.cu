@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The router: scores and the choice of experts, its gradient, its statistics. A warp has a token. Derivations are in
- * ref/route.c, the choice is choice.c's. */
+/* The router: scores and the choice of experts, its gradient, its statistics. A warp has a token.
+ * Derivations are in ref/route.c, the choice is choice.c's. */
 #include <math.h>
 
 #include "rows.h"
@@ -60,8 +60,8 @@ __device__ float group_worth(const float *value, int n)
     return n > 1 ? first + second : first;
 }
 
-/* Takes all but the best groups out of the game (their values become NaN): a group that stays is one whose worth has
- * become NaN. worth: [groups] in shared memory, the warp's own. */
+/* Takes all but the best groups out of the game (their values become NaN): a group that stays is one whose
+ * worth has become NaN. worth: [groups] in shared memory, the warp's own. */
 __device__ void limit_groups(const struct router &p, float *value, float *worth)
 {
     int size = static_cast<int>(p.experts) / p.groups;
@@ -225,9 +225,9 @@ void cuda_router_backward(struct stream *s, const struct router_backward *b)
 /* Tokens are summed by so many blocks, each a piece of them. */
 constexpr int STATS_PIECES = 128;
 
-/* Block b has the tokens [T·b/STATS_PIECES, T·(b+1)/STATS_PIECES), eight at a time: each warp finds what its token's
- * scores are divided by, and then each thread adds them up for its experts. Shared memory: sums and counts,
- * 2·E numbers. To part[b][2E+1], as prob, count, z. */
+/* Block b has the tokens [T·b/STATS_PIECES, T·(b+1)/STATS_PIECES), eight at a time: each warp finds what its
+ * token's scores are divided by, and then each thread adds them up for its experts. Shared memory: sums and
+ * counts, 2·E numbers. To part[b][2E+1], as prob, count, z. */
 __global__ void router_stats_piece(struct router_stats p, float *part)
 {
     SHARED_DYNAMIC(float, prob);

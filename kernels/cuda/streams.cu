@@ -10,8 +10,9 @@ extern "C" {
 #include "base/alive.h"
 }
 
-/* An event's records are numbered from 1. A wait is for the latest at the time of the call; what the device then
- * waits for may be a later one, which is no circle: a record goes to the device after all that it depends on. */
+/* An event's records are numbered from 1. A wait is for the latest at the time of the call; what the device
+ * then waits for may be a later one, which is no circle: a record goes to the device after all that it
+ * depends on. */
 struct event {
     cudaEvent_t cuda;
     int64_t recorded, issued; /* the latest record that was asked for, and that went to the device */

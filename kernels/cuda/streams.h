@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* Streams, events, and work of the host in their order.
  *
- * A device's stream cannot wait for the host. So host work holds back what is queued behind it: that is kept here,
- * and goes to the device when the work is done; and so is a wait for an event that has itself not gone to the
- * device yet. Without host work everything goes to the device at once. What is kept moves on in calls that wait
- * and in poll(). */
+ * A device's stream cannot wait for the host. So host work holds back what is queued behind it: that is kept
+ * here, and goes to the device when the work is done; and so is a wait for an event that has itself not gone
+ * to the device yet. Without host work everything goes to the device at once. What is kept moves on in calls
+ * that wait and in poll(). */
 #ifndef KERNELS_CUDA_STREAMS_H
 #define KERNELS_CUDA_STREAMS_H
 

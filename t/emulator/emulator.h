@@ -156,7 +156,7 @@ void shadow_operation(operation &op); /* op begins */
 /* The running thread (of a kernel), or the running operation (a copy, a product), touches [p, p+bytes), which
  * must lie in memory: bounds, then races. */
 void shadow_access(const void *p, size_t bytes, access how, const void *pc);
-void shadow_forget(const void *p, size_t bytes); /* freed */
-void shadow_fence_atomic(const void *p);         /* the running thread did an atomic on p after a fence */
+void shadow_forget(const void *pages, size_t bytes); /* freed; whole pages of memory.cpp */
+void shadow_fence_atomic(const void *p);             /* the running thread did an atomic on p after a fence */
 
 #endif

@@ -67,7 +67,8 @@ SIZE(4)
 SIZE(8)
 SIZE(16)
 UNALIGNED(2)
-UNALIGNED(4) UNALIGNED(8) UNALIGNED(16)
+UNALIGNED(4)
+UNALIGNED(8) UNALIGNED(16)
 
     HOOK void __tsan_read_range(void *p, size_t bytes)
 {
@@ -124,4 +125,8 @@ HOOK void __ubsan_handle_mul_overflow(void *data, void *, void *)
 HOOK void __ubsan_handle_negate_overflow(void *data, void *)
 {
     wrong("signed overflow of a negation", data);
+}
+HOOK void __ubsan_handle_divrem_overflow(void *data, void *, void *)
+{
+    wrong("a division by zero, or its overflow,", data);
 }

@@ -143,7 +143,7 @@ bool memory_free(void *p)
     for (size_t i = a.first; i < a.first + a.pages; i++)
         owner[i] = 0;
     taken -= a.pages;
-    shadow_forget(p, a.bytes);
+    shadow_forget(p, a.pages * PAGE);
     madvise(p, a.pages * PAGE, MADV_DONTNEED);
     return true;
 }

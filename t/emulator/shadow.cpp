@@ -42,6 +42,7 @@ struct past {
     const void *kernel;
 };
 
+static_assert(sizeof(cell) == 28, "a page of memory has whole pages of cells: see shadow_forget()");
 static cell *cells;
 static bool off; /* $MOEKIT_EMULATOR_CHECK=0: bounds alone */
 static std::vector<past> done;
@@ -76,11 +77,11 @@ void shadow_operation(operation &op)
     acquired_run = 0;
 }
 
-void shadow_forget(const void *p, size_t bytes)
+void shadow_forget(const void *pages, size_t bytes)
 {
     if (cells)
-        memset(static_cast<void *>(cells + (static_cast<const char *>(p) - memory_base) / 2), 0,
-               (bytes + 1) / 2 * sizeof(cell));
+        madvise(cells + (static_cast<const char *>(pages) - memory_base) / 2, bytes / 2 * sizeof(cell),
+                MADV_DONTNEED);
 }
 
 /* ---- between operations ---- */

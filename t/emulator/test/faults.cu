@@ -215,6 +215,24 @@ static void host_access(float *x, cudaStream_t s)
     p[3] = 1;
 }
 
+static void freed(float *x, cudaStream_t s)
+{
+    cudaFree(x);
+    launch(between_blocks, 1, 64, 0, s, x);
+}
+/* Two products at once with one workspace. */
+static void shared_workspace(float *x, cudaStream_t s)
+{
+    cudaStream_t other;
+    cudaStreamCreateWithFlags(&other, cudaStreamNonBlocking);
+    char *workspace = device<char>(1024);
+    float *y = device<float>(64), *z = device<float>(64);
+    cudaStreamSynchronize(s);
+    multiply_8(x, y, workspace, s);
+    multiply_8(x, z, workspace, other);
+    cudaDeviceSynchronize();
+}
+
 /* ---- by name ---- */
 
 static int fragment_noticed(float *x, cudaStream_t s)
@@ -266,6 +284,8 @@ static const struct {
     void (*host)(float *, cudaStream_t);
 } hosts[] = {{"missing_event", missing_event},
              {"missing_wait_of_reader", missing_wait_of_reader},
+             {"freed", freed},
+             {"shared_workspace", shared_workspace},
              {"host_access", host_access}};
 
 int fault(const char *name, cudaStream_t s)

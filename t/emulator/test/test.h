@@ -17,6 +17,9 @@ bool good_last_block(cudaStream_t s);
 bool good_streams(cudaStream_t s);
 bool good_library(cudaStream_t s); /* cuBLASLt's products */
 
+/* y = x · x by cuBLASLt, 8 x 8, with a workspace of 1024 bytes. */
+void multiply_8(const float *x, float *y, void *workspace, cudaStream_t s);
+
 /* Does what is wrong, by name; 0 if there is no such fault, or if nobody noticed it. */
 int fault(const char *name, cudaStream_t s);
 

@@ -44,8 +44,21 @@ cudaError_t launch_values(Function kernel, Values &values, std::index_sequence<I
                           size_t shared, cudaStream_t s)
 {
 #ifdef MOEKIT_EMULATED
-    return emulated_launch(reinterpret_cast<const void *>(kernel), grid, block, shared, s,
-                           [kernel, values] { kernel(std::get<I>(values)...); });
+    struct call {
+        Function kernel;
+        Values values;
+        EMULATED_UNWATCHED static void run(const void *p) /* one thread */
+        {
+            const call *c = static_cast<const call *>(p);
+            c->kernel(std::get<I>(c->values)...);
+        }
+        static void drop(const void *p)
+        {
+            delete static_cast<const call *>(p);
+        }
+    };
+    return emulated_launch(reinterpret_cast<const void *>(kernel), grid, block, shared, s, call::run,
+                           call::drop, new call{kernel, values});
 #else
     void *pointers[] = {&std::get<I>(values)..., nullptr};
     return cudaLaunchKernel(reinterpret_cast<const void *>(kernel), grid, block, pointers, shared, s);

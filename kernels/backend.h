@@ -37,6 +37,7 @@ struct host_range {
     void *host;
 };
 struct host_work {
+    const char *what, *group; /* for reports: "all_gather", "tp" */
     struct host_range *ranges;
     int count;
     /* 1: done; 0: not yet; -1: failed, error() is set. They return soon, and call nothing of the backend. */

@@ -8,7 +8,7 @@
 
 #include "backend.h"
 
-#define BACKENDS(X) X(cpu, true) X(cuda, true) X(ref, false) X(guard, false)
+#define BACKENDS(X) X(cpu, true) X(cuda, true) X(ref, false) X(guard, false) X(late, false)
 
 #define X(name, automatic) const struct backend *name##_backend(int device);
 BACKENDS(X)

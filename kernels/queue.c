@@ -7,6 +7,7 @@
 
 #include "base/alive.h"
 #include "base/error.h"
+#include "base/faults.h"
 #include "base/memory.h"
 #include "base/process.h"
 #include "failure.h"
@@ -21,15 +22,19 @@ struct point {
 
 struct event {
     struct point *latest; /* NULL: never recorded, which counts as happened */
+    void *note;
 };
 
-enum task_kind { TASK_OP, TASK_COPY, TASK_ZERO, TASK_RECORD, TASK_WAIT, TASK_HOST };
+enum task_kind { TASK_OP, TASK_COPY, TASK_ZERO, /* touch memory */ TASK_RECORD, TASK_WAIT, TASK_HOST };
 struct task {
     struct task *next;
     enum task_kind kind;
     bool started; /* host work */
     union {
-        const struct queued_op *op;
+        struct {
+            const struct queued_op *op;
+            const void *args; /* in `data` */
+        };
         struct point *point;
         struct host_work *work;
         struct {
@@ -45,12 +50,31 @@ struct stream {
     const struct queue_policy *policy;
     struct task *first, **last;
     int length;
+    void *note;
     struct stream *next; /* of all streams */
 };
 
 static struct stream *streams;
 static int tasks; /* in all of them */
 static const struct queue_policy at_once;
+
+/* ---- memory that is not always open ---- */
+
+static const struct queue_policy *opened; /* whose memory is open; NULL: nobody's */
+
+static void open_memory(const struct queue_policy *policy)
+{
+    if (policy->open && opened != policy)
+        policy->open();
+    opened = policy;
+}
+
+static void close_memory(void)
+{
+    if (opened && opened->close)
+        opened->close();
+    opened = NULL;
+}
 
 /* ---- tasks ---- */
 
@@ -135,13 +159,17 @@ static bool advance_work(struct stream *s, struct task *t)
 {
     struct host_work *w = t->work;
     bool begin = !t->started;
-    if (begin)
+    if (begin) {
+        open_memory(s->policy);
         stage_in(s, w);
+    }
     t->started = true;
+    close_memory();
     int r = begin ? w->start(w) : w->move(w);
     if (r < 0) {
         drop_all(s->policy);
     } else if (r > 0) {
+        open_memory(s->policy);
         stage_out(s, w, true);
         pop(s);
     }
@@ -153,9 +181,11 @@ static bool advance(struct stream *s)
 {
     struct task *t = s->first;
     alive();
+    if (t->kind <= TASK_ZERO)
+        open_memory(s->policy);
     switch (t->kind) {
     case TASK_OP:
-        t->op->run(t->data);
+        t->op->run(t->args);
         break;
     case TASK_COPY:
         memcpy(t->dst, t->src ? t->src : t->data, t->bytes);
@@ -209,18 +239,6 @@ static bool pass(const struct queue_policy *policy)
     return moved;
 }
 
-static void open_memory(const struct queue_policy *policy)
-{
-    if (policy->open)
-        policy->open();
-}
-
-static void close_memory(const struct queue_policy *policy)
-{
-    if (policy->close)
-        policy->close();
-}
-
 /* The host work that a stream waits for in the end. NULL: none. */
 static struct host_work *blocker(const struct stream *s)
 {
@@ -237,10 +255,9 @@ static struct host_work *blocker(const struct stream *s)
 static void drain(struct stream *s, int most)
 {
     while (s->length > most) {
-        open_memory(s->policy);
         while (s->length > most && pass(s->policy))
             ;
-        close_memory(s->policy);
+        close_memory();
         if (s->length <= most)
             return;
         struct host_work *w = blocker(s);
@@ -257,18 +274,14 @@ static bool begin_now(struct stream *s)
     const struct queue_policy *policy = s ? s->policy : &at_once;
     if (policy->lazy)
         return false;
-    open_memory(policy);
     if (tasks)
         pass(policy);
-    if (!s || !s->first)
-        return true;
-    close_memory(policy);
-    return false;
-}
-
-static void end_now(struct stream *s)
-{
-    close_memory(s ? s->policy : &at_once);
+    bool now = !s || !s->first;
+    if (now)
+        open_memory(policy);
+    else
+        close_memory();
+    return now;
 }
 
 static void bound(struct stream *s)
@@ -283,12 +296,12 @@ void queue_op(struct stream *s, const struct queued_op *kind, const void *op)
 {
     if (begin_now(s)) {
         kind->run(op);
-        end_now(s);
+        close_memory();
         return;
     }
     struct task *t = append(s, TASK_OP, kind->bytes);
     t->op = kind;
-    memcpy(t->data, op, kind->bytes);
+    t->args = left_out("operation-not-copied") ? op : memcpy(t->data, op, kind->bytes);
     bound(s);
 }
 
@@ -298,7 +311,7 @@ static void queue_zero(struct stream *s, void *dst, size_t bytes)
         return;
     if (begin_now(s)) {
         memset(dst, 0, bytes);
-        end_now(s);
+        close_memory();
         return;
     }
     struct task *t = append(s, TASK_ZERO, 0);
@@ -313,7 +326,7 @@ static void copy(struct stream *s, void *dst, const void *src, size_t bytes, boo
         return;
     if (begin_now(s)) {
         memcpy(dst, src, bytes);
-        end_now(s);
+        close_memory();
         return;
     }
     struct task *t = append(s, TASK_COPY, keep ? bytes : 0);
@@ -332,7 +345,7 @@ static void queue_copy(struct stream *s, void *dst, const void *src, size_t byte
 
 static void queue_upload(struct stream *s, void *dst, const void *host, size_t bytes)
 {
-    copy(s, dst, host, bytes, true);
+    copy(s, dst, host, bytes, !left_out("upload-not-copied"));
 }
 
 static int queue_sync(struct stream *s)
@@ -350,7 +363,7 @@ static int queue_download(struct stream *s, void *host, const void *src, size_t 
     open_memory(policy);
     if (bytes)
         memcpy(host, src, bytes);
-    close_memory(policy);
+    close_memory();
     return failure_take();
 }
 
@@ -375,11 +388,9 @@ static void queue_host_work(struct stream *s, struct host_work *w)
         return;
     }
     append(s, TASK_HOST, 0)->work = w;
-    if (!s->policy->lazy) {
-        open_memory(s->policy);
+    if (!s->policy->lazy)
         pass(s->policy);
-        close_memory(s->policy);
-    }
+    close_memory();
     bound(s);
 }
 
@@ -388,10 +399,9 @@ static int queue_poll(void)
     for (const struct stream *s = streams; tasks && s; s = s->next) {
         if (!s->first)
             continue;
-        open_memory(s->policy);
         while (pass(s->policy))
             ;
-        close_memory(s->policy);
+        close_memory();
     }
     return failure_take();
 }
@@ -407,6 +417,16 @@ struct stream *queue_stream_new(const struct queue_policy *policy)
         at = &(*at)->next;
     *at = s;
     return s;
+}
+
+void **queue_stream_note(struct stream *s)
+{
+    return &s->note;
+}
+
+void **queue_event_note(struct event *e)
+{
+    return &e->note;
 }
 
 static struct stream *stream_new(void)
@@ -448,7 +468,7 @@ static void event_record(struct event *e, struct stream *s)
     *p = (struct point){.refs = 1, .in = s};
     if (begin_now(s)) {
         point_reach(p);
-        end_now(s);
+        close_memory();
         return;
     }
     append(s, TASK_RECORD, 0)->point = p;

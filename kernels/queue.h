@@ -24,7 +24,7 @@ struct queue_policy {
     bool staged; /* host work sees copies of its ranges */
     /* Which of `count` streams that may go on does so, for one task; NULL: each in turn. */
     int (*pick)(int count);
-    /* Around tasks that run; calls do not nest. */
+    /* Around what touches device memory, and not while host work moves; calls do not nest. */
     void (*open)(void), (*close)(void);
 };
 
@@ -50,6 +50,9 @@ void queue_op(struct stream *s, const struct queued_op *kind, const void *op);
 
 /* `policy` must live on; NULL: none. */
 struct stream *queue_stream_new(const struct queue_policy *policy);
+/* A word for the backend beside each stream and event, NULL at first. */
+void **queue_stream_note(struct stream *s);
+void **queue_event_note(struct event *e);
 /* Fills in all of a backend but its name, alloc, free and the operations of ops.h; a stream has no policy. */
 void queue_install(struct backend *be);
 

@@ -14,7 +14,6 @@
 struct swap {
     struct host_work work; /* first */
     struct group *g;
-    const char *what;
     int64_t turn;            /* its number among the group's */
     struct comm_piece *list; /* sends, then receives: those that travel */
     int sends, recvs;
@@ -63,7 +62,7 @@ static int move(struct host_work *work)
             return 0;
         find_on_host(w);
         const struct comm_piece *recv = w->list + w->sends;
-        w->batch = ops->post_all(w->g, w->what, w->list, w->sends, recv, w->recvs, true);
+        w->batch = ops->post_all(w->g, w->work.what, w->list, w->sends, recv, w->recvs, true);
         if (!w->batch)
             return -1;
     }
@@ -79,7 +78,7 @@ static int await(struct host_work *work)
     /* Its turn comes when an earlier one of the group, in another stream, is done. */
     if (c->timeout > 0 && now_s() - w->queued_s > c->timeout)
         return error(STATUS_ENV, "%s in group '%s': an operation that was queued before it never began",
-                     w->what, w->g->name);
+                     w->work.what, w->g->name);
     nanosleep(&(struct timespec){.tv_nsec = 50000}, NULL);
     return 0;
 }
@@ -144,11 +143,11 @@ static int queue(struct swap *w, struct stream *s, const struct comm_piece *send
                  const struct comm_piece *recv, int recvs)
 {
     struct group *g = w->g;
-    w->sends = travelling(g, w->what, send, sends, w->list);
+    w->sends = travelling(g, w->work.what, send, sends, w->list);
     if (w->sends < 0)
         return -1;
-    w->recvs = travelling(g, w->what, recv, recvs, w->list + w->sends);
-    if (w->recvs < 0 || copy_own(g, s, w->what, send, sends, recv, recvs) < 0)
+    w->recvs = travelling(g, w->work.what, recv, recvs, w->list + w->sends);
+    if (w->recvs < 0 || copy_own(g, s, w->work.what, send, sends, recv, recvs) < 0)
         return -1;
     if (w->sends + w->recvs == 0)
         return 0;
@@ -165,9 +164,8 @@ int swap_queue(struct group *g, struct stream *s, const char *what, const struct
                const struct comm_piece *recv, int recvs, struct comm_times *times)
 {
     struct swap *w = xmalloc(sizeof *w);
-    *w = (struct swap){.work = {.start = move, .move = move, .await = await, .release = release},
+    *w = (struct swap){.work = {what, g->name, .start = move, .move = move, .await = await, .release = release},
                        .g = g,
-                       .what = what,
                        .times = times};
     w->list = xmalloc(((size_t)sends + (size_t)recvs + 1) * sizeof *w->list);
     int r = queue(w, s, send, sends, recv, recvs);

@@ -11,10 +11,10 @@
 #define ENGINE_ENGINE_H
 
 #include "backend.h"
+#include "base/faults.h"
 #include "comm/comm.h"
 #include "cost/arena.h"
 #include "cost/messages.h"
-#include "engine/faults.h"
 #include "engine/profile.h"
 
 /* A parameter: its weights and its f32 gradient. */

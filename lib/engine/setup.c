@@ -95,6 +95,19 @@ static int make_groups(struct engine *e)
     return 0;
 }
 
+/* Weights and what the optimizer keeps: moments begin at 0, and the padding of flat buffers stays 0. */
+static void zero_lasting(struct engine *e)
+{
+    const struct arena *a = &e->arena;
+    for (int f = 0; f < FLATS; f++)
+        e->be->zero(e->s, a->weights[f],
+                    (size_t)e->shards.padded[f] * (f == FLAT_BUFFER ? 4 : type_bytes(e->type)));
+    for (int i = 0; i < STATES; i++)
+        for (int f = 0; f < 2; f++)
+            if (a->state[i][f])
+                e->be->zero(e->s, a->state[i][f], (size_t)e->shards.slice[f] * 4);
+}
+
 /* Angles as transformers computes them, in f32. */
 static void upload_rope(struct engine *e)
 {
@@ -222,12 +235,13 @@ int engine_init(struct engine *e, const struct plan *plan, const struct backend 
         comm_set_scratch(comm, e->ws->comm, (size_t)e->ws->comm_bytes);
     locate_all(e);
     TRY(make_groups(e));
+    zero_lasting(e);
     upload_rope(e);
     upload_placement(e);
     TRY(make_dispatch(e));
     TRY(make_messages(e));
     profile_init(&e->profile, be, s);
-    return be->sync(s);
+    return 0;
 }
 
 void engine_release(struct engine *e)
@@ -297,5 +311,5 @@ int engine_init_weights(struct engine *e, uint64_t seed)
     for (int i = 0; i < STATES; i++)
         if (states[i].from_weights && plan_keeps(e->plan, i))
             state_from_weights(e, i);
-    return e->be->sync(e->s);
+    return 0;
 }

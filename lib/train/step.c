@@ -74,6 +74,8 @@ int step_run(struct run *run)
     const struct recipe *r = &run->recipe;
     const struct program *program = &run->plan.programs[e->at.pp];
     e->step = ++run->step;
+    if (run->timeline)
+        timeline_begin(run->timeline, run->step, e->s);
     profile_enter(&e->profile, PHASE_OPTIMIZER);
     totals_clear(e);
     gradients_zero(e);
@@ -100,6 +102,8 @@ int step_run(struct run *run)
     loads_update_bias(e, r->bias_rate);
     profile_enter(&e->profile, PHASE_IDLE);
     TRY(totals_fetch(e));
+    if (run->timeline)
+        TRY(run_agree(run, timeline_end(run->timeline)));
     int reported = report_step(run, hyper.lr);
     return e->figures->update.skip ? diverged(run) : run_agree(run, reported);
 }

@@ -213,6 +213,8 @@ static bool exchanges(struct group *g)
         recvs += cut(recv + recvs, p, in[p] + half + GAP, from - half, 2);
     }
     OK(exchange(g, stream, send, sends, recv, recvs) == 0);
+    memset(send, 0xFF, (size_t)n * 3 * sizeof *send); /* the lists are ours again */
+    memset(recv, 0xFF, (size_t)n * 4 * sizeof *recv);
     for (int p = 0; p < n; p++) {
         size_t from = share(p, me), half = from / 2;
         unsigned char *host = xmalloc(from + GAP);

@@ -70,6 +70,7 @@ static const struct opt table[] = {
     {0, "eval-steps", "N", "at most N global batches (10)", OPT_INT, &o.eval_steps, 1, 1e12},
     {0, "loads-every", "N", "log every expert's load each N steps; 0: never (100)", OPT_INT, &o.loads_every, 0,
      1e12},
+    {0, "timeline", "A-B:FILE", "when each operation of steps A to B ran, for moe-stat", OPT_TEXT, &o.timeline},
     {.help = "Where and how:"},
     {0, "backend", "NAME", "%s (auto); ref and guard are for tests", OPT_CHOICE, &o.backend, .choices = "auto",
      .words = &backend_words},

@@ -3,12 +3,12 @@
  *
  * Everything above this line treats tensors as device memory: a pointer from alloc() is never dereferenced,
  * contents go in through upload() and come out through download(), and work is ordered by streams and events.
- * A CPU runs each operation before it returns; a GPU runs it later; the caller's code is the same.
+ * Whatever is queued in a stream may run later; structs and host arrays are the caller's again when the call
+ * returns.
  *
- * Backends: `ref` (plain loops, the oracle), `cpu` (oneDNN and OpenMP), `cuda` (NVIDIA's devices; a module that is
- * loaded when it is asked for), and `guard` (cpu, whose memory faults
- * when it is touched outside an operation; used by tests). A backend is a folder or a file, and a row of
- * backends.h.
+ * Backends: `ref` (plain loops, the oracle), `cpu` (oneDNN and OpenMP), `cuda` (NVIDIA's devices; a module
+ * that is loaded when it is asked for), and `guard` (cpu, whose memory faults when it is touched outside an
+ * operation; used by tests). A backend is a folder or a file, and a row of backends.h.
  *
  * An operation does not return an error. A failure is kept and reported by the next sync() or download(). */
 #ifndef KERNELS_BACKEND_H
@@ -22,9 +22,33 @@
 #include "ops.h"
 
 struct stream; /* an ordered queue of work */
-struct event;  /* a point in a stream */
+struct event;  /* a point in a stream: where it was recorded last */
 
+/* Work of the host on device memory, in the order of a stream: communication by MPI, in practice. When all that
+ * was queued before it is done, start() is called, then move() until one of them says that it is done, and then
+ * what was queued later goes on. The ranges' `host` are then where the host finds them: it may read those of
+ * HOST_READ, and what it writes to those of HOST_WRITE is on the device before later work. Ranges do not
+ * overlap. The caller's struct lives until release(). */
 enum host_access { HOST_READ = 1, HOST_WRITE = 2 };
+struct host_range {
+    void *p;
+    size_t bytes;
+    enum host_access access;
+    void *host;
+};
+struct host_work {
+    const char *what, *group; /* for reports: "all_gather", "tp" */
+    struct host_range *ranges;
+    int count;
+    /* 1: done; 0: not yet; -1: failed, error() is set. They return soon, and call nothing of the backend. */
+    int (*start)(struct host_work *w);
+    int (*move)(struct host_work *w);
+    /* The host has nothing better to do than to wait for this work: a pause between two moves. -1 with error()
+     * set when it gives up. */
+    int (*await)(struct host_work *w);
+    /* The last call: done, failed, or dropped because other work has failed. */
+    void (*release)(struct host_work *w);
+};
 
 struct backend {
     const char *name;
@@ -39,6 +63,8 @@ struct backend {
     void (*event_free)(struct event *e);
     void (*event_record)(struct event *e, struct stream *s); /* e happens when all work now in s is done */
     void (*event_wait)(struct stream *s, struct event *e);   /* later work in s starts after e */
+    /* Seconds between two events that have both happened; of each the latest record that did. */
+    double (*elapsed)(const struct event *from, const struct event *to);
 
     /* Blocks until all work in s is done. 0, or -1 with error() set if any operation failed. */
     int (*sync)(struct stream *s);
@@ -50,12 +76,12 @@ struct backend {
     void (*upload)(struct stream *s, void *dst, const void *host, size_t bytes);
     int (*download)(struct stream *s, void *host, const void *src, size_t bytes);
 
-    /* Lets the host (MPI, in practice) touch device memory: returns a host address that stands for
-     * [p, p+bytes) until host_unmap() with the same arguments. HOST_READ: the contents are there. HOST_WRITE:
-     * what is written reaches the device by host_unmap(). A CPU returns p itself; a GPU stages. Blocks until s
-     * is idle. */
-    void *(*host_map)(struct stream *s, void *p, size_t bytes, enum host_access access);
-    void (*host_unmap)(struct stream *s, void *p, size_t bytes, enum host_access access, void *host);
+    /* Queues work of the host. It moves on in calls of this table that wait, and in poll(). After a failure
+     * what was queued in all streams is dropped. */
+    void (*host_work)(struct stream *s, struct host_work *w);
+    /* Moves the work of the host on as far as it goes without waiting: for a host that waits for something
+     * else meanwhile. 0, or -1 with error() set as sync(). */
+    int (*poll)(void);
 
     /* The operations of ops.h: be->rmsnorm(stream, &(struct rmsnorm){...}). */
 #define X(name) void (*name)(struct stream *, const struct name *);
@@ -73,8 +99,9 @@ extern const struct backend_kind backend_kinds[]; /* a NULL name ends them */
 extern const struct words backend_words;
 
 /* The backend called `name`, ready to use with `threads` threads of the host, on the machine's device number
- * `device` (from 0; a backend that computes on the host has none and ignores it; a number beyond the last begins
- * at the first again: the launcher may have left each rank one, or ranks may share them). NULL with error() set. */
+ * `device` (from 0; a backend that computes on the host has none and ignores it; a number beyond the last
+ * begins at the first again: the launcher may have left each rank one, or ranks may share them). NULL with
+ * error() set. */
 const struct backend *backend_open(const char *name, int device, int threads);
 
 #endif

@@ -8,10 +8,14 @@
 
 #include "backend.h"
 
-#define BACKENDS(X) X(cpu, true) X(cuda, true) X(ref, false) X(guard, false)
+#define BACKENDS(X) X(cpu, true) X(cuda, true) X(ref, false) X(guard, false) X(late, false)
 
 #define X(name, automatic) const struct backend *name##_backend(int device);
 BACKENDS(X)
 #undef X
+
+/* The operations alone, done when they return; they ignore their stream. */
+const struct backend *ref_direct(void);
+const struct backend *cpu_direct(void);
 
 #endif

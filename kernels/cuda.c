@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* The door to kernels/cuda: a shared library that is opened when the backend is asked for, so that a program made with
- * CUDA also starts where none of CUDA's libraries are. It lies in ../lib/moekit seen from the program's folder, or
- * where $MOEKIT_LIB says, and uses error() and kernels/failure.h of the program. */
+/* The door to kernels/cuda: a shared library that is opened when the backend is asked for, so that a program
+ * made with CUDA also starts where none of CUDA's libraries are. It lies in ../lib/moekit seen from the
+ * program's folder, or where $MOEKIT_LIB says, and uses error() and kernels/failure.h of the program. */
 #include <dlfcn.h>
 #include <limits.h>
 #include <stdio.h>

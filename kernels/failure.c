@@ -9,7 +9,7 @@
 #include "base/error.h"
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static char text[256];
+static char text[512];
 
 void failure_set(const char *fmt, ...)
 {

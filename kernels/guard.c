@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/num.h"
+#include "queue.h"
 
 enum { PAGE = 4096 };
 
@@ -22,8 +23,6 @@ struct block {
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct block *blocks;
 static int open_count;
-static const struct backend *cpu;
-
 static void protect(int prot)
 {
     for (struct block *b = blocks; b; b = b->next)
@@ -81,64 +80,71 @@ static void guard_free(void *p, size_t bytes)
     pthread_mutex_unlock(&lock);
 }
 
+static const struct queue_policy fenced = {.staged = true, .open = guard_open, .close = guard_close};
+
+static struct stream *guard_stream_new(void)
+{
+    return queue_stream_new(&fenced);
+}
+
+/* Without a stream the queue opens nothing. */
+static struct backend queue;
+
 static void guard_zero(struct stream *s, void *dst, size_t bytes)
 {
     guard_open();
-    cpu->zero(s, dst, bytes);
+    queue.zero(s, dst, bytes);
     guard_close();
 }
 
 static void guard_copy(struct stream *s, void *dst, const void *src, size_t bytes)
 {
     guard_open();
-    cpu->copy(s, dst, src, bytes);
+    queue.copy(s, dst, src, bytes);
+    guard_close();
+}
+
+static void guard_upload(struct stream *s, void *dst, const void *host, size_t bytes)
+{
+    guard_open();
+    queue.upload(s, dst, host, bytes);
     guard_close();
 }
 
 static int guard_download(struct stream *s, void *host, const void *src, size_t bytes)
 {
     guard_open();
-    int rc = cpu->download(s, host, src, bytes);
+    int rc = queue.download(s, host, src, bytes);
     guard_close();
     return rc;
 }
 
-static void *guard_map(struct stream *s, void *p, size_t bytes, enum host_access access)
-{
-    guard_open();
-    return p;
-}
-
-static void guard_unmap(struct stream *s, void *p, size_t bytes, enum host_access access, void *host)
-{
-    guard_close();
-}
+static const struct backend *cpu;
+static struct backend direct;
 
 #define X(name)                                                                                                \
-    static void guard_##name(struct stream *s, const struct name *op)                                          \
+    static void open_##name(struct stream *s, const struct name *op)                                           \
     {                                                                                                          \
         guard_open();                                                                                          \
         cpu->name(s, op);                                                                                      \
         guard_close();                                                                                         \
-    }
+    }                                                                                                          \
+    QUEUED(direct, name)
 BACKEND_OPS(X)
 #undef X
 
 const struct backend *guard_backend(int device)
 {
-    static struct backend be;
-    cpu = cpu_backend(device);
-    be = *cpu;
-    be.name = "guard";
-    be.alloc = guard_alloc;
-    be.free = guard_free;
+    static struct backend be = {.name = "guard", .alloc = guard_alloc, .free = guard_free};
+    cpu = cpu_direct();
+    queue_install(&queue);
+    queue_install(&be);
+    be.stream_new = guard_stream_new;
     be.zero = guard_zero;
     be.copy = guard_copy;
-    be.upload = guard_copy;
+    be.upload = guard_upload;
     be.download = guard_download;
-    be.host_map = guard_map;
-    be.host_unmap = guard_unmap;
-#define X(name) be.name = guard_##name;
+#define X(name) be.name = queued_##name, direct.name = open_##name;
     BACKEND_OPS(X)
 #undef X
     return &be;

@@ -5,7 +5,10 @@
  * Matrices are row-major; `ld` is the distance between rows in elements. "act" pointers (void *) hold
  * elements of the struct's `type`; arithmetic is f32 whatever the type. No aliasing unless a comment allows it.
  * Any count may be 0: the operation then does nothing (with beta 0 a matmul still writes its zeros).
- * All results are deterministic: the same inputs, threads and machine give the same bits. */
+ * All results are deterministic: the same inputs, threads and machine give the same bits.
+ *
+ * A new operation is a struct here with its place in BACKEND_OPS, loops in kernels/ref, what it touches
+ * (access.h), and an example in t/lib/operations.h. */
 #ifndef KERNELS_OPS_H
 #define KERNELS_OPS_H
 
@@ -184,6 +187,13 @@ struct add {
     void *y;
     enum type type;
 };
+/* y += Σ_i b[i·count …] over `parts`, in order; f64. */
+struct add_f64 {
+    int64_t count;
+    int parts;
+    const double *b;
+    double *y;
+};
 /* x[r,c] += bias[c], in place. */
 struct bias {
     int64_t rows, width;
@@ -319,9 +329,9 @@ struct sort_choices {
 /* Rows for the experts: y[r,:] = x[source[r] / K, :]. weight_out (or NULL) of row r, `ldw` floats from the
  * next, = weight_in[source[r]]. */
 struct permute {
-    int64_t rows, width, top_k;
+    int64_t tokens, rows, width, top_k;
     const int32_t *count;
-    const void *x; /* dense */
+    const void *x; /* dense [T] */
     const int32_t *source;
     void *y;
     int64_t ldy;
@@ -331,9 +341,10 @@ struct permute {
     enum type type;
 };
 /* The reverse: y[t,:] = Σ_k x[position[t,k],:]. weight_in (or NULL) of each row, `ldw` floats from the next,
- * goes back to weight_out[t,k]; where position is -1 it becomes 0. */
+ * goes back to weight_out[t,k]; where position is -1 it becomes 0. Positions are below `rows`, for which x and
+ * weight_in have room. */
 struct unpermute {
-    int64_t tokens, width, top_k;
+    int64_t tokens, rows, width, top_k;
     const void *x;
     int64_t ldx;
     const int32_t *position;
@@ -361,9 +372,9 @@ struct arrivals {
 };
 /* Rows from the wire into the order of the experts: grouped[to[s] + i,:] = wire[from[s] + i,:], and weight
  * (NULL: none) [rows] from wire_weight, a float of each of the wire's rows, `ldw` floats apart. back: the other
- * way. */
+ * way. The wire has room for wire_rows. */
 struct regroup {
-    int64_t segments, rows, width;
+    int64_t segments, rows, wire_rows, width;
     const int32_t *to, *from; /* as `arrivals` wrote them */
     void *grouped;            /* dense */
     float *weight;
@@ -493,7 +504,7 @@ struct fill_normal {
 /* clang-format off */
 #define BACKEND_OPS(X) \
     X(matmul) X(grouped_matmul) X(rmsnorm) X(rmsnorm_backward) X(row_sums) X(rope) X(attention) \
-    X(attention_backward) X(swiglu) X(swiglu_backward) X(add) X(bias) X(bias_backward) X(clamp) \
+    X(attention_backward) X(swiglu) X(swiglu_backward) X(add) X(add_f64) X(bias) X(bias_backward) X(clamp) \
     X(clamp_backward) X(copy_rows) X(convert) X(row_gate) X(row_gate_backward) X(router) \
     X(router_backward) X(router_stats) X(capacity) X(sort_choices) X(permute) X(unpermute) \
     X(arrivals) X(regroup) X(sum_rows) \

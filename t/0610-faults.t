@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# The comparison of 0600 is itself tested: with each seeded fault (lib/engine/faults.h) it must fail, in a layout in which it holds without.
+# The comparison of 0600 is itself tested: with each seeded fault (lib/base/faults.h) it must fail, in a layout in which it holds without.
 . "$(dirname "$0")/lib/tap.sh"
 
 bin=$top/.build/faults/bin

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* The table of the cuda backend, its memory, streams and events. */
+/* The table of the cuda backend, its memory and copies. */
 #include <stdlib.h>
-#include <string.h>
+#include <vector>
 
 #include "cuda.h"
 #include "open.h"
+#include "streams.h"
 
 /* ---- failures ---- */
 
@@ -59,102 +60,52 @@ void *cuda_scratch(struct stream *s, size_t bytes)
     return s->scratch;
 }
 
-/* ---- streams and events ---- */
-
-struct event {
-    cudaEvent_t cuda;
-};
-
-static struct stream *new_stream(void)
-{
-    struct stream *s = static_cast<struct stream *>(xcalloc(1, sizeof *s));
-    cuda_keep(cudaStreamCreateWithFlags(&s->cuda, cudaStreamNonBlocking), "making a stream");
-    return s;
-}
-
-static void free_stream(struct stream *s)
-{
-    if (!s)
-        return;
-    cudaStreamSynchronize(s->cuda); /* what it still has to do needs the memory below */
-    staging_release(&s->staging);
-    cudaFree(s->scratch);
-    cudaStreamDestroy(s->cuda);
-    free(s);
-}
-
-static struct event *new_event(void)
-{
-    struct event *e = static_cast<struct event *>(xcalloc(1, sizeof *e));
-    cuda_keep(cudaEventCreateWithFlags(&e->cuda, cudaEventDefault), "making an event"); /* with its time */
-    return e;
-}
-
-static void free_event(struct event *e)
-{
-    if (e)
-        cudaEventDestroy(e->cuda);
-    free(e);
-}
-
-static void record_event(struct event *e, struct stream *s)
-{
-    cuda_keep(cudaEventRecord(e->cuda, s->cuda), "recording an event");
-}
-
-static void wait_for_event(struct stream *s, struct event *e)
-{
-    cuda_keep(cudaStreamWaitEvent(s->cuda, e->cuda, 0), "waiting for an event");
-}
-
-static int sync_stream(struct stream *s)
-{
-    cuda_keep(cudaStreamSynchronize(s->cuda), "an operation failed");
-    return failure_take();
-}
-
-/* ---- copies ---- */
+/* ---- copies, in the order of streams.h ---- */
 
 static void zero_bytes(struct stream *s, void *dst, size_t bytes)
 {
     if (bytes)
-        cuda_keep(cudaMemsetAsync(dst, 0, bytes, s->cuda), "zeroing");
+        stream_issue(s, [=] { cuda_keep(cudaMemsetAsync(dst, 0, bytes, s->cuda), "zeroing"); });
 }
 
 static void copy_bytes(struct stream *s, void *dst, const void *src, size_t bytes)
 {
     if (bytes)
-        cuda_keep(cudaMemcpyAsync(dst, src, bytes, cudaMemcpyDeviceToDevice, s->cuda), "copying");
+        stream_issue(s, [=] {
+            cuda_keep(cudaMemcpyAsync(dst, src, bytes, cudaMemcpyDeviceToDevice, s->cuda), "copying");
+        });
 }
 
 static void upload_bytes(struct stream *s, void *dst, const void *host, size_t bytes)
 {
-    staging_upload(&s->staging, s->cuda, dst, host, bytes);
+    if (stream_clear(s)) {
+        staging_upload(&s->staging, s->cuda, dst, host, bytes);
+        return;
+    }
+    std::vector<char> copy(static_cast<const char *>(host), static_cast<const char *>(host) + bytes);
+    stream_issue(s, [=] { staging_upload(&s->staging, s->cuda, dst, copy.data(), bytes); });
 }
 
 static int download_bytes(struct stream *s, void *host, const void *src, size_t bytes)
 {
+    if (stream_sync(s) < 0)
+        return -1;
     staging_download(&s->staging, s->cuda, host, src, bytes);
-    return sync_stream(s);
-}
-
-static void *map_bytes(struct stream *s, void *p, size_t bytes, enum host_access access)
-{
-    void *host = xmalloc(bytes + 1);
-    if (access & HOST_READ)
-        staging_download(&s->staging, s->cuda, host, p, bytes);
-    cuda_keep(cudaStreamSynchronize(s->cuda), "an operation failed");
-    return host;
-}
-
-static void unmap_bytes(struct stream *s, void *p, size_t bytes, enum host_access access, void *host)
-{
-    if (access & HOST_WRITE)
-        staging_upload(&s->staging, s->cuda, p, host, bytes);
-    free(host);
+    return failure_take();
 }
 
 /* ---- the table ---- */
+
+#define X(op)                                                                                                  \
+    static void issue_##op(struct stream *s, const struct op *p)                                               \
+    {                                                                                                          \
+        if (stream_clear(s))                                                                                   \
+            cuda_##op(s, p);                                                                                   \
+        else                                                                                                   \
+            stream_issue(s, [s, copy = *p] { cuda_##op(s, &copy); });                                          \
+    }
+BACKEND_OPS(X)
+#undef X
 
 static struct backend table(void)
 {
@@ -162,20 +113,21 @@ static struct backend table(void)
     be.name = "cuda";
     be.alloc = alloc_device;
     be.free = free_device;
-    be.stream_new = new_stream;
-    be.stream_free = free_stream;
-    be.event_new = new_event;
-    be.event_free = free_event;
-    be.event_record = record_event;
-    be.event_wait = wait_for_event;
-    be.sync = sync_stream;
+    be.stream_new = stream_make;
+    be.stream_free = stream_end;
+    be.event_new = event_make;
+    be.event_free = event_end;
+    be.event_record = event_mark;
+    be.event_wait = event_await;
+    be.elapsed = event_elapsed;
+    be.sync = stream_sync;
     be.zero = zero_bytes;
     be.copy = copy_bytes;
     be.upload = upload_bytes;
     be.download = download_bytes;
-    be.host_map = map_bytes;
-    be.host_unmap = unmap_bytes;
-#define X(op) be.op = cuda_##op;
+    be.host_work = work_queue;
+    be.poll = work_poll;
+#define X(op) be.op = issue_##op;
     BACKEND_OPS(X)
 #undef X
     return be;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Inside the cuda backend: its streams, and the operations, each in the file of its family. Operations queue kernels
- * and return; what fails meanwhile is kept (failure.h). They run on a rank's only device, which is the current
- * one of the thread that called cuda_open(); one thread a process uses it. */
+/* Inside the cuda backend: its streams, and the operations, each in the file of its family. Operations queue
+ * kernels and return; what fails meanwhile is kept (failure.h). They run on a rank's only device, which is
+ * the current one of the thread that called cuda_open(); one thread a process uses it. */
 #ifndef KERNELS_CUDA_CUDA_H
 #define KERNELS_CUDA_CUDA_H
 
@@ -14,10 +14,13 @@ extern "C" {
 #include "base/memory.h"
 }
 
+struct kept; /* streams.cu */
 struct stream {
     cudaStream_t cuda;
     void *scratch; /* [CUDA_SCRATCH] of the device; NULL until it is used */
     struct staging staging;
+    struct kept *first, **last; /* what waits for the host */
+    struct stream *next;        /* of all streams */
 };
 
 /* A stream's scratch: partial sums and lists of one operation, and the workspace of cuBLASLt. */

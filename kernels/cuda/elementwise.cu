@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What treats each element by itself, but for swiglu_backward, row_gate_backward and bias_backward, which sum. Launches
- * are the tiles and lines of rows.h; derivations are in ref/elementwise.c. */
+/* What treats each element by itself, but for swiglu_backward, row_gate_backward and bias_backward, which
+ * sum. Launches are the tiles and lines of rows.h; derivations are in ref/elementwise.c. */
 #include "rows.h"
 
 /* ---- sums of tensors, and copies; what has no rows is one ---- */

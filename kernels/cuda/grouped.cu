@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /* Grouped products in bf16, on tensor cores.
  *
- * A block is 4 warps with a tile of 128 x 128 sums, 64 x 64 a warp: 4 x 8 fragments, 128 registers a thread. Per 16
- * of k a warp reads 4 KiB of shared memory for 32 mma, so that tensor cores and not shared memory are what a block
- * waits for. k goes in slabs of 32 through a ring of 4 (cp.async): three are under way while one is computed.
- * Shared memory: 4 slabs · 2 operands · 128 · 32 · 2 bytes = 64 KiB, and 8 bytes an expert; two blocks a
- * multiprocessor, of which one computes while the other begins or ends a tile.
+ * A block is 4 warps with a tile of 128 x 128 sums, 64 x 64 a warp: 4 x 8 fragments, 128 registers a thread.
+ * Per 16 of k a warp reads 4 KiB of shared memory for 32 mma, so that tensor cores and not shared memory are
+ * what a block waits for. k goes in slabs of 32 through a ring of 4 (cp.async): three are under way while
+ * one is computed. Shared memory: 4 slabs · 2 operands · 128 · 32 · 2 bytes = 64 KiB, and 8 bytes an expert;
+ * two blocks a multiprocessor, of which one computes while the other begins or ends a tile.
  *
- * What limits it: mma.sync, which is about all that sm_80 has and some 60% of what later ones have; the first three
- * slabs of a tile, which nothing of the same block covers (k < 512, say); experts with few rows, whose tiles are
- * mostly padding (a warp without rows of its own only helps to fetch); and rows that cannot be fetched in packs of
- * 16 bytes, many times slower, which no model of use has. */
+ * What limits it: mma.sync, which is about all that sm_80 has and some 60% of what later ones have; the
+ * first three slabs of a tile, which nothing of the same block covers (k < 512, say); experts with few rows,
+ * whose tiles are mostly padding (a warp without rows of its own only helps to fetch); and rows that cannot
+ * be fetched in packs of 16 bytes, many times slower, which no model of use has. */
 #include "grouped.h"
 #include "tile.h"
 
@@ -47,21 +47,23 @@ __device__ __forceinline__ void add_slab(struct sums<WARP_TILE> c[WARP_TILE / 16
                                          int m, int n)
 {
     constexpr int THIN = SLAB / PACK_BF16, WIDE = TILE / PACK_BF16;
+    int a_lanes = A_TURNED ? lanes_across<WIDE>() : lanes_down<THIN>();
+    int b_lanes = B_TURNED ? lanes_down<WIDE>() : lanes_across<THIN>();
     UNROLL
     for (int k = 0; k < SLAB; k += 16) {
         uint32_t fa[WARP_TILE / 16][4], fb[4];
         UNROLL
         for (int i = 0; i < WARP_TILE / 16; i++)
             if (A_TURNED)
-                a_fragment_turned<WIDE>(fa[i], a, k, (m + 16 * i) / PACK_BF16);
+                a_fragment_turned<WIDE>(fa[i], a, a_lanes, k, (m + 16 * i) / PACK_BF16);
             else
-                a_fragment<THIN>(fa[i], a, m + 16 * i, k / PACK_BF16);
+                a_fragment<THIN>(fa[i], a, a_lanes, m + 16 * i, k / PACK_BF16);
         UNROLL
         for (int j = 0; j < WARP_TILE / 16; j++) {
             if (B_TURNED)
-                b_fragments_turned<WIDE>(fb, b, k, (n + 16 * j) / PACK_BF16);
+                b_fragments_turned<WIDE>(fb, b, b_lanes, k, (n + 16 * j) / PACK_BF16);
             else
-                b_fragments<THIN>(fb, b, n + 16 * j, k / PACK_BF16);
+                b_fragments<THIN>(fb, b, b_lanes, n + 16 * j, k / PACK_BF16);
             UNROLL
             for (int i = 0; i < WARP_TILE / 16; i++) {
                 mma_bf16(c[i].d[2 * j], fa[i], fb);
@@ -98,23 +100,21 @@ __device__ __forceinline__ void put_warp(const struct grouped_product<T> &p,
     int g = lane() / 4, t = lane() % 4, rows = left_of(p.m, m), columns = left_of(p.n, n);
     C *to = static_cast<C *>(p.c) + m * p.ldc + n;
     UNROLL
-    for (int i = 0; i < WARP_TILE / 16; i++)
-        UNROLL
-    for (int half = 0; half < 2; half++) {
-        int row = 16 * i + g + 8 * half;
+    for (int i = 0; i < WARP_TILE / 8; i++) {
+        int row = 8 * i + g;
         C *line = to + row * p.ldc;
         UNROLL
         for (int j = 0; j < WARP_TILE / 8; j++) {
             int column = 8 * j + 2 * t;
-            const float *two = c[i].d[j] + 2 * half;
+            const float *two = c[i / 2].d[j] + i % 2 * 2;
             if (row < rows)
                 put_sums(line + column, two[0], two[1], columns - column, packed);
         }
     }
 }
 
-/* The sums of the tile: the block's threads fetch, each warp adds its part up. In step i slab i is computed, and
- * slab i + 3 goes where slab i - 1 was, which all have read when they come to step i's barrier. */
+/* The sums of the tile: the block's threads fetch, each warp adds its part up. In step i slab i is computed,
+ * and slab i + 3 goes where slab i - 1 was, which all have read when they come to step i's barrier. */
 template <bool A_TURNED, bool B_TURNED>
 __device__ __forceinline__ void add_tile(struct sums<WARP_TILE> c[WARP_TILE / 16],
                                          const struct grouped_product<bf16> &p, const struct operand &a,
@@ -170,7 +170,7 @@ __global__ void __launch_bounds__(GROUPED_THREADS, 2) grouped_bf16(struct groupe
     }
 }
 
-unsigned grouped_blocks(const struct grouped_matmul *p, int tile, int each)
+dim3 grouped_grid(const struct grouped_matmul *p, int tile, int each)
 {
     int device = 0, processors = 0;
     cudaError_t e = cudaGetDevice(&device);
@@ -182,7 +182,7 @@ unsigned grouped_blocks(const struct grouped_matmul *p, int tile, int each)
         down = (p->rows > 0 ? p->experts : 0) * ceil_quotient(p->n, tile);
     int64_t tiles = (p->experts > 0 && p->rows > 0 ? down : 0) * ceil_quotient(width, tile);
     int64_t most = static_cast<int64_t>(processors) * each;
-    return static_cast<unsigned>(tiles < most ? tiles : most);
+    return dim3(static_cast<unsigned>(tiles < most ? tiles : most));
 }
 
 void cuda_grouped_matmul(struct stream *s, const struct grouped_matmul *p)
@@ -194,10 +194,9 @@ void cuda_grouped_matmul(struct stream *s, const struct grouped_matmul *p)
     bool weight = p->kind == GROUPED_WEIGHT;
     bool packs = packed(BF16, {p->x, p->y, p->w}, {p->ldx, p->ldy, weight ? 0 : p->stride, p->k}) &&
                  packed(F32, {}, {weight ? p->stride : 0});
-    unsigned blocks = grouped_blocks(p, TILE, 2);
     size_t shared = RING_BYTES + grouped_list_bytes(p->experts);
     void (*kernel)(struct grouped_matmul, bool) = weight                     ? grouped_bf16<GROUPED_WEIGHT>
                                                   : p->kind == GROUPED_INPUT ? grouped_bf16<GROUPED_INPUT>
                                                                              : grouped_bf16<GROUPED_FORWARD>;
-    launch(kernel, dim3(blocks), dim3(GROUPED_THREADS), shared, cuda_stream(s), *p, packs);
+    launch(kernel, grouped_grid(p, TILE, 2), dim3(GROUPED_THREADS), shared, cuda_stream(s), *p, packs);
 }

@@ -8,15 +8,14 @@
  *     GROUPED_INPUT      rows    p.k    p.n     y             w turned      x
  *     GROUPED_WEIGHT     p.n     p.k    rows    y turned      x turned      w, added to
  *
- * (`turned`: stored with the sum's index in rows; tile.h). C is cut into square tiles, and `persistent` blocks, as
- * many as the device runs at once, take them in turn: block b has tiles b, b + blocks, b + 2·blocks … of one list.
- * In the list, experts stand by descending numbers of rows, those without left out; an expert's tiles go down its
- * columns first, so that blocks which run together share columns of B. Each block works the list out for itself.
+ * (`turned`: stored with the sum's index in rows; tile.h). C is cut into square tiles. Blocks are persistent:
+ * as many as the device runs at once take tiles in turn, block b tiles b, b + blocks, b + 2·blocks and so on
+ * of one list. In the list experts stand by descending numbers of rows; an expert's tiles go down its columns
+ * first, so that blocks which run together share columns of B. Each block works the list out for itself.
  *
- * Balance. All tiles of a column of the list cost the same within an expert, and costs do not rise along the list (of
- * GROUPED_WEIGHT; with the other kinds all are equal). Then any two blocks differ by the cost of one tile at most,
- * however skewed the rows are: block b's i-th tile costs no more than block 0's, which costs no more than b's
- * (i-1)-th.
+ * Balance. A tile costs k, so costs do not rise along the list (of GROUPED_WEIGHT; with the other kinds all
+ * are equal). Then any two blocks differ by the cost of one tile at most, however skewed the rows are: block
+ * b's i-th tile costs no more than block 0's i-th, which costs no more than b's (i-1)-th.
  *
  * A tile has one owner, which adds up k in order: the bits depend on neither the number of blocks nor timing. */
 #ifndef KERNELS_CUDA_GROUPED_H
@@ -124,10 +123,9 @@ __device__ __forceinline__ struct grouped_product<T> grouped_product_of(const st
     return {p.n, p.k, rows, y, p.ldy, x, p.ldx, static_cast<float *>(p.w) + w, p.k};
 }
 
-/* How many persistent blocks to launch: `each` a multiprocessor, but no more than there can be tiles. 0 if there
- * is nothing to do. */
-unsigned
-grouped_blocks(const struct grouped_matmul *p, int tile, int each);
+/* How many persistent blocks to launch: `each` a multiprocessor, but no more than there can be tiles. 0 if
+ * there is nothing to do. */
+dim3 grouped_grid(const struct grouped_matmul *p, int tile, int each);
 
 /* The products in f32 (grouped_f32.cu). */
 void grouped_matmul_f32(struct stream *s, const struct grouped_matmul *p);

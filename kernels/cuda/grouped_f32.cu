@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* Grouped products in f32, by fused multiply-adds of f32 (no TF32): what bf16 is compared with, right before fast.
+/* Grouped products in f32, by fused multiply-adds of f32 (no TF32): what bf16 is compared with, right before
+ * fast.
  *
- * A block is 256 threads with a tile of 64 x 64 sums, 4 x 4 a thread; k goes in slabs of 16 through shared memory,
- * 2 · 16 · 68 floats. What limits it: two reads of 16 bytes from shared memory per 16 multiply-adds, and that
- * nothing is fetched while a slab is computed. */
+ * A block is 256 threads with a tile of 64 x 64 sums, 4 x 4 a thread; k goes in slabs of 16 through shared
+ * memory, 2 · 16 · 68 floats. What limits it: two reads of 16 bytes from shared memory per 16 multiply-adds,
+ * and that nothing is fetched while a slab is computed. */
 #include "grouped.h"
 
 constexpr int F32_TILE = 64, F32_SLAB = 16, F32_LINE = F32_TILE + 4, F32_EACH = 4;
@@ -73,6 +74,6 @@ void grouped_matmul_f32(struct stream *s, const struct grouped_matmul *p)
     void (*kernel)(struct grouped_matmul) = p->kind == GROUPED_WEIGHT  ? grouped_f32<GROUPED_WEIGHT>
                                             : p->kind == GROUPED_INPUT ? grouped_f32<GROUPED_INPUT>
                                                                        : grouped_f32<GROUPED_FORWARD>;
-    launch(kernel, dim3(grouped_blocks(p, F32_TILE, 4)), dim3(BLOCK_THREADS), grouped_list_bytes(p->experts),
+    launch(kernel, grouped_grid(p, F32_TILE, 4), dim3(BLOCK_THREADS), grouped_list_bytes(p->experts),
            cuda_stream(s), *p);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The two ends of a model: embedding, and cross-entropy over the vocabulary. */
-#include <math_constants.h>
+#include <math.h>
 
 #include "rows.h"
 
@@ -37,9 +37,9 @@ __device__ bool stands_before(const int32_t *token, int64_t t)
     return found[0];
 }
 
-/* The block of the first place t of a token adds up the gradients of all its places, in order, in registers. Grid:
- * t, tiles of BLOCK_THREADS · N columns, fewer than 65536. The places are looked for 256 at a time: warp i's
- * matches are the bits of match[i]. T² comparisons of cached integers are little beside the products of T
+/* The block of the first place t of a token adds up the gradients of all its places, in order, in registers.
+ * Grid: t, tiles of BLOCK_THREADS · N columns, fewer than 65536. The places are looked for 256 at a time: warp
+ * i's matches are the bits of match[i]. T² comparisons of cached integers are little beside the products of T
  * tokens. */
 template <class T, int N> __global__ void embedding_backward_block(struct embedding_backward p)
 {
@@ -85,30 +85,30 @@ void cuda_embedding_backward(struct stream *s, const struct embedding_backward *
         p->tokens, p->width);
 }
 
-/* The largest of some logits, -inf of none, and the sum of exponentials relative to it; relative to -inf stands for
- * relative to 0, so that no infinities are subtracted. */
+/* The largest of some logits, -inf of none, and the sum of exponentials relative to it; relative to -inf
+ * stands for relative to 0, so that no infinities are subtracted. */
 struct exponentials {
     float max, sum;
 };
 /* Over the line, in every thread of it; as line_fold(). */
 __device__ struct exponentials line_join(struct exponentials v)
 {
-    float max = line_max(v.max), shift = max == -CUDART_INF_F ? 0 : max;
-    return {max, line_sum(v.sum == 0 ? 0 : v.sum * expf((v.max == -CUDART_INF_F ? 0 : v.max) - shift))};
+    float max = line_max(v.max), shift = max == -INFINITY ? 0 : max;
+    return {max, line_sum(v.sum == 0 ? 0 : v.sum * expf((v.max == -INFINITY ? 0 : v.max) - shift))};
 }
 
 template <int N> __global__ void softmax_stats_line(struct softmax_stats p)
 {
     int64_t t = line_row();
     const float *z = p.logits + t * p.width;
-    struct exponentials own = {-CUDART_INF_F, 0};
+    struct exponentials own = {-INFINITY, 0};
     float v[N];
     for (int64_t c = threadIdx.x * N; t < p.rows && c < p.width; c += blockDim.x * N) {
         load<N>(v, z + c);
         float max = own.max, sum = 0;
         for (int j = 0; j < N; j++)
             max = greater()(max, v[j]);
-        float shift = max == -CUDART_INF_F ? 0 : max;
+        float shift = max == -INFINITY ? 0 : max;
         for (int j = 0; j < N; j++)
             sum += expf(v[j] - shift);
         own.sum = (own.sum == 0 ? 0 : own.sum * expf(own.max - shift)) + sum;
@@ -120,7 +120,7 @@ template <int N> __global__ void softmax_stats_line(struct softmax_stats p)
     int64_t target = p.target[t] - p.first;
     p.stats[3 * t] = all.max;
     p.stats[3 * t + 1] = all.sum;
-    p.stats[3 * t + 2] = target >= 0 && target < p.width ? z[target] : -CUDART_INF_F;
+    p.stats[3 * t + 2] = target >= 0 && target < p.width ? z[target] : -INFINITY;
 }
 
 void cuda_softmax_stats(struct stream *s, const struct softmax_stats *p)
@@ -134,15 +134,15 @@ void cuda_softmax_stats(struct stream *s, const struct softmax_stats *p)
 /* The largest logit of row t, and the sum of exponentials relative to it, over all parts (ref/loss.c). */
 __device__ struct exponentials merged(const struct cross_entropy &p, int64_t t, float *z_target)
 {
-    struct exponentials all = {-CUDART_INF_F, 0};
-    *z_target = -CUDART_INF_F;
+    struct exponentials all = {-INFINITY, 0};
+    *z_target = -INFINITY;
     for (int i = 0; i < p.parts; i++)
         all.max = greater()(all.max, p.stats[(i * p.rows + t) * 3]);
-    all.max = all.max == -CUDART_INF_F ? 0 : all.max;
+    all.max = all.max == -INFINITY ? 0 : all.max;
     for (int i = 0; i < p.parts; i++) {
         const float *part = p.stats + (i * p.rows + t) * 3;
-        all.sum += part[1] * (part[0] == -CUDART_INF_F ? 1 : expf(part[0] - all.max));
-        if (part[2] != -CUDART_INF_F)
+        all.sum += part[1] * (part[0] == -INFINITY ? 1 : expf(part[0] - all.max));
+        if (part[2] != -INFINITY)
             *z_target = part[2];
     }
     return all;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Products by cuBLASLt. It thinks in columns: a row-major matrix [rows, columns] with rows ld apart is its column-major
- * matrix of `columns` rows and `rows` columns, so C = op(A)·op(B) is asked for as Cᵀ = op(B)ᵀ·op(A)ᵀ, and what
- * is stored is never moved.
+/* Products by cuBLASLt. It thinks in columns: a row-major matrix [rows, columns] with rows ld apart is its
+ * column-major matrix of `columns` rows and `rows` columns, so C = op(A)·op(B) is asked for as Cᵀ =
+ * op(B)ᵀ·op(A)ᵀ, and what is stored is never moved.
  *
  * Arithmetic is f32 (no TF32); partial sums of a split K meet in the workspace, in order, and not in C. Which
  * algorithm runs is asked of the library's heuristic once for each shape and alignment, and kept. */

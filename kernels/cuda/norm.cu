@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* RMSNorm. A line of threads has a row of one head (rows.h) and reads it twice, the second time from the caches.
+/* RMSNorm. A line of threads has a row of one head (rows.h) and reads it twice, the second time from the
+ * caches.
  * Derivations are in ref/norm.c. */
 #include "rows.h"
 
@@ -106,8 +107,8 @@ __device__ void row_gradient(const struct rmsnorm_backward &p, struct head_row a
 }
 
 /* Block b has lines b·y + threadIdx.y, then as many further as the grid has, and so on; a line keeps its sums
- * of dw in shared memory ([lines of the block][width] floats), and the block's, in the order of its lines, go to
- * part[b][width]. */
+ * of dw in shared memory ([lines of the block][width] floats), and the block's, in the order of its lines,
+ * go to part[b][width]. */
 template <class T, int N> __global__ void rmsnorm_backward_line(struct rmsnorm_backward p, float *part)
 {
     SHARED_DYNAMIC(float, dw);

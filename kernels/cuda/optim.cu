@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Totals, and what applies gradients. Compiled without contraction of a·b + c: AdamW has the bits of the reference. */
+/* Totals, and what applies gradients. Compiled without contraction of a·b + c: AdamW has the bits of the
+ * reference. */
 #include <math.h>
 
 #include "rows.h"
@@ -59,6 +60,24 @@ void cuda_total(struct stream *s, const struct total *p)
     launch(packed(F32, {p->x, p->y}, {p->count}) ? total_piece<PACK<float>> : total_piece<1>,
            dim3(TOTAL_PIECES), dim3(BLOCK_THREADS), 0, s->cuda, *p, part);
     launch(total_end, dim3(1), dim3(BLOCK_THREADS), 0, s->cuda, part, p->scale, p->out);
+}
+
+/* A thread each. */
+__global__ void add_f64_parts(struct add_f64 p)
+{
+    int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+    if (i >= p.count)
+        return;
+    double sum = p.y[i];
+    for (int part = 0; part < p.parts; part++)
+        sum += p.b[part * p.count + i];
+    p.y[i] = sum;
+}
+
+void cuda_add_f64(struct stream *s, const struct add_f64 *p)
+{
+    launch(add_f64_parts, dim3(static_cast<unsigned>(ceil_quotient(p->count, BLOCK_THREADS))),
+           dim3(BLOCK_THREADS), 0, s->cuda, *p);
 }
 
 /* ---- scale, clip, AdamW: one row of elements ---- */

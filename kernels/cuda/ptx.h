@@ -34,6 +34,16 @@ __device__ __forceinline__ uint32_t shared_address(const void *p)
 }
 #endif
 
+/* v, of which the compiler no longer knows what it is. Addresses computed from it in a loop are computed again each
+ * time, by an instruction or two, instead of lying in registers from one iteration to the next. */
+__device__ __forceinline__ int opaque(int v)
+{
+#ifndef MOEKIT_EMULATED
+    asm volatile("" : "+r"(v));
+#endif
+    return v;
+}
+
 /* Matrices of 8 x 8 bf16 from shared memory ("Warp-level matrix load instruction: ldmatrix"). Lane l gives the
  * address of row l % 8 of matrix l / 8: 8 elements, 16 bytes, aligned to 16. x2 takes the rows of lanes 0 to 15;
  * the other lanes' addresses are not read. With M the m-th matrix,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Rows on their way to the experts and back: tiles of rows.h. Row numbers are read by every thread of a row, from the
- * caches; the thread of column 0 moves the row's weight. */
+/* Rows on their way to the experts and back: tiles of rows.h. Row numbers are read by every thread of a row,
+ * from the caches; the thread of column 0 moves the row's weight. */
 #include "rows.h"
 
 template <class T, int N> __global__ void permute_tile(struct permute p, unsigned across)

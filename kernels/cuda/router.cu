@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* The router: scores and the choice of experts, its gradient, its statistics. A warp has a token. Derivations are in
- * ref/route.c, the choice is choice.c's. */
-#include <math_constants.h>
+/* The router: scores and the choice of experts, its gradient, its statistics. A warp has a token.
+ * Derivations are in ref/route.c, the choice is choice.c's. */
+#include <math.h>
 
 #include "rows.h"
 
@@ -32,7 +32,7 @@ __device__ __forceinline__ bool better(struct candidate a, struct candidate b)
 /* The best of value[n] in shared memory, in every lane. */
 __device__ struct candidate warp_best(const float *value, int n)
 {
-    struct candidate best = {-CUDART_INF_F, -1};
+    struct candidate best = {-INFINITY, -1};
     for (int i = threadIdx.x; i < n; i += WARP_THREADS) {
         struct candidate c = {value[i], isnan(value[i]) ? -1 : i};
         best = better(c, best) ? c : best;
@@ -48,7 +48,7 @@ __device__ struct candidate warp_best(const float *value, int n)
 /* The sum of a group's two best; of the only one in a group of one. */
 __device__ float group_worth(const float *value, int n)
 {
-    float first = -CUDART_INF_F, second = -CUDART_INF_F;
+    float first = -INFINITY, second = -INFINITY;
     for (int i = 0; i < n; i++) {
         if (value[i] > first) {
             second = first;
@@ -60,8 +60,8 @@ __device__ float group_worth(const float *value, int n)
     return n > 1 ? first + second : first;
 }
 
-/* Takes all but the best groups out of the game (their values become NaN): a group that stays is one whose worth has
- * become NaN. worth: [groups] in shared memory, the warp's own. */
+/* Takes all but the best groups out of the game (their values become NaN): a group that stays is one whose
+ * worth has become NaN. worth: [groups] in shared memory, the warp's own. */
 __device__ void limit_groups(const struct router &p, float *value, float *worth)
 {
     int size = static_cast<int>(p.experts) / p.groups;
@@ -72,12 +72,12 @@ __device__ void limit_groups(const struct router &p, float *value, float *worth)
         struct candidate best = warp_best(worth, p.groups);
         __syncwarp();
         if (threadIdx.x == 0 && best.index >= 0)
-            worth[best.index] = CUDART_NAN_F;
+            worth[best.index] = NAN;
         __syncwarp();
     }
     for (int e = threadIdx.x; e < size * p.groups; e += WARP_THREADS)
         if (!isnan(worth[e / size]))
-            value[e] = CUDART_NAN_F;
+            value[e] = NAN;
     __syncwarp();
 }
 
@@ -94,7 +94,7 @@ __device__ void choose_top(const struct router &p, int64_t t, float *value, cons
         __syncwarp();
         if (threadIdx.x == 0) {
             topk[k] = e;
-            value[e] = CUDART_NAN_F;
+            value[e] = NAN;
         }
         __syncwarp();
     }
@@ -104,7 +104,7 @@ __device__ void choose_top(const struct router &p, int64_t t, float *value, cons
     for (int k = 0; k < p.top_k; k++)
         weight[k] = (p.renormalise ? score[topk[k]] / (sum + TINY) : score[topk[k]]) * p.scale;
     if (p.margin)
-        p.margin[t] = next.index < 0 ? CUDART_INF_F : last - next.value;
+        p.margin[t] = next.index < 0 ? INFINITY : last - next.value;
 }
 
 /* Shared memory: scores, values and worths of each warp, 3·E floats a warp. */
@@ -117,18 +117,18 @@ __global__ void router_warp(struct router p)
     if (t >= p.tokens)
         return;
     const float *z = p.logits + t * E;
-    float max = -CUDART_INF_F, sum = 0;
+    float max = -INFINITY, sum = 0;
     for (int e = threadIdx.x; e < E; e += WARP_THREADS)
         max = greater()(max, z[e]);
     max = warp_fold(max, greater());
-    float shift = max == -CUDART_INF_F ? 0 : max;
+    float shift = max == -INFINITY ? 0 : max;
     for (int e = threadIdx.x; e < E; e += WARP_THREADS)
         sum += expf(z[e] - shift);
     float lse = shift + logf(warp_sum(sum));
     for (int e = threadIdx.x; e < E; e += WARP_THREADS) {
         score[e] = p.sigmoid ? 1 / (1 + expf(-z[e])) : expf(z[e] - lse);
         float v = score[e] + (p.bias ? p.bias[e] : 0);
-        value[e] = isnan(v) ? CUDART_INF_F : v; /* chosen first, so that a NaN is not lost */
+        value[e] = isnan(v) ? INFINITY : v; /* chosen first, so that a NaN is not lost */
         p.scores[t * E + e] = score[e];
     }
     if (threadIdx.x == 0)
@@ -225,9 +225,9 @@ void cuda_router_backward(struct stream *s, const struct router_backward *b)
 /* Tokens are summed by so many blocks, each a piece of them. */
 constexpr int STATS_PIECES = 128;
 
-/* Block b has the tokens [T·b/STATS_PIECES, T·(b+1)/STATS_PIECES), eight at a time: each warp finds what its token's
- * scores are divided by, and then each thread adds them up for its experts. Shared memory: sums and counts,
- * 2·E numbers. To part[b][2E+1], as prob, count, z. */
+/* Block b has the tokens [T·b/STATS_PIECES, T·(b+1)/STATS_PIECES), eight at a time: each warp finds what its
+ * token's scores are divided by, and then each thread adds them up for its experts. Shared memory: sums and
+ * counts, 2·E numbers. To part[b][2E+1], as prob, count, z. */
 __global__ void router_stats_piece(struct router_stats p, float *part)
 {
     SHARED_DYNAMIC(float, prob);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* How kernels walk over rows of elements: numbers of a tensor's type in packs of 16 bytes where they are aligned,
- * which threads have which, and sums and maxima over a row, always in the same order.
+/* How kernels walk over rows of elements: numbers of a tensor's type in packs of 16 bytes where they are
+ * aligned, which threads have which, and sums and maxima over a row, always in the same order.
  *
  * Two shapes of launches:
  *   tiles   a thread has one pack, and nobody needs another's: blocks are tiles of 256 threads over rows and
@@ -244,8 +244,9 @@ __device__ __forceinline__ float line_max(float v)
 
 /* ---- sums over rows: dst[column] ---- */
 
-/* Many rows are summed in two steps: blocks sum some of them each, into part[block][width], and then these are added up
- * in order. How many blocks: a function of the shape alone, so that the sums are the same on every device. */
+/* Many rows are summed in two steps: blocks sum some of them each, into part[block][width], and then these
+ * are added up in order. How many blocks: a function of the shape alone, so that the sums are the same on
+ * every device. */
 static inline int64_t column_parts(int64_t rows, int64_t width)
 {
     constexpr int64_t FLOATS = CUDA_SCRATCH / sizeof(float);

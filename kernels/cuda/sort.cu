@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* Choices sorted by expert, their capacity, and where arriving rows go. The sort is a stable counting sort in three
- * launches:
+/* Choices sorted by expert, their capacity, and where arriving rows go. The sort is a stable counting sort
+ * in three launches:
  *
  *   count     block b counts what its TILE choices have of each key: of_tile[b][keys]
  *   scan      one block: totals, the keys' first rows, and row_of_tile[b][k], the row of b's first choice of k
- *   scatter   block b: a choice's row is that, and one more for each earlier choice of the same key in the tile */
+ *   scatter   block b: a choice's row is that, and one more for each earlier choice of its key in the tile */
 #include "rows.h"
 
 constexpr int TILE = 512, SCAN_THREADS = 1024;
@@ -38,7 +38,8 @@ __global__ void sort_count(struct keyed p, int32_t *of_tile)
         of_tile[static_cast<int64_t>(blockIdx.x) * p.keys + k] = count[k];
 }
 
-/* The sum of v over the block's threads before this one; *all: over all of them. SCAN_THREADS threads call it. */
+/* The sum of v over the block's threads before this one; *all: over all of them. SCAN_THREADS threads call
+ * it. */
 template <class V> __device__ V block_before(V v, V *all)
 {
     SHARED(V, of_warp, SCAN_THREADS / WARP_THREADS);
@@ -144,8 +145,8 @@ __device__ __forceinline__ bool goes_before(const struct capacity &p, int32_t i,
     return a < b || (a == b && i < j);
 }
 
-/* The choices of expert e are source[first[e]…first[e+1]), each a thread's of its blocks (grid: blocks a expert,
- * experts); a choice is kept when fewer than the capacity go before it. */
+/* The choices of expert e are source[first[e]…first[e+1]), each a thread's of its blocks (grid: blocks a
+ * expert, experts); a choice is kept when fewer than the capacity go before it. */
 __global__ void capacity_keep(struct capacity p, const int32_t *first, const int32_t *source)
 {
     int32_t begin = first[blockIdx.y], end = first[blockIdx.y + 1];

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* Copies between the host's memory and the device's by way of page-locked memory, which the device reads and writes by
- * itself: so an upload need not wait for its turn in the stream, and its source is the caller's again at once.
+/* Copies between the host's memory and the device's by way of page-locked memory, which the device reads and
+ * writes by itself: so an upload need not wait for its turn in the stream, and its source is the caller's
+ * again at once.
  *
- * The memory is slots, used in turn. A copy takes the next bytes of the slot in use, or of the next slot; a slot is used
- * again when the copies that were queued from it are done, which may block. */
+ * The memory is slots, used in turn. A copy takes the next bytes of the slot in use, or of the next slot; a
+ * slot is used again when the copies that were queued from it are done, which may block. */
 #ifndef KERNELS_CUDA_STAGING_H
 #define KERNELS_CUDA_STAGING_H
 

@@ -8,22 +8,24 @@
  * c XOR turn(r) would be:
  *
  *     8 packs a row or more    turn(r) = r % 8: 8 rows in a row put pack c in 8 places
- *     4 packs a row            turn(r) = r / 2 % 4: two rows fill 128 bytes, four pairs of rows turn differently
+ *     4 packs a row            turn(r) = r / 2 % 4: two rows fill 128 bytes, and four pairs turn differently
  *
- * Fragments, lane = thread % 32, and what ldmatrix and mma do with them: ptx.h. A matrix is said to be `turned`
- * when it is stored with the sum's index in rows (A as [k][m], B as [k][n]). Functions here are called by all 32
- * lanes of a warp. */
+ * Fragments, lane = thread % 32, and what ldmatrix and mma do with them: ptx.h. A matrix is said to be
+ * `turned` when it is stored with the sum's index in rows (A as [k][m], B as [k][n]). Functions here are
+ * called by all 32 lanes of a warp. */
 #ifndef KERNELS_CUDA_TILE_H
 #define KERNELS_CUDA_TILE_H
 
 #include "ptx.h"
 #include "rows.h"
 
-/* Loops over fragments must be unrolled whole, or these could not lie in registers. */
+/* Loops over fragments must be unrolled whole, or these could not lie in registers; slow ones need not be. */
 #ifdef MOEKIT_EMULATED
 #define UNROLL
+#define NO_UNROLL
 #else
-#define UNROLL _Pragma("unroll")
+#define UNROLL    _Pragma("unroll")
+#define NO_UNROLL _Pragma("unroll 1")
 #endif
 
 constexpr int PACK_BF16 = PACK<bf16>;
@@ -48,58 +50,97 @@ __device__ __forceinline__ int left_of(int64_t extent, int64_t from)
     return static_cast<int>(left < 0 ? 0 : left > 1 << 30 ? 1 << 30 : left);
 }
 
-/* Begins to fetch a tile of ROWS rows of PACKS packs from p, whose rows are ld apart and of which `rows` rows
- * and `columns` columns are there; the rest becomes 0. All THREADS threads of the block call it. `packed`: p and
- * ld are multiples of a pack, and the tile is there after cp_async_commit(), a wait and a barrier; else it is
- * there after a barrier, and slowly. */
+/* How many elements of a pack from `column` on there are. */
+__device__ __forceinline__ int in_pack(int columns, int column)
+{
+    int n = columns - column;
+    return n < 0 ? 0 : n > PACK_BF16 ? PACK_BF16 : n;
+}
+
+/* Reads the n elements of a pack one by one; the rest is 0. */
+__device__ __forceinline__ uint4 gather_pack(const bf16 *from, int n)
+{
+    union {
+        uint4 all;
+        bf16 each[PACK_BF16];
+    } u = {};
+    UNROLL
+    for (int i = 0; i < PACK_BF16; i++)
+        if (i < n)
+            u.each[i] = from[i];
+    return u.all;
+}
+
+/* Begins to fetch a tile of ROWS rows of PACKS packs from p, whose rows are ld apart and of which `rows`
+ * rows and `columns` columns are there; the rest becomes 0. All THREADS threads of the block call it.
+ * `packed`: p and ld are multiples of a pack, and the tile is there after cp_async_commit(), a wait and a
+ * barrier; else it is there after a barrier, and slowly. */
 template <int ROWS, int PACKS, int THREADS>
 __device__ __forceinline__ void fetch(bf16 *tile, const bf16 *p, int64_t ld, int rows, int columns, bool packed)
 {
     static_assert(ROWS * PACKS % THREADS == 0, "each thread has as many packs");
-    for (int i = static_cast<int>(threadIdx.x); i < ROWS * PACKS; i += THREADS) {
-        int row = i / PACKS, column = i % PACKS * PACK_BF16, n = row < rows ? columns - column : 0;
-        n = n < 0 ? 0 : n > PACK_BF16 ? PACK_BF16 : n;
-        const bf16 *from = n ? p + row * ld + column : p;
-        bf16 *to = tile + spot<PACKS>(row, i % PACKS);
-        if (packed) {
-            cp_async_16(to, from, n * static_cast<int>(sizeof(bf16)));
-        } else {
-            union {
-                uint4 all;
-                bf16 each[PACK_BF16];
-            } u = {};
-            for (int j = 0; j < PACK_BF16; j++)
-                if (j < n)
-                    u.each[j] = from[j];
-            *reinterpret_cast<uint4 *>(to) = u.all;
+    if (packed) {
+        UNROLL
+        for (int i = 0; i < ROWS * PACKS / THREADS; i++) {
+            int at = i * THREADS + static_cast<int>(threadIdx.x), row = at / PACKS, pack = at % PACKS;
+            int n = row < rows ? in_pack(columns, pack * PACK_BF16) : 0;
+            const bf16 *from = n ? p + row * ld + pack * PACK_BF16 : p;
+            cp_async_16(tile + spot<PACKS>(row, pack), from, n * static_cast<int>(sizeof(bf16)));
         }
+        return;
+    }
+    NO_UNROLL
+    for (int at = static_cast<int>(threadIdx.x); at < ROWS * PACKS; at += THREADS) {
+        int row = at / PACKS, pack = at % PACKS, n = row < rows ? in_pack(columns, pack * PACK_BF16) : 0;
+        uint4 *to = reinterpret_cast<uint4 *>(tile + spot<PACKS>(row, pack));
+        *to = gather_pack(p + row * ld + pack * PACK_BF16, n);
     }
 }
 
-/* A[16,16] from row `row` and pack `pack` of a tile of A. */
-template <int PACKS>
-__device__ __forceinline__ void a_fragment(uint32_t a[4], const bf16 *tile, int row, int pack)
+/* Lanes' places in a fragment of 16 x 16, at the beginning of a tile: `down` has rows 0 to 15 of the first pack
+ * and then of the second, `across` the two packs of rows 0 to 7 and then of rows 8 to 15. */
+template <int PACKS> __device__ __forceinline__ int lanes_down()
 {
-    ldmatrix_x4(a, tile + spot<PACKS>(row + lane() % 16, pack + lane() / 16));
+    return opaque(spot<PACKS>(lane() % 16, lane() / 16));
 }
-/* The same of a tile of A turned: its row `row` is the first k, its pack `pack` has the first m. */
-template <int PACKS>
-__device__ __forceinline__ void a_fragment_turned(uint32_t a[4], const bf16 *tile, int row, int pack)
+template <int PACKS> __device__ __forceinline__ int lanes_across()
 {
-    ldmatrix_x4_trans(a, tile + spot<PACKS>(row + lane() % 8 + lane() / 16 * 8, pack + lane() / 8 % 2));
+    return opaque(spot<PACKS>(lane() % 8 + lane() / 16 * 8, lane() / 8 % 2));
+}
+
+/* The same from row `row`, a multiple of 8, and pack `pack`, an even number, on: turn() has a period of 8
+ * rows, and (pack + c) XOR turn is pack XOR (c XOR turn). */
+template <int PACKS> __device__ __forceinline__ int moved(int lanes, int row, int pack)
+{
+    return (lanes ^ pack % 8 * PACK_BF16) + (pack / 8 * 8 + row * PACKS) * PACK_BF16;
+}
+
+/* A[16,16] from row `row` and pack `pack` of a tile of A; lanes_down(). */
+template <int PACKS>
+__device__ __forceinline__ void a_fragment(uint32_t a[4], const bf16 *tile, int lanes, int row, int pack)
+{
+    ldmatrix_x4(a, tile + moved<PACKS>(lanes, row, pack));
+}
+/* The same of a tile of A turned: its row `row` is the first k, its pack `pack` has the first m;
+ * lanes_across(). */
+template <int PACKS>
+__device__ __forceinline__ void a_fragment_turned(uint32_t a[4], const bf16 *tile, int lanes, int row, int pack)
+{
+    ldmatrix_x4_trans(a, tile + moved<PACKS>(lanes, row, pack));
 }
 /* B[16,16] as two fragments of 8 columns, b[0..1] and b[2..3]. Of a tile of B stored [n][k]: row `row` is the
- * first n, pack `pack` has the first k. */
+ * first n, pack `pack` has the first k; lanes_across(). */
 template <int PACKS>
-__device__ __forceinline__ void b_fragments(uint32_t b[4], const bf16 *tile, int row, int pack)
+__device__ __forceinline__ void b_fragments(uint32_t b[4], const bf16 *tile, int lanes, int row, int pack)
 {
-    ldmatrix_x4(b, tile + spot<PACKS>(row + lane() % 8 + lane() / 16 * 8, pack + lane() / 8 % 2));
+    ldmatrix_x4(b, tile + moved<PACKS>(lanes, row, pack));
 }
-/* The same of a tile of B turned: its row `row` is the first k, its pack `pack` has the first n. */
+/* The same of a tile of B turned: its row `row` is the first k, its pack `pack` has the first n; lanes_down(). */
 template <int PACKS>
-__device__ __forceinline__ void b_fragments_turned(uint32_t b[4], const bf16 *tile, int row, int pack)
+__device__ __forceinline__ void b_fragments_turned(uint32_t b[4], const bf16 *tile, int lanes, int row,
+                                                   int pack)
 {
-    ldmatrix_x4_trans(b, tile + spot<PACKS>(row + lane() % 16, pack + lane() / 16));
+    ldmatrix_x4_trans(b, tile + moved<PACKS>(lanes, row, pack));
 }
 
 /* A row of fragments of sums: N columns, in fragments of 8. Element d[n][i] is of row g + 8·(i / 2) and column
@@ -111,12 +152,8 @@ template <int N> struct sums {
 template <int M, int N> __device__ __forceinline__ void clear(struct sums<N> c[M])
 {
     UNROLL
-    for (int m = 0; m < M; m++)
-        UNROLL
-    for (int n = 0; n < N / 8; n++)
-        UNROLL
-    for (int i = 0; i < 4; i++)
-        c[m].d[n][i] = 0;
+    for (int i = 0; i < M * N / 2; i++)
+        c[i / (N / 2)].d[i / 4 % (N / 8)][i % 4] = 0;
 }
 
 /* Two floats rounded to bf16, the first in the low half. */

@@ -63,6 +63,13 @@ void ref_sum_rows(struct stream *s, const struct sum_rows *p)
         }
 }
 
+void ref_add_f64(struct stream *s, const struct add_f64 *op)
+{
+    for (int64_t i = 0; i < op->count; i++)
+        for (int p = 0; p < op->parts; p++)
+            op->y[i] += op->b[p * op->count + i];
+}
+
 void ref_bias(struct stream *s, const struct bias *p)
 {
     for (int64_t r = 0; r < p->rows; r++)

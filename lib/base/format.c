@@ -8,6 +8,7 @@
 const struct format manifest_format = {.key = "moekit", .version = 1};
 const struct format state_format = {.key = "moekit", .version = 1};
 const struct format log_format = {.key = "format", .version = 1};
+const struct format timeline_format = {.key = "format", .version = 1};
 
 static bool knows(const struct format *f, const char *feature)
 {

@@ -28,7 +28,7 @@ struct format {
     int version;                           /* the one that is written; any up to it is read */
     const char *features[FORMAT_FEATURES]; /* of "needs", those that this program knows */
 };
-extern const struct format manifest_format, state_format, log_format;
+extern const struct format manifest_format, state_format, log_format, timeline_format;
 
 /* Whether this program may not read what `o` describes: then the member in the way, and what is wrong with it
  * ("is 2, …"). */

@@ -193,7 +193,7 @@ static int load_all(struct loader *l, const char *dir, char **seen)
     if (rc == 0 && seen && !(*seen = see(l, false)))
         rc = -1;
     loader_release(l);
-    return rc == 0 ? s->be->sync(s->stream) : rc;
+    return rc;
 }
 
 int checkpoint_load(const struct rank_state *s, const char *dir, char **seen)

@@ -13,7 +13,7 @@
 
 /* ---- opening and closing ---- */
 
-static bool launched(void)
+bool comm_launched(void)
 {
     if (getenv("OMPI_COMM_WORLD_SIZE") || getenv("PMIX_RANK") || getenv("PMI_RANK"))
         return true;
@@ -32,7 +32,7 @@ const struct words comm_words = WORDS(names);
 static const struct comm_ops *find_kind(const char *kind)
 {
     if (strcmp(kind, "auto") == 0)
-        kind = launched() ? "mpi" : "self";
+        kind = comm_launched() ? "mpi" : "self";
     int i = word_index(&comm_words, kind);
     return i < 0 ? NULL : kinds[i];
 }
@@ -103,11 +103,15 @@ struct comm *comm_open_within(const char *kind, double timeout_s, void (*last_wo
     return c;
 }
 
-int comm_attach(struct comm *c, const struct backend *be, struct stream *stream)
+int comm_attach(struct comm *c, const struct backend *be)
 {
     c->be = be;
-    c->stream = stream;
     return c->ops->attach ? c->ops->attach(c) : 0;
+}
+
+int comm_poll(struct comm *c)
+{
+    return c->be ? c->be->poll() : 0;
 }
 
 void comm_close(struct comm *c)
@@ -204,6 +208,7 @@ void comm_group_free(struct group *g)
         return;
     free(g->name);
     free(g->ranks);
+    free(g->turns);
     free(g);
 }
 
@@ -222,49 +227,25 @@ int group_rank(const struct group *g)
     return g->me;
 }
 
-/* ---- point to point ---- */
+/* ---- from one rank to another ---- */
 
-static struct comm_request *post(struct group *g, bool receive, int peer, int tag, void *p, size_t bytes,
-                                 bool device)
+static struct comm_request *post(struct group *g, bool receive, int peer, int tag, void *p, size_t bytes)
 {
-    struct comm *c = g->c;
     if (peer < 0 || peer >= g->size || tag < 0 || tag >= COMM_TAGS) {
         error(STATUS_ENV, "group '%s': there is no peer %d, or tag %d is out of range", g->name, peer, tag);
         return NULL;
     }
-    void *host = p;
-    enum host_access access = receive ? HOST_WRITE : HOST_READ;
-    if (device && bytes) {
-        host = c->be->host_map(c->stream, p, bytes, access);
-        if (!host)
-            return NULL;
-    }
-    struct comm_request *r = c->ops->post(g, receive, peer, tag, host, bytes);
-    if (r && device && bytes)
-        r->device = p;
-    else if (!r && device && bytes)
-        c->be->host_unmap(c->stream, p, bytes, access, host);
-    return r;
-}
-
-struct comm_request *comm_send(struct group *g, int peer, int tag, const void *p, size_t bytes)
-{
-    return post(g, false, peer, tag, (void *)p, bytes, true);
-}
-
-struct comm_request *comm_recv(struct group *g, int peer, int tag, void *p, size_t bytes)
-{
-    return post(g, true, peer, tag, p, bytes, true);
+    return g->c->ops->post(g, receive, peer, tag, p, bytes);
 }
 
 struct comm_request *host_send(struct group *g, int peer, int tag, const void *p, size_t bytes)
 {
-    return post(g, false, peer, tag, (void *)p, bytes, false);
+    return post(g, false, peer, tag, (void *)p, bytes);
 }
 
 struct comm_request *host_recv(struct group *g, int peer, int tag, void *p, size_t bytes)
 {
-    return post(g, true, peer, tag, p, bytes, false);
+    return post(g, true, peer, tag, p, bytes);
 }
 
 bool comm_done(struct comm_request *r)
@@ -276,10 +257,7 @@ int comm_wait(struct comm_request *r, double *idle_s)
 {
     if (!r)
         return 0;
-    struct comm *c = r->g->c;
-    int rc = c->ops->wait(r, idle_s);
-    if (rc == 0 && r->device)
-        c->be->host_unmap(c->stream, r->device, r->bytes, r->receive ? HOST_WRITE : HOST_READ, r->host);
+    int rc = r->g->c->ops->wait(r, idle_s);
     free(r);
     return rc;
 }

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* Communication between the ranks of a job: one table of functions a kind (`self`: one rank; `mpi`). A kind is
- * a file, and a row of ops.h.
+/* Communication between the ranks of a job: one table of functions a kind (`self`: one rank; `mpi`; `strict`:
+ * mpi, or self, with no more than NCCL gives, for tests). A kind is a file, and a row of ops.h.
  *
- * A struct group is an ordered set of ranks that holds this one; "peer" is an index into it. Device operations
- * take device pointers and are ordered in a stream: they see all work queued before them, and work queued later
- * sees their results. Groups of one rank cost nothing (a copy at most). Everything is deterministic: sums run
- * in rank order in f32. Every member of a group must make the same calls on it in the same order.
+ * A struct group is an ordered set of ranks that holds this one; "peer" is an index into it. Operations on
+ * device memory are queued in streams (collective.h), those on host memory are done when they return (host.h,
+ * and the messages below). Groups of one rank cost nothing (a copy at most). Everything is deterministic: sums
+ * run in rank order in f32. Every member of a group must make the same calls on it in the same order.
  *
  * Errors: -1 with error() set (status 3). A peer that gives no sign of life within the timeout is an error that
  * names the operation, the group and the peers still awaited; comm_fault() says which rank is at fault, though
@@ -34,10 +34,10 @@ struct comm_piece {
 };
 
 extern const struct words comm_words; /* the kinds' names */
-/* `kind`: "self", "mpi", or "auto" (mpi when a launcher started this process: OMPI_COMM_WORLD_SIZE, PMIX_RANK,
- * PMI_RANK, or SLURM_PROCID with SLURM_NTASKS > 1, in the environment; else self). Starts MPI if it must, and
- * only once in a process. Then ranks are known and host operations work, and a backend can be opened on the
- * device that the local rank says. */
+/* `kind`: "self", "mpi", "strict", or "auto" (mpi when a launcher started this process: OMPI_COMM_WORLD_SIZE,
+ * PMIX_RANK, PMI_RANK, or SLURM_PROCID with SLURM_NTASKS > 1, in the environment; else self). Starts MPI if it
+ * must, and only once in a process. Then ranks are known and host operations work, and a backend can be opened
+ * on the device that the local rank says. */
 struct comm *comm_open(const char *kind);
 /* The same, with the timeout from the start on. When the communication does not come up in that time, or
  * does not go down in comm_close(), or this process is told to end (SIGTERM, held back) meanwhile, a thread
@@ -47,7 +47,7 @@ struct comm_fault;
 struct comm *comm_open_within(const char *kind, double timeout_s,
                               void (*last_words)(const struct comm_fault *));
 /* Collective. Where device operations run; before the first of them. 0 or -1. */
-int comm_attach(struct comm *c, const struct backend *be, struct stream *stream);
+int comm_attach(struct comm *c, const struct backend *be);
 /* Collective; finalises MPI if comm_open() started it. NULL is fine. */
 void comm_close(struct comm *c);
 /* Ends every rank of the job with this exit status: at once or, when a rank was lost, after a few seconds in
@@ -90,20 +90,16 @@ struct group *comm_world(struct comm *c);
 int group_size(const struct group *g);
 int group_rank(const struct group *g); /* this rank's index in it */
 
-/* Point to point on device memory, without waiting. The buffers belong to the request until comm_wait(), which
- * frees it (NULL is fine). Messages between two ranks match by tag (0 … COMM_TAGS-1), whatever the group; those
- * of one tag in order. Sizes must be equal. idle_s, if not NULL, is increased by the time comm_wait() spent
- * before the message began to arrive. comm_send() never blocks, whatever the size; comm_wait() on a send may
- * wait until the peer has called comm_recv() and then any of this header. Data moves only while both sides are
- * in a call of this header, comm_done() being the cheapest. */
+/* From one to another on host memory, without waiting. The buffers belong to the request until comm_wait(),
+ * which frees it (NULL is fine). Messages between two ranks match by tag (0 … COMM_TAGS-1), whatever the group;
+ * those of one tag in order. Sizes must be equal. idle_s, if not NULL, is increased by the time comm_wait()
+ * spent before the message began to arrive. host_send() never blocks, whatever the size; comm_wait() on a send
+ * may wait until the peer has called host_recv() and then any of this header. Data moves only while both sides
+ * are in a call of this header, comm_done() being the cheapest. */
 enum { COMM_TAGS = 1 << 20 };
-struct comm_request *comm_send(struct group *g, int peer, int tag, const void *p, size_t bytes);
-struct comm_request *comm_recv(struct group *g, int peer, int tag, void *p, size_t bytes);
-int comm_wait(struct comm_request *r, double *idle_s);
-bool comm_done(struct comm_request *r); /* does not free */
-
-/* The same on host memory. */
 struct comm_request *host_send(struct group *g, int peer, int tag, const void *p, size_t bytes);
 struct comm_request *host_recv(struct group *g, int peer, int tag, void *p, size_t bytes);
+int comm_wait(struct comm_request *r, double *idle_s);
+bool comm_done(struct comm_request *r); /* does not free */
 
 #endif

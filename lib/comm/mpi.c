@@ -2,10 +2,9 @@
 /* The kind `mpi`: messages by nonblocking MPI, and patient polling. mpi_point.c has those from one rank to
  * another, mpi_batch.c those of collectives, mpi_message.c what both need; no other files know MPI.
  *
- * There is one communicator. Groups are lists of ranks, and messages match by (rank, tag): point to point by
- * the caller's tag, a collective's by a tag made of the group's hash. Two ranks that share several groups still
- * match, as MPI delivers the messages of one tag between two ranks in order and both run their collectives in
- * one order. */
+ * There is one communicator for the host's messages and one for those of device operations. Groups are lists of
+ * ranks, and messages match by (rank, tag): point to point by the caller's tag, those of a group by a tag made
+ * of its hash. MPI delivers the messages of one tag between two ranks in order. */
 #include <mpi.h>
 #include <sched.h>
 #include <stdlib.h>
@@ -91,6 +90,8 @@ static int join(struct comm *c)
     if (!code)
         code = MPI_Comm_set_errhandler(m->comm, MPI_ERRORS_RETURN);
     if (!code)
+        code = MPI_Comm_dup(m->comm, &m->device);
+    if (!code)
         code = MPI_Comm_rank(m->comm, &c->rank);
     if (!code)
         code = MPI_Comm_size(m->comm, &c->size);
@@ -111,6 +112,8 @@ static void close_mpi(struct comm *c)
     struct mpi *m = c->state;
     mpi_alive_close(c);
     struct watchdog *w = watchdog_start(c, "MPI_Finalize", c->timeout, false);
+    if (m->device != MPI_COMM_NULL)
+        MPI_Comm_free(&m->device);
     if (m->comm != MPI_COMM_NULL)
         MPI_Comm_free(&m->comm);
     if (m->started)
@@ -122,7 +125,7 @@ static void close_mpi(struct comm *c)
 static int open_mpi(struct comm *c)
 {
     struct mpi *m = xcalloc(1, sizeof *m);
-    m->comm = MPI_COMM_NULL;
+    m->comm = m->device = MPI_COMM_NULL;
     c->state = m;
     struct watchdog *w = watchdog_start(c, "the start of MPI", c->timeout, true);
     int rc = start_mpi(m) || join(c);
@@ -148,7 +151,9 @@ const struct comm_ops comm_mpi = {
     .close = close_mpi,
     .abort = abort_mpi,
     .post_all = mpi_post_all,
-    .wait_all = mpi_wait_all,
+    .test_all = mpi_test_all,
+    .await_all = mpi_await_all,
+    .free_all = mpi_free_all,
     .post = mpi_post,
     .done = mpi_done,
     .wait = mpi_wait,

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "base/process.h"
 #include "comm/mpi_alive.h"
 #include "comm/mpi_message.h"
 #include "comm/mpi_point.h"
@@ -12,8 +13,12 @@
 /* One message to or from each peer that has pieces, the receives first. A receive starts when a probe has found
  * its message and the size is right: Open MPI 4.1 writes past the end of a buffer that is too small when it
  * fetches a message from another process's memory, before it reports that. */
-struct comm_batch {
+struct mpi_batch {
+    struct comm_batch head; /* first */
     struct group *g;
+    MPI_Comm comm;
+    struct patience patience;
+    bool waiting;
     const char *what;
     int count, recvs;
     MPI_Request *request; /* MPI_REQUEST_NULL: a receive without a message yet */
@@ -54,11 +59,12 @@ static struct comm_piece *in_turns(const struct group *g, bool receive, const st
     return sorted;
 }
 
-static struct comm_batch *batch_new(struct group *g, const char *what, int messages)
+static struct mpi_batch *batch_new(struct group *g, const char *what, int messages, bool device)
 {
     size_t most = (size_t)messages;
-    struct comm_batch *b = xcalloc(1, sizeof *b);
-    *b = (struct comm_batch){.g = g, .what = what};
+    const struct mpi *m = g->c->state;
+    struct mpi_batch *b = xcalloc(1, sizeof *b);
+    *b = (struct mpi_batch){.g = g, .what = what, .comm = device ? m->device : m->comm};
     b->request = xmalloc(most * sizeof *b->request);
     b->status = xmalloc(most * sizeof *b->status);
     b->to = xmalloc(most * sizeof *b->to);
@@ -68,8 +74,11 @@ static struct comm_batch *batch_new(struct group *g, const char *what, int messa
     return b;
 }
 
-static void batch_free(struct comm_batch *b)
+void mpi_free_all(struct comm_batch *head)
 {
+    struct mpi_batch *b = (struct mpi_batch *)head;
+    if (b->waiting)
+        mpi_wait_end(&b->patience);
     for (int i = 0; i < b->unmatched_count; i++)
         mpi_forget(&b->to[b->unmatched[i]]);
     free(b->request);
@@ -86,9 +95,8 @@ static int tag_of(const struct group *g)
     return COMM_TAGS + (int)(g->hash % COMM_TAGS);
 }
 
-static int post_message(struct comm_batch *b, bool receive, int peer, const struct comm_piece *list, int count)
+static int post_message(struct mpi_batch *b, bool receive, int peer, const struct comm_piece *list, int count)
 {
-    const struct mpi *m = b->g->c->state;
     int n = b->count;
     struct message s;
     b->peer[n] = peer;
@@ -101,7 +109,7 @@ static int post_message(struct comm_batch *b, bool receive, int peer, const stru
         b->to[n] = s;
         b->unmatched[b->unmatched_count++] = n;
     } else if (!code) {
-        code = MPI_Isend(s.p, s.count, s.type, b->g->ranks[peer], tag_of(b->g), m->comm, &b->request[n]);
+        code = MPI_Isend(s.p, s.count, s.type, b->g->ranks[peer], tag_of(b->g), b->comm, &b->request[n]);
         mpi_forget(&s);
     }
     if (code)
@@ -113,7 +121,7 @@ static int post_message(struct comm_batch *b, bool receive, int peer, const stru
 }
 
 /* One side of a batch. */
-static int post_side(struct comm_batch *b, bool receive, const struct comm_piece *list, int count)
+static int post_side(struct mpi_batch *b, bool receive, const struct comm_piece *list, int count)
 {
     int rc = 0;
     struct comm_piece *sorted = in_turns(b->g, receive, list, count);
@@ -127,25 +135,24 @@ static int post_side(struct comm_batch *b, bool receive, const struct comm_piece
 }
 
 struct comm_batch *mpi_post_all(struct group *g, const char *what, const struct comm_piece *send, int sends,
-                                const struct comm_piece *recv, int recvs)
+                                const struct comm_piece *recv, int recvs, bool device)
 {
-    struct comm_batch *b = batch_new(g, what, sends + recvs);
+    struct mpi_batch *b = batch_new(g, what, sends + recvs, device);
     if (post_side(b, true, recv, recvs) == 0 && post_side(b, false, send, sends) == 0)
-        return b;
-    batch_free(b);
+        return &b->head;
+    mpi_free_all(&b->head);
     return NULL;
 }
 
 /* Starts the receives whose messages are there. */
-static int match(struct comm_batch *b)
+static int match(struct mpi_batch *b)
 {
-    const struct mpi *m = b->g->c->state;
     int left = 0;
     for (int k = 0; k < b->unmatched_count; k++) {
         int i = b->unmatched[k], peer = b->peer[i], there = 0;
         MPI_Message message;
         MPI_Status status;
-        int code = MPI_Improbe(b->g->ranks[peer], tag_of(b->g), m->comm, &there, &message, &status);
+        int code = MPI_Improbe(b->g->ranks[peer], tag_of(b->g), b->comm, &there, &message, &status);
         if (code)
             return mpi_failed(code, b->what);
         if (!there) {
@@ -160,13 +167,15 @@ static int match(struct comm_batch *b)
             return mpi_failed(code, b->what);
     }
     b->unmatched_count = left;
+    if (!left)
+        b->head.arrived_s = now_s();
     return 0;
 }
 
 /* Peers of unfinished messages. A peer has one of each direction at most; the receives come first. */
 static int awaited(const void *of, int *peer, int most)
 {
-    const struct comm_batch *b = of;
+    const struct mpi_batch *b = of;
     int n = 0;
     for (int i = 0; i < b->unmatched_count && n < most; i++)
         peer[n++] = b->peer[b->unmatched[i]];
@@ -183,7 +192,7 @@ static int awaited(const void *of, int *peer, int most)
     return n;
 }
 
-static int batch_failed(struct comm_batch *b, int code)
+static int batch_failed(struct mpi_batch *b, int code)
 {
     if (code != MPI_ERR_IN_STATUS)
         return mpi_failed(code, b->what);
@@ -198,31 +207,28 @@ static int batch_failed(struct comm_batch *b, int code)
     return mpi_failed(code, b->what);
 }
 
-static int finish(struct comm_batch *b)
+int mpi_test_all(struct comm_batch *head)
 {
-    struct patience p = {.g = b->g, .what = b->what, .awaited = awaited, .of = b};
-    mpi_wait_begin(&p, b->total);
-    for (int rc = 0;;) {
-        int flag = 0, code = 0;
-        if (b->unmatched_count)
-            rc = match(b);
-        if (rc == 0 && !b->unmatched_count)
-            code = MPI_Testall(b->count, b->request, &flag, b->status);
-        if (code)
-            rc = batch_failed(b, code);
-        if (flag || rc < 0) {
-            mpi_wait_end(&p);
-            return rc;
-        }
-        mpi_serve(b->g->c);
-        if (!mpi_still(&p))
-            return mpi_wait_lost(&p);
-    }
+    struct mpi_batch *b = (struct mpi_batch *)head;
+    int flag = 0, code = 0;
+    mpi_serve(b->g->c);
+    if (b->unmatched_count)
+        TRY(match(b));
+    if (!b->unmatched_count)
+        code = MPI_Testall(b->count, b->request, &flag, b->status);
+    return code ? batch_failed(b, code) : flag;
 }
 
-int mpi_wait_all(struct comm_batch *b)
+int mpi_await_all(struct comm_batch *head)
 {
-    int rc = finish(b);
-    batch_free(b);
-    return rc;
+    struct mpi_batch *b = (struct mpi_batch *)head;
+    if (!b->waiting) {
+        b->patience = (struct patience){.g = b->g, .what = b->what, .awaited = awaited, .of = b};
+        mpi_wait_begin(&b->patience, b->total);
+        b->waiting = true;
+    }
+    if (mpi_still(&b->patience))
+        return 0;
+    b->waiting = false;
+    return mpi_wait_lost(&b->patience);
 }

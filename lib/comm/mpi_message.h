@@ -9,7 +9,7 @@
 
 /* The kind's state, in comm->state. */
 struct mpi {
-    MPI_Comm comm;
+    MPI_Comm comm, device;         /* the host's messages, and those of device operations */
     bool started;                  /* MPI, by us */
     struct mpi_request *waiting;   /* receives without a message, in order of posting */
     double spin_s, yield_s, nap_s; /* of polls, see struct patience */

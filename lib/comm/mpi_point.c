@@ -182,6 +182,11 @@ int mpi_wait(struct comm_request *base, double *idle_s)
             mpi_wait_begin(&p, base->bytes);
         }
         lost = !mpi_still(&p);
+        if (!lost && comm_poll(c) < 0) {
+            unlist(c->state, r);
+            mpi_wait_end(&p);
+            return -1;
+        }
     }
     if (idle_s && base->receive && r->arrived > start)
         *idle_s += r->arrived - start;

@@ -9,32 +9,40 @@
 struct comm_ops {
     const char *kind;
     int (*open)(struct comm *c);   /* fills state, rank, size, and of this host local_rank, _ranks and _list */
-    int (*attach)(struct comm *c); /* backend and stream are there now; NULL if that is all the same to it */
+    int (*attach)(struct comm *c); /* the backend is there now; NULL if that is all the same to it */
     void (*close)(struct comm *c);
     void (*abort)(struct comm *c, int status); /* may return: the caller then exits */
 
-    /* Messages of a collective: all pieces for one peer are one message. No pieces are empty, none is for
-     * oneself. `what` names the operation in errors. The lists need not live on. wait_all() frees the batch,
-     * fails or not. */
+    /* Messages between members of a group: all pieces for one peer are one message. No pieces are empty, none
+     * is for oneself. `what` names the operation in errors and lives on, the lists need not. Device operations
+     * and the host's do not match each other. test_all(): 1 when all are done, 0: not yet, -1: failed; it moves
+     * them on and does not wait. await_all(): a pause between two tests, when there is nothing else to do; -1
+     * when it gives up. free_all() in any state. */
     struct comm_batch *(*post_all)(struct group *g, const char *what, const struct comm_piece *send, int sends,
-                                   const struct comm_piece *recv, int recvs);
-    int (*wait_all)(struct comm_batch *b);
+                                   const struct comm_piece *recv, int recvs, bool device);
+    int (*test_all)(struct comm_batch *b);
+    int (*await_all)(struct comm_batch *b);
+    void (*free_all)(struct comm_batch *b);
+    /* Of a group's device operations none begins before the one that was queued before it has ended. */
+    bool one_at_a_time;
 
-    /* Point to point, to oneself too. wait() does not free the request: comm.c does, with free(). */
+    /* Point to point on host memory, to oneself too. wait() does not free the request: comm.c does, with
+     * free(). */
     struct comm_request *(*post)(struct group *g, bool receive, int peer, int tag, void *p, size_t bytes);
     bool (*done)(struct comm_request *r);
     int (*wait)(struct comm_request *r, double *idle_s);
 
     /* Device collectives of the kind's own. NULL: those of collective.c, made of the messages above. */
-    int (*all_gather)(struct group *g, const void *part, void *whole, size_t bytes);
-    int (*reduce_scatter)(struct group *g, enum type type, const void *whole, void *part, int64_t count);
-    int (*all_reduce)(struct group *g, float *x, int64_t count);
-    int (*exchange)(struct group *g, const struct comm_piece *send, int sends, const struct comm_piece *recv,
-                    int recvs);
+    int (*all_gather)(struct group *g, struct stream *s, const void *part, void *whole, size_t bytes);
+    int (*reduce_scatter)(struct group *g, struct stream *s, enum type type, const void *whole, void *part,
+                          int64_t count);
+    int (*all_reduce)(struct group *g, struct stream *s, float *x, int64_t count);
+    int (*exchange)(struct group *g, struct stream *s, const struct comm_piece *send, int sends,
+                    const struct comm_piece *recv, int recvs);
 };
 
 /* The kinds there are, a row each: the file lib/comm/NAME.c defines comm_NAME. */
-#define COMM_KINDS(X) X(self) X(mpi)
+#define COMM_KINDS(X) X(self) X(mpi) X(strict)
 
 #define X(name) extern const struct comm_ops comm_##name;
 COMM_KINDS(X)
@@ -43,7 +51,6 @@ COMM_KINDS(X)
 struct comm {
     const struct comm_ops *ops;
     const struct backend *be; /* NULL until comm_attach() */
-    struct stream *stream;
     int rank, size, local_rank, local_ranks;
     int *local_list; /* [local_ranks] */
     double timeout;
@@ -57,6 +64,18 @@ struct comm {
     struct comm_fault fault;
 };
 
+/* The head of a kind's batch. */
+struct comm_batch {
+    double
+        arrived_s; /* now_s() when the last message to here was there to be moved; 0: not yet, or not known */
+};
+
+/* For a host that waits: what is queued in streams goes on. -1 when that has failed. */
+int comm_poll(struct comm *c);
+
+/* Whether a launcher started this process, as one of several or not. */
+bool comm_launched(void);
+
 /* Whether SIGTERM has come: see comm_end(). */
 bool comm_told_to_end(void);
 
@@ -66,17 +85,18 @@ struct group {
     char *name;
     int *ranks;
     int size, me;
+    int64_t queued, ended; /* device operations */
+    int64_t *turns;        /* of the kind `strict`: [size], NULL until it has one */
     uint32_t hash; /* of the name and the ranks, the same on all members: keeps groups' messages apart */
 };
 
-/* The head of a kind's request. */
+/* The head of a kind's request. `host`: its memory. */
 struct comm_request {
     struct group *g;
     bool receive;
     int peer, tag;
     size_t bytes;
-    void *host;   /* what the kind sees */
-    void *device; /* the memory that `host` stands for; NULL for a host request */
+    void *host;
 };
 
 #define LEAST_SCRATCH (64 << 10) /* what comm_set_scratch() must at least give */

@@ -35,15 +35,10 @@ static void abort_self(struct comm *c, int status)
 }
 
 static struct comm_batch *post_all(struct group *g, const char *what, const struct comm_piece *send, int sends,
-                                   const struct comm_piece *recv, int recvs)
+                                   const struct comm_piece *recv, int recvs, bool device)
 {
     error(STATUS_ENV, "%s in group '%s': there is one rank only", what, g->name);
     return NULL;
-}
-
-static int wait_all(struct comm_batch *b)
-{
-    return -1;
 }
 
 static void match(struct self_request *a, struct self_request *b)
@@ -105,7 +100,6 @@ const struct comm_ops comm_self = {
     .close = close_self,
     .abort = abort_self,
     .post_all = post_all,
-    .wait_all = wait_all,
     .post = post,
     .done = done,
     .wait = wait_one,

@@ -46,7 +46,7 @@ static int sum_over_tp(struct engine *e, float *x, int64_t count)
     if (e->tp == 1 || fault("qk-norm-local"))
         return 0;
     enum phase before = profile_enter(&e->profile, PHASE_TP);
-    int r = all_reduce(e->group[GROUP_TP], x, count);
+    int r = all_reduce(e->group[GROUP_TP], e->s, x, count);
     profile_enter(&e->profile, before);
     return r;
 }

@@ -92,8 +92,8 @@ static int gather_counts(struct engine *e)
     struct workspace *ws = e->ws;
     size_t bytes = (size_t)e->E * 4;
     int32_t *mine = ws->all_counts + (int64_t)e->at.etp * e->ep * e->E;
-    TRY(all_gather(e->group[GROUP_EP], ws->counts, mine, bytes));
-    return e->etp > 1 ? all_gather(e->group[GROUP_ETP], mine, ws->all_counts, bytes * (size_t)e->ep) : 0;
+    TRY(all_gather(e->group[GROUP_EP], e->s, ws->counts, mine, bytes));
+    return e->etp > 1 ? all_gather(e->group[GROUP_ETP], e->s, mine, ws->all_counts, bytes * (size_t)e->ep) : 0;
 }
 
 int dispatch_counts(struct engine *e, struct acts *a)
@@ -108,7 +108,8 @@ int dispatch_counts(struct engine *e, struct acts *a)
                                .y = a->arrived, .ldy = local_experts(e), .type = F32));
     if (e->ep > 1) {
         e->be->event_record(e->routed, e->s);
-        e->be->event_wait(e->side, e->routed);
+        if (!left_out("counts-not-awaited"))
+            e->be->event_wait(e->side, e->routed);
     }
     profile_enter(&e->profile, before);
     return 0;
@@ -118,8 +119,8 @@ void dispatch_pack(struct engine *e, struct acts *a, const void *x, void *rows, 
 {
     enum phase before = profile_enter(&e->profile, PHASE_DISPATCH);
     struct permute op =
-        OP(permute, .rows = e->n * e->K, .width = e->H, .top_k = e->K, .count = a->first + e->E, .x = x,
-           .source = a->source, .y = rows, .ldy = e->H, .weight_in = weight ? a->weight : NULL,
+        OP(permute, .tokens = e->n, .rows = e->n * e->K, .width = e->H, .top_k = e->K, .count = a->first + e->E,
+           .x = x, .source = a->source, .y = rows, .ldy = e->H, .weight_in = weight ? a->weight : NULL,
            .weight_out = weight, .ldw = 1, .type = e->type);
     if (sources(e) == 1) {
         op.rows = e->arena.row_capacity;
@@ -244,7 +245,7 @@ static int swap_over_ep(struct engine *e, const struct dispatch *d, int pass, co
         piece(outer, &outers, i, own, first, rows);
         piece(inner, &inners, i, wire, block[0], block[1] - block[0]);
     }
-    return exchange(e->group[GROUP_EP], e->send, back ? inners : outers, e->recv, back ? outers : inners);
+    return exchange(e->group[GROUP_EP], e->s, e->send, back ? inners : outers, e->recv, back ? outers : inners);
 }
 
 /* Rows of the wire that came in through etp rank j. */
@@ -264,7 +265,7 @@ static int spread_over_etp(struct engine *e, const struct wire *wire)
         piece(e->send, &sends, j, wire, mine, few);
         piece(e->recv, &recvs, j, wire, theirs, many);
     }
-    return exchange(e->group[GROUP_ETP], e->send, sends, e->recv, recvs);
+    return exchange(e->group[GROUP_ETP], e->s, e->send, sends, e->recv, recvs);
 }
 
 int dispatch_rows(struct engine *e, struct dispatch *d, int pass, void *rows, float *weight)
@@ -279,9 +280,9 @@ int dispatch_rows(struct engine *e, struct dispatch *d, int pass, void *rows, fl
     if (e->etp > 1)
         TRY(spread_over_etp(e, &wire));
     e->be->regroup(e->s, &OP(regroup, .segments = local_experts(e) * sources(e), .rows = e->arena.row_capacity,
-                             .width = e->H, .to = ws->to, .from = ws->from, .grouped = rows, .weight = weight,
-                             .wire = wire.p, .ld = wire.ld, .wire_weight = wire.weight, .ldw = wire.ldw,
-                             .type = e->type));
+                             .wire_rows = e->arena.wire_rows, .width = e->H, .to = ws->to, .from = ws->from,
+                             .grouped = rows, .weight = weight, .wire = wire.p, .ld = wire.ld,
+                             .wire_weight = wire.weight, .ldw = wire.ldw, .type = e->type));
     profile_enter(&e->profile, before);
     return 0;
 }
@@ -303,7 +304,7 @@ static int reduce_over_etp(struct engine *e, const struct wire *wire)
             piece(e->send, &sends, j, wire, theirs + at, min64(chunk, many - at));
             piece(e->recv, &recvs, j, &parts, j * n, n);
         }
-        TRY(exchange(e->group[GROUP_ETP], e->send, sends, e->recv, recvs));
+        TRY(exchange(e->group[GROUP_ETP], e->s, e->send, sends, e->recv, recvs));
         if (fault("etp-sum-skipped"))
             continue;
         e->be->sum_rows(e->s, &OP(sum_rows, .rows = n, .width = e->H, .parts = e->etp, .x = parts.p,
@@ -326,9 +327,9 @@ int combine_rows(struct engine *e, struct dispatch *d, int pass, void *rows, flo
     struct wire own = own_rows(e, ws->back, weight), wire = wire_at(e, ws->wire, weight);
     find_blocks(e, d, pass);
     e->be->regroup(e->s, &OP(regroup, .segments = local_experts(e) * sources(e), .rows = e->arena.row_capacity,
-                             .width = e->H, .to = ws->to, .from = ws->from, .grouped = rows, .weight = weight,
-                             .wire = wire.p, .ld = wire.ld, .wire_weight = wire.weight, .ldw = wire.ldw,
-                             .back = true, .type = e->type));
+                             .wire_rows = e->arena.wire_rows, .width = e->H, .to = ws->to, .from = ws->from,
+                             .grouped = rows, .weight = weight, .wire = wire.p, .ld = wire.ld,
+                             .wire_weight = wire.weight, .ldw = wire.ldw, .back = true, .type = e->type));
     if (e->etp > 1)
         TRY(reduce_over_etp(e, &wire));
     TRY(swap_over_ep(e, d, pass, &own, &wire, true));
@@ -340,11 +341,12 @@ void combine_tokens(struct engine *e, struct acts *a, const void *rows, const fl
                     float *d_weight)
 {
     enum phase before = profile_enter(&e->profile, PHASE_COMBINE);
-    struct unpermute op = OP(unpermute, .tokens = e->n, .width = e->H, .top_k = e->K, .x = rows, .ldx = e->H,
-                             .position = a->position, .y = y, .weight_in = weight, .ldw = 1,
-                             .weight_out = d_weight, .type = e->type);
+    struct unpermute op = OP(unpermute, .tokens = e->n, .rows = e->arena.row_capacity, .width = e->H,
+                             .top_k = e->K, .x = rows, .ldx = e->H, .position = a->position, .y = y,
+                             .weight_in = weight, .ldw = 1, .weight_out = d_weight, .type = e->type);
     if (sources(e) > 1) {
         struct wire w = own_rows(e, e->ws->back, weight);
+        op.rows = e->n * e->K;
         op.x = w.p;
         op.ldx = w.ld;
         op.weight_in = w.weight;

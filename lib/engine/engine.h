@@ -11,10 +11,10 @@
 #define ENGINE_ENGINE_H
 
 #include "backend.h"
+#include "base/faults.h"
 #include "comm/comm.h"
 #include "cost/arena.h"
 #include "cost/messages.h"
-#include "engine/faults.h"
 #include "engine/profile.h"
 
 /* A parameter: its weights and its f32 gradient. */
@@ -44,6 +44,13 @@ struct dispatch {
     bool weights_done;   /* weight gradients were computed by backward (several passes) */
 };
 
+/* The streams of what goes to another stage and of what comes from it, each in the order of the messages. Of a
+ * stage that has one neighbour only, or one on both sides, one is enough. */
+struct mail {
+    struct stream *out, *in;
+    int peer;
+};
+
 struct engine {
     const struct plan *plan;
     const struct model *model;
@@ -51,8 +58,12 @@ struct engine {
     struct coords at;
     const struct backend *be;
     struct stream *s;
-    struct stream *side;  /* counts come down here, beside what s is doing */
-    struct event *routed; /* in s: they are there */
+    struct stream *side;      /* counts come down here, beside what s is doing */
+    struct event *routed;     /* in s: they are there */
+    struct mail mail[2];      /* of the stages before and after */
+    struct event *ready;      /* in s: what is to be sent is there, or the place for what is to come */
+    struct event **delivered; /* [messages.count] in mail: the message has come, or gone */
+    struct comm_times *times; /* [messages.count] of those that come */
     struct comm *comm;
     struct group *group[GROUP_KINDS]; /* NULL where the plan has none */
     struct shards shards;

@@ -106,7 +106,7 @@ static int loss(struct engine *e, struct stash *stash)
                                    .logits = ws->logits, .target = stash->targets, .stats = mine));
     if (e->tp > 1) {
         enum phase before = profile_enter(&e->profile, PHASE_TP);
-        TRY(all_gather(e->group[GROUP_TP], mine, all, (size_t)each * 4));
+        TRY(all_gather(e->group[GROUP_TP], e->s, mine, all, (size_t)each * 4));
         profile_enter(&e->profile, before);
     }
     e->be->cross_entropy(e->s, &OP(cross_entropy, .rows = e->T, .width = V, .first = e->arena.vocab_first,

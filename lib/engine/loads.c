@@ -28,7 +28,7 @@ int loads_sum(struct engine *e)
 {
     if (fault("loads-local"))
         return 0;
-    return tree_sum_f32(e->group[GROUP_DP], e->arena.step->loads, e->moe_layers * e->E);
+    return tree_sum_f32(e->group[GROUP_DP], e->s, e->arena.step->loads, e->moe_layers * e->E);
 }
 
 /* MoE layers that pipeline rank pp holds, as indices among the model's MoE layers, in the order of

@@ -37,7 +37,7 @@ static int reduce_shared(struct engine *e, enum partial partial, struct group *g
             continue;
         }
         if (length)
-            TRY(all_reduce(g, run, length));
+            TRY(all_reduce(g, e->s, run, length));
         run = at;
         length = s ? s->rows * s->cols : 0;
     }
@@ -51,7 +51,7 @@ static int reduce_tied(struct engine *e)
     struct weight *w = plan_is_first(e->plan, e->at.pp) ? &e->embed : &e->head;
     if (!g || !w->g || fault("tied-embedding"))
         return 0;
-    return all_reduce(g, w->g, e->arena.vocab * e->H);
+    return all_reduce(g, e->s, w->g, e->arena.vocab * e->H);
 }
 
 static int reduce_replicas(struct engine *e, enum flat f, bool whole)
@@ -62,9 +62,9 @@ static int reduce_replicas(struct engine *e, enum flat f, bool whole)
     if (s->replicas[f] == 1 || s->padded[f] == 0)
         return 0;
     if (e->plan->training.zero == 0)
-        return all_reduce(g, grad, s->padded[f]);
-    TRY(reduce_scatter(g, F32, grad, grad + s->slice_first[f], s->slice[f]));
-    return whole ? all_gather(g, grad + s->slice_first[f], grad, (size_t)s->slice[f] * 4) : 0;
+        return all_reduce(g, e->s, grad, s->padded[f]);
+    TRY(reduce_scatter(g, e->s, F32, grad, grad + s->slice_first[f], s->slice[f]));
+    return whole ? all_gather(g, e->s, grad + s->slice_first[f], grad, (size_t)s->slice[f] * 4) : 0;
 }
 
 int gradients_reduce(struct engine *e, bool whole)
@@ -204,7 +204,7 @@ int optimizer_update(struct engine *e, const struct hyper *h)
             fault("weights-not-gathered"))
             continue;
         size_t bytes = type_bytes(e->type);
-        TRY(all_gather(replicas(e, f), (char *)e->arena.weights[f] + (size_t)s->slice_first[f] * bytes,
+        TRY(all_gather(replicas(e, f), e->s, (char *)e->arena.weights[f] + (size_t)s->slice_first[f] * bytes,
                        e->arena.weights[f], (size_t)s->slice[f] * bytes));
     }
     profile_enter(&e->profile, before);

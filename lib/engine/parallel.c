@@ -11,7 +11,7 @@ const void *tp_gather(struct engine *e, const void *x, void *buffer, int64_t wid
     if (e->tp == 1)
         return x;
     enum phase before = profile_enter(&e->profile, PHASE_TP);
-    int r = all_gather(e->group[GROUP_TP], x, buffer, (size_t)(e->n * width) * type_bytes(e->type));
+    int r = all_gather(e->group[GROUP_TP], e->s, x, buffer, (size_t)(e->n * width) * type_bytes(e->type));
     profile_enter(&e->profile, before);
     return r < 0 ? NULL : buffer;
 }
@@ -26,7 +26,7 @@ int tp_reduce(struct engine *e, void *out)
     if (e->tp == 1)
         return 0;
     enum phase before = profile_enter(&e->profile, PHASE_TP);
-    int r = reduce_scatter(e->group[GROUP_TP], e->type, e->ws->partial, out, e->n * e->H);
+    int r = reduce_scatter(e->group[GROUP_TP], e->s, e->type, e->ws->partial, out, e->n * e->H);
     profile_enter(&e->profile, before);
     return r;
 }

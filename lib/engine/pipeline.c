@@ -3,20 +3,22 @@
  *
  * F takes the stage's input from the one before (or embeds), B the gradient from the one after (or makes it
  * from the loss). Messages are queued as cost/messages.h orders them, which moe-plan-check proved free of
- * deadlock even if each waited for its partner before the next is begun: so any of them may be waited for at
- * any time. What is sent stays in its stash, and is waited for when that memory is needed again; the gradient
- * of an output comes to the output's own place. */
+ * deadlock even if each waited for its partner before the next is begun, in streams of their own: computation
+ * waits for what it takes when it takes it, and for what was sent out of a stash when that memory is needed
+ * again. The gradient of an output comes to the output's own place. */
 #include "engine/pipeline.h"
 
 #include <stdlib.h>
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "comm/collective.h"
 #include "engine/head.h"
 #include "engine/layer.h"
 
+/* What is still being sent out of a stash. */
 struct pending {
-    struct comm_request *request;
+    int message;
     int64_t begin, end; /* the stash's place in the activation region */
 };
 
@@ -27,31 +29,23 @@ struct walk {
     int queued; /* of the stage's messages */
     struct pending *pending;
     int count;
-    struct comm_request **input; /* [chunk·microbatches + microbatch] what F, later B, receives, or NULL */
+    int *input; /* [chunk·microbatches + microbatch] the message that F, later B, receives, or NO_MESSAGE */
 };
+enum { NO_MESSAGE = -1 };
 
-static int wait_for(struct engine *e, struct comm_request *r)
+/* Later work in s, which overwrites [begin,end), begins when that has been sent. */
+static void settle(struct walk *run, struct stream *s, int64_t begin, int64_t end)
 {
-    double idle_s = 0;
-    enum phase before = profile_enter(&e->profile, PHASE_PP);
-    int ok = comm_wait(r, &idle_s);
-    profile_enter(&e->profile, before);
-    profile_move(&e->profile, PHASE_PP, PHASE_IDLE, idle_s);
-    return ok;
-}
-
-/* Waits for what is still being sent out of [begin,end). */
-static int settle(struct walk *run, int64_t begin, int64_t end)
-{
+    struct engine *e = run->e;
     for (int i = run->count - 1; i >= 0; i--) {
-        struct pending *p = &run->pending[i];
+        const struct pending *p = &run->pending[i];
         if (p->end <= begin || p->begin >= end)
             continue;
-        struct comm_request *r = p->request;
-        *p = run->pending[--run->count];
-        TRY(wait_for(run->e, r));
+        if (!left_out("sent-not-awaited"))
+            e->be->event_wait(s, e->delivered[p->message]);
+        if (s == e->s) /* where all that uses the stash is, or waits for */
+            run->pending[i] = run->pending[--run->count];
     }
-    return 0;
 }
 
 static struct stash *stash_of(struct engine *e, int stage, int microbatch)
@@ -65,34 +59,41 @@ static size_t edge_bytes(const struct engine *e)
     return (size_t)(e->n * e->H) * type_bytes(e->type);
 }
 
-static struct comm_request **input_of(struct walk *run, const struct op *op)
+static int *input_of(struct walk *run, const struct op *op)
 {
     return &run->input[op->chunk * run->e->plan->batch.microbatches + op->microbatch];
 }
 
-/* Messages match in order: one tag does for all. */
-static int queue_message(struct walk *run, const struct stage_message *m)
+static const struct mail *mail_with(const struct engine *e, int peer)
 {
-    enum { TAG = 0 };
+    return &e->mail[e->mail[0].peer != peer];
+}
+
+/* Its stream waits for what s has queued so far: the result is there, the place is free. */
+static int queue_message(struct walk *run, int number)
+{
     struct engine *e = run->e;
+    const struct stage_message *m = &e->messages.list[number];
+    const struct mail *mail = mail_with(e, m->peer);
+    struct stream *s = m->send ? mail->out : mail->in;
     int microbatch = m->op.microbatch;
     if (fault("pipeline-microbatch") && m->op.kind == 'B' && !m->send)
         microbatch = (microbatch + 1) % (int)e->plan->batch.microbatches;
     struct stash *stash = stash_of(e, plan_stage_of(e->plan, e->at.pp, m->op.chunk), microbatch);
     void *in = stash->x[0], *out = stash->x[e->plan->stages[stash->stage].layers];
-    if (!m->send)
-        TRY(settle(run, stash->begin, stash->end));
-    enum phase before = profile_enter(&e->profile, PHASE_PP);
-    struct comm_request *r =
-        m->send ? comm_send(e->group[GROUP_PP], m->peer, TAG, out, edge_bytes(e))
-                : comm_recv(e->group[GROUP_PP], m->peer, TAG, m->op.kind == 'F' ? in : out, edge_bytes(e));
-    profile_enter(&e->profile, before);
-    if (!r)
-        return -1;
-    if (m->send)
-        run->pending[run->count++] = (struct pending){.request = r, .begin = stash->begin, .end = stash->end};
-    else
-        *input_of(run, &m->op) = r;
+    e->be->event_record(e->ready, e->s);
+    if (!left_out(m->send ? "result-not-awaited" : "place-not-awaited"))
+        e->be->event_wait(s, e->ready);
+    if (m->send) {
+        TRY(comm_send(e->group[GROUP_PP], s, m->peer, out, edge_bytes(e)));
+        run->pending[run->count++] = (struct pending){number, stash->begin, stash->end};
+    } else {
+        settle(run, s, stash->begin, stash->end);
+        TRY(comm_recv(e->group[GROUP_PP], s, m->peer, m->op.kind == 'F' ? in : out, edge_bytes(e),
+                      &e->times[number]));
+        *input_of(run, &m->op) = number;
+    }
+    e->be->event_record(e->delivered[number], s);
     return 0;
 }
 
@@ -102,16 +103,22 @@ static int queue_messages(struct walk *run, int k)
     const struct stage_queue *q = &run->e->messages;
     for (; run->queued < q->count && q->list[run->queued].before <= k; run->queued++)
         if (!run->e->evaluate || q->list[run->queued].op.kind == 'F')
-            TRY(queue_message(run, &q->list[run->queued]));
+            TRY(queue_message(run, run->queued));
     return 0;
 }
 
-/* What the operation receives is in its place; NULL: it comes from a stage of this rank. */
-static int await_input(struct walk *run, const struct op *op)
+/* What the operation receives is in its place for later work. */
+static void await_input(struct walk *run, const struct op *op)
 {
-    struct comm_request **at = input_of(run, op), *r = *at;
-    *at = NULL;
-    return r ? wait_for(run->e, r) : 0;
+    struct engine *e = run->e;
+    int *at = input_of(run, op);
+    if (*at != NO_MESSAGE) {
+        enum phase before = profile_await(&e->profile, &e->times[*at]);
+        if (!left_out("input-not-awaited"))
+            e->be->event_wait(e->s, e->delivered[*at]);
+        profile_enter(&e->profile, before);
+    }
+    *at = NO_MESSAGE;
 }
 
 /* Between stages of one rank: activations are fetched by their reader, gradients handed over. */
@@ -150,14 +157,14 @@ static int run_forward(struct walk *run, struct stash *stash, const struct op *o
 {
     struct engine *e = run->e;
     int v = stash->stage, layers = e->plan->stages[v].layers;
-    TRY(settle(run, stash->begin, stash->end));
+    settle(run, e->s, stash->begin, stash->end);
     upload_tokens(run, stash, op->microbatch);
     if (v == 0)
         TRY(embed_forward(e, stash));
     else if (is_here(e, v - 1))
         fetch_input(e, stash, op->microbatch);
     else
-        TRY(await_input(run, op));
+        await_input(run, op);
     for (int i = 0; i < layers; i++)
         TRY(layer_forward(e, stash, i));
     return e->evaluate && v + 1 == e->plan->stage_count ? head_step(e, stash, stash->x[layers]) : 0;
@@ -168,11 +175,11 @@ static int run_backward(struct walk *run, struct stash *stash, const struct op *
     struct engine *e = run->e;
     int v = stash->stage, layers = e->plan->stages[v].layers;
     void *d = stash->x[layers];
-    TRY(settle(run, stash->begin, stash->end));
+    settle(run, e->s, stash->begin, stash->end);
     if (v + 1 == e->plan->stage_count)
         TRY(head_step(e, stash, d));
     else
-        TRY(await_input(run, op));
+        await_input(run, op);
     for (int i = layers - 1; i >= 0; i--)
         TRY(layer_backward(e, stash, i, d, run->split));
     if (v == 0)
@@ -212,15 +219,16 @@ int pipeline_run(struct engine *e, const struct program *g, const int32_t *token
     struct walk run = {.e = e,
                        .tokens = tokens,
                        .split = program_splits_backward(g),
-                       .pending = xcalloc((size_t)g->count + 1, sizeof(struct pending)),
-                       .input = xcalloc(count, sizeof(struct comm_request *))};
+                       .pending = xcalloc((size_t)e->messages.count + 1, sizeof(struct pending)),
+                       .input = xmalloc(count * sizeof *run.input)};
+    for (size_t i = 0; i < count; i++)
+        run.input[i] = NO_MESSAGE;
     int r = 0;
     for (int i = 0; i < g->count && r == 0; i++)
         r = queue_messages(&run, i) < 0 ? -1 : run_op(&run, &g->ops[i]);
     if (r == 0)
         r = queue_messages(&run, g->count);
-    if (r == 0)
-        r = settle(&run, 0, INT64_MAX);
+    settle(&run, e->s, 0, INT64_MAX);
     free(run.pending);
     free(run.input);
     profile_enter(&e->profile, PHASE_IDLE);

@@ -1,41 +1,44 @@
 /* SPDX-License-Identifier: MIT */
-/* Where a rank's time goes: one phase at a time, so the phases add up to the step. */
+/* Where a rank's time goes: one phase at a time, so the phases add up to the step. A phase begins and ends with
+ * events in the stream that computes, so it has what that stream does and waits for, whenever that is. */
 #ifndef ENGINE_PROFILE_H
 #define ENGINE_PROFILE_H
 
-#include "base/alive.h"
+#include "backend.h"
 #include "base/phases.h"
-#include "base/process.h"
+#include "comm/collective.h"
 
-struct profile {
-    double spent_s[PHASES];
-    double since_s;
-    enum phase now;
+/* From here on the stream is in this phase. */
+struct phase_mark {
+    struct event *at;
+    enum phase phase;
+    const struct comm_times *message; /* what it waits for, or NULL */
 };
 
-static inline void profile_start(struct profile *p)
-{
-    *p = (struct profile){.since_s = now_s(), .now = PHASE_IDLE};
-}
+struct profile {
+    const struct backend *be;
+    struct stream *s;
+    struct phase_mark *marks; /* since profile_start(); their events are kept for the next time */
+    int count, room;
+    double since_s; /* now_s() at the first */
+};
 
-/* Charges the time so far to the current phase and goes on in `next`; returns the phase that was current. A
- * sign of life, too. */
-static inline enum phase profile_enter(struct profile *p, enum phase next)
-{
-    double t = now_s();
-    enum phase before = p->now;
-    p->spent_s[before] += t - p->since_s;
-    p->since_s = t;
-    p->now = next;
-    alive();
-    return before;
-}
+/* What became of the time. */
+struct profile_times {
+    double total_s;
+    double spent_s[PHASES];
+    double messages_s; /* under way from other stages, each by itself, from when they were there to be moved */
+};
 
-/* Moves seconds already charged to `from` over to `to`. */
-static inline void profile_move(struct profile *p, enum phase from, enum phase to, double s)
-{
-    p->spent_s[from] -= s;
-    p->spent_s[to] += s;
-}
+void profile_init(struct profile *p, const struct backend *be, struct stream *s);
+void profile_release(struct profile *p);
+/* From now on, in PHASE_IDLE; nothing is queued in the stream. */
+void profile_start(struct profile *p);
+/* The stream goes on in `next`; returns the phase that it was in. A sign of life, too. */
+enum phase profile_enter(struct profile *p, enum phase next);
+/* In PHASE_PP, to wait for a message. Until that is there to be moved the stream is idle. */
+enum phase profile_await(struct profile *p, const struct comm_times *message);
+/* All since profile_start(), which is done again; all that was queued in the stream is done. */
+void profile_close(struct profile *p, struct profile_times *t);
 
 #endif

@@ -59,8 +59,8 @@ static int apply_capacity(struct engine *e, struct acts *a, const int32_t **keep
     if (e->tp > 1 && tokens == e->T) {
         size_t bytes = (size_t)(e->n * e->K) * 4;
         enum phase before = profile_enter(&e->profile, PHASE_TP);
-        TRY(all_gather(e->group[GROUP_TP], a->topk, ws->all_topk, bytes));
-        TRY(all_gather(e->group[GROUP_TP], a->weight, ws->all_weight, bytes));
+        TRY(all_gather(e->group[GROUP_TP], e->s, a->topk, ws->all_topk, bytes));
+        TRY(all_gather(e->group[GROUP_TP], e->s, a->weight, ws->all_weight, bytes));
         profile_enter(&e->profile, before);
         topk = ws->all_topk;
         weight = ws->all_weight;
@@ -84,7 +84,7 @@ int router_statistics(struct engine *e, struct layer *w, struct acts *a)
                                   .topk = a->topk, .prob = stats, .count = stats + E, .z = stats + 2 * E));
     if (e->tp > 1 && !fault("aux-statistics-local")) {
         enum phase before = profile_enter(&e->profile, PHASE_TP);
-        TRY(all_reduce(e->group[GROUP_TP], stats, router_stats_count(e)));
+        TRY(all_reduce(e->group[GROUP_TP], e->s, stats, router_stats_count(e)));
         profile_enter(&e->profile, before);
     }
     losses_keep(e, a, stats);

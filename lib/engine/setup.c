@@ -95,6 +95,19 @@ static int make_groups(struct engine *e)
     return 0;
 }
 
+/* Weights and what the optimizer keeps: moments begin at 0, and the padding of flat buffers stays 0. */
+static void zero_lasting(struct engine *e)
+{
+    const struct arena *a = &e->arena;
+    for (int f = 0; f < FLATS; f++)
+        e->be->zero(e->s, a->weights[f],
+                    (size_t)e->shards.padded[f] * (f == FLAT_BUFFER ? 4 : type_bytes(e->type)));
+    for (int i = 0; i < STATES; i++)
+        for (int f = 0; f < 2; f++)
+            if (a->state[i][f])
+                e->be->zero(e->s, a->state[i][f], (size_t)e->shards.slice[f] * 4);
+}
+
 /* Angles as transformers computes them, in f32. */
 static void upload_rope(struct engine *e)
 {
@@ -140,6 +153,42 @@ static int make_dispatch(struct engine *e)
     return 0;
 }
 
+static int open_mail(struct engine *e)
+{
+    int peers = 0;
+    e->ready = e->be->event_new();
+    e->times = xcalloc((size_t)e->messages.count, sizeof *e->times);
+    e->delivered = xcalloc((size_t)e->messages.count, sizeof *e->delivered);
+    for (int i = 0, k; i < e->messages.count; i++) {
+        e->delivered[i] = e->be->event_new();
+        for (k = 0; k < peers && e->mail[k].peer != e->messages.list[i].peer;)
+            k++;
+        if (k < peers)
+            continue;
+        if (peers == 2)
+            return error(STATUS_USAGE, "stage rank %d has messages for more than two others", e->at.pp);
+        e->mail[peers++] = (struct mail){
+            .out = e->be->stream_new(), .in = e->be->stream_new(), .peer = e->messages.list[i].peer};
+    }
+    return 0;
+}
+
+static void close_mail(struct engine *e)
+{
+    for (int k = 0; k < 2; k++) {
+        if (!e->mail[k].out)
+            continue;
+        e->be->stream_free(e->mail[k].out);
+        e->be->stream_free(e->mail[k].in);
+    }
+    for (int i = 0; i < e->messages.count && e->delivered; i++)
+        e->be->event_free(e->delivered[i]);
+    if (e->ready)
+        e->be->event_free(e->ready);
+    free(e->delivered);
+    free(e->times);
+}
+
 static int make_messages(struct engine *e)
 {
     int64_t pp = e->plan->axes.pp;
@@ -151,7 +200,7 @@ static int make_messages(struct engine *e)
         messages_release(queues, pp);
     }
     free(queues);
-    return r;
+    return r < 0 ? -1 : open_mail(e);
 }
 
 int engine_init(struct engine *e, const struct plan *plan, const struct backend *be, struct stream *s,
@@ -186,12 +235,13 @@ int engine_init(struct engine *e, const struct plan *plan, const struct backend 
         comm_set_scratch(comm, e->ws->comm, (size_t)e->ws->comm_bytes);
     locate_all(e);
     TRY(make_groups(e));
+    zero_lasting(e);
     upload_rope(e);
     upload_placement(e);
     TRY(make_dispatch(e));
     TRY(make_messages(e));
-    profile_start(&e->profile);
-    return be->sync(s);
+    profile_init(&e->profile, be, s);
+    return 0;
 }
 
 void engine_release(struct engine *e)
@@ -206,6 +256,9 @@ void engine_release(struct engine *e)
         fence_take_down(e->memory, (size_t)e->arena.bytes.total);
         e->be->free(e->memory, (size_t)e->arena.bytes.total);
     }
+    close_mail(e);
+    if (e->profile.be)
+        profile_release(&e->profile);
     messages_release(&e->messages, 1);
     free(e->dispatch);
     if (e->side)
@@ -258,5 +311,5 @@ int engine_init_weights(struct engine *e, uint64_t seed)
     for (int i = 0; i < STATES; i++)
         if (states[i].from_weights && plan_keeps(e->plan, i))
             state_from_weights(e, i);
-    return e->be->sync(e->s);
+    return 0;
 }

@@ -18,10 +18,11 @@ void totals_count(struct engine *e, int64_t count, const float *x, const float *
 int totals_sum(struct engine *e)
 {
     struct totals *t = &e->arena.step->totals;
-    return tree_sum_f64(comm_world(e->comm), (double *)t, sizeof *t / sizeof(double));
+    return tree_sum_f64(comm_world(e->comm), e->s, (double *)t, sizeof *t / sizeof(double));
 }
 
 int totals_fetch(struct engine *e)
 {
-    return e->be->download(e->s, e->figures, e->arena.step, (size_t)e->arena.step_bytes);
+    return e->be->download(left_out("figures-not-awaited") ? e->side : e->s, e->figures, e->arena.step,
+                           (size_t)e->arena.step_bytes);
 }

@@ -25,14 +25,14 @@ struct step_read {
 };
 
 /* An evaluation, or a checkpoint, whose loss means nothing. */
-struct event {
+struct evaluation {
     int segment;
     double step, loss;
 };
 
 struct log_records {
     struct step_read *steps;
-    struct event *evals, *saves;
+    struct evaluation *evals, *saves;
     size_t step_count, eval_count, save_count;
 };
 
@@ -178,7 +178,7 @@ static bool read_eval(struct steplog *log, const json_t *r)
         return false;
     all->evals = one_more(all->evals, all->eval_count, sizeof *all->evals);
     all->evals[all->eval_count++] =
-        (struct event){current(log), (double)json_integer_value(step), number(r, "loss")};
+        (struct evaluation){current(log), (double)json_integer_value(step), number(r, "loss")};
     return true;
 }
 
@@ -186,7 +186,7 @@ static void read_save(struct steplog *log, const json_t *r)
 {
     struct log_records *all = log->all;
     all->saves = one_more(all->saves, all->save_count, sizeof *all->saves);
-    all->saves[all->save_count++] = (struct event){current(log), number(r, "step"), 0};
+    all->saves[all->save_count++] = (struct evaluation){current(log), number(r, "step"), 0};
 }
 
 static bool read_record(struct steplog *log, const json_t *r)
@@ -238,7 +238,7 @@ static void trace_line(struct steplog *log)
     }
 }
 
-static bool counts(const struct steplog *log, const struct event *e)
+static bool counts(const struct steplog *log, const struct evaluation *e)
 {
     int64_t up_to = log->segments[e->segment].up_to;
     return up_to != INT64_MIN && !(e->step > (double)up_to);
@@ -300,7 +300,8 @@ static void pick_steps(struct steplog *log)
 
 static int event_order(const void *a, const void *b)
 {
-    const struct event *x = *(const struct event *const *)a, *y = *(const struct event *const *)b;
+    const struct evaluation *x = *(const struct evaluation *const *)a,
+                            *y = *(const struct evaluation *const *)b;
     if (x->step != y->step)
         return x->step < y->step ? -1 : 1;
     return x < y ? -1 : x > y;
@@ -309,7 +310,7 @@ static int event_order(const void *a, const void *b)
 static void pick_events(struct steplog *log)
 {
     const struct log_records *all = log->all;
-    const struct event **list = xmalloc((all->eval_count + 1) * sizeof *list);
+    const struct evaluation **list = xmalloc((all->eval_count + 1) * sizeof *list);
     size_t n = 0;
     for (size_t i = 0; i < all->eval_count; i++)
         if (counts(log, &all->evals[i]))

@@ -20,6 +20,12 @@ int device_open(struct run *run)
     run->be = backend_open(name, comm_local_rank(run->comm), run->threads);
     if (!run->be)
         return -1;
+    if (run->o->timeline) {
+        run->timeline = timeline_open(run->o->timeline, run->be, comm_rank(run->comm), comm_size(run->comm));
+        if (!run->timeline)
+            return -1;
+        run->be = timeline_backend(run->timeline);
+    }
     run->stream = run->be->stream_new();
     return 0;
 }

@@ -40,6 +40,7 @@ static void merge(void *into, const void *from, size_t bytes)
     const struct figures *g = from;
     add(f->sum_s, g->sum_s, PHASES);
     f->overflow += g->overflow;
+    f->messages_s += g->messages_s;
     for (int i = 0; i < PHASES; i++)
         keep_most(&f->phase_s[i], &g->phase_s[i]);
     for (size_t i = 0; i < (bytes - sizeof *f) / sizeof *f->bytes; i++)

@@ -20,7 +20,7 @@ struct most {
  * engine/totals.h. */
 struct figures {
     double overflow; /* layers × microbatches that needed several passes, each counted on one rank */
-    double sum_s[PHASES];
+    double sum_s[PHASES], messages_s; /* engine/profile.h */
     struct most phase_s[PHASES];
     struct most bytes[]; /* [pp] */
 };

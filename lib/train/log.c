@@ -135,7 +135,8 @@ static json_t *phases(const struct engine *e, const struct figures *all)
     return o;
 }
 
-/* Communication of the step, mean over ranks. Nothing overlaps yet, so all of it is exposed. */
+/* Communication of the step, mean over ranks. But for messages between stages nothing overlaps yet, so all of
+ * it is exposed. */
 static json_t *communication(const struct engine *e, const struct figures *all)
 {
     static const struct {
@@ -150,8 +151,8 @@ static json_t *communication(const struct engine *e, const struct figures *all)
         double sum = 0;
         for (int ph = kinds[k].first; ph <= (int)kinds[k].last; ph++)
             sum += all->sum_s[ph];
-        sum /= e->plan->world;
-        json_object_set_new(o, kinds[k].name, json_pack("{s:f,s:f}", "busy", sum, "exposed", sum));
+        double busy = kinds[k].first == PHASE_PP ? fmax(sum, all->messages_s) : sum, n = (double)e->plan->world;
+        json_object_set_new(o, kinds[k].name, json_pack("{s:f,s:f}", "busy", busy / n, "exposed", sum / n));
     }
     return o;
 }

@@ -105,7 +105,6 @@ int run_steps(struct run *run)
         notice("--steps %" PRId64 " is below step %" PRId64 ", which the run is at: there is nothing to do",
                o->steps, run->step);
     profile_start(&run->e.profile);
-    run->mark_s = run->e.profile.since_s;
     while (run->step < o->steps) {
         bool stop;
         TRY(stopping(run, &stop));
@@ -121,10 +120,8 @@ int run_steps(struct run *run)
             TRY(evaluate(run));
         if (keep)
             TRY(saves_write(run));
-        if (eval || keep) {
+        if (eval || keep)
             profile_start(&run->e.profile);
-            run->mark_s = run->e.profile.since_s;
-        }
     }
     if (o->save && run->saved != run->step)
         TRY(saves_write(run));

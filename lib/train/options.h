@@ -16,6 +16,7 @@ struct train_options {
     const char *backend, *comm, *placement; /* auto…; check or warn */
     const char *allow_config;               /* keys, separated by commas */
     bool dry_run;
+    const char *timeline;
     const char *dump_logits, *dump_gradients, *dump_routing; /* for tests */
     const char *command_line;
     const char *given;                              /* options_given() */

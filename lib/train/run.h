@@ -14,6 +14,7 @@
 #include "engine/engine.h"
 #include "train/log.h"
 #include "train/options.h"
+#include "train/timeline.h"
 
 struct run {
     struct train_options options;  /* with rank 0's paths */
@@ -45,12 +46,12 @@ struct run {
     bool *want;       /* which samples of a step this rank reads */
     char *companions; /* directory whose side files travel along */
     float *loads;     /* rank 0: [MoE layers,E] of the step */
-    double mark_s;    /* end of the last step, for time_s */
     FILE *routing;
-    bool agreed;           /* a failure that all ranks know of */
-    int64_t resident;      /* bytes of this process before the engine was there */
-    int64_t process_bytes; /* rank 0, at the end: the most any rank has grown by since then */
-    enum status status;    /* how it ends */
+    struct timeline *timeline; /* or NULL */
+    bool agreed;               /* a failure that all ranks know of */
+    int64_t resident;          /* bytes of this process before the engine was there */
+    int64_t process_bytes;     /* rank 0, at the end: the most any rank has grown by since then */
+    enum status status;        /* how it ends */
 };
 
 /* comm_agree() on the outcome of a step of the run. */

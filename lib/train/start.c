@@ -73,6 +73,17 @@ static int begin_log(struct run *run)
     return log_write(&run->log, record);
 }
 
+static void name_streams(struct run *run)
+{
+    const struct engine *e = &run->e;
+    timeline_name(run->timeline, e->s, "compute");
+    timeline_name(run->timeline, e->side, "counts");
+    for (int i = 0; i < 2 && e->mail[i].out; i++) {
+        timeline_name(run->timeline, e->mail[i].out, i ? "out 2" : "out");
+        timeline_name(run->timeline, e->mail[i].in, i ? "in 2" : "in");
+    }
+}
+
 int run_start(struct run *run)
 {
     process_host(run->host);
@@ -85,12 +96,14 @@ int run_start(struct run *run)
     if (!o->dry_run)
         TRY(saves_open(run));
     TRY(run_agree(run, device_open(run)));
-    TRY(run_agree(run, comm_attach(run->comm, run->be, run->stream)));
+    TRY(run_agree(run, comm_attach(run->comm, run->be)));
     TRY(run_agree(run, hosts_check(run->comm, &run->plan, strcmp(o->placement, "warn") == 0, &run->hosts)));
     run->resident = process_resident_bytes();
     TRY(run_agree(run, engine_init(&run->e, &run->plan, run->be, run->stream, run->comm)));
     if (o->dry_run)
         return 0;
+    if (run->timeline)
+        name_streams(run);
     feed_mark(run);
     TRY(run_load_state(run));
     TRY(saves_check_line(run));

@@ -27,12 +27,12 @@ static int report_step(struct run *run, double lr)
     struct engine *e = &run->e;
     const struct totals *t = &e->figures->totals;
     const struct plan *p = &run->plan;
-    profile_enter(&e->profile, PHASE_IDLE);
-    double now = e->profile.since_s;
+    struct profile_times times;
+    profile_close(&e->profile, &times);
     int pp = (int)p->axes.pp;
-    struct figures *all = figures_new(e->rank, e->profile.spent_s, e->arena.bytes.total, e->at.pp, pp);
+    struct figures *all = figures_new(e->rank, times.spent_s, e->arena.bytes.total, e->at.pp, pp);
     all->overflow = e->at.ep == 0 && e->at.etp == 0 ? e->overflow : 0;
-    memset(e->profile.spent_s, 0, sizeof e->profile.spent_s);
+    all->messages_s = times.messages_s;
     int r = figures_reduce(comm_world(run->comm), all, pp);
     if (r == 0)
         r = loads_collect(e, run->loads);
@@ -43,7 +43,7 @@ static int report_step(struct run *run, double lr)
                                      .loss = t->loss * e->loss_scale,
                                      .grad_norm = sqrt(t->square),
                                      .lr = lr,
-                                     .time_s = now - run->mark_s,
+                                     .time_s = times.total_s,
                                      .dropped = t->dropped,
                                      .overflow = all->overflow,
                                      .all = all,
@@ -55,7 +55,6 @@ static int report_step(struct run *run, double lr)
         r = log_write(&run->log, log_step_record(e, &report));
         progress("step", (uint64_t)run->step, (uint64_t)run->o->steps, "steps");
     }
-    run->mark_s = now;
     free(all);
     return r;
 }
@@ -75,6 +74,8 @@ int step_run(struct run *run)
     const struct recipe *r = &run->recipe;
     const struct program *program = &run->plan.programs[e->at.pp];
     e->step = ++run->step;
+    if (run->timeline)
+        timeline_begin(run->timeline, run->step, e->s);
     profile_enter(&e->profile, PHASE_OPTIMIZER);
     totals_clear(e);
     gradients_zero(e);
@@ -99,7 +100,10 @@ int step_run(struct run *run)
                           .step = run->step};
     TRY(optimizer_update(e, &hyper));
     loads_update_bias(e, r->bias_rate);
+    profile_enter(&e->profile, PHASE_IDLE);
     TRY(totals_fetch(e));
+    if (run->timeline)
+        TRY(run_agree(run, timeline_end(run->timeline)));
     int reported = report_step(run, hyper.lr);
     return e->figures->update.skip ? diverged(run) : run_agree(run, reported);
 }

@@ -100,6 +100,8 @@ enum status train_run(const struct train_options *o, struct comm **comm, bool *b
         s = s == STATUS_DONE || s == STATUS_REQUEUE ? STATUS_ENV : s;
         r = -1;
     }
+    if (!*broken && timeline_close(run.timeline) < 0)
+        s = STATUS_ENV;
     if (run.log.f && finish(&run, s) < 0)
         s = s == STATUS_DONE || s == STATUS_REQUEUE ? STATUS_ENV : s;
     if (*broken)

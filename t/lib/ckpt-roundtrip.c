@@ -275,7 +275,7 @@ int main(int argc, char **argv)
     state.be = backend_open(backend ? backend : "guard", 0, 1);
     state.stream = state.be ? state.be->stream_new() : NULL;
     struct comm *c = state.be ? comm_open("auto") : NULL;
-    int rc = c ? comm_attach(c, state.be, state.stream) : -1;
+    int rc = c ? comm_attach(c, state.be) : -1;
     if (rc == 0)
         rc = argc < 4 ? error(STATUS_USAGE, "see the top of t/lib/ckpt-roundtrip.c") : work(c, argc, argv);
     int64_t status = rc < 0 ? error_status() : 0;

@@ -28,7 +28,7 @@ static void bench_exchange(struct group *g, size_t bytes, int times)
     for (int i = -times / 4 - 1; i < times; i++) {
         if (i == 0)
             start = now_s();
-        if (exchange(g, list, n, list + n, n))
+        if (exchange(g, stream, list, n, list + n, n) || be->sync(stream))
             comm_abort(c, 1);
     }
     double s = (now_s() - start) / times;
@@ -47,7 +47,7 @@ static void bench_reduce(struct group *g, int64_t count, int times)
     for (int i = -times / 4 - 1; i < times; i++) {
         if (i == 0)
             start = now_s();
-        if (all_reduce(g, x, count))
+        if (all_reduce(g, stream, x, count) || be->sync(stream))
             comm_abort(c, 1);
     }
     double s = (now_s() - start) / times;
@@ -77,9 +77,9 @@ static void bench_point(struct group *g, size_t bytes, int times)
     double start = now_s();
     for (int i = 0; me < 2 && group_size(g) > 1 && i < times; i++) {
         for (int half = 0; half < 2; half++) {
-            struct comm_request *r =
-                me == half ? comm_send(g, !me, 1, p, bytes) : comm_recv(g, !me, 1, p, bytes);
-            if (comm_wait(r, NULL))
+            int r =
+                me == half ? comm_send(g, stream, !me, p, bytes) : comm_recv(g, stream, !me, p, bytes, NULL);
+            if (r || be->sync(stream))
                 comm_abort(c, 1);
         }
     }
@@ -131,7 +131,7 @@ int main(void)
     be = backend_open("cpu", 0, 1);
     stream = be->stream_new();
     c = comm_open("auto");
-    if (!c || comm_attach(c, be, stream) < 0) {
+    if (!c || comm_attach(c, be) < 0) {
         fprintf(stderr, "comm-bench: %s\n", error_text());
         return error_status();
     }

@@ -117,11 +117,17 @@ static inline void one(struct world *w, const char *what, int64_t i, double valu
                  (long long)i, value, want);
 }
 
+static inline void download(struct world *w, void *host, const void *p, size_t bytes)
+{
+    if (w->be->download(w->s, host, p, bytes) != 0)
+        fail_msg("%s: %s", w->be->name, error_text());
+}
+
 static inline void show_as(struct world *w, const char *what, const void *p, int64_t count, enum type type,
                            double tol)
 {
     void *host = xmalloc((size_t)(count + 1) * 4);
-    assert_int_equal(w->be->download(w->s, host, p, (size_t)count * type_bytes(type)), 0);
+    download(w, host, p, (size_t)count * type_bytes(type));
     for (int64_t i = 0; i < count; i++)
         one(w, what, i, load(host, i, type), tol);
     free(host);
@@ -140,7 +146,7 @@ static inline void show_floats(struct world *w, const char *what, const float *p
 static inline void show_ints(struct world *w, const char *what, const int32_t *p, int64_t count)
 {
     int32_t *host = xmalloc((size_t)(count + 1) * sizeof *host);
-    assert_int_equal(w->be->download(w->s, host, p, (size_t)count * sizeof *host), 0);
+    download(w, host, p, (size_t)count * sizeof *host);
     for (int64_t i = 0; i < count; i++)
         one(w, what, i, host[i], 0);
     free(host);
@@ -149,7 +155,7 @@ static inline void show_ints(struct world *w, const char *what, const int32_t *p
 static inline void show_doubles(struct world *w, const char *what, const double *p, int64_t count)
 {
     double host[4];
-    assert_int_equal(w->be->download(w->s, host, p, (size_t)count * sizeof *host), 0);
+    download(w, host, p, (size_t)count * sizeof *host);
     for (int64_t i = 0; i < count; i++)
         one(w, what, i, host[i], 1e-10);
 }
@@ -157,6 +163,7 @@ static inline void show_doubles(struct world *w, const char *what, const double 
 /* Frees what a case has allocated so far. */
 static inline void drop(struct world *w)
 {
+    assert_int_equal(w->be->sync(w->s), 0);
     for (int i = 0; i < w->blocks; i++)
         w->be->free(w->block[i].p, w->block[i].bytes);
     w->blocks = 0;

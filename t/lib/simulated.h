@@ -49,11 +49,13 @@ struct sim {
 };
 static struct sim sim;
 
-struct comm_batch {
+struct sim_batch {
+    struct comm_batch head; /* first */
     struct group *g;
     const char *what;
-    const struct comm_piece *recv; /* alive until wait_all(), as collectives of the host have them */
-    int recvs;
+    struct comm_piece *recv;
+    int recvs, done;
+    bool device;
 };
 
 static inline void sim_wake(struct sim_rank *r)
@@ -76,13 +78,19 @@ static inline void sim_block(struct sim_rank *r)
     free(r->error);
 }
 
+/* Device operations and the host's do not match each other. */
+static inline uint32_t sim_tag(const struct group *g, bool device)
+{
+    return g->hash * 2 + device;
+}
+
 static inline struct comm_batch *sim_post_all(struct group *g, const char *what, const struct comm_piece *send,
-                                              int sends, const struct comm_piece *recv, int recvs)
+                                              int sends, const struct comm_piece *recv, int recvs, bool device)
 {
     for (int i = 0; i < sends; i++) {
         struct sim_rank *to = &sim.ranks[g->ranks[send[i].peer]];
         struct sim_message *m = xmalloc(sizeof *m + send[i].bytes), **at = &to->inbox;
-        *m = (struct sim_message){.from = g->c->rank, .tag = g->hash, .bytes = send[i].bytes};
+        *m = (struct sim_message){.from = g->c->rank, .tag = sim_tag(g, device), .bytes = send[i].bytes};
         memcpy(m->data, send[i].p, m->bytes);
         while (*at)
             at = &(*at)->next;
@@ -90,9 +98,12 @@ static inline struct comm_batch *sim_post_all(struct group *g, const char *what,
         ((struct sim_rank *)g->c)->messages++;
         sim_wake(to);
     }
-    struct comm_batch *b = xmalloc(sizeof *b);
-    *b = (struct comm_batch){g, what, recv, recvs};
-    return b;
+    struct sim_batch *b = xmalloc(sizeof *b);
+    *b = (struct sim_batch){.g = g, .what = what, .recvs = recvs, .device = device};
+    b->recv = xmalloc((size_t)recvs * sizeof *recv + 1);
+    for (int i = 0; i < recvs; i++)
+        b->recv[i] = recv[i];
+    return &b->head;
 }
 
 static inline struct sim_message *sim_take(struct sim_rank *r, int from, uint32_t tag)
@@ -107,29 +118,48 @@ static inline struct sim_message *sim_take(struct sim_rank *r, int from, uint32_
     return NULL;
 }
 
-static inline int sim_wait_all(struct comm_batch *b)
+static inline int sim_test_all(struct comm_batch *head)
 {
+    struct sim_batch *b = (struct sim_batch *)head;
     struct sim_rank *r = (struct sim_rank *)b->g->c;
-    int rc = 0;
-    for (int i = 0; i < b->recvs && rc == 0; i++) {
-        struct sim_message *m;
-        r->waits_in = b->what;
-        r->waits_for = b->g->ranks[b->recv[i].peer];
-        while (!(m = sim_take(r, r->waits_for, b->g->hash)))
-            sim_block(r);
-        if (m->bytes == b->recv[i].bytes)
-            memcpy(b->recv[i].p, m->data, m->bytes);
-        else
-            rc = error(STATUS_ENV, "%s: %zu bytes from rank %d", b->what, m->bytes, m->from);
+    for (; b->done < b->recvs; b->done++) {
+        const struct comm_piece *to = &b->recv[b->done];
+        struct sim_message *m = sim_take(r, b->g->ranks[to->peer], sim_tag(b->g, b->device));
+        if (!m)
+            return 0;
+        int rc = m->bytes == to->bytes
+                     ? 0
+                     : error(STATUS_ENV, "%s: %zu bytes from rank %d", b->what, m->bytes, m->from);
+        if (rc == 0)
+            memcpy(to->p, m->data, m->bytes);
         r->messages++;
         free(m);
+        TRY(rc);
     }
-    free(b);
-    return rc;
+    return 1;
 }
 
-static const struct comm_ops sim_ops = {
-    .kind = "simulated", .post_all = sim_post_all, .wait_all = sim_wait_all};
+static inline int sim_await_all(struct comm_batch *head)
+{
+    struct sim_batch *b = (struct sim_batch *)head;
+    struct sim_rank *r = (struct sim_rank *)b->g->c;
+    r->waits_in = b->what;
+    r->waits_for = b->g->ranks[b->recv[b->done].peer];
+    sim_block(r);
+    return 0;
+}
+
+static inline void sim_free_all(struct comm_batch *head)
+{
+    free(((struct sim_batch *)head)->recv);
+    free(head);
+}
+
+static const struct comm_ops sim_ops = {.kind = "simulated",
+                                        .post_all = sim_post_all,
+                                        .test_all = sim_test_all,
+                                        .await_all = sim_await_all,
+                                        .free_all = sim_free_all};
 
 static inline void sim_start(int rank)
 {

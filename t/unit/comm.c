@@ -72,7 +72,7 @@ static bool gathers(struct group *g)
             char *own = (char *)whole + bytes * (size_t)me;
             if (in_place)
                 be->copy(stream, own, part, bytes);
-            OK(all_gather(g, in_place ? own : part, whole, bytes) == 0);
+            OK(all_gather(g, stream, in_place ? own : part, whole, bytes) == 0);
             for (int p = 0; p < n; p++)
                 OK(check(whole, bytes * (size_t)p, p, 0, bytes));
             be->free(part, bytes);
@@ -88,7 +88,7 @@ static bool scatters_of(struct group *g, enum type type, int64_t count, bool in_
     size_t unit = type_bytes(type), bytes = (size_t)count * unit;
     char *whole = upload_values(me, count * n, type), *part = be->alloc(bytes);
     char *out = in_place ? whole + bytes * (size_t)me : part, *host = xmalloc(bytes + 1);
-    OK(reduce_scatter(g, type, whole, out, count) == 0);
+    OK(reduce_scatter(g, stream, type, whole, out, count) == 0);
     be->download(stream, host, out, bytes);
     for (int64_t i = 0; i < count; i++)
         OK(element(host, type, i) == expected_sum(n, i + count * me, type));
@@ -136,7 +136,7 @@ static bool reduces(struct group *g)
         int64_t count = counts[k];
         size_t bytes = (size_t)count * 4;
         float *x = upload_values(me, count, F32), *host = xmalloc(bytes + 1);
-        OK(all_reduce(g, x, count) == 0);
+        OK(all_reduce(g, stream, x, count) == 0);
         be->download(stream, host, x, bytes);
         for (int64_t i = 0; i < count; i++)
             OK(host[i] == expected_sum(n, i, F32));
@@ -163,8 +163,8 @@ static bool tree_sums(struct group *g)
     double *y = be->alloc(sizeof d);
     be->upload(stream, x, f, sizeof f);
     be->upload(stream, y, d, sizeof d);
-    OK(tree_sum_f32(g, x, COUNT) == 0 && tree_sum_f64(g, y, COUNT) == 0);
-    OK(tree_sum_f32(g, x, 0) == 0 && tree_sum_f64(g, y, 0) == 0);
+    OK(tree_sum_f32(g, stream, x, COUNT) == 0 && tree_sum_f64(g, stream, y, COUNT) == 0);
+    OK(tree_sum_f32(g, stream, x, 0) == 0 && tree_sum_f64(g, stream, y, 0) == 0);
     be->download(stream, f, x, sizeof f);
     be->download(stream, d, y, sizeof d);
     for (int i = 0; i < COUNT; i++)
@@ -212,7 +212,9 @@ static bool exchanges(struct group *g)
         recvs += cut(recv + recvs, p, in[p], half, 2);
         recvs += cut(recv + recvs, p, in[p] + half + GAP, from - half, 2);
     }
-    OK(exchange(g, send, sends, recv, recvs) == 0);
+    OK(exchange(g, stream, send, sends, recv, recvs) == 0);
+    memset(send, 0xFF, (size_t)n * 3 * sizeof *send); /* the lists are ours again */
+    memset(recv, 0xFF, (size_t)n * 4 * sizeof *recv);
     for (int p = 0; p < n; p++) {
         size_t from = share(p, me), half = from / 2;
         unsigned char *host = xmalloc(from + GAP);
@@ -232,7 +234,7 @@ static bool exchanges(struct group *g)
     return true;
 }
 
-/* Two groups of the same ranks at once; messages pending in one while the other works. */
+/* Two groups of the same ranks at once; messages under way in one while the other works. */
 static bool two_groups(struct group *g)
 {
     int n = group_size(g), me = group_rank(g), *ranks = xmalloc((size_t)n * sizeof *ranks), mine = rank;
@@ -243,11 +245,13 @@ static bool two_groups(struct group *g)
     int next = (me + 1) % n, before = (me + n - 1) % n;
     size_t bytes = 300000;
     void *out = fill(me, 2, bytes), *in = be->alloc(bytes);
-    struct comm_request *r = comm_recv(g, before, 3, in, bytes), *s = comm_send(g, next, 3, out, bytes);
-    bool ok = r && s && gathers(other) && reduces(g) && exchanges(other);
-    for (int i = 0; i < 1000 && !comm_done(s); i++)
-        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
-    ok = ok && comm_wait(r, NULL) == 0 && comm_wait(s, NULL) == 0 && check(in, 0, before, 2, bytes);
+    struct stream *beside = be->stream_new();
+    be->sync(stream);
+    OK(exchange(g, beside, &(struct comm_piece){next, out, bytes}, 1, &(struct comm_piece){before, in, bytes},
+                1) == 0);
+    bool ok = gathers(other) && reduces(g) && exchanges(other);
+    ok = ok && be->sync(beside) == 0 && check(in, 0, before, 2, bytes);
+    be->stream_free(beside);
     be->free(in, bytes);
     be->free(out, bytes);
     comm_group_free(other);
@@ -281,8 +285,9 @@ static bool bad_groups(struct group *world)
     OK(!comm_group(c, "far", &far, 1) && error_status() == STATUS_ENV);
     OK(!comm_group(c, "twice", twice, 2));
     OK(size == 1 || (!comm_group(c, "absent", &other, 1) && strstr(error_text(), "is not in it")));
-    OK(!comm_send(world, size, 0, NULL, 0) && !comm_recv(world, -1, 0, NULL, 0));
-    OK(!comm_send(world, rank, COMM_TAGS, NULL, 0) && !comm_recv(world, rank, -1, NULL, 0));
+    OK(comm_send(world, stream, size, NULL, 0) < 0 && comm_recv(world, stream, -1, NULL, 0, NULL) < 0);
+    OK(!host_send(world, size, 0, NULL, 0) && !host_recv(world, -1, 0, NULL, 0));
+    OK(!host_send(world, rank, COMM_TAGS, NULL, 0) && !host_recv(world, rank, -1, NULL, 0));
     return true;
 }
 
@@ -293,7 +298,7 @@ static bool small_scratch(struct group *world)
     comm_set_scratch(c, p, bytes);
     bool ok = scatters_of(world, BF16, 1001, false) && scatters_of(world, F32, 1001, true);
     float *x = upload_values(rank, 1001, F32), *host = xmalloc(4004);
-    ok = ok && all_reduce(world, x, 1001) == 0;
+    ok = ok && all_reduce(world, stream, x, 1001) == 0;
     be->download(stream, host, x, 4004);
     for (int64_t i = 0; i < 1001; i++)
         ok = ok && host[i] == expected_sum(size, i, F32);
@@ -301,7 +306,7 @@ static bool small_scratch(struct group *world)
     ok = ok && reduces(world);
     free(host);
     comm_set_scratch(c, p, 2);
-    ok = ok && (size == 1 || (all_reduce(world, x, 1001) < 0 && strstr(error_text(), "scratch")));
+    ok = ok && (size == 1 || (all_reduce(world, stream, x, 1001) < 0 && strstr(error_text(), "scratch")));
     comm_set_scratch(c, NULL, 0);
     be->free(x, 4004);
     be->free(p, bytes);

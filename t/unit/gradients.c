@@ -169,7 +169,7 @@ static void open_bench(struct bench *b, const char *backend, const char *config,
     b->be = backend_open(backend, 0, 1);
     b->s = b->be->stream_new();
     b->comm = comm_open("self");
-    if (comm_attach(b->comm, b->be, b->s) < 0 || engine_init(&b->e, &b->plan, b->be, b->s, b->comm) < 0)
+    if (comm_attach(b->comm, b->be) < 0 || engine_init(&b->e, &b->plan, b->be, b->s, b->comm) < 0)
         fail_msg("%s", error_text());
     b->random = 12345;
     for (int i = 0; i < ROUTER_LOSSES; i++) /* so that they weigh as much as the loss itself */

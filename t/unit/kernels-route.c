@@ -86,16 +86,16 @@ static void move_rows(struct world *w, const struct route *r, int64_t width, boo
     void *x = act(w, T * width), *y = act(w, rows * ld), *back = act(w, T * width);
     float *apart = floats(w, rows, 1), *weight_back = floats(w, T * K, 1);
     float *sent = wide ? (float *)((char *)y + ld * (int64_t)type_bytes(w->type)) - 1 : apart;
-    w->be->permute(w->s, &OP(permute, .rows = rows, .width = width, .top_k = K, .count = r->first + E, .x = x,
-                             .source = r->source, .y = y, .ldy = ld, .weight_in = r->p.weight,
-                             .weight_out = sent, .ldw = ldw, .type = w->type));
+    w->be->permute(w->s, &OP(permute, .tokens = T, .rows = rows, .width = width, .top_k = K,
+                             .count = r->first + E, .x = x, .source = r->source, .y = y, .ldy = ld,
+                             .weight_in = r->p.weight, .weight_out = sent, .ldw = ldw, .type = w->type));
     if (wide)
         show_floats(w, "permute with weights", y, r->rows * ldw);
     else
         show(w, "permute", y, rows * ld);
     show_floats(w, "permute weight", apart, rows);
-    w->be->unpermute(w->s, &OP(unpermute, .tokens = T, .width = width, .top_k = K, .x = y, .ldx = ld,
-                               .position = r->position, .y = back, .weight_in = sent, .ldw = ldw,
+    w->be->unpermute(w->s, &OP(unpermute, .tokens = T, .rows = rows, .width = width, .top_k = K, .x = y,
+                               .ldx = ld, .position = r->position, .y = back, .weight_in = sent, .ldw = ldw,
                                .weight_out = weight_back, .type = w->type));
     show(w, "unpermute", back, T * width);
     show_floats(w, "unpermute weight", weight_back, T * K);
@@ -153,9 +153,9 @@ static void arrive_one(struct world *w, const int32_t *table, int64_t sources, i
     show_ints(w, "arrivals from", from, segments);
     void *wire = act(w, room * LD), *grouped = act(w, rows * WIDTH);
     float *weight = floats(w, rows, 1), *end = (float *)((char *)wire + LD * type_bytes(w->type)) - 1;
-    struct regroup op = OP(regroup, .segments = segments, .rows = rows, .width = WIDTH, .to = to, .from = from,
-                           .grouped = grouped, .weight = weight, .wire = wire, .ld = LD, .wire_weight = end,
-                           .ldw = ldw, .type = w->type);
+    struct regroup op = OP(regroup, .segments = segments, .rows = rows, .wire_rows = room, .width = WIDTH,
+                           .to = to, .from = from, .grouped = grouped, .weight = weight, .wire = wire, .ld = LD,
+                           .wire_weight = end, .ldw = ldw, .type = w->type);
     w->be->regroup(w->s, &op);
     show(w, "regroup", grouped, rows * WIDTH);
     op.back = true;
@@ -202,8 +202,8 @@ static void test_example(void **state)
     assert_memory_equal(to, ((int32_t[]){0, 1, 3, 5, 5}), sizeof to);
     assert_memory_equal(from, ((int32_t[]){0, 3, 1, 5}), 4 * sizeof *from);
     float wire[5] = {10, 11, 12, 20, 21}, grouped[5], again[5];
-    struct regroup op = OP(regroup, .segments = 4, .rows = 5, .width = 1, .to = to, .from = from,
-                           .grouped = grouped, .wire = wire, .ld = 1, .type = F32);
+    struct regroup op = OP(regroup, .segments = 4, .rows = 5, .wire_rows = 5, .width = 1, .to = to,
+                           .from = from, .grouped = grouped, .wire = wire, .ld = 1, .type = F32);
     ref->regroup(NULL, &op);
     assert_memory_equal(grouped, ((float[]){10, 20, 21, 11, 12}), sizeof grouped);
     op.back = true;

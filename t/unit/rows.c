@@ -31,6 +31,7 @@ static struct tally {
 /* A rank's streams and what it has queued since its event. */
 static struct watch {
     struct stream *main, *side;
+    struct event *routed;
     int queued;
 } watches[MOST_PEERS];
 
@@ -73,7 +74,7 @@ static void count_matmul(struct stream *s, const struct matmul *op)
 static void count_record(struct event *e, struct stream *s)
 {
     struct watch *w = watch_of(s);
-    if (w)
+    if (w && e == w->routed)
         w->queued = 0;
     ref->event_record(e, s);
 }
@@ -88,7 +89,7 @@ static bool repeats(const struct comm_piece *list, int count)
 }
 
 static struct comm_batch *count_post_all(struct group *g, const char *what, const struct comm_piece *send,
-                                         int sends, const struct comm_piece *recv, int recvs)
+                                         int sends, const struct comm_piece *recv, int recvs, bool device)
 {
     if (strcmp(what, "exchange") == 0) {
         tally.exchanges++;
@@ -97,7 +98,7 @@ static struct comm_batch *count_post_all(struct group *g, const char *what, cons
             tally.bytes += (int64_t)send[i].bytes;
         tally.twice |= repeats(send, sends) || repeats(recv, recvs);
     }
-    return sim_ops.post_all(g, what, send, sends, recv, recvs);
+    return sim_ops.post_all(g, what, send, sends, recv, recvs, device);
 }
 
 static const char config[] =
@@ -125,14 +126,13 @@ static void step(struct sim_rank *r, void *arg)
     int32_t tokens[4 * 9 * MICROBATCHES];
     r->comm.ops = &j->ops;
     r->comm.be = &j->be;
-    r->comm.stream = s;
     if (engine_init(&e, &j->plan, &j->be, s, &r->comm) < 0 || engine_init_weights(&e, 1) < 0)
         j->failed++;
     for (size_t i = 0; i < sizeof tokens / sizeof *tokens; i++)
         tokens[i] = (int32_t)((i * i + 7 * i + (size_t)r->comm.rank * 3) % 37);
     gradients_zero(&e);
-    watches[r->comm.rank] = (struct watch){.main = s, .side = e.side};
-    if (j->failed || pipeline_run(&e, &j->plan.programs[0], tokens) < 0)
+    watches[r->comm.rank] = (struct watch){.main = s, .side = e.side, .routed = e.routed};
+    if (j->failed || pipeline_run(&e, &j->plan.programs[0], tokens) < 0 || ref->sync(s) < 0)
         j->failed++;
     j->overflow += e.overflow;
     j->row_bytes = e.arena.wire_bytes;

@@ -258,7 +258,7 @@ static void member_run(struct sim_rank *r, void *job)
     e->arena.step_bytes = (int64_t)sizeof *e->arena.step + j->p->model.layers * e->E * 4;
     e->arena.step = xcalloc((size_t)e->arena.step_bytes, 1);
     e->figures = xcalloc((size_t)e->arena.step_bytes, 1);
-    comm_attach(&r->comm, e->be, NULL);
+    comm_attach(&r->comm, e->be);
     for (int i = 0; i < OPERATIONS; i++) {
         r->messages = 0;
         j->wrong[i] += !operations[i].run(m);

@@ -17,7 +17,7 @@ enum { RANKS = 4, MICROBATCHES = 2 };
 struct counts {
     struct stream *s, *side;
     int downloads, syncs; /* the engine waits */
-    int maps;             /* communication does, of a kind that needs the host */
+    int works;            /* communication's, of a kind that needs the host */
     int uploads;
 };
 
@@ -45,10 +45,10 @@ static int count_sync(struct stream *s)
     return ref->sync(s);
 }
 
-static void *count_map(struct stream *s, void *p, size_t bytes, enum host_access access)
+static void count_work(struct stream *s, struct host_work *w)
 {
-    of(s)->maps++;
-    return ref->host_map(s, p, bytes, access);
+    of(s)->works++;
+    ref->host_work(s, w);
 }
 
 static void count_upload(struct stream *s, void *dst, const void *host, size_t bytes)
@@ -65,7 +65,7 @@ static const struct backend *counting(void)
     be = *ref;
     be.download = count_download;
     be.sync = count_sync;
-    be.host_map = count_map;
+    be.host_work = count_work;
     be.upload = count_upload;
     return &be;
 }
@@ -85,7 +85,7 @@ static int start(struct run *run, struct sim_rank *r, struct job *j)
     run->be = counting();
     run->stream = run->be->stream_new();
     counts[r->comm.rank] = (struct counts){.s = run->stream};
-    TRY(comm_attach(run->comm, run->be, run->stream));
+    TRY(comm_attach(run->comm, run->be));
     TRY(engine_init(&run->e, &run->plan, run->be, run->stream, run->comm));
     counts[r->comm.rank].side = run->e.side;
     TRY(engine_init_weights(&run->e, 1));
@@ -226,14 +226,14 @@ static void check(const struct layout *l, const char *config, const char *data)
     assert_int_equal(j.unchanged, world);
     for (int i = 0; i < world; i++) {
         const struct counts *c = &counts[i];
-        printf("# %s, rank %d: %d downloads, %d syncs, %d maps, %d uploads\n", l->name, i, c->downloads,
-               c->syncs, c->maps, c->uploads);
+        printf("# %s, rank %d: %d downloads, %d syncs, %d works of the host, %d uploads\n", l->name, i,
+               c->downloads, c->syncs, c->works, c->uploads);
         if (c->downloads != want || c->syncs != 0)
             fail_msg("%s: rank %d waits %d times, not %d", l->name, i, c->downloads + c->syncs, want);
         if (c->uploads != 2 * MICROBATCHES + 1)
             fail_msg("%s: rank %d uploads %d times", l->name, i, c->uploads);
-        if (world == 1 && c->maps != 0)
-            fail_msg("%s: one rank maps memory %d times", l->name, c->maps);
+        if (world == 1 && c->works != 0)
+            fail_msg("%s: one rank has %d works of the host", l->name, c->works);
     }
     plan_release(&j.plan);
 }

@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: MIT */
+#include "train/timeline.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/format.h"
+#include "base/json.h"
+#include "base/memory.h"
+#include "base/num.h"
+#include "base/process.h"
+
+enum { NAMED_STREAMS = 16 };
+
+/* An operation of the step. Its events are kept for the next step. */
+struct span {
+    const char *what, *group;
+    const struct stream *s;
+    int64_t bytes;
+    struct event *from, *to;
+};
+
+struct timeline {
+    const struct backend *inner;
+    struct backend be; /* the same, recording */
+    struct output out;
+    int64_t first, last, step;
+    bool recording;
+    struct event *origin; /* when the step began, at offset_s after the file's time */
+    double opened_s, offset_s;
+    struct span *spans;
+    int64_t count, room;
+    struct {
+        const struct stream *s;
+        const char *name;
+    } streams[NAMED_STREAMS];
+};
+
+static struct timeline *open_one; /* the functions of a backend have no other way to it */
+
+/* ---- recording ---- */
+
+static struct span *begin(struct timeline *t, struct stream *s, const char *what)
+{
+    if (t->count == t->room) {
+        int64_t room = t->room ? 2 * t->room : 1024;
+        t->spans = xrealloc(t->spans, (size_t)room, sizeof *t->spans);
+        for (; t->room < room; t->room++)
+            t->spans[t->room] = (struct span){.from = t->inner->event_new(), .to = t->inner->event_new()};
+    }
+    struct span *p = &t->spans[t->count++];
+    p->what = what;
+    p->group = NULL;
+    p->s = s;
+    p->bytes = 0;
+    t->inner->event_record(p->from, s);
+    return p;
+}
+
+static void end(const struct timeline *t, const struct span *p, struct stream *s)
+{
+    t->inner->event_record(p->to, s);
+}
+
+#define X(name)                                                                                                \
+    static void recorded_##name(struct stream *s, const struct name *op)                                       \
+    {                                                                                                          \
+        struct timeline *t = open_one;                                                                         \
+        struct span *p = t->recording ? begin(t, s, #name) : NULL;                                             \
+        t->inner->name(s, op);                                                                                 \
+        if (p)                                                                                                 \
+            end(t, p, s);                                                                                      \
+    }
+BACKEND_OPS(X)
+#undef X
+
+static void recorded_zero(struct stream *s, void *dst, size_t bytes)
+{
+    struct timeline *t = open_one;
+    struct span *p = t->recording ? begin(t, s, "zero") : NULL;
+    t->inner->zero(s, dst, bytes);
+    if (p)
+        end(t, p, s);
+}
+
+static void recorded_copy(struct stream *s, void *dst, const void *src, size_t bytes)
+{
+    struct timeline *t = open_one;
+    struct span *p = t->recording ? begin(t, s, "copy") : NULL;
+    t->inner->copy(s, dst, src, bytes);
+    if (p)
+        end(t, p, s);
+}
+
+static void recorded_work(struct stream *s, struct host_work *w)
+{
+    struct timeline *t = open_one;
+    struct span *p = t->recording ? begin(t, s, w->what) : NULL;
+    if (p)
+        p->group = w->group;
+    for (int i = 0; p && i < w->count; i++) /* what it sends, or what it receives if it sends nothing */
+        if (w->ranges[i].access == w->ranges[0].access)
+            p->bytes += (int64_t)w->ranges[i].bytes;
+    t->inner->host_work(s, w);
+    if (p)
+        end(t, p, s);
+}
+
+/* ---- the file ---- */
+
+static int parse(struct timeline *t, const char *spec, const char **path)
+{
+    const char *colon = strchr(spec, ':'), *dash = strchr(spec, '-');
+    char text[64] = "";
+    bool ok = colon && colon[1] && colon - spec < (int)sizeof text;
+    if (ok)
+        memcpy(text, spec, (size_t)(colon - spec));
+    bool two = ok && dash && dash < colon;
+    if (two)
+        text[dash - spec] = '\0';
+    ok = ok && parse_int(text, 1, INT64_MAX, &t->first);
+    t->last = t->first;
+    ok = ok && (!two || parse_int(text + (dash - spec) + 1, t->first, INT64_MAX, &t->last));
+    *path = ok ? colon + 1 : NULL;
+    return ok ? 0 : error(STATUS_USAGE, "--timeline '%s': A-B:FILE is wanted, with steps 1 <= A <= B", spec);
+}
+
+static int write_line(struct timeline *t, json_t *o)
+{
+    int r = json_dumpf(o, t->out.stream, JSON_COMPACT | JSON_REAL_PRECISION(16));
+    json_decref(o);
+    if (r == 0 && fputc('\n', t->out.stream) != EOF)
+        return 0;
+    return error_errno("cannot write '%s'", t->out.path ? t->out.path : "-");
+}
+
+static int write_head(struct timeline *t, int rank, int world)
+{
+    struct timespec now;
+    char host[HOST_NAME];
+    clock_gettime(CLOCK_REALTIME, &now);
+    t->opened_s = now_s();
+    process_host(host);
+    return write_line(t, json_pack("{s:s,s:i,s:i,s:i,s:s,s:f}", "kind", "timeline", timeline_format.key,
+                                   timeline_format.version, "rank", rank, "ranks", world, "host", host,
+                                   "unix_s", (double)now.tv_sec + 1e-9 * (double)now.tv_nsec));
+}
+
+struct timeline *timeline_open(const char *spec, const struct backend *be, int rank, int world)
+{
+    struct timeline *t = xcalloc(1, sizeof *t);
+    const char *path;
+    *t = (struct timeline){.inner = be, .be = *be, .origin = be->event_new()};
+    int r = parse(t, spec, &path);
+    char *own = r == 0 && world > 1 ? xasprintf("%s.%d", path, rank) : NULL;
+    if (r == 0)
+        r = output_open(&t->out, own ? own : path);
+    free(own);
+    if (r == 0 && (r = write_head(t, rank, world)) < 0)
+        output_abandon(&t->out);
+    if (r < 0) {
+        be->event_free(t->origin);
+        free(t);
+        return NULL;
+    }
+#define X(name) t->be.name = recorded_##name;
+    BACKEND_OPS(X)
+#undef X
+    t->be.zero = recorded_zero;
+    t->be.copy = recorded_copy;
+    t->be.host_work = recorded_work;
+    return open_one = t;
+}
+
+const struct backend *timeline_backend(struct timeline *t)
+{
+    return &t->be;
+}
+
+void timeline_name(struct timeline *t, const struct stream *s, const char *name)
+{
+    int i = 0;
+    while (i < NAMED_STREAMS - 1 && t->streams[i].s)
+        i++;
+    t->streams[i].s = s;
+    t->streams[i].name = name;
+}
+
+static const char *name_of(const struct timeline *t, const struct stream *s)
+{
+    for (int i = 0; i < NAMED_STREAMS && t->streams[i].s; i++)
+        if (t->streams[i].s == s)
+            return t->streams[i].name;
+    return "other";
+}
+
+void timeline_begin(struct timeline *t, int64_t step, struct stream *s)
+{
+    t->step = step;
+    t->count = 0;
+    t->recording = step >= t->first && step <= t->last;
+    t->offset_s = now_s() - t->opened_s;
+    if (t->recording)
+        t->inner->event_record(t->origin, s);
+}
+
+static int write_span(struct timeline *t, const struct span *p)
+{
+    double from = t->offset_s + t->inner->elapsed(t->origin, p->from),
+           to = t->offset_s + t->inner->elapsed(t->origin, p->to);
+    json_t *o = json_pack("{s:s,s:I,s:s,s:s,s:f,s:f}", "kind", "op", "step", (json_int_t)t->step, "stream",
+                          name_of(t, p->s), "op", p->what, "start_s", from, "end_s", to);
+    if (p->group)
+        json_object_update_new(o, json_pack("{s:s,s:I}", "group", p->group, "bytes", (json_int_t)p->bytes));
+    return write_line(t, o);
+}
+
+int timeline_end(struct timeline *t)
+{
+    if (!t->recording)
+        return 0;
+    t->recording = false;
+    int r = 0;
+    for (int64_t i = 0; i < t->count && r == 0; i++)
+        r = write_span(t, &t->spans[i]);
+    return r;
+}
+
+int timeline_close(struct timeline *t)
+{
+    if (!t)
+        return 0;
+    for (int64_t i = 0; i < t->room; i++) {
+        t->inner->event_free(t->spans[i].from);
+        t->inner->event_free(t->spans[i].to);
+    }
+    t->inner->event_free(t->origin);
+    int r = output_commit(&t->out);
+    free(t->spans);
+    free(t);
+    open_one = NULL;
+    return r;
+}

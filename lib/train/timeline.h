@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: MIT */
+/* Every operation of some steps, with its stream, start and end (moe-timeline(5)): events around each, for any
+ * backend. */
+#ifndef TRAIN_TIMELINE_H
+#define TRAIN_TIMELINE_H
+
+#include "backend.h"
+
+struct timeline;
+
+/* `spec` is A-B:FILE, or A:FILE for one step; of several ranks each writes FILE.RANK. NULL with error() set. */
+struct timeline *timeline_open(const char *spec, const struct backend *be, int rank, int world);
+/* What the run is to use instead of `be`. */
+const struct backend *timeline_backend(struct timeline *t);
+/* The stream's name; without one it is "other". */
+void timeline_name(struct timeline *t, const struct stream *s, const char *name);
+/* Around a step, which is recorded if it is one of A to B. Nothing is queued at either end. 0 or -1. */
+void timeline_begin(struct timeline *t, int64_t step, struct stream *s);
+int timeline_end(struct timeline *t);
+/* The file gets its name; NULL is fine. 0 or -1. */
+int timeline_close(struct timeline *t);
+
+#endif

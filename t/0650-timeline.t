@@ -1,0 +1,41 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# Timelines: every operation of the steps asked for, in its stream, one after another, within the step.
+. "$(dirname "$0")/lib/tap.sh"
+. "$(dirname "$0")/lib/layouts.sh"
+
+need_for_all mpi command -v mpirun
+need_for_all jq command -v jq
+
+write_tokens text 97 2000
+write_model mix mixtral num_hidden_layers=2
+make_plan pp2 mix --seq 16 --global-batch 4 --pp 2 || diag "$(cat "$T/pp2.err")"
+
+train pp2 2 -d "$T/text" -s 4 --timeline "2-3:$T/times"
+is "$?" 0 'two stages of a pipeline' || diag "$(head -3 "$T/pp2.err")"
+for rank in 0 1; do
+    f=$T/times.$rank
+    is "$(head -1 "$f" | jq -c '[.kind, .format, .rank, .ranks, (.unix_s > 1e9)]')" "[\"timeline\",1,$rank,2,true]" "rank $rank: the head"
+    is "$(jq -s '[.[1:][].step] | unique' -c "$f")" '[2,3]' "rank $rank: the steps asked for"
+    is "$(jq -s '[.[1:][] | select(.start_s > .end_s or .start_s < 0)] | length' "$f")" 0 'none ends before it starts'
+    is "$(jq -s '[.[1:] | group_by(.stream)[] | . as $s | range(1; length) | select($s[.].start_s < $s[. - 1].end_s)] | length' "$f")" 0 \
+        'in one stream they follow each other'
+    # Beside the experts' a layer has three products (q|k|v, o, router) and twice as many backward: 9, for one layer and four microbatches.
+    is "$(jq -s '[.[1:][] | select(.op == "matmul" and .step == 2)] | length >= 36' "$f")" true 'products are there'
+    is "$(jq -s -c '[.[1:][] | select(.group == "pp" and .step == 2) | .op] | group_by(.) | map([.[0], length])' "$f")" \
+        '[["receive",4],["send",4]]' 'and a message each way a microbatch'
+    is "$(jq -s -c '[.[1:][] | select(.group == "pp") | .bytes] | unique' "$f")" '[3072]' 'of 16 tokens, 48 wide, in f32'
+done
+# What a step's operations took together is no more than the step.
+spent=$(jq -s '[.[1:][] | select(.step == 3 and .stream == "compute")] | (map(.end_s) | max) - (map(.start_s) | min)' "$T/times.0")
+step=$(jq -s '.[] | select(.kind == "step" and .step == 3) | .time_s' "$T/pp2.log")
+below "$spent" "$step"
+ok $? "the step's operations ($spent s) lie within its time ($step s)"
+
+for bad in 3-2:x 0:x 2 2: x-3:f -1:f; do
+    run moe-train -p "$T/pp2.plan" -d "$T/text" -s 1 --comm self --timeline "$bad"
+    is "$status" 2 "--timeline $bad is refused"
+done
+run mpi 2 moe-train -p "$T/pp2.plan" -d "$T/text" -s 1 --timeline "1:$T/none/x"
+is "$status $(printf '%s' "$err" | grep -c "none/x")" '2 1' 'a place that is not there: said once, status 2' || diag "$err"
+done_testing

@@ -7,6 +7,7 @@ CC      = gcc
 CFLAGS  = -O2 -g
 SAN     =# 1: AddressSanitizer and UndefinedBehaviorSanitizer, in a build folder of its own
 FAULTS  =# 1: with the seeded faults that tests must catch (lib/base/faults.h)
+EMULATED =# 1: the CUDA backend on t/emulator, for tests on a machine without a GPU
 FUZZ    = $(notdir $(basename $(wildcard t/fuzz/*.c)))# what `make fuzz` runs,
 SECONDS = 10# how long each, or
 RUNS    =# how many inputs each
@@ -16,7 +17,7 @@ JOBS    = $(shell nproc)
 
 COMMANDS = moe-partition moe-plan-check moe-train moe-ckpt moe-stat
 # gcc builds into .build/release, clang into .build/clang-release, a cross compiler into .build/TARGET-gcc-release.
-BUILD    = .build/$(addsuffix -,$(filter-out gcc,$(notdir $(CC))))$(if $(SAN),san,$(if $(FAULTS),faults,release))
+BUILD    = .build/$(addsuffix -,$(filter-out gcc,$(notdir $(CC))))$(if $(SAN),san,$(if $(FAULTS),faults,$(if $(EMULATED),emulated$(if $(CUDA_HOME),,-bare),release)))
 
 # ---- flags ----
 STD      = -std=gnu11 -Wall -Wextra -Werror -Wno-unused-parameter -Wno-missing-field-initializers -Wvla $(WARN) -Ilib -Ikernels -DVERSION='"$(VERSION)"' \
@@ -29,6 +30,23 @@ comma    = ,
 ALL_CFLAGS = $(STD) $(CFLAGS) $(SANFLAGS) $(FAULTDEF) -MMD -MP
 Q        = $(if $(V),,@)
 say      = $(if $(V),,@printf '  %-5s %s\n' '$(1)' '$(2)')
+
+# ---- CUDA: the backend is built where the toolkit is; CUDA_HOME= leaves it out ----
+CUDA_HOME ?= $(patsubst %/bin/nvcc,%,$(firstword $(wildcard /usr/local/cuda/bin/nvcc) $(shell command -v nvcc)))
+CUDA_ARCHS = 80 90a 100# code for these, and PTX of compute_80 for all later ones
+NVCC      := $(if $(filter .build/release,$(BUILD)),$(wildcard $(CUDA_HOME)/bin/nvcc))# only gcc's plain build has it
+CUDA       = $(NVCC)$(EMULATED)
+CUDA_SO    = $(if $(CUDA),$(BUILD)/lib/moekit/moekit-cuda.so)
+CUDA_O     = $(patsubst %.cu,$(BUILD)/%.o,$(wildcard kernels/cuda/*.cu))
+NVFLAGS    = -std=c++17 -O3 $(foreach a,$(CUDA_ARCHS),-gencode arch=compute_$(a),code=sm_$(a)) -gencode arch=compute_80,code=compute_80 \
+             -Ilib -Ikernels -D_GNU_SOURCE -MMD -MP -Werror all-warnings -Xcompiler -fPIC,-fvisibility=hidden,-Wall,-Wextra,-Wno-unused-function,-Werror
+# With EMULATED=1 the same sources are compiled by g++, and linked with t/emulator instead of CUDA's libraries.
+EMULATOR_O = $(patsubst %.cpp,$(BUILD)/%.o,$(wildcard t/emulator/*.cpp))
+EMULATOR_TEST_O = $(patsubst %.cu,$(BUILD)/%.o,$(wildcard t/emulator/test/*.cu))
+EMULATED_FLAGS = -std=gnu++17 -O2 -g -Wall -Wextra -Wno-unused-function -Werror -fPIC -fvisibility=hidden -ffp-contract=off -D_GNU_SOURCE -DMOEKIT_EMULATED \
+             -Ilib -Ikernels $(if $(CUDA_HOME),-isystem $(CUDA_HOME)/include,-It/emulator/include) -MMD -MP
+WATCHED    = -include t/emulator/device.h -fno-strict-aliasing -fsanitize=thread,alignment,bounds,signed-integer-overflow
+LDFLAGS    = $(if $(CUDA),-rdynamic)# the module uses the program's functions
 
 MPI_CFLAGS = $(shell pkg-config --cflags ompi-c 2>/dev/null)
 MPI_LIBS   = $(shell pkg-config --libs ompi-c 2>/dev/null)
@@ -52,9 +70,9 @@ UNIT       = $(patsubst t/unit/%.c,$(BUILD)/t/%,$(wildcard t/unit/*.c))
 HELPERS    = $(patsubst t/lib/%.c,$(BUILD)/t/%,$(wildcard t/lib/*.c))
 
 .SECONDARY:
-.PHONY: all unit kernels portable check check-unit check-large check-sanitized prove-sanitized check-portable hunt fuzz $(FUZZ:%=fuzz-%) demo bench \
+.PHONY: all unit kernels emulator-test portable check check-unit check-large check-sanitized prove-sanitized check-portable hunt fuzz $(FUZZ:%=fuzz-%) demo bench \
         oracles install uninstall deps deps-clang deps-portable arm64 clean help
-all: $(BIN)
+all: $(BIN) $(CUDA_SO)
 	$(Q)ln -sfn $(notdir $(BUILD)) .build/current
 
 help:
@@ -70,7 +88,7 @@ help:
 	@echo 'make install      prefix=$(prefix) DESTDIR=$(DESTDIR)'
 	@echo 'make unit         build the unit tests into .build/release/t'
 	@echo 'make uninstall, make clean'
-	@echo 'knobs: V=1 show commands, SAN=1 sanitizers, FAULTS=1 seeded faults, JOBS=N tests at a time, PYTHON, CC, CFLAGS,'
+	@echo 'knobs: V=1 show commands, SAN=1 sanitizers, FAULTS=1 seeded faults, EMULATED=1 CUDA without a GPU, JOBS=N tests at a time, PYTHON, CC, CFLAGS,'
 	@echo '       prefix, DESTDIR'
 
 $(BUILD)/lib/comm/%.o: ALL_CFLAGS += $(MPI_CFLAGS)
@@ -84,6 +102,36 @@ $(BUILD)/%.o: %.c Makefile | $(filter deps%,$(MAKECMDGOALS))
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CFLAGS) -c -o $@ $<
 
+$(BUILD)/kernels/cuda.o: ALL_CFLAGS += $(if $(CUDA),-DMOEKIT_CUDA)
+ifdef EMULATED
+$(CUDA_O) $(EMULATOR_TEST_O): $(BUILD)/%.o: %.cu Makefile
+	$(call say,CXX,$<)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CXX) -x c++ $(EMULATED_FLAGS) $(WATCHED) -c -o $@ $<
+$(EMULATOR_O): $(BUILD)/%.o: %.cpp Makefile
+	$(call say,CXX,$<)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CXX) $(EMULATED_FLAGS) -c -o $@ $<
+$(CUDA_SO): $(CUDA_O) $(EMULATOR_O)
+	$(call say,LD,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CXX) -shared -o $@ $^ -ldl
+$(BUILD)/t/emulator-test: $(EMULATOR_TEST_O) $(EMULATOR_O) $(BUILD)/kernels/failure.o $(BUILD)/lib/base/error.o
+	$(call say,TEST,$@)
+	$(Q)$(CXX) -o $@ $^ -ldl
+emulator-test: $(BUILD)/t/emulator-test
+else
+$(BUILD)/kernels/cuda/optim.o: NVFLAGS += -fmad=false
+$(CUDA_O): $(BUILD)/%.o: %.cu Makefile
+	$(call say,NVCC,$<)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(NVCC) $(NVFLAGS) -c -o $@ $<
+$(BUILD)/lib/moekit/moekit-cuda.so: $(CUDA_O)
+	$(call say,LD,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(NVCC) -shared -cudart static -o $@ $^ -L$(CUDA_HOME)/lib64 -lcublasLt -Xlinker -rpath,$(CUDA_HOME)/lib64
+endif
+
 $(BUILD)/bin/moe-partition: $(PARTITION_O)
 $(BUILD)/bin/moe-plan-check: $(PLAN_CHECK_O)
 $(BUILD)/bin/moe-stat: $(STAT_O)
@@ -93,17 +141,17 @@ $(BUILD)/bin/moe-train: $(TRAIN_O)
 $(BUILD)/bin/%: $(BUILD)/cmd/%.o
 	$(call say,LD,$@)
 	$(Q)mkdir -p $(@D)
-	$(Q)$(CC) $(CFLAGS) $(SANFLAGS) -o $@ $^ $(LIBS)
+	$(Q)$(CC) $(CFLAGS) $(SANFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
 
 # A unit test is one file; it may use the whole library.
 $(BUILD)/t/%: t/unit/%.c $(ALL_O)
 	$(call say,TEST,$<)
 	$(Q)mkdir -p $(@D)
-	$(Q)$(CC) $(ALL_CFLAGS) -o $@ $(filter %.c %.o,$^) $(LIBS) $(TRAIN_LIBS) -lcmocka
+	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $(filter %.c %.o,$^) $(LIBS) $(TRAIN_LIBS) -lcmocka
 $(BUILD)/t/%: t/lib/%.c $(ALL_O)
 	$(call say,TEST,$<)
 	$(Q)mkdir -p $(@D)
-	$(Q)$(CC) $(ALL_CFLAGS) -o $@ $(filter %.c %.o,$^) $(LIBS) $(TRAIN_LIBS)
+	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $(filter %.c %.o,$^) $(LIBS) $(TRAIN_LIBS)
 $(BUILD)/t/bench/%: t/bench/%.c $(KERNEL_O) $(call rooms,base)
 	$(call say,BENCH,$<)
 	$(Q)mkdir -p $(@D)
@@ -113,7 +161,7 @@ $(BUILD)/bin/fuzz-%: t/fuzz/%.c $(sort $(PLAN_CHECK_O) $(CKPT_O) $(STAT_O) $(cal
 	$(call say,FUZZ,$<)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CFLAGS) -It -fsanitize=fuzzer -o $@ $(filter %.c %.o,$^) $(LIBS)
-unit: $(UNIT) $(HELPERS)
+unit: $(UNIT) $(HELPERS) $(CUDA_SO)
 kernels: $(KERNEL_O)
 portable: $(filter-out %/moe-train,$(BIN)) kernels
 
@@ -127,6 +175,8 @@ COMM_UNIT = $(filter $(BUILD)/t/comm%,$(UNIT))
 
 check: all unit
 	$(if $(SAN),,$(Q)$(MAKE) --no-print-directory FAULTS=1 all)
+	$(if $(SAN),,$(Q)$(MAKE) --no-print-directory EMULATED=1 emulator-test)
+	$(if $(SAN),,$(Q)$(MAKE) --no-print-directory EMULATED=1 CUDA_HOME= emulator-test)
 	$(Q)$(PROVE_ENV) $(if $(SAN),,perl t/lib/budget.pl t/budget )prove -j $(JOBS) --timer $(UNIT) $(TESTS)
 check-unit: all unit
 	$(Q)$(PROVE_ENV) prove -j $(JOBS) --timer $(UNIT)
@@ -177,10 +227,12 @@ oracles: .build/oracles/done
 
 # ---- installing ----
 bindir = $(DESTDIR)$(prefix)/bin
+libdir = $(DESTDIR)$(prefix)/lib/moekit
 datadir = $(DESTDIR)$(prefix)/share
 install: all
 	install -d $(bindir) $(datadir)/moekit/models $(datadir)/moekit/clusters $(datadir)/man/man1 $(datadir)/man/man5 $(datadir)/bash-completion/completions
 	install $(BIN) $(bindir)
+	$(if $(EMULATED),$(error an emulated build is for tests))$(if $(CUDA_SO),install -d $(libdir) && install $(CUDA_SO) $(libdir))
 	install -m 644 share/models/*.json $(datadir)/moekit/models
 	install -m 644 share/clusters/*.json $(datadir)/moekit/clusters
 	install -m 644 share/man/*.1 $(datadir)/man/man1
@@ -189,7 +241,7 @@ install: all
 uninstall:
 	rm -f $(COMMANDS:%=$(bindir)/%) $(COMMANDS:%=$(datadir)/bash-completion/completions/%)
 	rm -f $(patsubst share/man/%,$(datadir)/man/man1/%,$(wildcard share/man/*.1)) $(patsubst share/man/%,$(datadir)/man/man5/%,$(wildcard share/man/*.5))
-	rm -rf $(datadir)/moekit
+	rm -rf $(datadir)/moekit $(libdir)
 
 clean:
 	rm -rf $(filter-out .build/oracles,$(wildcard .build/*))

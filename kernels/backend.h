@@ -6,9 +6,10 @@
  * Whatever is queued in a stream may run later; structs and host arrays are the caller's again when the call
  * returns.
  *
- * Backends: `ref` (plain loops, the oracle), `cpu` (oneDNN and OpenMP), and `late` (cpu, which runs what is
- * queued as late and in as odd an order as it may, and checks that nothing is left to chance; used by tests). A
- * backend is a folder or a file, and a row of backends.h.
+ * Backends: `ref` (plain loops, the oracle), `cpu` (oneDNN and OpenMP), `cuda` (NVIDIA's devices; a module
+ * that is loaded when it is asked for), and `late` (cpu, which runs what is queued as late and in as odd an
+ * order as it may, and checks that nothing is left to chance; used by tests). A backend is a folder or a file,
+ * and a row of backends.h.
  *
  * An operation does not return an error. A failure is kept and reported by the next sync() or download(). */
 #ifndef KERNELS_BACKEND_H
@@ -100,7 +101,9 @@ extern const struct backend_kind backend_kinds[]; /* a NULL name ends them */
 extern const struct words backend_words;
 
 /* The backend called `name`, ready to use with `threads` threads of the host, on the machine's device number
- * `device` (from 0; a backend that computes on the host has none and ignores it). NULL with error() set. */
+ * `device` (from 0; a backend that computes on the host has none and ignores it; a number beyond the last
+ * begins at the first again: the launcher may have left each rank one, or ranks may share them). NULL with
+ * error() set. */
 const struct backend *backend_open(const char *name, int device, int threads);
 
 #endif

@@ -200,13 +200,13 @@ static void join(struct stretch *s, size_t to)
 }
 
 /* The rows of a matrix come in order: where the last one ended, for the next in the same page. */
-struct place {
+struct drawn_place {
     struct stretch **page, *at;
 };
 
 /* Bytes [from,to) of a page. */
 static void touch_page(struct order_memory *m, size_t page, size_t from, size_t to, bool write, bool bound,
-                       struct place *cursor)
+                       struct drawn_place *cursor)
 {
     struct stretch **head = &m->pages[page], *s;
     if (!*head)
@@ -227,11 +227,11 @@ static void touch_page(struct order_memory *m, size_t page, size_t from, size_t 
     }
     if (write)
         join(first, to);
-    *cursor = (struct place){head, first};
+    *cursor = (struct drawn_place){head, first};
 }
 
 static void touch_row(struct order_memory *m, size_t from, size_t to, bool write, bool bound,
-                      struct place *cursor)
+                      struct drawn_place *cursor)
 {
     for (size_t end; from < to; from = end) {
         size_t page = from / PAGE;
@@ -252,7 +252,7 @@ static struct order_memory *memory_at(const char *p, size_t bytes)
 
 static bool touch(const struct access *a, bool write)
 {
-    struct place cursor = {0};
+    struct drawn_place cursor = {0};
     for (size_t plane = 0; plane < a->planes; plane++)
         for (size_t r = 0; r < a->rows; r++) {
             const char *p = (const char *)a->p + plane * a->step + r * a->ld;

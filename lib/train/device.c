@@ -13,8 +13,7 @@ int device_open(struct run *run)
         name = device_name[run->plan.machine.device];
         int i = word_index(&backend_words, name);
         if (i < 0 || !backend_kinds[i].automatic)
-            return error(STATUS_ENV,
-                         "the plan is for '%s' and this build has only the cpu backend: use --backend cpu",
+            return error(STATUS_ENV, "the plan is for '%s', which no backend computes with: use --backend cpu",
                          name);
     }
     run->threads = hosts_threads(run->o->threads, run->processors);

@@ -18,9 +18,8 @@ static void table_of_backends(void **state)
 {
     int i = 0;
     for (const struct backend_kind *kind; (kind = &backend_kinds[i])->name; i++) {
-        const struct backend *be = backend_open(kind->name, 0, 1);
-        assert_non_null(be);
-        assert_string_equal(be->name, kind->name);
+        if (there_is(kind))
+            assert_string_equal(backend_open(kind->name, 0, 1)->name, kind->name);
     }
     assert_true(i >= 3 && backend_kinds[0].automatic);
 }

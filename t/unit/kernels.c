@@ -27,9 +27,9 @@ static void case_matmul(struct world *w)
 }
 
 /* `rows` that were reserved: more than there are, as many, or fewer, and then the rest is left alone. */
-static void grouped_one(struct world *w, const int32_t *offsets, int64_t experts, int64_t rows)
+static void grouped_shape(struct world *w, const int32_t *offsets, int64_t experts, int64_t rows, int64_t n,
+                          int64_t k, int64_t ldx, int64_t ldy, int64_t stride)
 {
-    int64_t n = 66, k = 35, ldx = k + 3, ldy = n + 1, stride = n * k + 5;
     for (int kind = GROUPED_FORWARD; kind <= GROUPED_WEIGHT; kind++) {
         enum type wt = kind == GROUPED_WEIGHT ? F32 : w->type;
         void *x = act(w, rows * ldx), *y = act(w, rows * ldy), *m = values(w, experts * stride, wt, 1);
@@ -48,6 +48,11 @@ static void grouped_one(struct world *w, const int32_t *offsets, int64_t experts
     }
 }
 
+static void grouped_one(struct world *w, const int32_t *offsets, int64_t experts, int64_t rows)
+{
+    grouped_shape(w, offsets, experts, rows, 66, 35, 38, 67, 66 * 35 + 5);
+}
+
 static void case_grouped(struct world *w)
 {
     static const int32_t ragged[] = {0, 1, 4, 4, 21, 86, 216};
@@ -58,6 +63,11 @@ static void case_grouped(struct world *w)
     grouped_one(w, (int32_t[]){0, 0, 0}, 2, 17);
     grouped_one(w, (int32_t[]){0, 0, 300, 300}, 3, 512); /* all to one */
     grouped_one(w, (int32_t[]){0, 3, 700}, 2, 700);
+    /* rows that vectors of 16 bytes can be loaded from */
+    grouped_shape(w, ragged, 6, 216, 200, 136, 136, 208, 200 * 136);
+    grouped_shape(w, ragged, 6, 216, 131, 40, 48, 136, 131 * 40 + 8);
+    grouped_shape(w, ragged, 6, 216, 0, 8, 8, 0, 0);
+    grouped_shape(w, ragged, 6, 216, 8, 0, 0, 8, 0);
 }
 
 static void norm_one(struct world *w, int64_t rows, int64_t heads, int64_t width, float clip, bool partial,
@@ -104,11 +114,11 @@ static void case_norm(struct world *w)
                          form & 4);
 }
 
-static void attention_one(struct world *w, int64_t sequences, int64_t seq, int64_t heads, int64_t kv,
-                          int64_t dim)
+static void attention_padded(struct world *w, int64_t sequences, int64_t seq, int64_t heads, int64_t kv,
+                             int64_t dim, int64_t padq, int64_t padk, int64_t pado)
 {
-    int64_t rows = sequences * seq, ldq = heads * dim + 5, ldk = kv * dim + 2, ldv = kv * dim,
-            ldo = heads * dim + 1;
+    int64_t rows = sequences * seq, ldq = heads * dim + padq, ldk = kv * dim + padk, ldv = kv * dim,
+            ldo = heads * dim + pado;
     void *q = values(w, rows * ldq, w->type, 2), *k = values(w, rows * ldk, w->type, 2),
          *v = act(w, rows * ldv);
     void *o = act(w, rows * ldo), *d_o = act(w, rows * ldo);
@@ -130,6 +140,12 @@ static void attention_one(struct world *w, int64_t sequences, int64_t seq, int64
     drop(w);
 }
 
+static void attention_one(struct world *w, int64_t sequences, int64_t seq, int64_t heads, int64_t kv,
+                          int64_t dim)
+{
+    attention_padded(w, sequences, seq, heads, kv, dim, 5, 2, 1);
+}
+
 static void case_attention(struct world *w)
 {
     attention_one(w, 0, 7, 2, 1, 16);
@@ -139,6 +155,13 @@ static void case_attention(struct world *w)
     attention_one(w, 2, 130, 2, 2, 64);
     attention_one(w, 1, 256, 2, 1, 128);
     attention_one(w, 1, 700, 2, 1, 8);
+    attention_one(w, 1, 40, 2, 1, 11);
+    /* rows that vectors of 16 bytes can be loaded from */
+    attention_padded(w, 2, 150, 4, 2, 64, 8, 16, 0);
+    attention_padded(w, 1, 150, 3, 1, 128, 0, 0, 8);
+    attention_padded(w, 1, 70, 2, 1, 192, 0, 0, 0);
+    attention_padded(w, 1, 70, 2, 2, 256, 8, 0, 8);
+    attention_padded(w, 1, 33, 1, 1, 24, 0, 8, 0);
 }
 
 static void case_rope(struct world *w)

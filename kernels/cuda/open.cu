@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: MIT */
+#include "open.h"
+
+#include "cuda.h"
+
+/* Code is made for these and later devices (the Makefile's architectures). */
+constexpr int OLDEST = 80;
+
+const char *device_trouble(cudaError_t e)
+{
+    switch (e) {
+    case cudaErrorNoDevice:
+        return "no device is visible (CUDA_VISIBLE_DEVICES, or the scheduler, may hide them)";
+    case cudaErrorDevicesUnavailable:
+        return "the device is in use by another process, or may be used by one only (nvidia-smi shows which)";
+    case cudaErrorECCUncorrectable:
+        return "the device's memory has an uncorrectable (ECC) error: the device must be reset or replaced";
+    case cudaErrorMemoryAllocation:
+        return "the device is out of memory";
+    case cudaErrorNoKernelImageForDevice:
+        return "this build has no code for the device";
+    default:
+        return cudaGetErrorString(e);
+    }
+}
+
+/* CUDA writes 12.4 as 12040. */
+static int major_of(int version)
+{
+    return version / 1000;
+}
+static int minor_of(int version)
+{
+    return version % 1000 / 10;
+}
+
+static int no_driver(void)
+{
+    int driver = 0, runtime = 0;
+    cudaDriverGetVersion(&driver);
+    cudaRuntimeGetVersion(&runtime);
+    if (driver == 0)
+        return error(STATUS_ENV,
+                     "this machine has no NVIDIA driver: use --backend cpu, or a machine with a GPU");
+    return error(STATUS_ENV,
+                 "the NVIDIA driver is too old: it knows CUDA %d.%d, and this build is made with %d.%d",
+                 major_of(driver), minor_of(driver), major_of(runtime), minor_of(runtime));
+}
+
+/* The device is new enough, and answers. */
+static int begin(int device)
+{
+    int major = 0, minor = 0;
+    cudaError_t e = cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device);
+    if (e == cudaSuccess)
+        e = cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device);
+    if (e == cudaSuccess && 10 * major + minor < OLDEST)
+        return error(STATUS_ENV,
+                     "CUDA device %d is too old: it has compute capability %d.%d, and %d.%d is needed", device,
+                     major, minor, OLDEST / 10, OLDEST % 10);
+    if (e == cudaSuccess)
+        e = cudaSetDevice(device);
+    if (e == cudaSuccess)
+        e = cudaFree(NULL); /* begins the device's context: all that is wrong with it shows */
+    if (e == cudaSuccess)
+        return 0;
+    cudaGetLastError();
+    return error(STATUS_ENV, "CUDA device %d cannot be used: %s", device, device_trouble(e));
+}
+
+int device_take(int device)
+{
+    int count = 0;
+    cudaError_t e = cudaGetDeviceCount(&count);
+    cudaGetLastError();
+    if (e == cudaErrorInsufficientDriver)
+        return no_driver();
+    if (e == cudaSuccess && count == 0)
+        e = cudaErrorNoDevice;
+    if (e != cudaSuccess)
+        return error(STATUS_ENV, "CUDA cannot be used: %s", device_trouble(e));
+    return begin(device % count);
+}

@@ -10,8 +10,8 @@
  *     dk, dv     keys a block (MB)       queries a tile    the same, and 16 bytes a query of a tile
  *     64         128 (2)                 32                 40 KiB
  *     128        64  (1)                 64                 64 KiB
- *     192, 256   64  (1)                 32                 72, 96 KiB: in a launch for dk and one for dv, whose sums
- *                                                          would not fit the registers together
+ *     192, 256   64  (1)                 32                 72, 96 KiB: a launch for dk, one for dv, whose
+ *                                                          sums would not fit the registers together
  *
  * In dk and dv all is transposed: rows of the scores are keys, so that a warp owns them as it owns queries in
  * dq. Each of the two tiles that walk is fetched again as soon as it is read: one while scores and sums are

@@ -63,9 +63,9 @@ float *scratch(int slot, int64_t count)
         float *p;
         int64_t count;
     } have[SCRATCH_SLOTS];
-    if (have[slot].count < count) {
+    if (!have[slot].p || have[slot].count < count) {
         free(have[slot].p);
-        have[slot].count = round_up(count, 1024);
+        have[slot].count = round_up(count ? count : 1, 1024);
         have[slot].p = aligned_alloc(64, (size_t)have[slot].count * sizeof(float));
         if (!have[slot].p) {
             fprintf(stderr, "out of memory\n");

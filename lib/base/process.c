@@ -7,7 +7,8 @@
 #include <time.h>
 #include <unistd.h>
 
-/* The number behind `key` in a file of lines "KEY NUMBER"; with key "" the first. `none` where there is none. */
+/* The number behind `key` in a file of lines "KEY NUMBER", or the first number for ""; `none` where there is
+ * none. */
 static int64_t number_in(const char *path, const char *key, int64_t none)
 {
     char line[256];

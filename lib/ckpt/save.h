@@ -24,16 +24,15 @@ struct save_as {
 struct saved {
     int64_t bytes;     /* written by all ranks */
     double snapshot_s; /* saver_begin(): until the state was out of the device */
-    double
-        write_s;   /* from there until the files of all ranks were on disk, or until somebody asked, if later */
-    double wait_s; /* the part of that which saver_end() waited */
-    double seal_s; /* then until the step had its name */
+    double write_s;    /* from there until all ranks' files were on disk, or until somebody asked, if later */
+    double wait_s;     /* the part of that which saver_end() waited */
+    double seal_s;     /* then until the step had its name */
 };
 
 /* A save in two parts. saver_begin() takes the state out of the device, to the buffers of a thread that writes:
  * after it training may go on. saver_end() waits for the threads of all ranks and gives the step its name. One
- * save at a time. A snapshot of this rank's share (save_bytes()) is kept where `room` has it; else a few buffers
- * make do, saver_begin() takes as long as the disk does, and it says so once. */
+ * save at a time. A snapshot of this rank's share is kept where `room` has it; else a few buffers make do,
+ * saver_begin() takes as long as the disk does, and it says so once. */
 struct saver;
 struct saver *saver_new(struct comm *c);
 void saver_free(struct saver *v);

@@ -231,8 +231,9 @@ int saves_begin(struct run *run)
                                .mark = run->mark,
                                .room = snapshot_room(run)};
     bool agreed = false;
-    int r = survive(run, saver_begin(run->saver, &s, &as, &agreed), agreed);
+    int r = saver_begin(run->saver, &s, &as, &agreed);
     free(text);
+    r = survive(run, r, agreed);
     run->save_pending = r == 0;
     memset(&run->pace[true], 0, sizeof run->pace[true]);
     return r < 0 ? -1 : 0;
@@ -249,8 +250,9 @@ int saves_end(struct run *run)
         return 0;
     struct saved saved;
     bool agreed = false;
-    int r = survive(run, saver_end(run->saver, &saved, &agreed), agreed);
+    int r = saver_end(run->saver, &saved, &agreed);
     run->save_pending = false;
+    r = survive(run, r, agreed);
     if (r != 0)
         return r < 0 ? -1 : 0;
     run->saved = run->saving;

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -66,7 +67,12 @@ int64_t process_available_bytes(void)
         int64_t leaves = group_leaves(dir);
         least = leaves < least ? leaves : least;
     }
-    return least;
+    struct rlimit own;
+    if (getrlimit(RLIMIT_AS, &own) == 0 && own.rlim_cur != RLIM_INFINITY) {
+        int64_t leaves = (int64_t)own.rlim_cur - status_bytes("VmSize:");
+        least = leaves < least ? leaves : least;
+    }
+    return least > 0 ? least : 0;
 }
 
 void process_host(char name[static HOST_NAME])

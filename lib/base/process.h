@@ -10,8 +10,8 @@
 int64_t process_resident_bytes(void);
 int64_t process_peak_bytes(void);
 
-/* Bytes that this host could still give to a process: what Linux calls available, or what the limits of its
- * control groups (version 2) leave, files in memory not counted; 0 where unknown. */
+/* Bytes that this host could still give to this process: what Linux calls available, or what the limits of its
+ * control groups (version 2; files in memory do not count) or `ulimit -v` leave; 0 where unknown. */
 int64_t process_available_bytes(void);
 
 /* The name of this host, as the job's scheduler calls it where there is one: $SLURMD_NODENAME, else

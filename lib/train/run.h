@@ -44,6 +44,7 @@ struct run {
     struct saver *saver;                         /* NULL until the first save */
     bool save_pending;                           /* of the step `saving`: its files are being written */
     int64_t saving;
+    bool said_wait;           /* that a save waited for the one before */
     struct pace pace[2];      /* of the steps, [true]: those beside the last save */
     struct heard failed_save; /* the last save, if it failed: a text */
     double verify_s, load_s;  /* at the start, of a checkpoint */

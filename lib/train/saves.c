@@ -211,9 +211,23 @@ static int64_t snapshot_room(const struct run *run)
     return process_available_bytes() / 2 / comm_local_ranks(run->comm);
 }
 
+/* The save before is under way still. */
+static int end_earlier(struct run *run)
+{
+    double begin = now_s();
+    bool pending = run->save_pending;
+    TRY(saves_end(run));
+    if (pending && !run->said_wait)
+        notice("the checkpoint of step %" PRId64 " was still being written when that of step %" PRId64
+               " was due: training waited %.1f s for it, and will again",
+               run->saving, run->step, now_s() - begin);
+    run->said_wait |= pending;
+    return 0;
+}
+
 int saves_begin(struct run *run)
 {
-    TRY(saves_end(run));
+    TRY(end_earlier(run));
     halt_at("save");
     TRY(check_update(run));
     TRY(keep_mark(run));

@@ -28,7 +28,7 @@ is "$(moe-ckpt verify "$T"/every/step-* | grep -c ': whole')" 2 'a save a step: 
 is "$(field "$T/every.log" save step | tr '\n' ' ')" '1 2 3 4 5 6 7 8 9 10 11 12 ' 'a save a step: all in the log, in order'
 
 # ---- a disk that takes its time ----
-MOEKIT_SLOW_IO=0.1 one -s 2 --save "$T/slow" --save-every 1 --log "$T/slow.log"
+MOEKIT_SLOW_IO=0.2 one -s 2 --save "$T/slow" --save-every 1 --log "$T/slow.log"
 is "$status" 0 'a slow disk: exit 0' || diag "$err"
 is "$(printf '%s\n' "$err" | grep -c 'step 1 was still being written when that of step 2 was due')" 1 'a slow disk: a save waits for the one before, and says so'
 is "$(sed -n 's/.*"kind":"\(step\|save\)","step":\([0-9]*\),.*/\1 \2/p' "$T/slow.log" | tr '\n' ' ')" 'step 1 step 2 save 1 save 2 ' 'a slow disk: training goes on'

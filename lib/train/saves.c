@@ -211,17 +211,17 @@ static int64_t snapshot_room(const struct run *run)
     return process_available_bytes() / 2 / comm_local_ranks(run->comm);
 }
 
-/* The save before is under way still. */
+/* The save before may be under way still. Said once, of a wait that one feels. */
 static int end_earlier(struct run *run)
 {
     double begin = now_s();
-    bool pending = run->save_pending;
     TRY(saves_end(run));
-    if (pending && !run->said_wait)
+    double waited = now_s() - begin;
+    if (waited > 1 && !run->said_wait)
         notice("the checkpoint of step %" PRId64 " was still being written when that of step %" PRId64
                " was due: training waited %.1f s for it, and will again",
-               run->saving, run->step, now_s() - begin);
-    run->said_wait |= pending;
+               run->saving, run->step, waited);
+    run->said_wait |= waited > 1;
     return 0;
 }
 

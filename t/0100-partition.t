@@ -80,6 +80,41 @@ refuse 'bad.json:' -m moe-tiny -c "$T/bad.json"
 echo '{"device": "tpu"}' >"$T/bad.json"
 refuse 'cpu.*or.*cuda' -m moe-tiny -c "$T/bad.json"
 
+# ---- presets, and models that can only be planned ----
+count=0
+for m in mixtral-8x7b mixtral-8x22b qwen3-30b-a3b qwen3-235b-a22b qwen3-next-80b-a3b deepseek-v2-lite deepseek-v3 moonlight-16b-a3b \
+    olmoe-7b gpt-oss-20b gpt-oss-120b glm-4.5-air moe-7b moe-tiny; do
+    moe-partition -q -m $m -c h100 -n 64 --ep 8 -o "$T/$m.plan" && moe-plan-check -q "$T/$m.plan" >"$T/rules"
+    grep '^FAIL' "$T/rules" | grep -v memory-fits >"$T/failing"
+    [ -s "$T/rules" ] && [ ! -s "$T/failing" ] && count=$((count + 1)) || diag "$m: $(cat "$T/failing")"
+done
+is "$count" 14 'every preset is planned, and no rule but that of memory fails'
+is "$(ls "$top/share/models" | grep -c json)" 14 'there are no others'
+run moe-partition -m deepseek-v3 -n 64
+like "$err" 'moe-train cannot run .*multi-head latent attention' 'what cannot be trained is planned and said'
+for m in llama qwen3; do
+    printf '{"model_type": "%s"}' "$m" >"$T/$m.json"
+    moe-partition -q -m "$T/$m.json" -c h100 -n 8 --tp 4 --pp 2 | moe-plan-check -q - >"$T/rules"
+    is "$(grep -c ok "$T/rules"), $(grep FAIL "$T/rules")" "$(($(grep -c . "$T/rules") - 1)), " "a dense model of $m is planned"
+    run moe-partition -m "$T/$m.json" -n 8 --ep 2
+    is "$status" 2 'but has no experts to spread'
+    like "$err" 'rule experts-divide: a model without experts takes ep 1' 'which is said'
+done
+printf '{"model_type": "qwen3_vl_moe", "text_config": {"model_type": "qwen3_vl_moe_text", "num_experts": 8, "num_hidden_layers": 2},
+ "quantization_config": {"quant_method": "fp8"}}' >"$T/vl.json"
+run moe-partition -m "$T/vl.json"
+is "$status" 0 'a config around a text_config is read'
+like "$err" 'only the text part of this qwen3_vl_moe is planned, as a model of qwen3_moe' 'for its text part, as is said'
+like "$err" 'quantised \(fp8\); what is planned is the model before that' 'and quantised weights are said'
+run moe-plan-check -q - <<EOF
+$out
+EOF
+is "$status" 0 'its plan is complete in itself'
+printf '{"model_type": "bert"}' >"$T/bert.json"
+run moe-partition -m "$T/bert.json"
+is "$status" 2 'an unknown model_type is bad input'
+like "$err" "bert.json:1:2: key 'model_type' is 'bert', not mixtral, .*qwen3_next, .* or qwen3" 'and the known ones are named'
+
 # ---- -o appears whole or not at all ----
 run moe-partition -m moe-tiny -o "$T/none/x.plan"
 is "$status" 2 'a directory that is not there'

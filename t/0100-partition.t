@@ -77,6 +77,47 @@ echo '{"nodes": 0}' >"$T/bad.json"
 refuse 'bad.json:1:2: key .nodes.' -m moe-tiny -c "$T/bad.json"
 echo '{"nodes": 1' >"$T/bad.json"
 refuse 'bad.json:' -m moe-tiny -c "$T/bad.json"
+number=0
+while read -r key value; do
+    printf '{\n "nodes": 2,\n "flops": {"bf16": 1e14},\n  "%s": %s}' "$key" "$value" >"$T/bad.json"
+    refuse "bad.json:4:3: key .$key." -m moe-tiny -c "$T/bad.json"
+    number=$((number + 1))
+done <<'END'
+memory_bytes 0
+memory_bytes 1e30
+memory_bytes 80
+memory_bytes "80e9"
+memory_Bps 0
+memory_Bps -1
+intra_Bps 0
+inter_Bps 1e40
+intra_s 0
+inter_s 100
+host_s 5
+node_mtbf_s 0
+ranks_per_node 0
+ranks_per_node 1e9
+efficiency 0.5
+efficiency [[1e9]]
+efficiency [[1e9,1.5]]
+efficiency [[1e9,0]]
+efficiency [[1e9,0.5],[1e9,0.6]]
+efficiency [[1,0.1],[2,0.1],[3,0.1],[4,0.1],[5,0.1],[6,0.1],[7,0.1],[8,0.1],[9,0.1]]
+memory_byte 80e9
+END
+is "$number" 21 'zero, absurd and unknown members of a cluster are refused'
+printf '{"flops": {"bf16": 0}}' >"$T/bad.json"
+refuse 'bad.json:1:12: key .bf16. is 0, outside' -m moe-tiny -c "$T/bad.json"
+printf '{"_source": "mine", "nodes": 1, "efficiency": [[1e9, 0.25], [1e12, 0.75]], "memory_Bps": 2e12}' >"$T/good.json"
+like "$(moe-partition -m moe-tiny -c "$T/good.json" | tee "$T/e.plan" | grep '^machine')" ' memory_Bps=2000000000000 host_s=0 node_mtbf_s=0 efficiency=1e\+09:0.25,1e\+12:0.75$' \
+    'bandwidth and efficiency are in the plan'
+sed '/^sum /d; s/ flops_fp8=.*0.75$//' "$T/e.plan" >"$T/old.plan"
+moe-plan-check -q "$T/old.plan" | grep -v ' sealed' >"$T/out"
+is "$(grep -c '^FAIL' "$T/out"), $(grep -c . "$T/out")" "0, $(($(moe-plan-check --rules | grep -c .) - 1))" 'and a plan from before they were is read'
+for c in local ref-64g a100-80g h100 h200 gb200-nvl72 mi300x; do
+    run moe-partition -q -m moe-tiny -c $c -n 8
+    is "$status" 0 "cluster $c"
+done
 echo '{"device": "tpu"}' >"$T/bad.json"
 refuse 'cpu.*or.*cuda' -m moe-tiny -c "$T/bad.json"
 

@@ -329,10 +329,10 @@ static enum verdict schedule_in_flight(const struct plan *p, char text[static 40
 
 /* ---- predictions ---- */
 
-/* What this version does not compute, the plan may say. */
+/* What this version, or the one that made the plan, does not compute, the other may say. */
 static bool differ(double is, double was)
 {
-    return !isnan(is) && !(fabs(is - was) <= 1e-9 * fabs(is));
+    return !isnan(is) && !isnan(was) && !(fabs(is - was) <= 1e-9 * fabs(is));
 }
 
 static enum verdict predict_matches(const struct plan *p, char text[static 400])

@@ -45,7 +45,11 @@ const struct words precision_words = WORDS(precision_name), recompute_words = WO
     {                                                                                                          \
         .key = name, .type = FIELD_TEXT, MEMBER(record, member)                                                \
     }
-#define KNOWN(name)     NUM(#name, FIELD_KNOWN, machine.name, MAX_FIGURE)
+#define KNOWN(name) NUM(#name, FIELD_KNOWN, machine.name, MAX_FIGURE)
+#define LATER(name)                                                                                            \
+    {                                                                                                          \
+        .key = #name, .type = FIELD_KNOWN, MEMBER(struct plan, machine.name), .max = MAX_FIGURE, .later = true \
+    }
 #define PREDICTED(name) NUM(#name, FIELD_PREDICTED, predict.name, MAX_FIGURE)
 #define MODEL(name)                                                                                            \
     {                                                                                                          \
@@ -96,7 +100,9 @@ RECORD(machine_fields, "machine",
        INT("nodes", machine.nodes, 1, MAX_WORLD),
        INT("per_node", machine.per_node, 1, MAX_WORLD),
        KNOWN(memory_bytes), KNOWN(flops_bf16), KNOWN(flops_f32),
-       KNOWN(intra_Bps), KNOWN(inter_Bps), KNOWN(intra_s), KNOWN(inter_s));
+       KNOWN(intra_Bps), KNOWN(inter_Bps), KNOWN(intra_s), KNOWN(inter_s),
+       LATER(flops_fp8), LATER(memory_Bps), LATER(host_s), LATER(node_mtbf_s),
+       {.key = "efficiency", .type = FIELD_TEXT, MEMBER(struct plan, machine.efficiency), .later = true});
 
 RECORD(predict_fields, "predict",
        PREDICTED(memory_bytes),
@@ -213,6 +219,8 @@ static int read_num(const struct field *f, struct records *in, void *base)
 {
     double *value = (double *)((char *)base + f->at);
     *value = 0;
+    if (f->later && !record_take(in, f->key))
+        return 0;
     struct record_word *w = f->unknown ? record_take(in, f->key) : NULL;
     if (w && strcmp(w->value, f->unknown) == 0)
         return 0;
@@ -235,6 +243,8 @@ static int read_field(const struct field *f, struct records *in, void *base, con
         set_int(f, base, i);
         return 0;
     case FIELD_TEXT:
+        if (f->later && !record_take(in, f->key))
+            return 0;
         return record_text(in, f->key, (char *)base + f->at, f->bytes);
     case FIELD_COUNTED:
         return 0;

@@ -102,6 +102,11 @@ struct machine {
     double flops_bf16, flops_f32; /* a rank's peak, 0: unknown */
     double intra_Bps, inter_Bps;  /* a rank's, one direction, inside a node and between nodes; 0: unknown */
     double intra_s, inter_s;      /* latency of a message; 0: unknown */
+    double flops_fp8;             /* 0: unknown */
+    double memory_Bps;            /* of a rank's memory; 0: unknown */
+    double host_s;                /* seconds a host takes to start an operation; 0: unknown */
+    double node_mtbf_s;           /* mean seconds between failures of a node; 0: unknown */
+    char efficiency[120];         /* shares of the peak by work of a product (cost/curve.h); "": unknown */
 };
 
 /* Predicted figures; NaN where not computed. Bytes are of the worst rank. */

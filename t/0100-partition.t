@@ -185,7 +185,8 @@ if need jq command -v jq; then
     is "$(j '.schedules[1][0:3]')" '["F0.0","F1.0","F0.1"]' 'schedules'
     is "$(j .predict.flops_per_token)" 2013265920 'flops a token'
     near "$(j .predict.bubble)" 0.030303030303030304 1e-12 'bubble'
-    is "$(j .predict.step_s,.predict.mfu | tr '\n' ' ')" 'null null ' 'what is not computed is null'
+    is "$(j '.predict.step_s > 0, .predict.mfu < 1' | tr '\n' ' ')" 'true true ' 'seconds and utilisation'
+    is "$(moe-partition -q -m moe-tiny | moe-partition emit json - | jq -c '[.predict.step_s,.predict.mfu]')" '[null,null]' 'what is not computed is null'
     is "$(j .model.config.num_local_experts)" 64 'the config is in it'
     moe-partition -m moe-tiny | moe-partition emit json - | jq -e '.world == 1' >/dev/null
     ok $? 'emit reads standard input'

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* What share of its peak a device reaches in a matrix product, by the product's work.
  *
- * Points of work and share, the work rising; between two of them the share is linear in the logarithm of the work,
- * beyond them that of the nearest. As text, in plans: "1e+09:0.2,1e+12:0.78". Small products reach less because a
- * device takes some time to fill whatever it computes. */
+ * Points of work and share, the work rising; between two of them the share is linear in the logarithm of the
+ * work, beyond them that of the nearest. As text, in plans: "1e+09:0.2,1e+12:0.78". Small products reach less
+ * because a device takes some time to fill whatever it computes. */
 #ifndef COST_CURVE_H
 #define COST_CURVE_H
 

@@ -51,6 +51,11 @@ const struct words precision_words = WORDS(precision_name), recompute_words = WO
         .key = #name, .type = FIELD_KNOWN, MEMBER(struct plan, machine.name), .max = MAX_FIGURE, .later = true \
     }
 #define PREDICTED(name) NUM(#name, FIELD_PREDICTED, predict.name, MAX_FIGURE)
+#define PREDICTED_LATER(name)                                                                                  \
+    {                                                                                                          \
+        .key = #name, .type = FIELD_PREDICTED, MEMBER(struct plan, predict.name), .max = MAX_FIGURE,           \
+        .later = true                                                                                          \
+    }
 #define MODEL(name)                                                                                            \
     {                                                                                                          \
         .key = #name, .type = FIELD_INT, MEMBER(struct model, name)                                            \
@@ -111,6 +116,9 @@ RECORD(predict_fields, "predict",
        PREDICTED(step_s), PREDICTED(tokens_per_s), PREDICTED(flops_per_token), PREDICTED(mfu),
        PREDICTED(bubble),
        {.key = "arena", .type = FIELD_INT, MEMBER(struct plan, predict.arena), .min = 1, .max = 1 << 20,
+        .later = true},
+       PREDICTED_LATER(hfu), PREDICTED_LATER(step_skewed_s),
+       {.key = "seconds", .type = FIELD_INT, MEMBER(struct plan, predict.seconds), .max = 1 << 20,
         .later = true});
 
 RECORD(model_fields, "model",
@@ -218,7 +226,7 @@ static int read_int(const struct field *f, struct records *in, void *base, const
 static int read_num(const struct field *f, struct records *in, void *base)
 {
     double *value = (double *)((char *)base + f->at);
-    *value = 0;
+    *value = f->type == FIELD_PREDICTED ? NAN : 0;
     if (f->later && !record_take(in, f->key))
         return 0;
     struct record_word *w = f->unknown ? record_take(in, f->key) : NULL;
@@ -228,6 +236,16 @@ static int read_num(const struct field *f, struct records *in, void *base)
     if (f->type != FIELD_PREDICTED && isnan(*value))
         return record_bad(in, "%s cannot be null%s", f->key,
                           f->type == FIELD_KNOWN && !f->unknown ? "; 0 is unknown" : "");
+    return 0;
+}
+
+static int read_text(const struct field *f, struct records *in, char *text)
+{
+    if (f->later && !record_take(in, f->key))
+        return 0;
+    TRY(record_text(in, f->key, text, f->bytes));
+    if (strcmp(text, "-") == 0)
+        *text = '\0';
     return 0;
 }
 
@@ -243,9 +261,7 @@ static int read_field(const struct field *f, struct records *in, void *base, con
         set_int(f, base, i);
         return 0;
     case FIELD_TEXT:
-        if (f->later && !record_take(in, f->key))
-            return 0;
-        return record_text(in, f->key, (char *)base + f->at, f->bytes);
+        return read_text(f, in, (char *)base + f->at);
     case FIELD_COUNTED:
         return 0;
     default:

@@ -115,6 +115,9 @@ struct predict {
     int memory_rank;
     int arena; /* the version of the memory's layout that was counted (cost/arena.h) */
     double step_s, tokens_per_s, flops_per_token, mfu, bubble;
+    double hfu;           /* as mfu, with what is computed again */
+    double step_skewed_s; /* step_s when every layer's loads are as uneven as memory is reserved for */
+    int seconds;          /* the version of the formulas that gave the seconds (cost/seconds.h); 0: none */
 };
 
 struct plan {

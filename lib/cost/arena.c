@@ -264,18 +264,29 @@ static int assign_stashes(struct laying *l, int pp, int64_t *region)
 
 /* ---- the parts ---- */
 
-static void layout_parameters(struct laying *l, struct cursor *c, const struct shards *s)
+static int64_t layers_of(const struct plan *p, int pp)
+{
+    int64_t layers = 0;
+    for (int v = 0; v < p->stage_count; v++)
+        layers += p->stages[v].pp == pp ? p->stages[v].layers : 0;
+    return max64(1, layers);
+}
+
+static void layout_parameters(struct laying *l, struct cursor *c, const struct shards *s, int pp)
 {
     struct arena *a = l->a;
     int64_t begin = c->at;
+    int zero = l->p->training.zero; /* 2 and 3: for planning only */
     for (int f = 0; f < FLATS; f++)
-        a->weights[f] = take(c, s->padded[f], f == FLAT_BUFFER ? 4 : l->e);
+        a->weights[f] = take(c, zero == 3 ? s->slice[f] : s->padded[f], f == FLAT_BUFFER ? 4 : l->e);
+    if (zero == 3) /* weights gathered: those of the layer at work, and of the next */
+        take(c, 2 * ceil_div(s->padded[FLAT_DENSE] + s->padded[FLAT_EXPERT], layers_of(l->p, pp)), l->e);
     a->cos_sin = take(c, l->p->batch.seq * l->m->rotary_dim, 4);
     a->slot_of = take(c, l->m->layers * l->m->experts, 4);
     a->bytes.weights = c->at - begin;
     begin = c->at;
     for (int f = 0; f < 2; f++)
-        a->grad[f] = take(c, s->padded[f], l->p->training.grad_bf16 ? 2 : 4);
+        a->grad[f] = take(c, zero >= 2 ? s->slice[f] : s->padded[f], l->p->training.grad_bf16 ? 2 : 4);
     a->bytes.gradients = c->at - begin;
     begin = c->at;
     for (int f = 0; f < 2; f++)
@@ -505,7 +516,7 @@ int arena_layout(struct arena *a, const struct plan *p, int rank, const struct s
     if (measure(&l, at) < 0)
         return -1;
     struct cursor c = {base, 0, true};
-    layout_parameters(&l, &c, s);
+    layout_parameters(&l, &c, s, at->pp);
     int64_t begin = c.at;
     layout_step(&l, &c, at->pp);
     layout_shared(&l, &c);

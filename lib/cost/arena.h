@@ -142,8 +142,9 @@ struct arena {
 };
 
 /* The version of the layout: it rises when the same plan comes to other bytes, so that a plan whose memory
- * another version counted is known for what it is (rule predict-matches). 2: rows as they travel, scratch of 4
- * MiB, rows reserved by the capacity alone. 3: gradients and moments in bf16, latent and linear attention. */
+ * another version counted is known for what it is (rule predict-matches). 2: rows as they travel, scratch of
+ * 4 MiB, rows reserved by the capacity alone. 3: gradients and moments in bf16, zero 2 and 3, latent and
+ * linear attention. */
 enum { ARENA_VERSION = 3 };
 
 /* Lays the rank's memory out from `base` (64-byte aligned; NULL: only count, all device pointers are then

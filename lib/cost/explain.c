@@ -80,7 +80,7 @@ static void explain_groups(const struct plan *p, int rank, FILE *f)
     fputs("  groups:", f);
     const char *comma = "";
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
-        struct span g = group_span(p, kinds[i], rank);
+        struct reach g = group_reach(p, kinds[i], rank);
         if (g.ranks == 1)
             continue;
         fprintf(f, "%s %s of %lld on %lld node%s", comma, group_name[kinds[i]], (ll)g.ranks,

@@ -21,10 +21,10 @@ int costing_init(struct costing *c, const struct plan *p, int pp, double lambda)
         rank++;
     *c = (struct costing){.p = p,
                           .lambda = p->axes.ep > 1 ? lambda : 1,
-                          .tp = group_span(p, GROUP_TP, rank),
-                          .cp = group_span(p, GROUP_CP, rank),
-                          .ep = group_span(p, GROUP_EP, rank),
-                          .etp = group_span(p, GROUP_ETP, rank),
+                          .tp = group_reach(p, GROUP_TP, rank),
+                          .cp = group_reach(p, GROUP_CP, rank),
+                          .ep = group_reach(p, GROUP_EP, rank),
+                          .etp = group_reach(p, GROUP_ETP, rank),
                           .n = (double)plan_local_tokens(p),
                           .e = (double)plan_type_bytes(p)};
     c->T = c->n * (double)p->axes.tp;
@@ -48,7 +48,8 @@ static double product_s(const struct costing *c, double m, double n, double k, d
     double work = 2 * m * n * k, bytes = c->e * (m * k + k * n + m * n);
     if (!(work > 0))
         return 0;
-    return count * fmax(work / (c->rate * curve_share(&c->curve, work)), memory_s(c, bytes));
+    double quantised = c->p->training.precision == PRECISION_FP8 ? memory_s(c, 4 * m * k) : 0;
+    return count * (fmax(work / (c->rate * curve_share(&c->curve, work)), memory_s(c, bytes)) + quantised);
 }
 
 /* A product of T tokens, or of the local ones where no rank has a part of the matrix. */
@@ -153,6 +154,8 @@ static void add_experts(const struct costing *c, struct layer_cost *x)
 /* What recompute repeats is in B, as is what the host is longer at. */
 static void finish(const struct costing *c, struct layer_cost *x, double ops)
 {
+    if (c->p->training.precision == PRECISION_FP8)
+        ops *= 1.5;
     double back = 2 * ops;
     x->s[PASS_B][PART_MEMORY] += 2 * x->s[PASS_F][PART_MEMORY];
     if (c->p->training.recompute == RECOMPUTE_SELECTIVE) {
@@ -195,9 +198,10 @@ void cost_of_layer(const struct costing *c, int64_t layer, struct layer_cost *x)
     }
     double ops = OPS_ATTENTION + (mlp ? OPS_MLP : 0);
     if (m->moe[layer])
-        ops += OPS_MOE + (p->axes.ep == 1                                 ? 0
-                          : p->training.dispatcher == DISPATCHER_ALLTOALL ? OPS_ALLTOALL
-                                                                          : OPS_FUSED_DISPATCH);
+        ops += OPS_MOE + OPS_EXPERT * (double)(m->experts / p->axes.ep) +
+               (p->axes.ep == 1                                 ? 0
+                : p->training.dispatcher == DISPATCHER_ALLTOALL ? OPS_ALLTOALL
+                                                                : OPS_FUSED_DISPATCH);
     finish(c, x, ops);
 }
 

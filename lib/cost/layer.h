@@ -23,6 +23,9 @@
  *
  * Recompute: selective repeats what memory bounds, full the whole forward with its communication, in B.
  *
+ * fp8: each product first quantises what comes in, which reads bf16 and writes it twice, as rows and as
+ * columns; half as many operations more.
+ *
  * Host: a processor starts OPS_… operations, the cluster's host_s each, twice as many backward; a pass takes
  * no less. They are those of trainers on PyTorch (Megatron-LM, counted in round numbers), where layers of
  * small experts are bound by it. */
@@ -41,9 +44,10 @@ enum {
     OPS_ATTENTION = 50,
     OPS_MLP = 20,
     OPS_MOE = 100,
-    OPS_ALLTOALL = 150,
+    OPS_EXPERT = 4, /* each local expert */
+    OPS_ALLTOALL = 120,
     OPS_FUSED_DISPATCH = 60,
-    OPS_ENDS = 30
+    OPS_ENDS = 30,
 };
 
 enum part {
@@ -72,7 +76,7 @@ struct costing {
     double rate; /* operations a second of products; of attention */
     double attend;
     struct curve curve;
-    struct span tp, cp, ep, etp;
+    struct reach tp, cp, ep, etp;
     double n, T, e; /* tokens; bytes of an element */
 };
 /* For the ranks of pipeline rank pp. 0, or -1 with error() (a malformed efficiency). `rate` is NaN where the

@@ -5,10 +5,10 @@
 
 #include "base/num.h"
 
-struct span group_span(const struct plan *p, enum group_kind kind, int rank)
+struct reach group_reach(const struct plan *p, enum group_kind kind, int rank)
 {
     const struct plan_group *g = plan_group_of(p, kind, rank);
-    struct span s = {1, 1};
+    struct reach s = {1, 1};
     int64_t here = 0, node = -1;
     if (!g)
         return s;
@@ -32,7 +32,7 @@ static double slower(double a, double b)
     return isnan(a) || isnan(b) ? NAN : fmax(a, b);
 }
 
-double gather_s(const struct machine *m, struct span g, double bytes)
+double gather_s(const struct machine *m, struct reach g, double bytes)
 {
     double in = (double)g.per_node, nodes = (double)ceil_div(g.ranks, g.per_node);
     return slower(over((in - 1) / in * bytes, m->intra_Bps),
@@ -40,7 +40,7 @@ double gather_s(const struct machine *m, struct span g, double bytes)
            (in - 1) * m->intra_s + (nodes - 1) * m->inter_s;
 }
 
-double exchange_s(const struct machine *m, struct span g, double bytes)
+double exchange_s(const struct machine *m, struct reach g, double bytes)
 {
     double in = (double)g.per_node, all = (double)g.ranks;
     return slower(over((in - 1) / all * bytes, m->intra_Bps), over((all - in) / all * bytes, m->inter_Bps)) +
@@ -61,7 +61,7 @@ static double other_nodes(const struct plan *p, double nodes)
     return (nodes - 1) * (1 - none);
 }
 
-double dispatch_s(const struct plan *p, struct span ep, double n, double row, double lambda)
+double dispatch_s(const struct plan *p, struct reach ep, double n, double row, double lambda)
 {
     const struct machine *m = &p->machine;
     double copies = n * (double)p->model.top_k * row * lambda;

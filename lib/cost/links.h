@@ -20,20 +20,20 @@
 #define LINK_SHARE 0.8
 
 /* A group, as far as its speed goes. */
-struct span {
+struct reach {
     int64_t ranks, per_node; /* all, and those on the node that has most of them */
 };
 /* Of the group of this kind that holds the rank; one rank where there is none. */
-struct span group_span(const struct plan *p, enum group_kind kind, int rank);
+struct reach group_reach(const struct plan *p, enum group_kind kind, int rank);
 
 /* NaN where the machine does not say how fast a link is that is needed. */
-double gather_s(const struct machine *m, struct span g, double bytes); /* or reduce-scatter */
-double exchange_s(const struct machine *m, struct span g, double bytes);
+double gather_s(const struct machine *m, struct reach g, double bytes); /* or reduce-scatter */
+double exchange_s(const struct machine *m, struct reach g, double bytes);
 double message_s(const struct machine *m, bool across, double bytes);
 
 /* Rows to experts, or back: n tokens of a rank, each to K of E experts, `row` bytes a copy, the worst rank
  * having `lambda` times the mean. Dispatcher alltoall sends K copies; the others one to each node that has
  * one of the K (DeepSeek, DeepEP), copied on over the links inside. */
-double dispatch_s(const struct plan *p, struct span ep, double n, double row, double lambda);
+double dispatch_s(const struct plan *p, struct reach ep, double n, double row, double lambda);
 
 #endif

@@ -57,7 +57,7 @@ static double replicas_s(const struct plan *p, const struct shards *s, int rank)
     const enum group_kind kinds[2] = {p->axes.cp > 1 ? GROUP_DP_CP : GROUP_DP, GROUP_EDP};
     double sum = 0, grad = p->training.grad_bf16 ? 2 : 4, e = (double)plan_type_bytes(p);
     for (int f = 0; f < 2; f++) {
-        struct span g = group_span(p, kinds[f], rank);
+        struct reach g = group_reach(p, kinds[f], rank);
         double count = (double)s->padded[f];
         if (g.ranks == 1 || !(count > 0))
             continue;

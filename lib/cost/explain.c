@@ -81,7 +81,8 @@ static void explain_groups(const struct plan *p, int rank, FILE *f)
     const char *comma = "";
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
         struct reach g = group_reach(p, kinds[i], rank);
-        if (g.ranks == 1)
+        bool of_experts = kinds[i] == GROUP_EP || kinds[i] == GROUP_ETP || kinds[i] == GROUP_EDP;
+        if (g.ranks == 1 || (of_experts && !p->model.moe_layers))
             continue;
         fprintf(f, "%s %s of %lld on %lld node%s", comma, group_name[kinds[i]], (ll)g.ranks,
                 (ll)ceil_div(g.ranks, g.per_node), g.ranks > g.per_node ? "s" : "");

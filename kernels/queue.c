@@ -446,6 +446,11 @@ static void stream_free(struct stream *s)
     free(s);
 }
 
+/* On the host they take what they need. */
+static void stream_scratch(struct stream *s, void *p, size_t bytes)
+{
+}
+
 static struct event *event_new(void)
 {
     return xcalloc(1, sizeof(struct event));
@@ -499,6 +504,7 @@ void queue_install(struct backend *be)
 {
     be->stream_new = stream_new;
     be->stream_free = stream_free;
+    be->stream_scratch = stream_scratch;
     be->event_new = event_new;
     be->event_free = event_free;
     be->event_record = event_record;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The table of the cuda backend, its memory and copies. */
+#include <errno.h>
 #include <stdlib.h>
 #include <vector>
 
@@ -25,23 +26,17 @@ static void *alloc_device(size_t bytes)
     bytes = bytes ? bytes : 1;
     cudaError_t e = cudaMalloc(&p, bytes);
     if (e != cudaSuccess) {
-        size_t available = 0, all = 0;
+        size_t left = 0, all = 0;
         cudaGetLastError();
-        if (e != cudaErrorMemoryAllocation || cudaMemGetInfo(&available, &all) != cudaSuccess)
-            error(STATUS_ENV, "cannot allocate %zu bytes: %s", bytes, device_trouble(e));
+        if (e != cudaErrorMemoryAllocation || cudaMemGetInfo(&left, &all) != cudaSuccess)
+            error(STATUS_ENV, "cannot allocate memory of the device: %s", device_trouble(e));
         else
-            error(STATUS_ENV, "the device has %zu of its %zu bytes free, and %zu are asked for", available, all,
-                  bytes);
+            error(STATUS_ENV, "out of memory: the device has %zu bytes free of %zu, and %zu are needed", left,
+                  all, bytes);
+        errno = e == cudaErrorMemoryAllocation ? ENOMEM : EIO;
         return NULL;
     }
-    e = cudaMemsetAsync(p, 0, bytes, NULL);
-    if (e == cudaSuccess)
-        e = cudaStreamSynchronize(NULL);
-    if (e == cudaSuccess)
-        return p;
-    error(STATUS_ENV, "cannot zero %zu bytes: %s", bytes, device_trouble(e));
-    cudaFree(p);
-    return NULL;
+    return p;
 }
 
 static void free_device(void *p, size_t)
@@ -49,15 +44,29 @@ static void free_device(void *p, size_t)
     cuda_keep(cudaFree(p), "freeing memory");
 }
 
+static void take_scratch(struct stream *s, void *p, size_t bytes)
+{
+    if (s->owns_scratch) /* cudaFree() waits for what still uses it */
+        cuda_keep(cudaFree(s->scratch), "freeing a stream's scratch");
+    s->owns_scratch = false;
+    s->scratch = p;
+    s->scratch_bytes = p ? bytes : 0;
+    if (reinterpret_cast<uintptr_t>(p) % SCRATCH_ALIGN)
+        failure_set("cuda: a stream's scratch is not aligned to %d bytes", SCRATCH_ALIGN);
+}
+
 void *cuda_scratch(struct stream *s, size_t bytes)
 {
-    if (bytes > CUDA_SCRATCH) {
-        failure_set("cuda: an operation needs %zu bytes of scratch, and there are %zu", bytes, CUDA_SCRATCH);
-        return NULL;
-    }
-    if (!s->scratch)
-        cuda_keep(cudaMalloc(&s->scratch, CUDA_SCRATCH), "allocating a stream's scratch");
-    return s->scratch;
+    if (s->scratch && bytes <= s->scratch_bytes)
+        return s->scratch;
+    void *p = NULL;
+    size_t room = SCRATCH_BYTES;
+    if (room < bytes)
+        room = bytes;
+    cuda_keep(cudaMalloc(&p, room), "allocating a stream's scratch");
+    take_scratch(s, p, room);
+    s->owns_scratch = p != NULL;
+    return p;
 }
 
 /* ---- copies, in the order of streams.h ---- */
@@ -115,6 +124,7 @@ static struct backend table(void)
     be.free = free_device;
     be.stream_new = stream_make;
     be.stream_free = stream_end;
+    be.stream_scratch = take_scratch;
     be.event_new = event_make;
     be.event_free = event_end;
     be.event_record = event_mark;
@@ -136,8 +146,10 @@ static struct backend table(void)
 const struct backend *cuda_open(int device)
 {
     static struct backend be;
-    if (device_take(device) < 0)
+    static struct backend_device taken;
+    if (device_take(device, &taken) < 0)
         return NULL;
     be = table();
+    be.device = &taken;
     return &be;
 }

@@ -86,7 +86,7 @@ static cublasStatus_t set(cublasLtMatmulPreference_t to, cublasLtMatmulPreferenc
 /* Asks for the algorithm. */
 static cublasStatus_t choose(struct known_product *p)
 {
-    const uint64_t workspace = CUDA_SCRATCH;
+    const uint64_t workspace = SCRATCH_BYTES;
     const uint32_t sums = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE; /* in f32, outside of C */
     uint32_t aligned[3];
     for (int i = 0; i < 3; i++)
@@ -154,12 +154,12 @@ void cuda_matmul(struct stream *s, const struct matmul *p)
     }
     struct product key = product_of(p);
     struct known_product *how = find(&key);
-    void *workspace = cuda_scratch(s, CUDA_SCRATCH);
+    void *workspace = cuda_scratch(s, SCRATCH_BYTES);
     if (!how || !workspace)
         return;
     const float one = 1, beta = p->beta;
     cublasStatus_t e = cublasLtMatmul(library, how->how, &one, p->b, how->b, p->a, how->a, &beta, p->c, how->c,
-                                      p->c, how->c, &how->algorithm, workspace, CUDA_SCRATCH, s->cuda);
+                                      p->c, how->c, &how->algorithm, workspace, SCRATCH_BYTES, s->cuda);
     if (e != CUBLAS_STATUS_SUCCESS)
         failure_set("cuda: cublasLt: a product of %lld x %lld x %lld failed: status %d",
                     static_cast<long long>(p->m), static_cast<long long>(p->n), static_cast<long long>(p->k),

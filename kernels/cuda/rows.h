@@ -249,7 +249,7 @@ __device__ __forceinline__ float line_max(float v)
  * every device. */
 static inline int64_t column_parts(int64_t rows, int64_t width)
 {
-    constexpr int64_t FLOATS = CUDA_SCRATCH / sizeof(float);
+    constexpr int64_t FLOATS = SCRATCH_BYTES / sizeof(float);
     int64_t parts = ceil_quotient(rows, 32), most = width > 0 ? FLOATS / width : FLOATS;
     most = most < 512 ? most : 512;
     return parts < most ? parts : most;

@@ -271,7 +271,8 @@ void stream_end(struct stream *s)
         at = &(*at)->next;
     *at = s->next;
     staging_release(&s->staging);
-    cudaFree(s->scratch);
+    if (s->owns_scratch)
+        cudaFree(s->scratch);
     cudaStreamDestroy(s->cuda);
     free(s);
 }

@@ -10,6 +10,7 @@
 #include "base/memory.h"
 #include "base/num.h"
 #include "plan/schedule.h"
+#include "scratch.h"
 
 /* The least and most scratch for sums that pays (comm/comm.h). */
 enum { ALIGN = 64, LEAST_COMM_SCRATCH = 4 << 20, MOST_COMM_SCRATCH = 16 << 20 };
@@ -309,6 +310,17 @@ static int assign_stashes(struct laying *l, int pp, int64_t *region)
 
 /* ---- the parts ---- */
 
+/* At the very beginning of the block, where it is as aligned as the block is. */
+static void layout_scratch(struct laying *l, struct cursor *c)
+{
+    struct arena *a = l->a;
+    if (l->p->machine.device == DEVICE_CPU)
+        return;
+    a->ws.scratch_bytes = scratch_bytes(l->T * l->K, l->m->experts);
+    a->ws.scratch = take(c, a->ws.scratch_bytes, 1);
+    a->bytes.scratch = c->at;
+}
+
 static void layout_parameters(struct laying *l, struct cursor *c, const struct shards *s)
 {
     struct arena *a = l->a;
@@ -428,22 +440,28 @@ static void layout_workspace(struct laying *l, struct cursor *c, bool last_stage
     w->delta = take(c, l->T * a->heads, 4);
     if (l->m->qk_norm == QK_NORM_FULL)
         w->norm_sums = take(c, l->T, 4);
+    int64_t begin = c->at;
     if (l->m->moe_layers)
         layout_router(l, c);
+    a->bytes.dispatch = c->at - begin;
     if (a->mlp)
         w->mlp_d_act = take(c, l->T * a->mlp, l->e);
     if (l->m->shared_gate) {
         w->mlp_dy = take(c, nH, l->e);
         w->mlp_dg = take(c, l->n, 4);
     }
+    begin = c->at;
     if (last_stage)
         layout_head(l, c);
+    a->bytes.logits = c->at - begin;
     w->scalar = take(c, 1, 8);
+    begin = c->at;
     if (world > 1) {
         w->comm_bytes = l->p->axes.tp > 1 ? min64(TH * l->e, MOST_COMM_SCRATCH) : 0;
         w->comm_bytes = max64(w->comm_bytes, LEAST_COMM_SCRATCH);
         w->comm = take(c, w->comm_bytes, 1);
     }
+    a->bytes.scratch += c->at - begin;
 }
 
 /* Rows reserved for the local experts of one layer and microbatch.
@@ -544,12 +562,14 @@ int arena_layout(struct arena *a, const struct plan *p, int rank, const struct s
     if (measure(&l, at) < 0)
         return -1;
     struct cursor c = {base, 0, true};
+    layout_scratch(&l, &c);
+    int64_t scratch = c.at;
     layout_parameters(&l, &c, s);
     int64_t begin = c.at;
     layout_step(&l, &c, at->pp);
     layout_shared(&l, &c);
     layout_workspace(&l, &c, plan_is_last(p, at->pp), p->world);
-    a->bytes.workspace = c.at - begin;
+    a->bytes.workspace = scratch + c.at - begin;
     int64_t region;
     int r = assign_stashes(&l, at->pp, &region);
     if (r == 0 && c.at + region >= MAX_BYTES)

@@ -101,6 +101,13 @@ struct backend {
      * else meanwhile. 0, or -1 with error() set as sync(). */
     int (*poll)(void);
 
+    /* How it computes where a library has several ways, as text that a later process may be given before its
+     * first operation, so that the bits are the same; NULL where there is no choice. use_algorithms(): what is
+     * for another device or library is passed over, and said; -1 with error() set, beginning with the line's
+     * number, if it is no such text. */
+    char *(*algorithms)(void);
+    int (*use_algorithms)(const char *text);
+
     /* The operations of ops.h: be->rmsnorm(stream, &(struct rmsnorm){...}). */
 #define X(name) void (*name)(struct stream *, const struct name *);
     BACKEND_OPS(X)

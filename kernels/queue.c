@@ -500,6 +500,15 @@ static double elapsed(const struct event *from, const struct event *to)
     return to->latest->at_s - from->latest->at_s;
 }
 
+static char *no_algorithms(void)
+{
+    return NULL;
+}
+static int use_no_algorithms(const char *text)
+{
+    return 0;
+}
+
 void queue_install(struct backend *be)
 {
     be->stream_new = stream_new;
@@ -517,4 +526,6 @@ void queue_install(struct backend *be)
     be->download = queue_download;
     be->host_work = queue_host_work;
     be->poll = queue_poll;
+    be->algorithms = no_algorithms;
+    be->use_algorithms = use_no_algorithms;
 }

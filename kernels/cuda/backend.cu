@@ -6,16 +6,15 @@
 
 #include "cuda.h"
 #include "open.h"
+#include "products.h"
 #include "streams.h"
 
 /* ---- failures ---- */
 
 void cuda_keep(cudaError_t e, const char *what)
 {
-    if (e == cudaSuccess)
-        return;
-    cudaGetLastError(); /* told here; the next call shall not be blamed for it */
-    failure_set("cuda: %s: %s", what, device_trouble(e));
+    if (e != cudaSuccess && !kernel_failed())
+        failure_set("cuda: %s: %s", what, device_trouble(e));
 }
 
 /* ---- memory ---- */
@@ -69,52 +68,68 @@ void *cuda_scratch(struct stream *s, size_t bytes)
     return p;
 }
 
-/* ---- copies, in the order of streams.h ---- */
+/* ---- what is queued, in the order of streams.h ---- */
 
-static void zero_bytes(struct stream *s, void *dst, size_t bytes)
+/* issue(s) in its turn; for no stream: done on return. */
+template <class F> static void in_turn(struct stream *to, F issue)
 {
-    if (bytes)
-        stream_issue(s, [=] { cuda_keep(cudaMemsetAsync(dst, 0, bytes, s->cuda), "zeroing"); });
+    struct stream *s = to ? to : stream_aside();
+    if (stream_clear(s))
+        issue(s);
+    else
+        stream_issue(s, [=] { issue(s); });
+    if (!to)
+        stream_finish(s);
 }
 
-static void copy_bytes(struct stream *s, void *dst, const void *src, size_t bytes)
+static void zero_bytes(struct stream *to, void *dst, size_t bytes)
 {
     if (bytes)
-        stream_issue(s, [=] {
+        in_turn(to, [=](struct stream *s) { cuda_keep(cudaMemsetAsync(dst, 0, bytes, s->cuda), "zeroing"); });
+}
+
+static void copy_bytes(struct stream *to, void *dst, const void *src, size_t bytes)
+{
+    if (bytes)
+        in_turn(to, [=](struct stream *s) {
             cuda_keep(cudaMemcpyAsync(dst, src, bytes, cudaMemcpyDeviceToDevice, s->cuda), "copying");
         });
 }
 
-static void upload_bytes(struct stream *s, void *dst, const void *host, size_t bytes)
+static void upload_bytes(struct stream *to, void *dst, const void *host, size_t bytes)
 {
+    struct stream *s = to ? to : stream_aside();
     if (stream_clear(s)) {
         staging_upload(&s->staging, s->cuda, dst, host, bytes);
-        return;
+    } else {
+        std::vector<char> copy(static_cast<const char *>(host), static_cast<const char *>(host) + bytes);
+        stream_issue(s, [=] { staging_upload(&s->staging, s->cuda, dst, copy.data(), bytes); });
     }
-    std::vector<char> copy(static_cast<const char *>(host), static_cast<const char *>(host) + bytes);
-    stream_issue(s, [=] { staging_upload(&s->staging, s->cuda, dst, copy.data(), bytes); });
+    if (!to)
+        stream_finish(s);
 }
 
-static int download_bytes(struct stream *s, void *host, const void *src, size_t bytes)
+static int download_bytes(struct stream *to, void *host, const void *src, size_t bytes)
 {
+    struct stream *s = to ? to : stream_aside();
     if (stream_sync(s) < 0)
         return -1;
     staging_download(&s->staging, s->cuda, host, src, bytes);
     return failure_take();
 }
 
-/* ---- the table ---- */
-
 #define X(op)                                                                                                  \
-    static void issue_##op(struct stream *s, const struct op *p)                                               \
+    static void issue_##op(struct stream *to, const struct op *p)                                              \
     {                                                                                                          \
-        if (stream_clear(s))                                                                                   \
-            cuda_##op(s, p);                                                                                   \
-        else                                                                                                   \
-            stream_issue(s, [s, copy = *p] { cuda_##op(s, &copy); });                                          \
+        in_turn(to, [copy = *p](struct stream *s) {                                                            \
+            operation_queued = #op;                                                                            \
+            cuda_##op(s, &copy);                                                                               \
+        });                                                                                                    \
     }
 BACKEND_OPS(X)
 #undef X
+
+/* ---- the table ---- */
 
 static struct backend table(void)
 {
@@ -137,6 +152,8 @@ static struct backend table(void)
     be.download = download_bytes;
     be.host_work = work_queue;
     be.poll = work_poll;
+    be.algorithms = algorithms_text;
+    be.use_algorithms = algorithms_use;
 #define X(op) be.op = issue_##op;
     BACKEND_OPS(X)
 #undef X
@@ -147,7 +164,7 @@ const struct backend *cuda_open(int device)
 {
     static struct backend be;
     static struct backend_device taken;
-    if (device_take(device, &taken) < 0)
+    if (device_take(device, &taken) < 0 || products_open() < 0)
         return NULL;
     be = table();
     be.device = &taken;

@@ -22,7 +22,8 @@ struct stream {
     size_t scratch_bytes;
     bool owns_scratch;
     struct staging staging;
-    struct kept *first, **last; /* what waits for the host */
+    struct kept *first, **last; /* what waits for the host, */
+    int kept;                   /* and how many that is */
     struct stream *next;        /* of all streams */
 };
 

@@ -6,24 +6,6 @@
 /* Code is made for these and later devices (the Makefile's architectures). */
 constexpr int OLDEST = 80;
 
-const char *device_trouble(cudaError_t e)
-{
-    switch (e) {
-    case cudaErrorNoDevice:
-        return "no device is visible (CUDA_VISIBLE_DEVICES, or the scheduler, may hide them)";
-    case cudaErrorDevicesUnavailable:
-        return "the device is in use by another process, or may be used by one only (nvidia-smi shows which)";
-    case cudaErrorECCUncorrectable:
-        return "the device's memory has an uncorrectable (ECC) error: the device must be reset or replaced";
-    case cudaErrorMemoryAllocation:
-        return "the device is out of memory";
-    case cudaErrorNoKernelImageForDevice:
-        return "this build has no code for the device";
-    default:
-        return cudaGetErrorString(e);
-    }
-}
-
 /* CUDA writes 12.4 as 12040. */
 static int major_of(int version)
 {

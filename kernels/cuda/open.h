@@ -9,7 +9,4 @@
  * with error() set: no driver, one too old, no device, one too old, one in use. */
 int device_take(int device, struct backend_device *taken);
 
-/* What e means, in words for whoever runs the program. */
-const char *device_trouble(cudaError_t e);
-
 #endif

@@ -138,7 +138,7 @@ static int put_companions(struct saver *v, struct manifest *m, const char *root)
         complain("the small files of '%s', the tokenizer's say, do not go along: it cannot be opened",
                  v->s->companions);
     for (struct dirent *e; d && rc == 0 && (e = readdir(d));) {
-        if (!is_companion(from, e->d_name))
+        if (!is_companion(from, e->d_name) || (v->as->algorithms && strcmp(e->d_name, ALGORITHMS_FILE) == 0))
             continue;
         if (!utf8_valid(e->d_name)) {
             complain("%s/%s: left out of the checkpoint: its name is not UTF-8, which a manifest is", from,
@@ -283,6 +283,8 @@ static int seal(struct saver *v, const char *final, int64_t *bytes)
         rc = put_plan(v, &m);
     if (rc == 0 && !v->gradients)
         rc = put_file(v, &m, STATE_FILE, state, strlen(state));
+    if (rc == 0 && v->as && v->as->algorithms)
+        rc = put_file(v, &m, ALGORITHMS_FILE, v->as->algorithms, strlen(v->as->algorithms));
     if (rc == 0)
         rc = put_companions(v, &m, root);
     for (int f = 0; f < v->l.file_count && rc == 0; f++)

@@ -16,6 +16,7 @@
 #include "ckpt/steps.h"
 #include "comm/host.h"
 #include "engine/optimizer.h"
+#include "train/algorithms.h"
 #include "train/fault.h"
 #include "train/resume.h"
 
@@ -186,14 +187,21 @@ int saves_write(struct run *run)
     if (*run->failed_save.text)
         return run_agree(run, run_is_first(run) ? report_failure(run, &run->failed_save) : 0);
     struct rank_state s = run_state(run);
+    char *algorithms;
+    TRY(algorithms_gather(run, &algorithms));
     char *text = run_state_text(run);
-    const struct save_as as = {
-        .root = run->o->save, .step = run->step, .state_json = text, .line = &run->line, .mark = run->mark};
+    const struct save_as as = {.root = run->o->save,
+                               .step = run->step,
+                               .state_json = text,
+                               .algorithms = algorithms,
+                               .line = &run->line,
+                               .mark = run->mark};
     int64_t bytes = 0;
     double begin = now_s();
     bool agreed = false, first = run_is_first(run);
     int r = checkpoint_save(&s, run->comm, &as, &bytes, &agreed);
     free(text);
+    free(algorithms);
     if (r < 0 && !agreed)
         return r;
     r = comm_hear(run->comm, r, &run->failed_save);

@@ -175,7 +175,7 @@ COMM_UNIT = $(filter $(BUILD)/t/comm%,$(UNIT))
 
 check: all unit
 	$(if $(SAN),,$(Q)$(MAKE) --no-print-directory FAULTS=1 all)
-	$(if $(SAN),,$(Q)$(MAKE) --no-print-directory EMULATED=1 emulator-test)
+	$(if $(SAN),,$(Q)$(MAKE) --no-print-directory EMULATED=1 all emulator-test)
 	$(if $(SAN),,$(Q)$(MAKE) --no-print-directory EMULATED=1 CUDA_HOME= emulator-test)
 	$(Q)$(PROVE_ENV) $(if $(SAN),,perl t/lib/budget.pl t/budget )prove -j $(JOBS) --timer $(UNIT) $(TESTS)
 check-unit: all unit

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The device memory that operations of the cuda backend in one stream take besides their arguments: partial
- * sums, the lists of a sort, the workspace of cuBLASLt. A plan counts it (lib/cost/arena.c), the engine gives it
- * to the stream that computes (backend.h), and kernels/cuda lives within it. */
+ * sums, the lists of a sort, the workspace of cuBLASLt. A plan counts it (lib/cost/arena.c), the engine gives
+ * it to the stream that computes (backend.h), and kernels/cuda lives within it. */
 #ifndef KERNELS_SCRATCH_H
 #define KERNELS_SCRATCH_H
 

@@ -120,9 +120,9 @@ void launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t shared, cudaStre
     if (e == cudaSuccess)
         e = launch_values(kernel, values, std::index_sequence_for<P...>(), grid, block, shared, s);
     if (e != cudaSuccess && !kernel_failed())
-        failure_set("cuda: '%s': launching %u x %u x %u blocks of %u threads with %zu bytes of shared memory: %s",
-                    operation_queued, grid.x, grid.y, grid.z, block.x * block.y * block.z, shared,
-                    device_trouble(e));
+        failure_set(
+            "cuda: '%s': launching %u x %u x %u blocks of %u threads with %zu bytes of shared memory: %s",
+            operation_queued, grid.x, grid.y, grid.z, block.x * block.y * block.z, shared, device_trouble(e));
 }
 
 #endif

@@ -85,7 +85,8 @@ static bool choose_known(struct known_product *p)
         result.workspaceSize <= SCRATCH_BYTES)
         return true;
     notice("the checkpoint's algorithm of a product of %lld x %lld x %lld cannot be used: it is chosen anew",
-           static_cast<long long>(p->key.m), static_cast<long long>(p->key.n), static_cast<long long>(p->key.k));
+           static_cast<long long>(p->key.m), static_cast<long long>(p->key.n),
+           static_cast<long long>(p->key.k));
     return false;
 }
 
@@ -171,8 +172,9 @@ void cuda_matmul(struct stream *s, const struct matmul *p)
     if (!how || !workspace)
         return;
     const float one = 1, beta = p->beta;
-    cublasStatus_t e = cublasLtMatmul(products_library(), how->how, &one, p->b, how->b, p->a, how->a, &beta, p->c, how->c,
-                                      p->c, how->c, &how->algorithm, workspace, SCRATCH_BYTES, s->cuda);
+    cublasStatus_t e =
+        cublasLtMatmul(products_library(), how->how, &one, p->b, how->b, p->a, how->a, &beta, p->c, how->c,
+                       p->c, how->c, &how->algorithm, workspace, SCRATCH_BYTES, s->cuda);
     if (e != CUBLAS_STATUS_SUCCESS && !kernel_failed())
         failure_set("cuda: cublasLt: a product of %lld x %lld x %lld failed: %s", static_cast<long long>(p->m),
                     static_cast<long long>(p->n), static_cast<long long>(p->k), cublasLtGetStatusString(e));

@@ -142,8 +142,8 @@ int algorithms_use(const char *text)
     const char *line = text + strlen(HEAD);
     size_t n = strcspn(line, "\n");
     if (strncmp(line, place, strlen(place)) != 0) {
-        notice("the checkpoint's algorithms of products are %.*s; they are chosen anew %.*s", static_cast<int>(n),
-               line, static_cast<int>(strlen(place)) - 1, place);
+        notice("the checkpoint's algorithms of products are %.*s; they are chosen anew %.*s",
+               static_cast<int>(n), line, static_cast<int>(strlen(place)) - 1, place);
         return 0;
     }
     line += n + 1;

@@ -6,7 +6,7 @@
  *
  *   moekit-algorithms 1
  *   for NVIDIA H100 80GB HBM3, sm_90, 132 multiprocessors, cublasLt 130100
- *   4096 1024 2048 2048 1024 1024 0 0 1 1 0 256 256 256 00010203…      struct product, and the algorithm's bytes
+ *   4096 1024 2048 2048 1024 1024 0 0 1 1 0 256 256 256 00010203…      struct product, the algorithm's bytes
  *   … */
 #ifndef KERNELS_CUDA_PRODUCTS_H
 #define KERNELS_CUDA_PRODUCTS_H

@@ -28,7 +28,7 @@ bool stream_clear(struct stream *s);
 /* Runs `issue`, which gives the device something to do in the stream, in its turn: at once, unless something is
  * kept before it. */
 void stream_issue(struct stream *s, std::function<void()> issue);
-/* Until nothing is kept, and the device is done: what failed is still to be taken, or comes back as an error. */
+/* Until nothing is kept, and the device is done: what failed is still to be taken, or is an error. */
 void stream_finish(struct stream *s);
 int stream_sync(struct stream *s);
 /* What stands for no stream (backend.h), where all that is queued is finished at once. */

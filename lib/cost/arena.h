@@ -146,7 +146,7 @@ struct arena {
  * MiB, rows reserved by the capacity alone. 3: plans for devices have the scratch of their operations. */
 enum { ARENA_VERSION = 3 };
 
-/* Lays the rank's memory out from `base` (aligned as alloc() does; NULL: only count, all device pointers are then
+/* Lays the rank's memory out from `base` (aligned as by alloc(); NULL: only count, all device pointers are then
  * meaningless, and stashes have places but no acts and x). a->bytes.total is what is needed. -1 with error()
  * if the plan's program or sizes do not allow it. */
 int arena_layout(struct arena *a, const struct plan *p, int rank, const struct shards *s, void *base);

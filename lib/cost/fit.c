@@ -74,18 +74,18 @@ static bool find(const struct plan *p, int rank, int64_t limit, struct change *b
 }
 
 /* The parts, and the axes that cut them, if any. */
-struct part {
+struct memory_part {
     const char *name, *cure;
     int64_t bytes;
 };
 
 static int larger(const void *a, const void *b)
 {
-    const struct part *x = a, *y = b;
+    const struct memory_part *x = a, *y = b;
     return (x->bytes < y->bytes) - (x->bytes > y->bytes);
 }
 
-static size_t say_parts(const struct part *parts, int count, char *text, size_t room)
+static size_t say_parts(const struct memory_part *parts, int count, char *text, size_t room)
 {
     char size[24];
     size_t n = 0;
@@ -103,7 +103,7 @@ void fit_advice(const struct plan *p, int rank, int64_t limit, char text[static 
     *text = '\0';
     if (memory_of_rank(p, rank, &m) < 0)
         return;
-    struct part parts[] = {
+    struct memory_part parts[] = {
         {"weights", "--ep, --tp or --pp", m.weights},
         {"gradients", "--ep, --tp or --pp", m.gradients},
         {"optimizer", p->training.zero ? "--dp, --ep, --tp or --pp" : "--ep, --tp or --pp", m.optimizer},
@@ -120,7 +120,7 @@ void fit_advice(const struct plan *p, int rank, int64_t limit, char text[static 
     int64_t bytes;
     char size[24];
     if (!find(p, rank, limit, &c, &bytes)) {
-        const struct part *first = parts[0].cure ? &parts[0] : &parts[1];
+        const struct memory_part *first = parts[0].cure ? &parts[0] : &parts[1];
         snprintf(text + n, ROOM - n,
                  ": no other --zero, --recompute or --micro-batch would do; it takes more ranks on %s",
                  first->cure);

@@ -232,9 +232,10 @@ static void give_scratch(struct engine *e)
     if (e->ws->scratch)
         e->be->stream_scratch(e->s, e->ws->scratch, (size_t)e->ws->scratch_bytes);
     else if (e->be->device)
-        notice("the plan is for machines without a device: the %d MiB of scratch that operations take on it are "
-               "beside what it counts",
-               SCRATCH_BYTES >> 20);
+        notice(
+            "the plan is for machines without a device: the %d MiB of scratch that operations take on it are "
+            "beside what it counts",
+            SCRATCH_BYTES >> 20);
 }
 
 int engine_init(struct engine *e, const struct plan *plan, const struct backend *be, struct stream *s,

@@ -41,11 +41,12 @@ static int none_shared(const struct run *run, const char (*ids)[sizeof run->be->
     for (int i = 0; i < n; i++)
         for (int k = 0; k < i; k++)
             if (strcmp(ids[k], ids[i]) == 0)
-                return error(STATUS_ENV,
-                             "ranks %d and %d of the %d on host '%s' would share device %s: start no more ranks "
-                             "than the host has devices (CUDA_VISIBLE_DEVICES may hide some), or let them share "
-                             "with --comm mpi",
-                             ranks[k], ranks[i], n, run->host, ids[i]);
+                return error(
+                    STATUS_ENV,
+                    "ranks %d and %d of the %d on host '%s' would share device %s: start no more ranks "
+                    "than the host has devices (CUDA_VISIBLE_DEVICES may hide some), or let them share "
+                    "with --comm mpi",
+                    ranks[k], ranks[i], n, run->host, ids[i]);
     return 0;
 }
 
@@ -54,8 +55,7 @@ int device_check(struct run *run)
     const struct backend_device *d = run->be->device;
     if (!d || strcmp(run->o->comm, "auto") != 0 || comm_local_ranks(run->comm) == 1)
         return 0;
-    struct group *host =
-        comm_group(run->comm, "host", comm_local_list(run->comm), comm_local_ranks(run->comm));
+    struct group *host = comm_group(run->comm, "host", comm_local_list(run->comm), comm_local_ranks(run->comm));
     char(*ids)[sizeof d->id] = xcalloc((size_t)comm_local_ranks(run->comm), sizeof *ids);
     int r = host ? host_gather(host, d->id, sizeof d->id, ids) : -1;
     if (r == 0 && group_rank(host) == 0)

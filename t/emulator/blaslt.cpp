@@ -195,11 +195,9 @@ static cublasStatus_t shape_of(const description *d, const layout *a, const layo
         return CUBLAS_STATUS_INVALID_VALUE;
     bool floats = a->type == CUDA_R_32F && to->type == CUDA_R_32F;
     bool halves = a->type == CUDA_R_16BF && (to->type == CUDA_R_16BF || to->type == CUDA_R_32F);
-    bool computes =
-        d->compute == CUBLAS_COMPUTE_32F || (floats && d->compute == CUBLAS_COMPUTE_32F_PEDANTIC);
-    if (!computes || d->scale != CUDA_R_32F ||
-        d->epilogue != CUBLASLT_EPILOGUE_DEFAULT || b->type != a->type || c->type != to->type ||
-        !(floats || halves))
+    bool computes = d->compute == CUBLAS_COMPUTE_32F || (floats && d->compute == CUBLAS_COMPUTE_32F_PEDANTIC);
+    if (!computes || d->scale != CUDA_R_32F || d->epilogue != CUBLASLT_EPILOGUE_DEFAULT || b->type != a->type ||
+        c->type != to->type || !(floats || halves))
         return CUBLAS_STATUS_NOT_SUPPORTED;
     return CUBLAS_STATUS_SUCCESS;
 }

@@ -103,6 +103,10 @@ $(BUILD)/%.o: %.c Makefile | $(filter deps%,$(MAKECMDGOALS))
 	$(Q)$(CC) $(ALL_CFLAGS) -c -o $@ $<
 
 $(BUILD)/kernels/cuda.o: ALL_CFLAGS += $(if $(CUDA),-DMOEKIT_CUDA)
+# Built with the toolkit after a build without it, or the other way round: what knows of it is compiled again.
+WITH_CUDA := $(BUILD)/$(if $(CUDA),with,without)-cuda
+$(if $(wildcard $(WITH_CUDA)),,$(shell mkdir -p $(BUILD) && rm -f $(BUILD)/with-cuda $(BUILD)/without-cuda && touch $(WITH_CUDA)))
+$(BUILD)/kernels/cuda.o: $(WITH_CUDA)
 ifdef EMULATED
 $(CUDA_O) $(EMULATOR_TEST_O): $(BUILD)/%.o: %.cu Makefile
 	$(call say,CXX,$<)
@@ -175,7 +179,7 @@ COMM_UNIT = $(filter $(BUILD)/t/comm%,$(UNIT))
 
 check: all unit
 	$(if $(SAN),,$(Q)$(MAKE) --no-print-directory FAULTS=1 all)
-	$(if $(SAN),,$(Q)$(MAKE) --no-print-directory EMULATED=1 emulator-test)
+	$(if $(SAN),,$(Q)$(MAKE) --no-print-directory EMULATED=1 all emulator-test)
 	$(if $(SAN),,$(Q)$(MAKE) --no-print-directory EMULATED=1 CUDA_HOME= emulator-test)
 	$(Q)$(PROVE_ENV) $(if $(SAN),,perl t/lib/budget.pl t/budget )prove -j $(JOBS) --timer $(UNIT) $(TESTS)
 check-unit: all unit

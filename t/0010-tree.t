@@ -51,7 +51,7 @@ layers='base
 is "$(printf '%s\n' "$layers" | awk '{ print $1 }' | sort | tr '\n' ' ')" "$(ls lib | grep -v README | sort | tr '\n' ' ')" 'every room has its place'
 printf '%s\n' "$layers" >"$T/layers"
 while read -r room below; do
-    only "lib/$room" "lib/($(echo "$room $below" | sed 's/ *$//; s/ /|/g'))/|kernels/(backend|ops)\.h"
+    only "lib/$room" "lib/($(echo "$room $below" | sed 's/ *$//; s/ /|/g'))/|kernels/(backend|ops|scratch)\.h"
 done <"$T/layers"
 for room in base model plan cost emit data check choose stat; do
     case $room in cost) continue ;; esac # the arena is laid out in the backend's types

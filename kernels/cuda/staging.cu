@@ -29,7 +29,7 @@ static char *next_slot(struct staging *g)
 {
     g->slot = (g->slot + 1) % staging::SLOTS;
     g->used = 0;
-    cuda_keep(cudaEventSynchronize(g->done[g->slot]), "an operation failed");
+    cuda_keep(cudaEventSynchronize(g->done[g->slot]), "waiting for the device");
     return bytes_of(g, g->slot);
 }
 
@@ -78,7 +78,7 @@ void staging_download(struct staging *g, cudaStream_t s, void *host, const void 
         }
         at = first;
         for (int i = 0; i < staging::SLOTS && at < bytes; i++, at += PIECE) {
-            cuda_keep(cudaEventSynchronize(g->done[slot[i]]), "an operation failed");
+            cuda_keep(cudaEventSynchronize(g->done[slot[i]]), "waiting for the device");
             memcpy(static_cast<char *>(host) + at, bytes_of(g, slot[i]), piece(bytes, at));
         }
     }

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "pinned.h"
+#include "queue.h"
 
 extern "C" {
 #include "base/alive.h"
@@ -29,7 +30,7 @@ struct host_job {
     cudaEvent_t copied;                  /* what the work reads is in it */
 };
 
-/* What is kept: host work, a wait for an event's record, or anything else. */
+/* What is kept: host work, a wait for an event's record, or anything else. They are used again. */
 struct kept {
     struct kept *next = nullptr;
     std::function<void()> issue;   /* of all but host work and waits */
@@ -38,8 +39,9 @@ struct kept {
     struct host_job *job = nullptr;
 };
 
-static struct stream *streams;
+static struct stream *streams, *aside;
 static int kept_count; /* in all of them */
+static struct kept *spare;
 
 /* ---- host work ---- */
 
@@ -101,8 +103,10 @@ static int advance_job(struct stream *s, struct host_job *j, bool *moved)
         cudaError_t e = cudaEventQuery(j->copied);
         if (e == cudaErrorNotReady)
             return 0;
-        if (e != cudaSuccess)
-            return error(STATUS_ENV, "an operation failed: %s", cudaGetErrorString(e));
+        if (e != cudaSuccess) {
+            cuda_keep(e, "copying for the host");
+            return failure_take();
+        }
         j->phase = WORK_MOVING;
         *moved = true;
         r = j->work->start(j->work);
@@ -116,10 +120,21 @@ static int advance_job(struct stream *s, struct host_job *j, bool *moved)
 
 /* ---- what is kept ---- */
 
+static struct kept *new_kept(void)
+{
+    struct kept *k = spare;
+    if (!k)
+        return new kept;
+    spare = k->next;
+    k->next = nullptr;
+    return k;
+}
+
 static void keep(struct stream *s, struct kept *k)
 {
     *s->last = k;
     s->last = &k->next;
+    s->kept++;
     kept_count++;
 }
 
@@ -129,12 +144,15 @@ static void pop(struct stream *s)
     s->first = k->next;
     if (!s->first)
         s->last = &s->first;
+    s->kept--;
     kept_count--;
     if (k->job)
         end_job(s, k->job);
     if (k->event)
         event_end(k->event);
-    delete k;
+    *k = kept();
+    k->next = spare;
+    spare = k;
 }
 
 /* Host work has failed: nothing that was queued makes sense any more. */
@@ -189,12 +207,12 @@ static struct host_job *blocker(const struct stream *s)
     return NULL;
 }
 
-/* Until nothing of s is kept. */
-static void drain(struct stream *s)
+/* Until no more than `most` of s are kept. */
+static void drain(struct stream *s, int most)
 {
-    while (s->first) {
+    while (s->kept > most) {
         alive();
-        if (pass() || !s->first)
+        if (pass() || s->kept <= most)
             continue;
         struct host_job *j = blocker(s);
         if (j && j->phase == WORK_COPYING) { /* the device's turn */
@@ -206,6 +224,14 @@ static void drain(struct stream *s)
         if (!j || j->work->await(j->work) < 0)
             drop_all();
     }
+}
+
+/* Something has been kept of s. */
+static void bound(struct stream *s)
+{
+    pass();
+    if (s->kept > QUEUE_MOST)
+        drain(s, QUEUE_MOST / 2);
 }
 
 bool stream_clear(struct stream *s)
@@ -221,24 +247,34 @@ void stream_issue(struct stream *s, std::function<void()> issue)
         issue();
         return;
     }
-    struct kept *k = new kept;
+    struct kept *k = new_kept();
     k->issue = std::move(issue);
     keep(s, k);
+    bound(s);
+}
+
+void stream_finish(struct stream *s)
+{
+    drain(s, 0);
+    cuda_keep(cudaStreamSynchronize(s->cuda), "waiting for the device");
 }
 
 int stream_sync(struct stream *s)
 {
-    drain(s);
-    cuda_keep(cudaStreamSynchronize(s->cuda), "an operation failed");
+    if (s)
+        stream_finish(s);
     return failure_take();
 }
 
-void work_queue(struct stream *s, struct host_work *w)
+void work_queue(struct stream *to, struct host_work *w)
 {
-    struct kept *k = new kept;
+    struct stream *s = to ? to : stream_aside();
+    struct kept *k = new_kept();
     k->job = new host_job{w, WORK_NEW, {}, NULL};
     keep(s, k);
-    pass();
+    bound(s);
+    if (!to)
+        stream_finish(s);
 }
 
 int work_poll(void)
@@ -260,18 +296,24 @@ struct stream *stream_make(void)
     return *at = s;
 }
 
+struct stream *stream_aside(void)
+{
+    return aside = aside ? aside : stream_make();
+}
+
 void stream_end(struct stream *s)
 {
     if (!s)
         return;
-    drain(s);
+    drain(s, 0);
     cudaStreamSynchronize(s->cuda); /* what it still has to do needs the memory below */
     struct stream **at = &streams;
     while (*at != s)
         at = &(*at)->next;
     *at = s->next;
     staging_release(&s->staging);
-    cudaFree(s->scratch);
+    if (s->owns_scratch)
+        cudaFree(s->scratch);
     cudaStreamDestroy(s->cuda);
     free(s);
 }
@@ -292,8 +334,9 @@ void event_end(struct event *e)
     free(e);
 }
 
-void event_mark(struct event *e, struct stream *s)
+void event_mark(struct event *e, struct stream *to)
 {
+    struct stream *s = to ? to : stream_aside();
     int64_t number = ++e->recorded;
     e->in = s;
     e->users++;
@@ -308,12 +351,18 @@ void event_await(struct stream *s, struct event *e)
 {
     if (e->recorded == 0)
         return; /* counts as happened */
-    struct kept *k = new kept;
+    if (!s) {
+        if (e->issued < e->recorded)
+            drain(e->in, 0);
+        cuda_keep(cudaEventSynchronize(e->cuda), "waiting for an event");
+        return;
+    }
+    struct kept *k = new_kept();
     k->event = e;
     k->record = e->recorded;
     e->users++;
     keep(s, k);
-    pass();
+    bound(s);
 }
 
 double event_elapsed(const struct event *from, const struct event *to)

@@ -370,9 +370,8 @@ static enum verdict predict_matches(const struct plan *p, char text[static 400])
                              field_text(f, &q, is), field_text(f, p, was))
                        : say(text, VERDICT_FAIL, "%s is %s; the plan says %s", f->key, field_text(f, &q, is),
                              field_text(f, p, was));
-    if (other && !differ(mine.memory_bytes, p->predict.memory_bytes))
-        other = false;
-    if (other) /* memory-fits goes by what the plan says */
+    if (other &&
+        differ(mine.memory_bytes, p->predict.memory_bytes)) /* memory-fits goes by what the plan says */
         return say(text,
                    p->machine.memory_bytes > 0 && mine.memory_bytes > p->machine.memory_bytes ? VERDICT_FAIL
                                                                                               : VERDICT_WARN,

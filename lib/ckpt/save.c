@@ -139,7 +139,7 @@ static int put_companions(struct saver *v, struct manifest *m, const char *root)
         complain("the small files of '%s', the tokenizer's say, do not go along: it cannot be opened",
                  v->s->companions);
     for (struct dirent *e; d && rc == 0 && (e = readdir(d));) {
-        if (!is_companion(from, e->d_name))
+        if (!is_companion(from, e->d_name) || (v->as.algorithms && strcmp(e->d_name, ALGORITHMS_FILE) == 0))
             continue;
         if (!utf8_valid(e->d_name)) {
             complain("%s/%s: left out of the checkpoint: its name is not UTF-8, which a manifest is", from,
@@ -284,6 +284,8 @@ static int seal(struct saver *v, const char *final, int64_t *bytes)
         rc = put_plan(v, &m);
     if (rc == 0 && !v->gradients)
         rc = put_file(v, &m, STATE_FILE, state, strlen(state));
+    if (rc == 0 && v->as.algorithms)
+        rc = put_file(v, &m, ALGORITHMS_FILE, v->as.algorithms, strlen(v->as.algorithms));
     if (rc == 0)
         rc = put_companions(v, &m, root);
     for (int f = 0; f < v->l.file_count && rc == 0; f++)
@@ -337,9 +339,10 @@ static void release(struct saver *v)
     free(v->scratch);
     free(v->touched);
     free(v->state_json);
+    free(v->algorithms);
     free(v->dir);
     free(v->final);
-    v->scratch = v->state_json = v->dir = v->final = NULL;
+    v->scratch = v->state_json = v->algorithms = v->dir = v->final = NULL;
     v->scratch_room = 0;
     v->touched = NULL;
     units_release(&v->u);
@@ -435,6 +438,7 @@ int saver_begin(struct saver *v, const struct rank_state *s, const struct save_a
     v->s = &v->state;
     v->as = *as;
     v->as.state_json = v->state_json = as->state_json ? xstrdup(as->state_json) : NULL;
+    v->as.algorithms = v->algorithms = as->algorithms ? xstrdup(as->algorithms) : NULL;
     v->agreed = agreed;
     v->dir = step_hidden_path(as->root, as->step, as->line->run, "tmp");
     v->final = step_path(as->root, as->step);

@@ -15,6 +15,7 @@ struct save_as {
     const char *root;
     int64_t step;
     const char *state_json;  /* the text of state.json; NULL: {} */
+    const char *algorithms;  /* rank 0: the text of algorithms.txt; NULL: none */
     const struct line *line; /* the run that saves */
     const struct mark *mark; /* rank 0: checked before the step gets its name; NULL: the root is not marked */
     int64_t room;            /* bytes of host memory that a snapshot may take on this rank */

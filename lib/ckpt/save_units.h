@@ -54,6 +54,7 @@ struct saver {
     const struct rank_state *s; /* = &state */
     struct save_as as;          /* root NULL: gradients are saved */
     char *state_json;           /* as.state_json's memory */
+    char *algorithms;           /* as.algorithms' memory */
     float *const *gradients;    /* NULL: the whole state is saved */
     bool *agreed;               /* comm_agree()'s, or NULL */
     double begun, walked;       /* now_s(): at the start, and when the state was out of the device */

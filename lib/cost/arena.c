@@ -11,6 +11,7 @@
 #include "base/num.h"
 #include "cost/region.h"
 #include "plan/schedule.h"
+#include "scratch.h"
 
 /* The least and most scratch for sums that pays (comm/comm.h). */
 enum { ALIGN = 64, LEAST_COMM_SCRATCH = 4 << 20, MOST_COMM_SCRATCH = 16 << 20 };
@@ -272,6 +273,17 @@ static int64_t layers_of(const struct plan *p, int pp)
     return max64(1, layers);
 }
 
+/* At the very beginning of the block, where it is as aligned as the block is. */
+static void layout_scratch(struct laying *l, struct cursor *c)
+{
+    struct arena *a = l->a;
+    if (l->p->machine.device == DEVICE_CPU)
+        return;
+    a->ws.scratch_bytes = scratch_bytes(l->T * l->K, l->m->experts);
+    a->ws.scratch = take(c, a->ws.scratch_bytes, 1);
+    a->bytes.scratch = c->at;
+}
+
 static void layout_parameters(struct laying *l, struct cursor *c, const struct shards *s, int pp)
 {
     struct arena *a = l->a;
@@ -409,6 +421,7 @@ static void layout_workspace(struct laying *l, struct cursor *c, bool last_stage
         layout_head(l, c);
     a->bytes.head = c->at - begin;
     w->scalar = take(c, 1, 8);
+    begin = c->at;
     if (world > 1) {
         w->comm_bytes = l->p->axes.tp > 1 ? min64(TH * l->e, MOST_COMM_SCRATCH) : 0;
         w->comm_bytes = max64(w->comm_bytes, LEAST_COMM_SCRATCH);
@@ -516,12 +529,14 @@ int arena_layout(struct arena *a, const struct plan *p, int rank, const struct s
     if (measure(&l, at) < 0)
         return -1;
     struct cursor c = {base, 0, true};
+    layout_scratch(&l, &c);
+    int64_t scratch = c.at;
     layout_parameters(&l, &c, s, at->pp);
     int64_t begin = c.at;
     layout_step(&l, &c, at->pp);
     layout_shared(&l, &c);
     layout_workspace(&l, &c, plan_is_last(p, at->pp), p->world);
-    a->bytes.workspace = c.at - begin;
+    a->bytes.workspace = scratch + c.at - begin;
     int64_t region;
     int r = assign_stashes(&l, at->pp, &region);
     if (r == 0 && c.at + region >= MAX_BYTES)

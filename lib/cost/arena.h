@@ -109,14 +109,17 @@ struct workspace {
     double *scalar;               /* [1] */
     void *comm;                   /* scratch for sums */
     int64_t comm_bytes;
+    void *scratch; /* of the stream that computes (scratch.h); NULL in plans for machines without a device */
+    int64_t scratch_bytes;
 };
 
 /* Bytes of it, by what they are for. */
 struct memory {
     int64_t weights, gradients, optimizer; /* optimizer: the states of plan/states.h */
     int64_t activations;                   /* kept from forward to backward, all microbatches in flight */
-    int64_t workspace;                     /* shared by all layers, with the next three: */
+    int64_t workspace;                     /* shared by all layers, with the next four: */
     int64_t head, dispatch, communication; /* logits and loss; rows under way; scratch for sums */
+    int64_t scratch;                       /* of a device's operations */
     int64_t total;
 };
 struct arena {
@@ -144,10 +147,10 @@ struct arena {
 /* The version of the layout: it rises when the same plan comes to other bytes, so that a plan whose memory
  * another version counted is known for what it is (rule predict-matches). 2: rows as they travel, scratch of
  * 4 MiB, rows reserved by the capacity alone. 3: gradients and moments in bf16, zero 2 and 3, latent and
- * linear attention. */
+ * linear attention; plans for devices have the scratch of their operations. */
 enum { ARENA_VERSION = 3 };
 
-/* Lays the rank's memory out from `base` (64-byte aligned; NULL: only count, all device pointers are then
+/* Lays the rank's memory out from `base` (aligned as by alloc(); NULL: only count, all device pointers are then
  * meaningless, and stashes have places but no acts and x). a->bytes.total is what is needed. -1 with error()
  * if the plan's program or sizes do not allow it. */
 int arena_layout(struct arena *a, const struct plan *p, int rank, const struct shards *s, void *base);

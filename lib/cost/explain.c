@@ -61,7 +61,9 @@ static int explain_memory(const struct plan *p, int rank, FILE *f)
     memory_line(f, "logits and loss", m.head, m.total);
     memory_line(f, "routing and rows under way", m.dispatch, m.total);
     memory_line(f, "scratch of communication", m.communication, m.total);
-    memory_line(f, "other workspace", m.workspace - m.head - m.dispatch - m.communication, m.total);
+    if (m.scratch)
+        memory_line(f, "scratch of the device", m.scratch, m.total);
+    memory_line(f, "other workspace", m.workspace - m.head - m.dispatch - m.communication - m.scratch, m.total);
     if (p->model.moe_layers && p->axes.ep > 1 && !(p->routing.capacity > 0))
         fprintf(f, "  rows are reserved for %g times the mean load; more takes several passes\n",
                 p->routing.lambda);

@@ -122,6 +122,11 @@ json_t *log_start_record(const struct engine *e, const struct train_options *o, 
                   "step", (json_int_t)step, "predicted_bytes", log_real(p->predict.memory_bytes));
     json_object_update(r, more);
     json_decref(more);
+    const struct backend_device *d = e->be->device;
+    if (d)
+        json_object_update_new(r,
+                               json_pack("{s:o,s:I,s:I}", "device", json_bytes(d->name), "device_bytes",
+                                         (json_int_t)d->bytes, "context_bytes", (json_int_t)d->context_bytes));
     return r;
 }
 

@@ -103,6 +103,12 @@ static int hear_news(struct run *run, struct news *news)
     return host_all_reduce(comm_world(run->comm), news, sizeof *news, combine_news);
 }
 
+/* What went wrong on a device is not told by the ranks' messages: here is when. */
+static int step_failed(const struct run *run)
+{
+    return run->agreed || comm_fault(run->comm) ? -1 : error_prefix("step %" PRId64, run->step);
+}
+
 static int measure_process(struct run *run)
 {
     run->process_bytes = process_peak_bytes() - run->resident;
@@ -113,7 +119,8 @@ static int step_and_more(struct run *run)
 {
     const struct train_options *o = run->o;
     halt_at("step");
-    TRY(step_run(run));
+    if (step_run(run) < 0)
+        return step_failed(run);
     bool eval = run->eval && o->eval_every && run->step % o->eval_every == 0;
     bool keep = o->save && o->save_every && run->step % o->save_every == 0;
     if (eval)

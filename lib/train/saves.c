@@ -17,6 +17,7 @@
 #include "ckpt/steps.h"
 #include "comm/host.h"
 #include "engine/optimizer.h"
+#include "train/algorithms.h"
 #include "train/fault.h"
 #include "train/resume.h"
 
@@ -237,16 +238,20 @@ int saves_begin(struct run *run)
     if (!run->saver)
         run->saver = saver_new(run->comm);
     struct rank_state s = run_state(run);
+    char *algorithms;
+    TRY(algorithms_gather(run, &algorithms));
     char *text = run_state_text(run);
     const struct save_as as = {.root = run->o->save,
                                .step = run->step,
                                .state_json = text,
+                               .algorithms = algorithms,
                                .line = &run->line,
                                .mark = run->mark,
                                .room = snapshot_room(run)};
     bool agreed = false;
     int r = saver_begin(run->saver, &s, &as, &agreed);
     free(text);
+    free(algorithms);
     r = survive(run, r, agreed);
     run->save_pending = r == 0;
     memset(&run->pace[true], 0, sizeof run->pace[true]);

@@ -96,6 +96,7 @@ int run_start(struct run *run)
     if (!o->dry_run)
         TRY(saves_open(run));
     TRY(run_agree(run, device_open(run)));
+    TRY(run_agree(run, device_check(run)));
     TRY(run_agree(run, comm_attach(run->comm, run->be)));
     TRY(run_agree(run, hosts_check(run->comm, &run->plan, strcmp(o->placement, "warn") == 0, &run->hosts)));
     run->resident = process_resident_bytes();

@@ -45,7 +45,7 @@ EMULATOR_O = $(patsubst %.cpp,$(BUILD)/%.o,$(wildcard t/emulator/*.cpp))
 EMULATOR_TEST_O = $(patsubst %.cu,$(BUILD)/%.o,$(wildcard t/emulator/test/*.cu))
 EMULATED_FLAGS = -std=gnu++17 -O2 -g -Wall -Wextra -Wno-unused-function -Werror -fPIC -fvisibility=hidden -ffp-contract=off -D_GNU_SOURCE -DMOEKIT_EMULATED \
              -Ilib -Ikernels $(if $(CUDA_HOME),-isystem $(CUDA_HOME)/include,-It/emulator/include) -MMD -MP
-WATCHED    = -include t/emulator/device.h -fno-strict-aliasing -fsanitize=thread,alignment,bounds,signed-integer-overflow
+WATCHED    = -O3 -include t/emulator/device.h -fno-strict-aliasing -fsanitize=thread,alignment,bounds,signed-integer-overflow
 LDFLAGS    = $(if $(CUDA),-rdynamic)# the module uses the program's functions
 
 MPI_CFLAGS = $(shell pkg-config --cflags ompi-c 2>/dev/null)
@@ -119,7 +119,7 @@ $(CUDA_SO): $(CUDA_O) $(EMULATOR_O)
 $(BUILD)/t/emulator-test: $(EMULATOR_TEST_O) $(EMULATOR_O) $(BUILD)/kernels/failure.o $(BUILD)/lib/base/error.o
 	$(call say,TEST,$@)
 	$(Q)$(CXX) -o $@ $^ -ldl
-emulator-test: $(BUILD)/t/emulator-test
+emulator-test: all $(BUILD)/t/emulator-test $(filter $(BUILD)/t/kernels $(BUILD)/t/kernels-%,$(UNIT))
 else
 $(BUILD)/kernels/cuda/optim.o: NVFLAGS += -fmad=false
 $(CUDA_O): $(BUILD)/%.o: %.cu Makefile
@@ -176,7 +176,7 @@ COMM_UNIT = $(filter $(BUILD)/t/comm%,$(UNIT))
 check: all unit
 	$(if $(SAN),,$(Q)$(MAKE) --no-print-directory FAULTS=1 all)
 	$(if $(SAN),,$(Q)$(MAKE) --no-print-directory EMULATED=1 emulator-test)
-	$(if $(SAN),,$(Q)$(MAKE) --no-print-directory EMULATED=1 CUDA_HOME= emulator-test)
+	$(if $(or $(SAN),$(CUDA_HOME)),$(Q)$(MAKE) --no-print-directory EMULATED=1 CUDA_HOME= emulator-module)
 	$(Q)$(PROVE_ENV) $(if $(SAN),,perl t/lib/budget.pl t/budget )prove -j $(JOBS) --timer $(UNIT) $(TESTS)
 check-unit: all unit
 	$(Q)$(PROVE_ENV) prove -j $(JOBS) --timer $(UNIT)

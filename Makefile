@@ -70,7 +70,7 @@ UNIT       = $(patsubst t/unit/%.c,$(BUILD)/t/%,$(wildcard t/unit/*.c))
 HELPERS    = $(patsubst t/lib/%.c,$(BUILD)/t/%,$(wildcard t/lib/*.c))
 
 .SECONDARY:
-.PHONY: all unit kernels emulator-test portable check check-unit check-large check-sanitized prove-sanitized check-portable hunt fuzz $(FUZZ:%=fuzz-%) demo bench \
+.PHONY: all unit kernels emulator-test emulator-module portable check check-unit check-large check-sanitized prove-sanitized check-portable hunt fuzz $(FUZZ:%=fuzz-%) demo bench \
         oracles install uninstall deps deps-clang deps-portable arm64 clean help
 all: $(BIN) $(CUDA_SO)
 	$(Q)ln -sfn $(notdir $(BUILD)) .build/current
@@ -119,7 +119,8 @@ $(CUDA_SO): $(CUDA_O) $(EMULATOR_O)
 $(BUILD)/t/emulator-test: $(EMULATOR_TEST_O) $(EMULATOR_O) $(BUILD)/kernels/failure.o $(BUILD)/lib/base/error.o
 	$(call say,TEST,$@)
 	$(Q)$(CXX) -o $@ $^ -ldl
-emulator-test: all $(BUILD)/t/emulator-test $(filter $(BUILD)/t/kernels $(BUILD)/t/kernels-%,$(UNIT))
+emulator-module: $(CUDA_SO) $(BUILD)/t/emulator-test
+emulator-test: all emulator-module $(filter $(BUILD)/t/backends $(BUILD)/t/kernels $(BUILD)/t/kernels-%,$(UNIT))
 else
 $(BUILD)/kernels/cuda/optim.o: NVFLAGS += -fmad=false
 $(CUDA_O): $(BUILD)/%.o: %.cu Makefile
@@ -176,12 +177,14 @@ COMM_UNIT = $(filter $(BUILD)/t/comm%,$(UNIT))
 check: all unit
 	$(if $(SAN),,$(Q)$(MAKE) --no-print-directory FAULTS=1 all)
 	$(if $(SAN),,$(Q)$(MAKE) --no-print-directory EMULATED=1 emulator-test)
-	$(if $(or $(SAN),$(CUDA_HOME)),$(Q)$(MAKE) --no-print-directory EMULATED=1 CUDA_HOME= emulator-module)
+	$(if $(SAN),,$(if $(CUDA_HOME),$(Q)$(MAKE) --no-print-directory EMULATED=1 CUDA_HOME= emulator-module))
 	$(Q)$(PROVE_ENV) $(if $(SAN),,perl t/lib/budget.pl t/budget )prove -j $(JOBS) --timer $(UNIT) $(TESTS)
 check-unit: all unit
 	$(Q)$(PROVE_ENV) prove -j $(JOBS) --timer $(UNIT)
 check-large: all unit
 	$(Q)$(MAKE) --no-print-directory FAULTS=1 all
+	$(Q)$(MAKE) --no-print-directory EMULATED=1 emulator-test
+	$(if $(CUDA_HOME),$(Q)$(MAKE) --no-print-directory EMULATED=1 CUDA_HOME= emulator-module)
 	$(Q)$(PROVE_ENV) MOEKIT_LARGE=1 prove --timer $(UNIT) $(TESTS)
 # Unit tests and a handful of layouts under ASan and UBSan; leaks are looked for where no communication is involved.
 check-sanitized:

@@ -27,7 +27,7 @@ none "$(while read -r op; do (cd "$top/t/unit" && grep -q "be->$op(" $(printf '%
 
 # one BUILD SEED: the cases against the module of this build
 one() {
-    for program in $cases; do
+    for program in $cases backends; do
         MOEKIT_LIB=$top/.build/$1/lib/moekit MOEKIT_EMULATOR_SEED=$2 run "$top/.build/$first/t/$program"
         [ "$status" -eq 0 ] && printf '%s\n' "$out" | grep -q '^1\.\.[1-9]' && ! printf '%s\n' "$out" | grep -q '^not ok'
         ok $? "$1, seed $2: $program, $(printf '%s\n' "$out" | grep -c '^ok') cases" || diag "exit status $status" "$out" "$err"

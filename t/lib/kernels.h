@@ -207,10 +207,19 @@ static inline bool there_is(const struct backend_kind *kind)
     return false;
 }
 
+/* $MOEKIT_TYPE names the only type that cases run with, where it is set. */
+static inline bool type_is_asked_for(enum type type)
+{
+    const char *only = getenv("MOEKIT_TYPE");
+    return !only || strcmp(only, type == F32 ? "f32" : "bf16") == 0;
+}
+
 static inline void compare(kernel_case *run)
 {
     const struct backend_kind *kind;
     for (enum type type = F32; type <= BF16; type++) {
+        if (!type_is_asked_for(type))
+            continue;
         struct world w = {.record = true};
         play(&w, "ref", run, type);
         w.record = false;

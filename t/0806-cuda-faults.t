@@ -29,7 +29,7 @@ attention-fade          kernels test_attention bf16         is .*, not
 attention-wait          kernels test_attention bf16         by a cp.async that it has not waited for
 attention-barrier       kernels test_attention bf16         race: .* shared array 'dynamic'
 attention-shuffle       kernels test_attention bf16         is .*, not
-attention-keys-read     kernels test_attention bf16         kernel 'void attention_dq.* race: writes
+attention-keys-read     kernels test_attention bf16         kernel 'attention_dq.* race: writes
 attention-queries-wait  kernels test_attention bf16         by a cp.async that it has not waited for
 attention-tail          kernels test_attention bf16         reads outside
 attention-f32-warp      kernels test_attention f32          race: reads shared array 'dynamic'

@@ -9,7 +9,6 @@ export CMOCKA_MESSAGE_OUTPUT=TAP MOEKIT_BACKEND=cuda OMP_NUM_THREADS=1 MOEKIT_EM
 build=emulated
 [ -x "$top/.build/$build/t/kernels" ] || build=emulated-bare
 need_for_all cuda test -x "$top/.build/$build/t/kernels" # make EMULATED=1 emulator-test
-unset MOEKIT_REQUIRE
 
 # fault, program, test, type, and what must be said: by the emulator, or of a number
 cat >"$T/table" <<'END_OF_TABLE'

@@ -43,6 +43,7 @@ NVFLAGS    = -std=c++17 -O3 $(foreach a,$(CUDA_ARCHS),-gencode arch=compute_$(a)
 # With EMULATED=1 the same sources are compiled by g++, and linked with t/emulator instead of CUDA's libraries.
 EMULATOR_O = $(patsubst %.cpp,$(BUILD)/%.o,$(wildcard t/emulator/*.cpp))
 EMULATOR_TEST_O = $(patsubst %.cu,$(BUILD)/%.o,$(wildcard t/emulator/test/*.cu))
+GPU_CU     = $(patsubst %.cu,$(BUILD)/%.o,$(wildcard t/gpu/*.cu))
 EMULATED_FLAGS = -std=gnu++17 -O2 -g -Wall -Wextra -Wno-unused-function -Werror -fPIC -fvisibility=hidden -ffp-contract=off -D_GNU_SOURCE -DMOEKIT_EMULATED \
              -Ilib -Ikernels $(if $(CUDA_HOME),-isystem $(CUDA_HOME)/include,-It/emulator/include) -MMD -MP
 WATCHED    = -include t/emulator/device.h -fno-strict-aliasing -fsanitize=thread,alignment,bounds,signed-integer-overflow
@@ -67,10 +68,11 @@ LIBS       = -ljansson -lz -lm
 TRAIN_LIBS = -ldnnl $(MPI_LIBS) -fopenmp
 BIN        = $(COMMANDS:%=$(BUILD)/bin/%)
 UNIT       = $(patsubst t/unit/%.c,$(BUILD)/t/%,$(wildcard t/unit/*.c))
+GPU_TESTS  = kernels kernels-route kernels-loss routing-compare $(addprefix gpu/,instructions products sizes bench)
 HELPERS    = $(patsubst t/lib/%.c,$(BUILD)/t/%,$(wildcard t/lib/*.c))
 
 .SECONDARY:
-.PHONY: all unit kernels emulator-test portable check check-unit check-large check-sanitized prove-sanitized check-portable hunt fuzz $(FUZZ:%=fuzz-%) demo bench \
+.PHONY: all unit gpu kernels emulator-test portable check check-unit check-large check-sanitized prove-sanitized check-portable hunt fuzz $(FUZZ:%=fuzz-%) demo bench \
         oracles install uninstall deps deps-clang deps-portable arm64 clean help
 all: $(BIN) $(CUDA_SO)
 	$(Q)ln -sfn $(notdir $(BUILD)) .build/current
@@ -104,7 +106,7 @@ $(BUILD)/%.o: %.c Makefile | $(filter deps%,$(MAKECMDGOALS))
 
 $(BUILD)/kernels/cuda.o: ALL_CFLAGS += $(if $(CUDA),-DMOEKIT_CUDA)
 ifdef EMULATED
-$(CUDA_O) $(EMULATOR_TEST_O): $(BUILD)/%.o: %.cu Makefile
+$(CUDA_O) $(EMULATOR_TEST_O) $(GPU_CU): $(BUILD)/%.o: %.cu Makefile
 	$(call say,CXX,$<)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CXX) -x c++ $(EMULATED_FLAGS) $(WATCHED) -c -o $@ $<
@@ -120,9 +122,12 @@ $(BUILD)/t/emulator-test: $(EMULATOR_TEST_O) $(EMULATOR_O) $(BUILD)/kernels/fail
 	$(call say,TEST,$@)
 	$(Q)$(CXX) -o $@ $^ -ldl
 emulator-test: $(BUILD)/t/emulator-test
+$(BUILD)/t/gpu/instructions: $(GPU_CU) $(EMULATOR_O) $(BUILD)/kernels/failure.o $(BUILD)/lib/base/error.o
+	$(call say,TEST,$@)
+	$(Q)$(CXX) -o $@ $^ -ldl
 else
 $(BUILD)/kernels/cuda/optim.o: NVFLAGS += -fmad=false
-$(CUDA_O): $(BUILD)/%.o: %.cu Makefile
+$(CUDA_O) $(GPU_CU): $(BUILD)/%.o: %.cu Makefile
 	$(call say,NVCC,$<)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(NVCC) $(NVFLAGS) -c -o $@ $<
@@ -130,6 +135,9 @@ $(BUILD)/lib/moekit/moekit-cuda.so: $(CUDA_O)
 	$(call say,LD,$@)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(NVCC) -shared -cudart static -o $@ $^ -L$(CUDA_HOME)/lib64 -lcublasLt -Xlinker -rpath,$(CUDA_HOME)/lib64
+$(BUILD)/t/gpu/instructions: $(GPU_CU) $(BUILD)/kernels/failure.o $(BUILD)/lib/base/error.o
+	$(call say,TEST,$@)
+	$(Q)$(NVCC) -cudart static -o $@ $^
 endif
 
 $(BUILD)/bin/moe-partition: $(PARTITION_O)
@@ -156,12 +164,21 @@ $(BUILD)/t/bench/%: t/bench/%.c $(KERNEL_O) $(call rooms,base)
 	$(call say,BENCH,$<)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CFLAGS) -o $@ $(filter %.c %.o,$^) $(LIBS) -ldnnl -fopenmp
+$(BUILD)/t/gpu/sizes: $(call obj,t/gpu/sizes*.c) $(KERNEL_O) $(call rooms,base)
+	$(call say,TEST,$@)
+	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS) -ldnnl -fopenmp
+$(BUILD)/t/gpu/%: t/gpu/%.c $(KERNEL_O) $(call rooms,base)
+	$(call say,TEST,$<)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $(filter %.c %.o,$^) $(LIBS) -ldnnl -fopenmp
 # A fuzz target is one file; it may use what needs no MPI.
 $(BUILD)/bin/fuzz-%: t/fuzz/%.c $(sort $(PLAN_CHECK_O) $(CKPT_O) $(STAT_O) $(call rooms,data))
 	$(call say,FUZZ,$<)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CFLAGS) -It -fsanitize=fuzzer -o $@ $(filter %.c %.o,$^) $(LIBS)
 unit: $(UNIT) $(HELPERS) $(CUDA_SO)
+# What t/gpu/run runs, beside the commands.
+gpu: all $(if $(CUDA),$(addprefix $(BUILD)/t/,$(GPU_TESTS)))
 kernels: $(KERNEL_O)
 portable: $(filter-out %/moe-train,$(BIN)) kernels
 

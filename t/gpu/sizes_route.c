@@ -87,9 +87,9 @@ static void sort(struct side *s)
         show_ints(s, by_prob ? "kept by weight" : "kept by position", keep[by_prob], K);
     }
     show_whole(s, "dropped", dropped, 2, F32, 0);
-    s->be->sort_choices(s->s,
-                        &OP(sort_choices, .tokens = T, .experts = E, .top_k = K, .topk = p.topk, .keep = keep,
-                            .count = count, .first = first, .position = position, .source = source));
+    s->be->sort_choices(s->s, &OP(sort_choices, .tokens = T, .experts = E, .top_k = K, .topk = p.topk,
+                                  .keep = keep[1], .count = count, .first = first, .position = position,
+                                  .source = source));
     show_ints(s, "positions", position, K);
     show_ints(s, "sources", source, K);
 }

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* usage: sizes [-b BACKEND] [-t TWIN] [-n THREADS] [-s ROWS,WIDTH] [NAME…]
+/* usage: sizes [-b BACKEND] [-t TWIN] [-n THREADS] [-s ROWS,WIDTH] [-l SECONDS] [NAME…]
  *
  * Runs the problems of sizes_*.c on BACKEND (cuda) and on TWIN (cpu), and prints TAP: a line a problem and type,
  * with how many numbers were compared and how near the worst of them came to what is allowed (1). What does not
- * fit into the device's memory is skipped. -s divides all rows and widths, for machines that are slow. At the
- * end every operation of the table must have been called. */
+ * fit into the device's memory is skipped, and so is what would begin after -l SECONDS. -s divides all rows and
+ * widths, for machines that are slow. NAMEs are beginnings of problems' names. Without them every operation of
+ * the table must have been called at the end. */
 #include "gpu/sizes.h"
 
 #include <math.h>
@@ -46,6 +47,7 @@ struct judge {
 static const struct backend *device, *twin;
 static struct backend counting; /* device, and counts its calls */
 static int64_t divide_rows = 1, divide_width = 1;
+static double begun, limit = INFINITY; /* seconds */
 
 /* ---- every operation is called ---- */
 
@@ -336,7 +338,9 @@ static bool try(const struct problem *p, enum type type, int number)
     char name[128];
     snprintf(name, sizeof name, "%s, %s, %lld rows of %lld", p->name, type == F32 ? "f32" : "bf16",
              (long long)d.all, (long long)d.width);
-    if (setjmp(j->no_memory)) {
+    if (start - begun > limit) {
+        printf("ok %d - %s # SKIP time: %.0f s have passed\n", number, name, limit);
+    } else if (setjmp(j->no_memory)) {
         printf("ok %d - %s # SKIP memory: %s\n", number, name, error_text());
         error_clear();
     } else {
@@ -382,7 +386,7 @@ int main(int argc, char **argv)
     const char *name = "cuda", *other = "cpu";
     int threads = (int)sysconf(_SC_NPROCESSORS_ONLN), c, number = 0, wrong = 0;
     long long by_rows = 1, by_width = 1;
-    while ((c = getopt(argc, argv, "b:t:n:s:")) != -1)
+    while ((c = getopt(argc, argv, "b:t:n:s:l:")) != -1)
         switch (c) {
         case 'b':
             name = optarg;
@@ -393,12 +397,16 @@ int main(int argc, char **argv)
         case 'n':
             threads = atoi(optarg);
             break;
+        case 'l':
+            limit = atof(optarg);
+            break;
         case 's':
             if (sscanf(optarg, "%lld,%lld", &by_rows, &by_width) == 2 && by_rows > 0 && by_width > 0)
                 break; /* fall through */
         default:
             return STATUS_USAGE;
         }
+    begun = now_s();
     divide_rows = by_rows;
     divide_width = by_width;
     twin = opened(other, threads);
@@ -412,7 +420,7 @@ int main(int argc, char **argv)
             for (enum type type = p->bf16_only ? BF16 : F32; type <= BF16; type++)
                 if (wanted(p->name, argv + optind))
                     wrong += !try(p, type, ++number);
-    if (!argv[optind]) {
+    if (!argv[optind] && now_s() - begun <= limit) {
         int never = never_called();
         printf("%sok %d - every operation was called\n", never ? "not " : "", ++number);
         wrong += never;

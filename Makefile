@@ -46,7 +46,7 @@ EMULATOR_TEST_O = $(patsubst %.cu,$(BUILD)/%.o,$(wildcard t/emulator/test/*.cu))
 GPU_CU     = $(patsubst %.cu,$(BUILD)/%.o,$(wildcard t/gpu/*.cu))
 EMULATED_FLAGS = -std=gnu++17 -O2 -g -Wall -Wextra -Wno-unused-function -Werror -fPIC -fvisibility=hidden -ffp-contract=off -D_GNU_SOURCE -DMOEKIT_EMULATED \
              -Ilib -Ikernels $(if $(CUDA_HOME),-isystem $(CUDA_HOME)/include,-It/emulator/include) -MMD -MP
-WATCHED    = -include t/emulator/device.h -fno-strict-aliasing -fsanitize=thread,alignment,bounds,signed-integer-overflow
+WATCHED    = -O3 -include t/emulator/device.h -fno-strict-aliasing -fsanitize=thread,alignment,bounds,signed-integer-overflow
 LDFLAGS    = $(if $(CUDA),-rdynamic)# the module uses the program's functions
 
 MPI_CFLAGS = $(shell pkg-config --cflags ompi-c 2>/dev/null)
@@ -68,7 +68,7 @@ LIBS       = -ljansson -lz -lm
 TRAIN_LIBS = -ldnnl $(MPI_LIBS) -fopenmp
 BIN        = $(COMMANDS:%=$(BUILD)/bin/%)
 UNIT       = $(patsubst t/unit/%.c,$(BUILD)/t/%,$(wildcard t/unit/*.c))
-GPU_TESTS  = kernels kernels-route kernels-loss routing-compare $(addprefix gpu/,instructions products sizes bench)
+GPU_TESTS  = kernels kernels-route kernels-loss waits routing-compare $(addprefix gpu/,instructions products sizes bench)
 HELPERS    = $(patsubst t/lib/%.c,$(BUILD)/t/%,$(wildcard t/lib/*.c))
 
 .SECONDARY:
@@ -121,7 +121,7 @@ $(CUDA_SO): $(CUDA_O) $(EMULATOR_O)
 $(BUILD)/t/emulator-test: $(EMULATOR_TEST_O) $(EMULATOR_O) $(BUILD)/kernels/failure.o $(BUILD)/lib/base/error.o
 	$(call say,TEST,$@)
 	$(Q)$(CXX) -o $@ $^ -ldl
-emulator-test: $(BUILD)/t/emulator-test
+emulator-test: all $(BUILD)/t/emulator-test $(filter $(BUILD)/t/kernels $(BUILD)/t/kernels-%,$(UNIT))
 $(BUILD)/t/gpu/instructions: $(GPU_CU) $(EMULATOR_O) $(BUILD)/kernels/failure.o $(BUILD)/lib/base/error.o
 	$(call say,TEST,$@)
 	$(Q)$(CXX) -o $@ $^ -ldl
@@ -193,7 +193,7 @@ COMM_UNIT = $(filter $(BUILD)/t/comm%,$(UNIT))
 check: all unit
 	$(if $(SAN),,$(Q)$(MAKE) --no-print-directory FAULTS=1 all)
 	$(if $(SAN),,$(Q)$(MAKE) --no-print-directory EMULATED=1 emulator-test)
-	$(if $(SAN),,$(Q)$(MAKE) --no-print-directory EMULATED=1 CUDA_HOME= emulator-test)
+	$(if $(or $(SAN),$(CUDA_HOME)),$(Q)$(MAKE) --no-print-directory EMULATED=1 CUDA_HOME= emulator-module)
 	$(Q)$(PROVE_ENV) $(if $(SAN),,perl t/lib/budget.pl t/budget )prove -j $(JOBS) --timer $(UNIT) $(TESTS)
 check-unit: all unit
 	$(Q)$(PROVE_ENV) prove -j $(JOBS) --timer $(UNIT)

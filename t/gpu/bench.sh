@@ -52,7 +52,7 @@ END
 # what moves memory is a share of the copy's, which should be 0.85; of products and attention, a share of the dense product's.
 ratios() {
     awk -F'\t' '
-        FNR == NR { theirs[$1] = $2; next }
+        FILENAME == ARGV[1] { theirs[$1] = $2; next }
         $1 == "copy" { copy = $4 / $2 }
         $1 == "dense" { dense = $3 / $2 }
         { name[++n] = $1; s[n] = $2; flops[n] = $3; bytes[n] = $4 }
@@ -109,7 +109,7 @@ part_model() {
             max_position_embeddings=2048 initializer_range=0.02'
         sizes='' layers=16 vocabulary=32768 seq=2048 sequences=8 steps=11 warmup=3
     fi
-    if [ -z "$torch" ]; then free=$(($(smi memory.free || echo 0) * 1048576)); else free=$("$python" "$top/t/gpu/peers.py" memory); fi
+    if [ -z "$torch" ]; then free=$(smi memory.free) free=$((${free:-0} * 1048576)); else free=$("$python" "$top/t/gpu/peers.py" memory); fi
     write_tokens tokens $vocabulary $((seq * sequences * steps + 1))
     while :; do # PyTorch keeps gradients twice, and more of its activations
         # shellcheck disable=SC2086
@@ -126,7 +126,7 @@ part_model() {
     if [ $status -ne 0 ]; then result FAIL model "$layers layers" "$(why $status "$T/reference.err")"; return; fi
     ours=$(moe-stat --format json --skip $warmup "$T/reference.log" | sed -n 's/.*"tokens_per_s_p50": *\([0-9.e+]*\).*/\1/p' | head -n 1)
     result "$([ -n "$ours" ]; verdict $?)" model "$layers of 16 layers, $sequences sequences of $seq, bf16" \
-        "$ours tokens/s; the plan counts $bytes bytes of the device"
+        "${ours%.*} tokens/s; the plan counts $bytes bytes of the device"
     : >"$T/peer"
     if [ -z "$torch" ]; then result skipped model "PyTorch's step" "'$python' has none"; return; fi
     # shellcheck disable=SC2086

@@ -77,7 +77,7 @@ ratios() {
 part_bench() {
     shapes >"$T/shapes"
     : >"$T/theirs"
-    within 30 "$MOEKIT_T/gpu/bench" ${small:+-t 0} <"$T/shapes" >"$T/ours" 2>"$T/ours.err"
+    within 30 "$MOEKIT_T/gpu/bench" -b "$backend" ${small:+-t 0} <"$T/shapes" >"$T/ours" 2>"$T/ours.err"
     status=$?
     [ $status -eq 0 ] || result FAIL bench 'every operation is timed' "$(why $status "$T/ours.err")"
     if [ -n "$torch" ]; then
@@ -120,7 +120,7 @@ part_model() {
         [ "$layers" -gt 1 ] && [ $((bytes / 10 * 13)) -gt "$free" ] || break
         layers=$((layers - 1))
     done
-    within 40 moe-train -p "$T/reference.plan" -d "$T/tokens" -s $steps --lr 3e-4 --beta2 0.95 --weight-decay 0.1 --clip 1 --backend cuda \
+    within 40 moe-train -p "$T/reference.plan" -d "$T/tokens" -s $steps --lr 3e-4 --beta2 0.95 --weight-decay 0.1 --clip 1 --backend "$backend" \
         --log "$T/reference.log" >/dev/null 2>"$T/reference.err"
     status=$?
     if [ $status -ne 0 ]; then result FAIL model "$layers layers" "$(why $status "$T/reference.err")"; return; fi

@@ -41,7 +41,7 @@ gpu_layout() {
     if [ $((ends - SECONDS)) -le 2 ]; then result skipped train "$gl_check" "the part's ${limit[train]} s have passed"; return; fi
     if [ "$gl_ranks" -gt 1 ] && ! has mpirun; then result skipped train "$gl_check" 'no mpirun here'; return; fi
     gpu_reference f32 && gpu_reference "$gl_precision" || { result FAIL train "$gl_check" "the reference: $(tail -n 1 "$T/cpu.$gl_precision.err")"; return; }
-    gpu_run "$gl_name" "$gl_ranks" "$gl_precision" cuda "$@"
+    gpu_run "$gl_name" "$gl_ranks" "$gl_precision" "$backend" "$@"
     gl_status=$?
     if [ $gl_status -ne 0 ]; then result FAIL train "$gl_check" "$(why $gl_status "$T/$gl_name.err")"; return; fi
     if [ "$gl_precision" = f32 ]; then
@@ -93,6 +93,6 @@ gpu_resume() {
 part_resume() {
     gpu_models
     gpu_reference f32 || { result FAIL resume 'the reference' "$(tail -n 1 "$T/cpu.f32.err")"; return; }
-    gpu_resume cuda cpu
-    gpu_resume cpu cuda
+    gpu_resume "$backend" cpu
+    gpu_resume cpu "$backend"
 }

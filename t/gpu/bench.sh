@@ -77,13 +77,13 @@ ratios() {
 part_bench() {
     shapes >"$T/shapes"
     : >"$T/theirs"
-    within 30 "$MOEKIT_T/gpu/bench" -b "$backend" ${small:+-t 0} <"$T/shapes" >"$T/ours" 2>"$T/ours.err"
+    within "${limit[bench]}" "$MOEKIT_T/gpu/bench" -b "$backend" ${small:+-t 0} <"$T/shapes" >"$T/ours" 2>"$T/ours.err"
     status=$?
-    [ $status -eq 0 ] || result FAIL bench 'every operation is timed' "$(why $status "$T/ours.err")"
+    [ $status -eq 0 ] || broken bench 'every operation is timed' $status "$T/ours.err"
     if [ -n "$torch" ]; then
-        within 40 "$python" "$top/t/gpu/peers.py" kernels ${small:+--round 0} <"$T/shapes" >"$T/theirs" 2>"$T/theirs.err"
+        within "${limit[bench]}" "$python" "$top/t/gpu/peers.py" kernels ${small:+--round 0} <"$T/shapes" >"$T/theirs" 2>"$T/theirs.err"
         status=$?
-        [ $status -eq 0 ] || result FAIL bench "PyTorch's side" "$(why $status "$T/theirs.err")"
+        [ $status -eq 0 ] || broken bench "PyTorch's side" $status "$T/theirs.err"
         [ ! -s "$T/theirs.err" ] || grep '^peers.py' "$T/theirs.err" | sed 's/^/# /'
     else
         result skipped bench 'beside PyTorch' "'$python' has none"
@@ -120,20 +120,20 @@ part_model() {
         [ "$layers" -gt 1 ] && [ $((bytes / 10 * 13)) -gt "$free" ] || break
         layers=$((layers - 1))
     done
-    within 40 moe-train -p "$T/reference.plan" -d "$T/tokens" -s $steps --lr 3e-4 --beta2 0.95 --weight-decay 0.1 --clip 1 --backend "$backend" \
+    within "${limit[model]}" moe-train -p "$T/reference.plan" -d "$T/tokens" -s $steps --lr 3e-4 --beta2 0.95 --weight-decay 0.1 --clip 1 --backend "$backend" \
         --log "$T/reference.log" >/dev/null 2>"$T/reference.err"
     status=$?
-    if [ $status -ne 0 ]; then result FAIL model "$layers layers" "$(why $status "$T/reference.err")"; return; fi
+    if [ $status -ne 0 ]; then broken model "$layers layers" $status "$T/reference.err"; return; fi
     ours=$(moe-stat --format json --skip $warmup "$T/reference.log" | sed -n 's/.*"tokens_per_s_p50": *\([0-9.e+]*\).*/\1/p' | head -n 1)
     result "$([ -n "$ours" ]; verdict $?)" model "$layers of 16 layers, $sequences sequences of $seq, bf16" \
         "${ours%.*} tokens/s; the plan counts $bytes bytes of the device"
     : >"$T/peer"
     if [ -z "$torch" ]; then result skipped model "PyTorch's step" "'$python' has none"; return; fi
     # shellcheck disable=SC2086
-    within 60 "$python" "$top/t/gpu/peers.py" train --layers $layers $sizes >"$T/peer" 2>"$T/peer.err"
+    within "${limit[model]}" "$python" "$top/t/gpu/peers.py" train --layers $layers $sizes >"$T/peer" 2>"$T/peer.err"
     status=$?
     sed -n 's/^peers.py: /# PyTorch: /p' "$T/peer.err"
-    [ -s "$T/peer" ] || { result FAIL model "PyTorch's step" "$(why $status "$T/peer.err")"; return; }
+    [ -s "$T/peer" ] || { broken model "PyTorch's step" $status "$T/peer.err"; return; }
     [ $status -eq 0 ] || diag "PyTorch: $(why $status "$T/peer.err")"
     while IFS=$'\t' read -r way theirs ms peak; do
         result ok model "PyTorch's step, $way" "$theirs tokens/s ($ms ms, $peak bytes at most): ours is $(awk -v a="$ours" -v b="$theirs" 'BEGIN { printf "%.2f", a / b }') times as fast"

@@ -154,7 +154,8 @@ static void rope(struct side *s)
 
 static void attention_of(struct side *s, int64_t dim)
 {
-    int64_t heads = s->width / dim, kv = heads >= s->n ? heads / s->n : 1, sequences = s->rows / s->unit;
+    int64_t heads = s->width > dim ? s->width / dim : 1, kv = heads >= s->n ? heads / s->n : 1,
+            sequences = s->rows / s->unit;
     void *q = rows_of(s, heads * dim, s->type, 1), *k = rows_of(s, kv * dim, s->type, 1),
          *v = rows_of(s, kv * dim, s->type, 1), *o = rows_of(s, heads * dim, s->type, 1),
          *d_o = rows_of(s, heads * dim, s->type, 1), *dq = rows_of(s, heads * dim, s->type, 1),

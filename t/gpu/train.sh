@@ -27,7 +27,7 @@ gpu_run() {
     [ "$gr_precision" = bf16 ] || gr_save="--save $T/$gr_name --dump-routing $T/$gr_name.routing"
     # shellcheck disable=SC2086
     make_plan "$gr_name" gpu $gpu_batch --precision "$gr_precision" "$@" &&
-        within 45 "${BASH:-bash}" -c '. "$1"; shift; diag() { :; }; train "$@"' - "$top/t/lib/layouts.sh" "$gr_name" "$gr_ranks" $gpu_recipe $gr_save --backend "$gr_backend"
+        within $((limit[train] / 2)) "${BASH:-bash}" -c '. "$1"; shift; diag() { :; }; train "$@"' - "$top/t/lib/layouts.sh" "$gr_name" "$gr_ranks" $gpu_recipe $gr_save --backend "$gr_backend"
 }
 
 gpu_reference() { # PRECISION
@@ -43,7 +43,7 @@ gpu_layout() {
     gpu_reference f32 && gpu_reference "$gl_precision" || { result FAIL train "$gl_check" "the reference: $(tail -n 1 "$T/cpu.$gl_precision.err")"; return; }
     gpu_run "$gl_name" "$gl_ranks" "$gl_precision" "$backend" "$@"
     gl_status=$?
-    if [ $gl_status -ne 0 ]; then result FAIL train "$gl_check" "$(why $gl_status "$T/$gl_name.err")"; return; fi
+    if [ $gl_status -ne 0 ]; then broken train "$gl_check" $gl_status "$T/$gl_name.err"; return; fi
     if [ "$gl_precision" = f32 ]; then
         same_training "$gl_name" cpu.f32 "$gpu_steps" 1e-4 1e-3 1e-5
         gl_same=$?
@@ -78,12 +78,12 @@ gpu_resume() {
     gs_name=resume.$1.$2 gs_half=$((gpu_steps / 2))
     # shellcheck disable=SC2086
     make_plan "$gs_name" gpu $gpu_batch --precision f32 &&
-        within 20 moe-train -p "$T/$gs_name.plan" --log "$T/$gs_name.log" $gpu_recipe -s $gs_half --lr-steps "$gpu_steps" --save "$T/$gs_name" \
+        within "${limit[resume]}" moe-train -p "$T/$gs_name.plan" --log "$T/$gs_name.log" $gpu_recipe -s $gs_half --lr-steps "$gpu_steps" --save "$T/$gs_name" \
             --save-every $gs_half --backend "$1" >/dev/null 2>"$T/$gs_name.err" &&
-        within 20 moe-train -p "$T/$gs_name.plan" --log "$T/$gs_name.log" $gpu_recipe --save "$T/$gs_name" --resume "$T/$gs_name" \
+        within "${limit[resume]}" moe-train -p "$T/$gs_name.plan" --log "$T/$gs_name.log" $gpu_recipe --save "$T/$gs_name" --resume "$T/$gs_name" \
             --backend "$2" >/dev/null 2>>"$T/$gs_name.err"
     gs_status=$?
-    if [ $gs_status -ne 0 ]; then result FAIL resume "saved on $1, resumed on $2" "$(why $gs_status "$T/$gs_name.err")"; return; fi
+    if [ $gs_status -ne 0 ]; then broken resume "saved on $1, resumed on $2" $gs_status "$T/$gs_name.err"; return; fi
     same_training "$gs_name" cpu.f32 "$gpu_steps" 1e-4 1e-3 1e-5
     gs_same=$?
     result "$(verdict $gs_same)" resume "saved on $1, resumed on $2" "$said"

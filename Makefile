@@ -87,6 +87,7 @@ help:
 	@echo 'make hunt         random layouts, over and over, with the heap watched; SECONDS=N, SEED=N, SAN=1'
 	@echo 'make oracles      a virtual environment with PyTorch and transformers, for the tests that compare with them'
 	@echo 'make bench        speed against PyTorch and against the machine'
+	@echo 'make gpu          what t/gpu/run runs on a machine with a GPU (t/gpu/README); t/gpu/pack carries it to one'
 	@echo 'make install      prefix=$(prefix) DESTDIR=$(DESTDIR)'
 	@echo 'make unit         build the unit tests into .build/release/t'
 	@echo 'make uninstall, make clean'
@@ -192,7 +193,7 @@ COMM_UNIT = $(filter $(BUILD)/t/comm%,$(UNIT))
 
 check: all unit
 	$(if $(SAN),,$(Q)$(MAKE) --no-print-directory FAULTS=1 all)
-	$(if $(SAN),,$(Q)$(MAKE) --no-print-directory EMULATED=1 emulator-test)
+	$(if $(SAN),,$(Q)$(MAKE) --no-print-directory EMULATED=1 emulator-test gpu)
 	$(if $(or $(SAN),$(CUDA_HOME)),$(Q)$(MAKE) --no-print-directory EMULATED=1 CUDA_HOME= emulator-module)
 	$(Q)$(PROVE_ENV) $(if $(SAN),,perl t/lib/budget.pl t/budget )prove -j $(JOBS) --timer $(UNIT) $(TESTS)
 check-unit: all unit

@@ -5,8 +5,8 @@
  * Times operations of BACKEND (cuda) by events. A line of SHAPES is a name, a kind of the table below and its
  * sizes; peers.py reads the same lines. Prints NAME, seconds, FLOPs, bytes, with tabs between; bytes are those
  * that must be moved, each once. The best of five rounds, each of about SECONDS (0.02). -w: begins to use the
- * device as a rank does, says `ready`, and waits for the end of its input, so that what that holds of the device's
- * memory can be seen from outside. */
+ * device as a rank does, says `ready`, and waits for the end of its input, so that what that holds of the
+ * device's memory can be seen from outside. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* usage: products [BACKEND]
  *
- * The library's products alone, as the backend (cuda) asks for them: every form, types and alignments that choose
- * different algorithms, against plain loops. Integers are small enough for f32 to have every sum exactly, so what
- * is exact must be equal; numbers of 24 bits show whether f32 is cut to TF32's 11. Prints TAP. */
+ * The library's products alone, as the backend (cuda) asks for them: every form, types and alignments that
+ * choose different algorithms, against plain loops. Integers are small enough for f32 to have every sum
+ * exactly, so results must be equal; numbers of 24 bits show whether f32 is cut to TF32's 11. Prints TAP. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* usage: sizes [-b BACKEND] [-t TWIN] [-n THREADS] [-s ROWS,WIDTH] [-l SECONDS] [NAME…]
  *
- * Runs the problems of sizes_*.c on BACKEND (cuda) and on TWIN (cpu), and prints TAP: a line a problem and type,
- * with how many numbers were compared and how near the worst of them came to what is allowed (1). What does not
- * fit into the device's memory is skipped, and so is what would begin after -l SECONDS. -s divides all rows and
- * widths, for machines that are slow. NAMEs are beginnings of problems' names. Without them every operation of
- * the table must have been called at the end. */
+ * Runs the problems of sizes_*.c on BACKEND (cuda) and on TWIN (cpu), and prints TAP: a line a problem and
+ * type, with how many numbers were compared and how near the worst of them came to what is allowed (1). What
+ * does not fit into the device's memory is skipped, and so is what would begin after -l SECONDS. -s divides all
+ * rows and widths, for machines that are slow. NAMEs are beginnings of problems' names. Without them every
+ * operation of the table must have been called at the end. */
 #include "gpu/sizes.h"
 
 #include <math.h>
@@ -167,8 +167,8 @@ static double element(const void *p, int64_t i, enum kind kind, enum type type)
                               : (double)load(p, i, type);
 }
 
-/* The largest error of `count` elements, in units of what is allowed; infinite where one is NaN and the other not.
- */
+/* The largest error of `count` elements, in units of what is allowed; infinite where one is NaN and the other
+ * is not. */
 static double worst_of(const void *got, const void *want, int64_t count, enum kind kind, enum type type,
                        double tol, int64_t *where, int64_t *wrong)
 {

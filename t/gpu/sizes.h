@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The programme of sizes: every operation at the sizes of real models on one backend, against its twin on another.
+/* The programme of sizes: every operation at the sizes of real models on one backend, against its twin on
+ * another.
  *
  * A problem has rows. The one under test computes all of them; the twin only those of some windows, where all
  * would take too long, and what the two show of a window must agree. Every input is a function of its place in
@@ -12,7 +13,8 @@
  *         show(s, "y", y, s->width, s->type, s->tol);
  *     }
  *
- * What has been shown must stay as it is until run() returns: it is looked at later. Tolerances are those of t/unit/kernels*.c: tol · (1 + the number's size). */
+ * What has been shown must stay as it is until run() returns: it is looked at later. Tolerances are those of
+ * t/unit/kernels*.c: tol · (1 + the number's size). */
 #ifndef T_GPU_SIZES_H
 #define T_GPU_SIZES_H
 

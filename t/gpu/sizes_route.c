@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The programme of sizes: routing. `n` is the number of experts, `width` that of a row; a token has K choices. */
+/* The programme of sizes: routing. `n` is the number of experts, `width` a row's; a token has K choices. */
 #include <stdlib.h>
 
 #include "base/memory.h"
@@ -114,7 +114,8 @@ static void permute(struct side *s)
     show(s, "weights", sent, 1, F32, 0);
 }
 
-/* And back: the window is one of tokens, with K rows each; the rows are all there. One choice in 16 is dropped. */
+/* And back: the window is one of tokens, with K rows each; the rows are all there. One choice in 16 is
+ * dropped. */
 static void unpermute(struct side *s)
 {
     int64_t n = s->width, rows = s->all * K;

@@ -52,14 +52,14 @@ fi
 none "$(ls "$T/tmp")" 'nothing is left behind'
 
 # ---- what is wrong is told ----
-fault=MOEKIT_EMULATOR_FAIL=kernel:2:719
+fault=MOEKIT_EMULATOR_FAIL=kernel:5:719
 gpu_run --small --build "$build" instructions
 is "$status" 1 'a kernel that fails is a failure'
 like "$out" '^FAIL +instructions .*cudaErrorLaunchFailure' 'and is named'
 fault=MOEKIT_EMULATOR_DEVICES=0
 gpu_run --small --build "$build" products
-is "$status" 1 'so is a machine without a GPU'
-like "$out" '^FAIL +products .*no device is visible' 'and is named'
+is "$status $out" '3 ' 'on a machine without a GPU nothing is run: exit 3'
+like "$err" '^run: nothing can be run: .*no device is visible' 'and that is said'
 fault=
 gpu_run --small --build "$T"
 is "$status $out" '3 ' 'nothing to run: exit 3'

@@ -32,7 +32,8 @@ struct judge {
     struct {
         void *p;
         size_t bytes;
-    } block[2][MOST]; /* of the device and of the twin */
+        uint64_t whole; /* the number of a tensor that every window has; 0 */
+    } block[2][MOST];   /* of the device and of the twin */
     int blocks[2];
     struct shown shown[MOST]; /* by the device, in order */
     int count, at;
@@ -89,17 +90,22 @@ static void *block_of(struct side *s, size_t bytes)
     if (!p || j->blocks[who] == MOST)
         longjmp(j->no_memory, 1);
     j->block[who][j->blocks[who]].bytes = bytes;
+    j->block[who][j->blocks[who]].whole = 0;
     j->block[who][j->blocks[who]++].p = p;
     return p;
 }
 
-static void drop(struct side *s)
+/* Frees what the window has, or all that the side has. */
+static void drop(struct side *s, bool all)
 {
     struct judge *j = s->judge;
-    int who = on_device(s);
+    int who = on_device(s), kept = 0;
     for (int i = 0; i < j->blocks[who]; i++)
-        s->be->free(j->block[who][i].p, j->block[who][i].bytes);
-    j->blocks[who] = 0;
+        if (all || !j->block[who][i].whole)
+            s->be->free(j->block[who][i].p, j->block[who][i].bytes);
+        else
+            j->block[who][kept++] = j->block[who][i];
+    j->blocks[who] = kept;
 }
 
 static void *filled(struct side *s, int64_t first, int64_t rows, int64_t width, enum type type, double std)
@@ -116,10 +122,20 @@ void *rows_of(struct side *s, int64_t width, enum type type, double std)
     return filled(s, s->first, s->rows, width, type, std);
 }
 
+/* The next window finds it as this one leaves it: where there are several, what is written to it is not shown. */
 void *whole_of(struct side *s, int64_t count, enum type type, double std)
 {
+    struct judge *j = s->judge;
     int64_t width = count % 1024 ? 1 : 1024;
-    return filled(s, 0, count / width, width, type, std);
+    int who = on_device(s);
+    for (int i = 0; i < j->blocks[who]; i++)
+        if (j->block[who][i].whole == s->made + 1) {
+            s->made++;
+            return j->block[who][i].p;
+        }
+    void *p = filled(s, 0, count / width, width, type, std);
+    j->block[who][j->blocks[who] - 1].whole = s->made;
+    return p;
 }
 
 void *host_of(struct side *s, const void *host, size_t bytes)
@@ -323,7 +339,7 @@ static void compare(const struct problem *p, struct side *d, struct side *t)
         p->run(t);
         if (t->be->sync(t->s) < 0)
             fprintf(stderr, "sizes: %s\n", error_text());
-        drop(t);
+        drop(t, false);
     }
 }
 
@@ -353,8 +369,8 @@ static bool try(const struct problem *p, enum type type, int number)
     }
     fflush(stdout);
     d.be->sync(d.s);
-    drop(&t);
-    drop(&d);
+    drop(&t, true);
+    drop(&d, true);
     d.be->stream_free(d.s);
     t.be->stream_free(t.s);
     free(j);

@@ -14,8 +14,6 @@ done
 first=${builds# }
 first=${first%% *}
 need_for_all cuda test -x "$top/.build/${first:-emulated}/t/kernels" # make EMULATED=1 all unit
-case " ${MOEKIT_REQUIRE:-} " in *cuda*) ;; *) MOEKIT_REQUIRE="${MOEKIT_REQUIRE:-} cuda" ;; esac
-export MOEKIT_REQUIRE
 
 # No operation goes without a case that runs it on every backend.
 cases="kernels kernels-loss kernels-route"
@@ -27,7 +25,7 @@ none "$(while read -r op; do (cd "$top/t/unit" && grep -q "be->$op(" $(printf '%
 
 # one BUILD SEED: the cases against the module of this build
 one() {
-    for program in $cases; do
+    for program in $cases backends; do
         MOEKIT_LIB=$top/.build/$1/lib/moekit MOEKIT_EMULATOR_SEED=$2 run "$top/.build/$first/t/$program"
         [ "$status" -eq 0 ] && printf '%s\n' "$out" | grep -q '^1\.\.[1-9]' && ! printf '%s\n' "$out" | grep -q '^not ok'
         ok $? "$1, seed $2: $program, $(printf '%s\n' "$out" | grep -c '^ok') cases" || diag "exit status $status" "$out" "$err"

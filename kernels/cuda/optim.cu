@@ -16,7 +16,8 @@ __device__ double block_sum(double v)
     SHARED(double, of_thread, BLOCK_THREADS);
     of_thread[threadIdx.x] = v;
     for (int distance = BLOCK_THREADS / 2; distance > 0; distance /= 2) {
-        __syncthreads();
+        if (!fault("total-barrier"))
+            __syncthreads();
         if (static_cast<int>(threadIdx.x) < distance)
             of_thread[threadIdx.x] += of_thread[threadIdx.x + distance];
     }

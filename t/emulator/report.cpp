@@ -45,7 +45,10 @@ std::string function_name(const void *pc)
 {
     std::string function, line;
     addr2line(pc, function, line);
-    return function.empty() ? "a kernel" : function.substr(0, function.find('('));
+    size_t end = 0, from = function.compare(0, 5, "void ") ? 0 : 5; /* a template's name begins with its type */
+    for (int depth = 0; end < function.size() && (depth > 0 || function[end] != '('); end++)
+        depth += (function[end] == '<') - (function[end] == '>');
+    return function.empty() ? "a kernel" : function.substr(from, end - from);
 }
 
 std::string operation_name(const operation &op)
@@ -105,4 +108,10 @@ uint32_t random_below(uint32_t n)
     z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
     z = (z ^ z >> 27) * 0x94d049bb133111ebu;
     return static_cast<uint32_t>((z ^ z >> 31) % n);
+}
+
+bool emulated_fault(const char *name)
+{
+    static const char *const on = getenv("MOEKIT_FAULT");
+    return on && !strcmp(on, name);
 }

@@ -192,25 +192,34 @@ static inline bool is_asked_for(const struct backend_kind *kind)
     return strcmp(kind->name, "ref") != 0 && (!only || strcmp(kind->name, only) == 0);
 }
 
-/* Whether this machine has what the backend computes with. Only cuda may be missing, and not where
- * $MOEKIT_REQUIRE has its name. */
+/* Whether this machine has what the backend computes with. Only cuda may be missing, and not where $MOEKIT_BACKEND
+ * asks for it or $MOEKIT_REQUIRE for a gpu. */
 static inline bool there_is(const struct backend_kind *kind)
 {
-    const char *required = getenv("MOEKIT_REQUIRE");
+    const char *require = getenv("MOEKIT_REQUIRE");
     if (backend_open(kind->name, 0, 1))
         return true;
-    if (strcmp(kind->name, "cuda") != 0 || error_status() != STATUS_ENV ||
-        (required && strstr(required, "cuda")))
+    if (strcmp(kind->name, "cuda") != 0 || error_status() != STATUS_ENV || getenv("MOEKIT_BACKEND") ||
+        (require && strstr(require, "gpu")))
         fail_msg("%s: %s", kind->name, error_text());
     printf("# not on cuda: %s\n", error_text());
     error_clear();
     return false;
 }
 
+/* $MOEKIT_TYPE names the only type that cases run with, where it is set. */
+static inline bool type_is_asked_for(enum type type)
+{
+    const char *only = getenv("MOEKIT_TYPE");
+    return !only || strcmp(only, type == F32 ? "f32" : "bf16") == 0;
+}
+
 static inline void compare(kernel_case *run)
 {
     const struct backend_kind *kind;
     for (enum type type = F32; type <= BF16; type++) {
+        if (!type_is_asked_for(type))
+            continue;
         struct world w = {.record = true};
         play(&w, "ref", run, type);
         w.record = false;

@@ -137,6 +137,7 @@ static void case_route(struct world *w)
         if (few)
             route_one(w, 700, 16, 4, form, 0, 32);
     }
+    route_one(w, 1100, 5, 1, 1, 300, 3); /* so many that each block of the statistics has several turns */
 }
 
 /* Rows of a table `arrived` [sources,experts], of which [first, first+rows) come: to the experts and back. The

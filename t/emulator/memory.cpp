@@ -13,8 +13,8 @@
 #if defined __SANITIZE_ADDRESS__
 #include <sanitizer/asan_interface.h>
 #else
-#define ASAN_POISON_MEMORY_REGION(p, bytes)   ((void)0)
-#define ASAN_UNPOISON_MEMORY_REGION(p, bytes) ((void)0)
+#define ASAN_POISON_MEMORY_REGION(p, bytes)   ((void)(p), (void)(bytes))
+#define ASAN_UNPOISON_MEMORY_REGION(p, bytes) ((void)(p), (void)(bytes))
 #endif
 
 constexpr size_t PAGE = 64 << 10;

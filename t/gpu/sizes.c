@@ -122,7 +122,8 @@ void *rows_of(struct side *s, int64_t width, enum type type, double std)
     return filled(s, s->first, s->rows, width, type, std);
 }
 
-/* The next window finds it as this one leaves it: where there are several, what is written to it is not shown. */
+/* The next window finds it as this one leaves it: where there are several, what is written to it is not
+ * shown. */
 void *whole_of(struct side *s, int64_t count, enum type type, double std)
 {
     struct judge *j = s->judge;

@@ -192,8 +192,8 @@ static inline bool is_asked_for(const struct backend_kind *kind)
     return strcmp(kind->name, "ref") != 0 && (!only || strcmp(kind->name, only) == 0);
 }
 
-/* Whether this machine has what the backend computes with. Only cuda may be missing, and not where $MOEKIT_BACKEND
- * asks for it or $MOEKIT_REQUIRE for a gpu. */
+/* Whether this machine has what the backend computes with. Only cuda may be missing, and not where
+ * $MOEKIT_BACKEND asks for it or $MOEKIT_REQUIRE for a gpu. */
 static inline bool there_is(const struct backend_kind *kind)
 {
     const char *require = getenv("MOEKIT_REQUIRE");

@@ -43,6 +43,7 @@ NVFLAGS    = -std=c++17 -O3 $(foreach a,$(CUDA_ARCHS),-gencode arch=compute_$(a)
 # With EMULATED=1 the same sources are compiled by g++, and linked with t/emulator instead of CUDA's libraries.
 EMULATOR_O = $(patsubst %.cpp,$(BUILD)/%.o,$(filter-out $(if $(SAN),t/emulator/hooks.cpp),$(wildcard t/emulator/*.cpp)))
 EMULATOR_TEST_O = $(patsubst %.cu,$(BUILD)/%.o,$(wildcard t/emulator/test/*.cu))
+GPU_CU     = $(patsubst %.cu,$(BUILD)/%.o,$(wildcard t/gpu/*.cu))
 EMULATED_FLAGS = -std=gnu++17 -O2 -g -Wall -Wextra -Wno-unused-function -Werror -fPIC -fvisibility=hidden -ffp-contract=off -D_GNU_SOURCE -DMOEKIT_EMULATED \
              $(SANFLAGS) -Ilib -Ikernels $(if $(CUDA_HOME),-isystem $(CUDA_HOME)/include,-It/emulator/include) -MMD -MP
 WATCHED    = -O3 -include t/emulator/device.h -fno-strict-aliasing $(if $(SAN),,-fsanitize=thread,alignment,bounds,signed-integer-overflow)
@@ -67,10 +68,11 @@ LIBS       = -ljansson -lz -lm
 TRAIN_LIBS = -ldnnl $(MPI_LIBS) -fopenmp
 BIN        = $(COMMANDS:%=$(BUILD)/bin/%)
 UNIT       = $(patsubst t/unit/%.c,$(BUILD)/t/%,$(wildcard t/unit/*.c))
+GPU_TESTS  = kernels kernels-route kernels-loss waits routing-compare $(addprefix gpu/,instructions products sizes bench)
 HELPERS    = $(patsubst t/lib/%.c,$(BUILD)/t/%,$(wildcard t/lib/*.c))
 
 .SECONDARY:
-.PHONY: all unit kernels emulator-test emulator-module portable check check-unit check-large check-sanitized prove-sanitized check-portable hunt fuzz $(FUZZ:%=fuzz-%) demo bench \
+.PHONY: all unit gpu kernels emulator-test emulator-module portable check check-unit check-large check-sanitized prove-sanitized check-portable hunt fuzz $(FUZZ:%=fuzz-%) demo bench \
         oracles install uninstall deps deps-clang deps-portable arm64 clean help
 all: $(BIN) $(CUDA_SO)
 	$(Q)ln -sfn $(notdir $(BUILD)) .build/current
@@ -85,6 +87,7 @@ help:
 	@echo 'make hunt         random layouts, over and over, with the heap watched; SECONDS=N, SEED=N, SAN=1'
 	@echo 'make oracles      a virtual environment with PyTorch and transformers, for the tests that compare with them'
 	@echo 'make bench        speed against PyTorch and against the machine'
+	@echo 'make gpu          what t/gpu/run runs on a machine with a GPU (t/gpu/README); t/gpu/pack carries it to one'
 	@echo 'make install      prefix=$(prefix) DESTDIR=$(DESTDIR)'
 	@echo 'make unit         build the unit tests into .build/release/t'
 	@echo 'make uninstall, make clean'
@@ -108,7 +111,7 @@ WITH_CUDA := $(BUILD)/$(if $(CUDA),with,without)-cuda
 $(if $(wildcard $(WITH_CUDA)),,$(shell mkdir -p $(BUILD) && rm -f $(BUILD)/with-cuda $(BUILD)/without-cuda && touch $(WITH_CUDA)))
 $(BUILD)/kernels/cuda.o: $(WITH_CUDA)
 ifdef EMULATED
-$(CUDA_O) $(EMULATOR_TEST_O): $(BUILD)/%.o: %.cu Makefile
+$(CUDA_O) $(EMULATOR_TEST_O) $(GPU_CU): $(BUILD)/%.o: %.cu Makefile
 	$(call say,CXX,$<)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CXX) -x c++ $(EMULATED_FLAGS) $(WATCHED) -c -o $@ $<
@@ -125,9 +128,12 @@ $(BUILD)/t/emulator-test: $(EMULATOR_TEST_O) $(EMULATOR_O) $(BUILD)/kernels/fail
 	$(Q)$(CXX) -o $@ $^ -ldl
 emulator-module: $(CUDA_SO) $(BUILD)/t/emulator-test
 emulator-test: all emulator-module $(filter $(BUILD)/t/backends $(BUILD)/t/kernels $(BUILD)/t/kernels-%,$(UNIT))
+$(BUILD)/t/gpu/instructions: $(GPU_CU) $(EMULATOR_O) $(BUILD)/kernels/failure.o $(BUILD)/lib/base/error.o
+	$(call say,TEST,$@)
+	$(Q)$(CXX) $(SANFLAGS) -o $@ $^ -ldl
 else
 $(BUILD)/kernels/cuda/optim.o: NVFLAGS += -fmad=false
-$(CUDA_O): $(BUILD)/%.o: %.cu Makefile
+$(CUDA_O) $(GPU_CU): $(BUILD)/%.o: %.cu Makefile
 	$(call say,NVCC,$<)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(NVCC) $(NVFLAGS) -c -o $@ $<
@@ -135,6 +141,9 @@ $(BUILD)/lib/moekit/moekit-cuda.so: $(CUDA_O)
 	$(call say,LD,$@)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(NVCC) -shared -cudart static -o $@ $^ -L$(CUDA_HOME)/lib64 -lcublasLt -Xlinker -rpath,$(CUDA_HOME)/lib64
+$(BUILD)/t/gpu/instructions: $(GPU_CU) $(BUILD)/kernels/failure.o $(BUILD)/lib/base/error.o
+	$(call say,TEST,$@)
+	$(Q)$(NVCC) -cudart static -o $@ $^
 endif
 
 $(BUILD)/bin/moe-partition: $(PARTITION_O)
@@ -161,12 +170,21 @@ $(BUILD)/t/bench/%: t/bench/%.c $(KERNEL_O) $(call rooms,base)
 	$(call say,BENCH,$<)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CFLAGS) -o $@ $(filter %.c %.o,$^) $(LIBS) -ldnnl -fopenmp
+$(BUILD)/t/gpu/sizes: $(call obj,t/gpu/sizes*.c) $(KERNEL_O) $(call rooms,base)
+	$(call say,TEST,$@)
+	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS) -ldnnl -fopenmp
+$(BUILD)/t/gpu/%: t/gpu/%.c $(KERNEL_O) $(call rooms,base)
+	$(call say,TEST,$<)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $(filter %.c %.o,$^) $(LIBS) -ldnnl -fopenmp
 # A fuzz target is one file; it may use what needs no MPI.
 $(BUILD)/bin/fuzz-%: t/fuzz/%.c $(sort $(PLAN_CHECK_O) $(CKPT_O) $(STAT_O) $(call rooms,data))
 	$(call say,FUZZ,$<)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CFLAGS) -It -fsanitize=fuzzer -o $@ $(filter %.c %.o,$^) $(LIBS)
 unit: $(UNIT) $(HELPERS) $(CUDA_SO)
+# What t/gpu/run runs, beside the commands.
+gpu: all $(if $(CUDA),$(addprefix $(BUILD)/t/,$(GPU_TESTS)))
 kernels: $(KERNEL_O)
 portable: $(filter-out %/moe-train,$(BIN)) kernels
 
@@ -180,14 +198,14 @@ COMM_UNIT = $(filter $(BUILD)/t/comm%,$(UNIT))
 
 check: all unit
 	$(if $(SAN),,$(Q)$(MAKE) --no-print-directory FAULTS=1 all)
-	$(if $(SAN),,$(Q)$(MAKE) --no-print-directory EMULATED=1 emulator-test)
+	$(if $(SAN),,$(Q)$(MAKE) --no-print-directory EMULATED=1 emulator-test gpu)
 	$(if $(SAN),,$(if $(CUDA_HOME),$(Q)$(MAKE) --no-print-directory EMULATED=1 CUDA_HOME= emulator-module))
 	$(Q)$(PROVE_ENV) $(if $(SAN),,perl t/lib/budget.pl t/budget )prove -j $(JOBS) --timer $(UNIT) $(TESTS)
 check-unit: all unit
 	$(Q)$(PROVE_ENV) prove -j $(JOBS) --timer $(UNIT)
 check-large: all unit
 	$(Q)$(MAKE) --no-print-directory FAULTS=1 all
-	$(Q)$(MAKE) --no-print-directory EMULATED=1 emulator-test
+	$(Q)$(MAKE) --no-print-directory EMULATED=1 emulator-test gpu
 	$(if $(CUDA_HOME),$(Q)$(MAKE) --no-print-directory EMULATED=1 CUDA_HOME= emulator-module)
 	$(Q)$(PROVE_ENV) MOEKIT_LARGE=1 prove --timer $(UNIT) $(TESTS)
 # Unit tests, those of kernels with backend cuda on the emulator, and a handful of layouts under ASan and UBSan; leaks are looked for where no

@@ -8,12 +8,15 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/memory.h"
+#include "base/notice.h"
+#include "base/num.h"
 #include "base/options.h"
 #include "stat/check.h"
 #include "stat/plot.h"
 #include "stat/report.h"
 #include "stat/steplog.h"
 #include "stat/summary.h"
+#include "stat/trace.h"
 
 struct claims {
     struct claim {
@@ -23,8 +26,11 @@ struct claims {
     int count;
 };
 
-static const char *format = "text", *output, *plot;
+static const char *format = "text", *output, *plot, *trace;
 static int64_t skip;
+static struct steps {
+    int64_t first, last;
+} steps = {0, INT64_MAX};
 static bool loads;
 static struct claims claims;
 
@@ -36,6 +42,20 @@ static int take_check(const char *arg, void *value)
     return check_parse(&c->claim[c->count++].check, arg);
 }
 
+/* A, or A-B. */
+static int take_steps(const char *arg, void *value)
+{
+    struct steps *s = value;
+    const char *dash = strchr(arg, '-');
+    char from[24] = "";
+    if (dash && dash - arg < (int)sizeof from)
+        memcpy(from, arg, (size_t)(dash - arg));
+    bool ok = parse_int(dash ? from : arg, 0, INT64_MAX, &s->first);
+    s->last = s->first;
+    ok = ok && (!dash || parse_int(dash + 1, s->first, INT64_MAX, &s->last));
+    return ok ? 0 : error(STATUS_USAGE, "--steps '%s': A or A-B is wanted, with A <= B", arg);
+}
+
 static const struct opt opts[] = {
     {'f', "format", "FORMAT", "text, json or csv", OPT_CHOICE, &format, .choices = "text|json|csv"},
     {'s', "skip", "N", "leave the first N steps of the log out of throughput", OPT_INT, &skip, 0, 1e15},
@@ -43,6 +63,8 @@ static const struct opt opts[] = {
      .call = take_check},
     {0, "loads", NULL, "the experts' loads over the log: a line a MoE layer", OPT_FLAG, &loads},
     {0, "plot", "FILE", "draw loss and speed, as FILE.png, FILE.svg or - (SVG)", OPT_TEXT, &plot},
+    {0, "trace", "FILE", "timelines (moe-train --timeline) as a trace for ui.perfetto.dev", OPT_TEXT, &trace},
+    {0, "steps", "A-B", "these steps of the timelines alone", OPT_CALL, &steps, .call = take_steps},
     {'o', "output", "FILE", "write there instead of to stdout", OPT_TEXT, &output},
 };
 
@@ -51,7 +73,8 @@ static const struct command command = {
     .synopsis = "moe-stat [-f FORMAT] [--skip N] [-o FILE] LOG...\n"
                 "moe-stat --check 'FIGURE OP X' [--check ...] [--skip N] LOG...\n"
                 "moe-stat --loads [-o FILE] LOG...\n"
-                "moe-stat --plot FILE.png|FILE.svg|- [--skip N] LOG...",
+                "moe-stat --plot FILE.png|FILE.svg|- [--skip N] LOG...\n"
+                "moe-stat --trace FILE.json|- [--steps A-B] TIMELINE...",
     .about = "reports on a training run from its step log; several LOGs are one run in pieces, in order",
     OPTS(opts),
     .notes =
@@ -91,6 +114,36 @@ static int print_all(FILE *f, const struct steplog *log, const struct summary *s
     return STATUS_DONE;
 }
 
+static void say_trace(const struct trace_counts *c)
+{
+    notice("%lld operations of %lld rank%s, %lld collectives and messages linked", (long long)c->operations,
+           (long long)c->ranks, c->ranks == 1 ? "" : "s", (long long)c->linked);
+    if (c->missing)
+        notice("%lld ranks of the run have no timeline here", (long long)c->missing);
+    if (c->unlinked)
+        notice("%lld parts of communication are not linked: nothing here says with whom they were",
+               (long long)c->unlinked);
+    if (c->apart_s > 0)
+        notice("the hosts' clocks differ: a collective ended on one rank %.3g s before it began on another",
+               c->apart_s);
+    if (c->skipped)
+        notice("%zu lines are no records of a timeline, and were skipped", c->skipped);
+}
+
+static int write_trace(char **paths, int count)
+{
+    struct trace_counts c;
+    struct output o;
+    TRY(output_open(&o, trace));
+    if (trace_write(o.stream, paths, count, steps.first, steps.last, &c) < 0) {
+        output_abandon(&o);
+        return -1;
+    }
+    TRY(output_commit(&o));
+    say_trace(&c);
+    return STATUS_DONE;
+}
+
 /* Returns the status, or -1 with error() set. */
 static int run(struct steplog *log, char **logs, int count)
 {
@@ -120,13 +173,13 @@ int main(int argc, char **argv)
         return command_failed(&command);
     if (first == argc)
         error(STATUS_USAGE, "no log is named (see 'moe-stat -h')");
-    else if (loads + (plot != NULL) + (claims.count > 0) + option_given("format") > 1)
-        error(STATUS_USAGE, "--format, --loads, --plot and --check do not go together");
-    else if (plot && output)
-        error(STATUS_USAGE, "--plot names its own file: --output does not go with it");
+    else if (loads + (plot != NULL) + (trace != NULL) + (claims.count > 0) + option_given("format") > 1)
+        error(STATUS_USAGE, "--format, --loads, --plot, --trace and --check do not go together");
+    else if ((plot || trace) && output)
+        error(STATUS_USAGE, "--%s names its own file: --output does not go with it", plot ? "plot" : "trace");
     else {
         struct steplog log = {0};
-        int status = run(&log, argv + first, argc - first);
+        int status = trace ? write_trace(argv + first, argc - first) : run(&log, argv + first, argc - first);
         steplog_release(&log);
         free(claims.claim);
         if (status >= 0 && stdout_close() == 0)

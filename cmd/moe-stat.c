@@ -14,6 +14,7 @@
 #include "stat/check.h"
 #include "stat/plot.h"
 #include "stat/report.h"
+#include "stat/spans.h"
 #include "stat/steplog.h"
 #include "stat/summary.h"
 #include "stat/trace.h"
@@ -42,6 +43,25 @@ static int take_check(const char *arg, void *value)
     return check_parse(&c->claim[c->count++].check, arg);
 }
 
+static bool panels[PANELS];
+
+/* LIST of names. */
+static int take_panels(const char *arg, void *value)
+{
+    bool *wanted = value;
+    char name[16], all[160];
+    for (const char *p = arg, *end; p; p = *end ? end + 1 : NULL) {
+        end = strchrnul(p, ',');
+        snprintf(name, sizeof name, "%.*s", (int)min64(end - p, sizeof name - 1), p);
+        int i = word_index(&panel_words, name);
+        if (i < 0)
+            return error(STATUS_USAGE, "no panel '%s'; there are %s", name,
+                         words_text(&panel_words, all, sizeof all));
+        wanted[i] = true;
+    }
+    return 0;
+}
+
 /* A, or A-B. */
 static int take_steps(const char *arg, void *value)
 {
@@ -62,7 +82,9 @@ static const struct opt opts[] = {
     {'c', "check", "'FIGURE OP X'", "verdict on a figure: 1 if it does not hold", OPT_CALL, &claims,
      .call = take_check},
     {0, "loads", NULL, "the experts' loads over the log: a line a MoE layer", OPT_FLAG, &loads},
-    {0, "plot", "FILE", "draw loss and speed, as FILE.png, FILE.svg or - (SVG)", OPT_TEXT, &plot},
+    {0, "plot", "FILE", "draw the run, as FILE.png, FILE.svg, or - for a terminal", OPT_TEXT, &plot},
+    {0, "panels", "LIST", "draw these: loss,speed,phases,imbalance,experts,gradient,schedule", OPT_CALL, panels,
+     .call = take_panels},
     {0, "trace", "FILE", "timelines (moe-train --timeline) as a trace for ui.perfetto.dev", OPT_TEXT, &trace},
     {0, "steps", "A-B", "these steps of the timelines alone", OPT_CALL, &steps, .call = take_steps},
     {'o', "output", "FILE", "write there instead of to stdout", OPT_TEXT, &output},
@@ -73,7 +95,7 @@ static const struct command command = {
     .synopsis = "moe-stat [-f FORMAT] [--skip N] [-o FILE] LOG...\n"
                 "moe-stat --check 'FIGURE OP X' [--check ...] [--skip N] LOG...\n"
                 "moe-stat --loads [-o FILE] LOG...\n"
-                "moe-stat --plot FILE.png|FILE.svg|- [--skip N] LOG...\n"
+                "moe-stat --plot FILE.png|FILE.svg|- [--panels LIST] [--skip N] [--steps A-B] LOG|TIMELINE...\n"
                 "moe-stat --trace FILE.json|- [--steps A-B] TIMELINE...",
     .about = "reports on a training run from its step log; several LOGs are one run in pieces, in order",
     OPTS(opts),
@@ -144,24 +166,44 @@ static int write_trace(char **paths, int count)
     return STATUS_DONE;
 }
 
+/* Logs before timelines; returns how many are logs. */
+static int logs_first(char **paths, int count)
+{
+    int logs_seen = 0;
+    for (int i = 0; i < count; i++)
+        if (!spans_here(paths[i])) {
+            char *log = paths[i];
+            memmove(&paths[logs_seen + 1], &paths[logs_seen], (size_t)(i - logs_seen) * sizeof *paths);
+            paths[logs_seen++] = log;
+        }
+    return logs_seen;
+}
+
 /* Returns the status, or -1 with error() set. */
-static int run(struct steplog *log, char **logs, int count)
+static int run(struct steplog *log, char **paths, int count)
 {
     struct summary s;
     struct output o;
-    for (int i = 0; i < count; i++)
-        if (steplog_read(log, logs[i]) < 0)
+    int logs = plot ? logs_first(paths, count) : count;
+    struct picture picture = {
+        .timelines = paths + logs, .timeline_count = count - logs, .first = steps.first, .last = steps.last};
+    for (int i = 0; i < logs; i++)
+        if (steplog_read(log, paths[i]) < 0)
             return -1;
-    if (summary_make(&s, log, skip) < 0)
-        return error_prefix("%s", logs[count - 1]);
+    if (logs && summary_make(&s, log, skip) < 0)
+        return error_prefix("%s", paths[logs - 1]);
+    if (logs) {
+        picture.log = log;
+        picture.s = &s;
+    }
     if (plot)
-        return plot_write(plot, log, &s);
+        return plot_write(plot, &picture, panels);
     if (output_open(&o, output) < 0)
         return -1;
     int status = print_all(o.stream, log, &s);
     if (status < 0) {
         output_abandon(&o);
-        return error_prefix("%s", logs[count - 1]);
+        return error_prefix("%s", paths[logs - 1]);
     }
     return output_commit(&o) < 0 ? -1 : status;
 }

@@ -271,7 +271,7 @@ if need gnuplot command -v gnuplot; then
     is "$(head -c 4 "$T/plot.png" | tail -c 3)" PNG 'and draws a PNG'
     run moe-stat --plot "$T/a b'c.svg" "$log"
     like "$(cat "$T/a b'c.svg")" '</svg>' 'an SVG, whatever its name'
-    run moe-stat --plot - "$log"
+    run moe-stat --plot -.svg "$log"
     like "$out" '</svg>' 'an SVG on stdout'
     like "$out" 'tokens/s' 'with its axes named'
     run moe-stat --plot "$T/bare.svg" "$T/bare.jsonl"

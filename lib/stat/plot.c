@@ -1,21 +1,19 @@
 /* SPDX-License-Identifier: MIT */
-/* gnuplot reads one script, data included, on its stdin and draws on its stdout, which is the output file: so
- * no name needs quoting, and nothing is left behind. The script waits in an unnamed file rather than in a pipe,
- * so that a gnuplot that stops early cannot end us by SIGPIPE. */
 #include "stat/plot.h"
 
-#include <errno.h>
-#include <math.h>
-#include <spawn.h>
-#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "base/error.h"
 #include "base/file.h"
+#include "stat/gnuplot.h"
 
-extern char **environ;
+struct plot {
+    enum panel panel[PANELS];
+    int count;
+};
 
 static bool ends_in(const char *s, const char *end)
 {
@@ -23,144 +21,136 @@ static bool ends_in(const char *s, const char *end)
     return n > m && strcmp(s + n - m, end) == 0;
 }
 
-/* In single quotes, for gnuplot. */
-static void quoted(FILE *f, const char *s)
+static int choose(struct plot *plot, const struct picture *p, const bool wanted[PANELS])
 {
-    fputc('\'', f);
-    for (; *s; s++)
-        fputs(*s == '\'' ? "''" : (char[]){*s, '\0'}, f);
-    fputc('\'', f);
-}
-
-/* Each returns how many points it wrote. */
-static size_t loss_data(FILE *f, const struct steplog *log)
-{
-    size_t n = 0;
-    fputs("$loss << END\n", f);
-    for (size_t i = 0; i < log->count; i++)
-        if (isfinite(log->steps[i].loss) && ++n)
-            fprintf(f, "%lld %.9g\n", (long long)log->steps[i].step, log->steps[i].loss);
-    fputs("END\n", f);
-    return n;
-}
-
-static size_t eval_data(FILE *f, const struct steplog *log)
-{
-    size_t n = 0;
-    fputs("$eval << END\n", f);
-    for (size_t i = 0; i < log->evals; i++)
-        if (isfinite(log->eval_loss[i]) && ++n)
-            fprintf(f, "%.0f %.9g\n", log->eval_step[i], log->eval_loss[i]);
-    fputs("END\n", f);
-    return n;
-}
-
-static size_t rate_data(FILE *f, const struct steplog *log)
-{
-    size_t n = 0;
-    double rate;
-    fputs("$rate << END\n", f);
-    for (size_t i = 0; i < log->count; i++)
-        if (step_rate(&log->steps[i], &rate) && ++n)
-            fprintf(f, "%lld %.9g\n", (long long)log->steps[i].step, rate);
-    fputs("END\n", f);
-    return n;
-}
-
-static int write_script(FILE *f, const char *terminal, const struct steplog *log, const struct summary *s)
-{
-    char title[200];
-    size_t losses = loss_data(f, log), evals = eval_data(f, log), rates = rate_data(f, log);
-    if (!losses && !rates)
-        return error(STATUS_USAGE, "the log has neither losses nor rates to plot");
-    int n = snprintf(title, sizeof title, "%s%s%.0f steps", log->model, *log->model ? ": " : "", s->steps);
-    if (log->world > 0)
-        snprintf(title + n, sizeof title - (size_t)n, ", %d rank%s", log->world, log->world == 1 ? "" : "s");
-    fprintf(f, "set terminal %s\nset multiplot layout %d,1 title ", terminal, (losses > 0) + (rates > 0));
-    quoted(f, title);
-    /* The same margins in both panels, so that their steps stand above each other. */
-    fputs(" noenhanced\nset lmargin 12\nset rmargin 3\nset grid\nset tics nomirror\nset border 3\nset key top "
-          "right\n",
-          f);
-    fprintf(f, "set xlabel 'step'\nset xrange [%.1f:%.1f]\n", s->first_step - 0.5, s->last_step + 0.5);
-    const char *style = log->count > 100 ? "lines" : "linespoints pointtype 7 pointsize 0.4";
-    if (losses) {
-        fprintf(f, "set ylabel 'loss'\nplot $loss with %s linecolor rgb '#1f77b4' title 'training'", style);
-        if (evals)
-            fputs(
-                ", $eval with linespoints linecolor rgb '#d62728' pointtype 7 pointsize 0.8 title 'evaluation'",
-                f);
-        fputc('\n', f);
+    bool any = false;
+    for (int i = 0; i < PANELS; i++)
+        any |= wanted[i];
+    for (int i = 0; i < PANELS; i++) {
+        if (any && !wanted[i])
+            continue;
+        if (panel_known(p, i))
+            plot->panel[plot->count++] = (enum panel)i;
+        else if (any)
+            return error(STATUS_USAGE, "there is nothing to draw the panel '%s' from",
+                         word_at(&panel_words, i));
     }
-    if (rates) {
-        fprintf(f,
-                "set ylabel 'tokens/s'\nset yrange [0:*]\nset format y '%s'\nset key bottom right\n"
-                "plot $rate with %s linecolor rgb '#2ca02c' title 'each step'",
-                s->tokens_per_s >= 1e5 ? "%.2s%c" : "%g", style);
-        if (isfinite(s->tokens_per_s))
-            fprintf(f,
-                    ", %.9g with lines dashtype 2 linecolor rgb '#555555' title 'all tokens over all seconds'",
-                    s->tokens_per_s);
-        fputc('\n', f);
+    return plot->count ? 0 : error(STATUS_USAGE, "the log has nothing that could be drawn");
+}
+
+/* ---- files ---- */
+
+static void begin(FILE *f, const struct picture *p, const struct plot *plot, bool svg)
+{
+    int columns = plot->count > 2 ? 2 : 1, rows = (plot->count + columns - 1) / columns;
+    bool tall = plot->count == 1 && plot->panel[0] == PANEL_SCHEDULE && p->timeline_count > 16;
+    int width = columns * 800, height = tall               ? 200 + 20 * p->timeline_count
+                                        : plot->count == 1 ? 450
+                                                           : rows * 420 + 40;
+    char title[256];
+    if (height > 8000)
+        height = 8000;
+    if (svg)
+        fprintf(
+            f,
+            "set terminal svg size %d,%d font 'Helvetica,Arial,sans-serif,14' background rgb 'white' dynamic\n",
+            width, height);
+    else /* twice the points, for screens and slides */
+        fprintf(
+            f,
+            "set terminal pngcairo size %d,%d font 'sans,14' fontscale 1.7 linewidth 2 pointscale 2 background "
+            "rgb 'white'\n",
+            2 * width, 2 * height);
+    if (plot->count == 1)
+        return;
+    picture_title(p, title);
+    fprintf(f, "set multiplot layout %d,%d title ", rows, columns);
+    gnuplot_quoted(f, title);
+    fputs(" noenhanced font ',18'\n", f);
+}
+
+/* A panel that is alone in the last row may have all of it. */
+static void widen(FILE *f, const struct plot *plot)
+{
+    int rows = (plot->count + 1) / 2;
+    fprintf(f, "set origin 0,0\nset size 1,%.4f\n", (1 - 40.0 / (rows * 420 + 40)) / rows);
+}
+
+static int draw_file(FILE *out, const struct picture *p, const struct plot *plot, bool svg)
+{
+    FILE *script = gnuplot_script();
+    int r = script ? 0 : -1;
+    if (r == 0) {
+        begin(script, p, plot, svg);
+        r = picture_data(script, p);
     }
-    fputs("unset multiplot\n", f);
-    if (fflush(f) || fseek(f, 0, SEEK_SET))
-        return error_errno("cannot write a script for gnuplot");
+    for (int i = 0; i < plot->count && r == 0; i++) {
+        if (plot->count > 2 && plot->count % 2 && i + 1 == plot->count)
+            widen(script, plot);
+        r = panel_draw(script, p, plot->panel[i], LOOK_FILE);
+    }
+    if (r == 0) {
+        if (plot->count > 1)
+            fputs("unset multiplot\n", script);
+        r = gnuplot_run(script, out);
+    }
+    if (script)
+        fclose(script);
+    return r;
+}
+
+/* ---- a terminal ---- */
+
+static int terminal_columns(void)
+{
+    struct winsize size;
+    const char *columns = getenv("COLUMNS");
+    int n = ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 ? size.ws_col : columns ? atoi(columns) : 0;
+    return n < 40 ? 80 : n > 200 ? 200 : n;
+}
+
+static int draw_terminal(FILE *out, const struct picture *p, const struct plot *plot)
+{
+    int columns = terminal_columns();
+    const char *colour = getenv("NO_COLOR");
+    char title[256];
+    picture_title(p, title);
+    fprintf(out, "%s\n", title);
+    for (int i = 0; i < plot->count; i++) {
+        int r = panel_text(out, p, plot->panel[i], columns);
+        FILE *script = r == 0 ? gnuplot_script() : NULL;
+        if (r < 0 || (r == 0 && !script))
+            return -1;
+        if (r > 0)
+            continue;
+        fprintf(script, "set terminal dumb size %d,20 %s\n", columns,
+                isatty(fileno(out)) && !(colour && *colour) ? "ansi256" : "mono");
+        r = picture_data(script, p);
+        if (r == 0)
+            r = panel_draw(script, p, plot->panel[i], LOOK_TERMINAL);
+        if (r == 0)
+            r = gnuplot_run(script, out);
+        fclose(script);
+        if (r < 0)
+            return -1;
+    }
     return 0;
 }
 
-static int run_gnuplot(FILE *script, FILE *out)
+int plot_write(const char *path, const struct picture *p, const bool wanted[PANELS])
 {
-    char *argv[] = {"gnuplot", "--default-settings", NULL}; /* not the user's own */
-    posix_spawn_file_actions_t actions;
-    pid_t child;
-    int status;
-    posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_adddup2(&actions, fileno(script), STDIN_FILENO);
-    if (fileno(out) != STDOUT_FILENO)
-        posix_spawn_file_actions_adddup2(&actions, fileno(out), STDOUT_FILENO);
-    int e = posix_spawnp(&child, "gnuplot", &actions, NULL, argv, environ);
-    posix_spawn_file_actions_destroy(&actions);
-    if (e == ENOENT)
-        return error(STATUS_ENV, "gnuplot is not installed (apt install gnuplot-nox)");
-    if (e)
-        return error(STATUS_ENV, "cannot run gnuplot: %s", strerror(e));
-    while (waitpid(child, &status, 0) < 0)
-        if (errno != EINTR)
-            return error_errno("cannot wait for gnuplot");
-    if (WIFSIGNALED(status))
-        return error(STATUS_ENV, "gnuplot was ended by signal %d", WTERMSIG(status));
-    if (WEXITSTATUS(status) == 127)
-        return error(STATUS_ENV, "gnuplot is not installed (apt install gnuplot-nox)");
-    if (WEXITSTATUS(status) != 0)
-        return error(STATUS_ENV, "gnuplot failed with status %d", WEXITSTATUS(status));
-    return 0;
-}
-
-static int draw(const char *path, const char *terminal, FILE *script, const struct steplog *log,
-                const struct summary *s)
-{
+    bool terminal = strcmp(path, "-") == 0, svg = ends_in(path, ".svg");
+    bool is_stdout = terminal || strcmp(path, "-.svg") == 0 || strcmp(path, "-.png") == 0;
+    struct plot plot = {.count = 0};
     struct output o;
-    if (write_script(script, terminal, log, s) < 0 || output_open(&o, path) < 0)
-        return -1;
-    fflush(o.stream);
-    if (run_gnuplot(script, o.stream) < 0) {
+    if (!terminal && !svg && !ends_in(path, ".png"))
+        return error(STATUS_USAGE, "'%s' ends in neither .png nor .svg", path);
+    TRY(choose(&plot, p, wanted));
+    TRY(output_open(&o, is_stdout ? NULL : path));
+    int r = terminal ? draw_terminal(o.stream, p, &plot) : draw_file(o.stream, p, &plot, svg);
+    if (r < 0) {
         output_abandon(&o);
         return -1;
     }
     return output_commit(&o);
-}
-
-int plot_write(const char *path, const struct steplog *log, const struct summary *s)
-{
-    const char *svg = "svg size 900,700 background rgb 'white'", *png = "pngcairo size 1200,900";
-    bool is_svg = strcmp(path, "-") == 0 || ends_in(path, ".svg");
-    if (!is_svg && !ends_in(path, ".png"))
-        return error(STATUS_USAGE, "'%s' ends in neither .png nor .svg", path);
-    FILE *script = tmpfile();
-    if (!script)
-        return error_errno("cannot make a temporary file");
-    int r = draw(path, is_svg ? svg : png, script, log, s);
-    fclose(script);
-    return r;
 }

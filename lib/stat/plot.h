@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: MIT */
-/* The run as a picture, drawn by gnuplot. */
+/* The run as a picture of several panels, drawn by gnuplot. */
 #ifndef STAT_PLOT_H
 #define STAT_PLOT_H
 
-#include "stat/steplog.h"
-#include "stat/summary.h"
+#include <stdbool.h>
 
-/* Loss above, tokens a second below, over steps. `path` ends in .png or .svg, or is `-`: SVG to stdout. It
- * appears under its name only when it is complete. 0, or -1 with error() set: STATUS_ENV when there is no
+#include "stat/panels.h"
+
+/* `path` ends in .png or .svg; `-.png` and `-.svg` are the same on stdout, and `-` is text for a terminal there.
+ * wanted[panel]: those to draw, and what the data does not tell is an error; all false: whatever it tells. The
+ * file appears under its name only when it is complete. 0, or -1 with error() set: STATUS_ENV when there is no
  * gnuplot. */
-int plot_write(const char *path, const struct steplog *log, const struct summary *s);
+int plot_write(const char *path, const struct picture *p, const bool wanted[PANELS]);
 
 #endif

@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: MIT */
+/* A row a rank: above what it computed and the communication that waits for, below its messages to other stages.
+ * The time that is shown is cut into cells; a cell has the colour of what took most of it, or none where more
+ * than half of it was idle. So the picture has the same size however many operations there were. */
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "base/notice.h"
+#include "base/num.h"
+#include "stat/gnuplot.h"
+#include "stat/panels.h"
+#include "stat/spans.h"
+
+enum { CELLS = 2000, LANES = 2, KINDS = 6, IDLE = -1 };
+
+/* Okabe and Ito's; groups as moe-plan(5) names them. */
+static const struct kind {
+    const char *name, *colour, *groups;
+    char letter; /* on a terminal */
+} kinds[KINDS] = {
+    {"computing", "0072b2", "", '#'},
+    {"experts (ep)", "e69f00", " ep ", 'e'},
+    {"tensor (tp)", "cc79a7", " tp etp kv ", 't'},
+    {"pipeline (pp)", "d55e00", " pp ", 'p'},
+    {"gradients (dp)", "009e73", " dp edp dp-cp cp ", 'd'},
+    {"other messages", "999999", "", 'o'},
+};
+
+struct window {
+    int64_t first, last;         /* steps */
+    double zero_s, from_s, to_s; /* of the trace's clock */
+    bool messages;
+    bool there[KINDS];
+};
+
+typedef double cells[LANES][CELLS][KINDS]; /* seconds */
+
+static int kind_of(const struct span *s)
+{
+    char wanted[SPAN_NAME + 2];
+    if (!*s->group)
+        return 0;
+    snprintf(wanted, sizeof wanted, " %s ", s->group);
+    for (int i = 1; i < KINDS - 1; i++)
+        if (strstr(kinds[i].groups, wanted))
+            return i;
+    return KINDS - 1;
+}
+
+static bool is_message(const struct span_file *f, const struct span *s)
+{
+    const char *stream = f->stream[s->stream];
+    return strncmp(stream, "in", 2) == 0 || strncmp(stream, "out", 3) == 0;
+}
+
+/* ---- what is shown ---- */
+
+/* The steps asked for; of all of them the last. */
+static int measure(struct window *w, const struct picture *p)
+{
+    bool all = p->first == 0 && p->last == INT64_MAX;
+    struct span_file f;
+    struct span s;
+    int r = 0, ranks;
+    *w = (struct window){.first = p->first, .last = p->last, .from_s = INFINITY, .to_s = -INFINITY};
+    TRY(spans_heads(p->timelines, p->timeline_count, &w->zero_s, &ranks));
+    for (int i = 0; i < p->timeline_count && r == 0; i++) {
+        TRY(spans_open(&f, p->timelines[i]));
+        while ((r = spans_next(&f, &s)) > 0) {
+            double offset = f.unix_s - w->zero_s;
+            if (all && s.step > w->first) {
+                w->first = s.step;
+                w->from_s = INFINITY;
+                w->to_s = -INFINITY;
+            }
+            if (s.step < w->first || s.step > w->last)
+                continue;
+            w->from_s = fmin(w->from_s, offset + s.start_s);
+            w->to_s = fmax(w->to_s, offset + s.end_s);
+            w->messages |= is_message(&f, &s);
+            w->there[kind_of(&s)] = true;
+        }
+        if (f.skipped)
+            notice("%s: %zu lines are no records of a timeline, and were skipped", f.path, f.skipped);
+        spans_close(&f);
+    }
+    if (r == 0 && !(w->to_s > w->from_s))
+        return error(STATUS_USAGE, "'%s' has no operation of these steps", p->timelines[0]);
+    if (r == 0 && p->timeline_count < ranks)
+        notice("the picture has %d of the run's %d ranks: the others' timelines are not named",
+               p->timeline_count, ranks);
+    w->last = all ? w->first : w->last;
+    return r;
+}
+
+/* ---- a rank ---- */
+
+static void add(cells c, const struct window *w, int lane, int kind, double from, double to)
+{
+    double cell = (w->to_s - w->from_s) / CELLS;
+    int first = (int)max64(0, min64(CELLS - 1, (int64_t)((from - w->from_s) / cell)));
+    for (int i = first; i < CELLS && w->from_s + i * cell < to; i++) {
+        double begin = fmax(from, w->from_s + i * cell), end = fmin(to, w->from_s + (i + 1) * cell);
+        if (end > begin)
+            c[lane][i][kind] += end - begin;
+    }
+}
+
+static int fill(cells c, const struct window *w, const char *path, int *rank)
+{
+    struct span_file f;
+    struct span s;
+    int r;
+    TRY(spans_open(&f, path));
+    *rank = f.rank;
+    double offset = f.unix_s - w->zero_s;
+    while ((r = spans_next(&f, &s)) > 0)
+        if (s.step >= w->first && s.step <= w->last)
+            add(c, w, is_message(&f, &s), kind_of(&s), offset + s.start_s, offset + s.end_s);
+    spans_close(&f);
+    return r;
+}
+
+static int most_of(const double *cell, double cell_s)
+{
+    int most = 0;
+    double sum = 0;
+    for (int k = 0; k < KINDS; k++) {
+        sum += cell[k];
+        if (cell[k] > cell[most])
+            most = k;
+    }
+    return sum >= 0.5 * cell_s ? most : IDLE;
+}
+
+/* Boxes: from, to, bottom, top, colour. */
+static void write_lane(FILE *f, cells c, const struct window *w, int rank, int lane, double scale)
+{
+    double cell = (w->to_s - w->from_s) / CELLS;
+    double top = lane ? 0.42 : w->messages ? 0.12 : 0.42, bottom = lane ? 0.16 : -0.42;
+    for (int i = 0, n; i < CELLS; i += n) {
+        int kind = most_of(c[lane][i], cell);
+        for (n = 1; i + n < CELLS && most_of(c[lane][i + n], cell) == kind;)
+            n++;
+        if (kind != IDLE)
+            fprintf(f, "%.7g %.7g %.2f %.2f 0x%s\n", i * cell * scale, (i + n) * cell * scale, rank + bottom,
+                    rank + top, kinds[kind].colour);
+    }
+}
+
+/* ---- all ---- */
+
+static int write_boxes(FILE *f, const struct picture *p, const struct window *w, double scale, int *highest)
+{
+    cells *c = xmalloc(sizeof *c);
+    int r = 0, rank;
+    fputs("$schedule << END\n", f);
+    for (int i = 0; i < p->timeline_count && r == 0; i++) {
+        memset(c, 0, sizeof *c);
+        r = fill(*c, w, p->timelines[i], &rank);
+        for (int lane = 0; r == 0 && lane <= w->messages; lane++)
+            write_lane(f, *c, w, rank, lane, scale);
+        if (r == 0 && rank > *highest)
+            *highest = rank;
+    }
+    fputs("END\n", f);
+    free(c);
+    return r;
+}
+
+static void title_of(const struct window *w, char *title, size_t size)
+{
+    if (w->first == w->last)
+        snprintf(title, size, "Step %" PRId64 ": what each rank did%s", w->first,
+                 w->messages ? " (below: its messages to other stages)" : "");
+    else
+        snprintf(title, size, "Steps %" PRId64 " to %" PRId64 ": what each rank did", w->first, w->last);
+}
+
+/* A character has what took most of the cells under it. */
+static void text_lane(FILE *f, cells c, const struct window *w, int rank, int lane, int columns)
+{
+    double cell = (w->to_s - w->from_s) / CELLS;
+    fprintf(f, lane ? "        |" : "  %5d |", rank);
+    for (int i = 0; i < columns; i++) {
+        double sum[KINDS] = {0};
+        int from = (int)((int64_t)i * CELLS / columns), to = (int)((int64_t)(i + 1) * CELLS / columns);
+        for (int k = from; k < to; k++)
+            for (int j = 0; j < KINDS; j++)
+                sum[j] += c[lane][k][j];
+        int kind = most_of(sum, cell * (to - from));
+        fputc(kind == IDLE ? ' ' : kinds[kind].letter, f);
+    }
+    fputs("|\n", f);
+}
+
+int schedule_text(FILE *f, const struct picture *p, int columns)
+{
+    struct window w;
+    char title[96];
+    int r = 0, rank;
+    TRY(measure(&w, p));
+    title_of(&w, title, sizeof title);
+    fprintf(f, "\n%s\n%.4g ms:", title, (w.to_s - w.from_s) * 1000);
+    for (int i = 0; i < KINDS; i++)
+        if (w.there[i])
+            fprintf(f, "  %c %s", kinds[i].letter, kinds[i].name);
+    fputs("\n\n", f);
+    cells *c = xmalloc(sizeof *c);
+    for (int i = 0; i < p->timeline_count && r == 0; i++) {
+        memset(c, 0, sizeof *c);
+        r = fill(*c, &w, p->timelines[i], &rank);
+        for (int lane = 0; r == 0 && lane <= w.messages; lane++)
+            text_lane(f, *c, &w, rank, lane, columns - 10);
+    }
+    free(c);
+    return r;
+}
+
+int schedule_draw(FILE *f, const struct picture *p)
+{
+    struct window w;
+    char title[96];
+    int highest = 0;
+    TRY(measure(&w, p));
+    bool ms = w.to_s - w.from_s < 2;
+    double scale = ms ? 1000 : 1;
+    TRY(write_boxes(f, p, &w, scale, &highest));
+    title_of(&w, title, sizeof title);
+    fputs("set title ", f);
+    gnuplot_quoted(f, title);
+    fprintf(f,
+            " noenhanced\nset xlabel ''\nset ylabel 'rank'\nset xrange [0:%.7g]\nset yrange [%d.6:-0.6]\n"
+            "set format x '%%g %s'\nset format y '%%.0f'\nunset grid\n%s"
+            "set key outside center bottom horizontal Left reverse samplen 0.7 maxrows 1 width 1\nplot ",
+            (w.to_s - w.from_s) * scale, highest, ms ? "ms" : "s", highest <= 16 ? "set ytics 1\n" : "");
+    for (int i = 0; i < KINDS; i++)
+        if (w.there[i])
+            fprintf(f, "keyentry with boxes fillstyle solid 1 linecolor rgb '#%s' title \"%s\", ",
+                    kinds[i].colour, kinds[i].name);
+    fputs("$schedule using (0.5*($1+$2)):(0.5*($3+$4)):1:2:3:4:5 with boxxyerror linecolor rgb variable "
+          "fillstyle "
+          "solid 1 noborder notitle\n",
+          f);
+    return 0;
+}

@@ -76,10 +76,10 @@ static int print_verdicts(FILE *f, const struct summary *s)
     return status;
 }
 
-static int print_all(FILE *f, const struct steplog *log, const struct summary *s)
+static int print_all(FILE *f, struct steplog *log, const struct loads *l, const struct summary *s)
 {
     if (loads)
-        return report_loads(f, log);
+        return report_loads(f, l);
     if (claims.count)
         return print_verdicts(f, s);
     if (strcmp(format, "json") == 0)
@@ -87,25 +87,24 @@ static int print_all(FILE *f, const struct steplog *log, const struct summary *s
     else if (strcmp(format, "csv") == 0)
         report_csv(f, log, s);
     else
-        report_text(f, log, s, skip);
+        report_text(f, log, l, s, skip);
     return STATUS_DONE;
 }
 
 /* Returns the status, or -1 with error() set. */
-static int run(struct steplog *log, char **logs, int count)
+static int run(struct steplog *log, struct loads *l, char **logs, int count)
 {
     struct summary s;
     struct output o;
-    for (int i = 0; i < count; i++)
-        if (steplog_read(log, logs[i]) < 0)
-            return -1;
-    if (summary_make(&s, log, skip) < 0)
+    if (steplog_read(log, logs, count, 0) < 0 || loads_read(l, log, 0) < 0)
+        return -1;
+    if (summary_make(&s, log, l, skip, NULL) < 0)
         return error_prefix("%s", logs[count - 1]);
     if (plot)
         return plot_write(plot, log, &s);
     if (output_open(&o, output) < 0)
         return -1;
-    int status = print_all(o.stream, log, &s);
+    int status = print_all(o.stream, log, l, &s);
     if (status < 0) {
         output_abandon(&o);
         return error_prefix("%s", logs[count - 1]);
@@ -125,9 +124,12 @@ int main(int argc, char **argv)
     else if (plot && output)
         error(STATUS_USAGE, "--plot names its own file: --output does not go with it");
     else {
-        struct steplog log = {0};
-        int status = run(&log, argv + first, argc - first);
+        struct steplog log;
+        struct loads l = {0};
+        steplog_init(&log);
+        int status = run(&log, &l, argv + first, argc - first);
         steplog_release(&log);
+        loads_release(&l);
         free(claims.claim);
         if (status >= 0 && stdout_close() == 0)
             return status;

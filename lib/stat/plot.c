@@ -33,41 +33,47 @@ static void quoted(FILE *f, const char *s)
 }
 
 /* Each returns how many points it wrote. */
-static size_t loss_data(FILE *f, const struct steplog *log)
+static size_t loss_data(FILE *f, struct steplog *log)
 {
     size_t n = 0;
     fputs("$loss << END\n", f);
-    for (size_t i = 0; i < log->count; i++)
-        if (isfinite(log->steps[i].loss) && ++n)
-            fprintf(f, "%lld %.9g\n", (long long)log->steps[i].step, log->steps[i].loss);
+    for (size_t i = 0; i < log->count; i++) {
+        const struct step_record *r = steplog_step(log, i);
+        if (isfinite(r->loss) && ++n)
+            fprintf(f, "%lld %.9g\n", (long long)r->step, r->loss);
+    }
     fputs("END\n", f);
     return n;
 }
 
-static size_t eval_data(FILE *f, const struct steplog *log)
+static size_t eval_data(FILE *f, struct steplog *log)
 {
     size_t n = 0;
     fputs("$eval << END\n", f);
-    for (size_t i = 0; i < log->evals; i++)
-        if (isfinite(log->eval_loss[i]) && ++n)
-            fprintf(f, "%.0f %.9g\n", log->eval_step[i], log->eval_loss[i]);
+    for (size_t i = 0; i < log->evals; i++) {
+        const struct log_event *e = steplog_eval(log, i);
+        if (isfinite(e->loss) && ++n)
+            fprintf(f, "%.0f %.9g\n", e->step, e->loss);
+    }
     fputs("END\n", f);
     return n;
 }
 
-static size_t rate_data(FILE *f, const struct steplog *log)
+static size_t rate_data(FILE *f, struct steplog *log)
 {
     size_t n = 0;
     double rate;
     fputs("$rate << END\n", f);
-    for (size_t i = 0; i < log->count; i++)
-        if (step_rate(&log->steps[i], &rate) && ++n)
-            fprintf(f, "%lld %.9g\n", (long long)log->steps[i].step, rate);
+    for (size_t i = 0; i < log->count; i++) {
+        const struct step_record *r = steplog_step(log, i);
+        if (step_rate(r, &rate) && ++n)
+            fprintf(f, "%lld %.9g\n", (long long)r->step, rate);
+    }
     fputs("END\n", f);
     return n;
 }
 
-static int write_script(FILE *f, const char *terminal, const struct steplog *log, const struct summary *s)
+static int write_script(FILE *f, const char *terminal, struct steplog *log, const struct summary *s)
 {
     char title[200];
     size_t losses = loss_data(f, log), evals = eval_data(f, log), rates = rate_data(f, log);
@@ -137,7 +143,7 @@ static int run_gnuplot(FILE *script, FILE *out)
     return 0;
 }
 
-static int draw(const char *path, const char *terminal, FILE *script, const struct steplog *log,
+static int draw(const char *path, const char *terminal, FILE *script, struct steplog *log,
                 const struct summary *s)
 {
     struct output o;
@@ -151,7 +157,7 @@ static int draw(const char *path, const char *terminal, FILE *script, const stru
     return output_commit(&o);
 }
 
-int plot_write(const char *path, const struct steplog *log, const struct summary *s)
+int plot_write(const char *path, struct steplog *log, const struct summary *s)
 {
     const char *svg = "svg size 900,700 background rgb 'white'", *png = "pngcairo size 1200,900";
     bool is_svg = strcmp(path, "-") == 0 || ends_in(path, ".svg");

@@ -9,6 +9,6 @@
 /* Loss above, tokens a second below, over steps. `path` ends in .png or .svg, or is `-`: SVG to stdout. It
  * appears under its name only when it is complete. 0, or -1 with error() set: STATUS_ENV when there is no
  * gnuplot. */
-int plot_write(const char *path, const struct steplog *log, const struct summary *s);
+int plot_write(const char *path, struct steplog *log, const struct summary *s);
 
 #endif

@@ -113,11 +113,11 @@ int source_lines(const struct source *s, int64_t i, struct lines *l)
     l->cut = false;
     l->dropped = 0;
     TRY(read_on(s, l, from, &have, end));
-    char *first = i > 0 ? memchr(l->text, '\n', (size_t)have) : l->text - 1;
-    if (!first || ++first - l->text >= have)
+    const char *before = i > 0 ? memchr(l->text, '\n', (size_t)have) : NULL;
+    int64_t skip = before ? before + 1 - l->text : 0, last = have;
+    if ((i > 0 && !before) || skip >= have)
         return 0; /* a line that began before, and what ends it or does not */
     /* The last line that begins here may end further on. */
-    int64_t skip = first - l->text, last = have;
     while (last > skip && l->text[last - 1] != '\n')
         last--;
     const char *feed = last == have ? l->text + have - 1 : NULL;
@@ -138,7 +138,7 @@ int source_lines(const struct source *s, int64_t i, struct lines *l)
         l->cut = true;
     }
     memset(l->text + have, 0, SCAN_PADDING);
-    memmove(l->text, first, (size_t)(have - skip + SCAN_PADDING));
+    memmove(l->text, l->text + skip, (size_t)(have - skip + SCAN_PADDING));
     l->bytes = have - skip;
     l->at = from + skip;
     return 0;

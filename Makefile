@@ -63,7 +63,7 @@ TRAIN_O      = $(call rooms,base model plan cost check tensors ckpt data comm en
 ALL_O        = $(call rooms,*) $(KERNEL_O)
 KERNEL_O = $(call obj,kernels/*.c kernels/*/*.c)
 
-LIBS       = -ljansson -lz -lm
+LIBS       = -ljansson -lz -lm -pthread
 TRAIN_LIBS = -ldnnl $(MPI_LIBS) -fopenmp
 BIN        = $(COMMANDS:%=$(BUILD)/bin/%)
 UNIT       = $(patsubst t/unit/%.c,$(BUILD)/t/%,$(wildcard t/unit/*.c))

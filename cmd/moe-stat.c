@@ -121,10 +121,10 @@ static int print_verdicts(FILE *f, const struct summary *s)
     return status;
 }
 
-static int print_all(FILE *f, const struct steplog *log, const struct summary *s)
+static int print_all(FILE *f, struct steplog *log, const struct loads *l, const struct summary *s)
 {
     if (loads)
-        return report_loads(f, log);
+        return report_loads(f, l);
     if (claims.count)
         return print_verdicts(f, s);
     if (strcmp(format, "json") == 0)
@@ -132,7 +132,7 @@ static int print_all(FILE *f, const struct steplog *log, const struct summary *s
     else if (strcmp(format, "csv") == 0)
         report_csv(f, log, s);
     else
-        report_text(f, log, s, skip);
+        report_text(f, log, l, s, skip);
     return STATUS_DONE;
 }
 
@@ -180,27 +180,27 @@ static int logs_first(char **paths, int count)
 }
 
 /* Returns the status, or -1 with error() set. */
-static int run(struct steplog *log, char **paths, int count)
+static int run(struct steplog *log, struct loads *l, char **paths, int count)
 {
     struct summary s;
     struct output o;
     int logs = plot ? logs_first(paths, count) : count;
     struct picture picture = {
         .timelines = paths + logs, .timeline_count = count - logs, .first = steps.first, .last = steps.last};
-    for (int i = 0; i < logs; i++)
-        if (steplog_read(log, paths[i]) < 0)
-            return -1;
-    if (logs && summary_make(&s, log, skip) < 0)
-        return error_prefix("%s", paths[logs - 1]);
     if (logs) {
+        if (steplog_read(log, paths, logs, 0) < 0 || loads_read(l, log, 0) < 0)
+            return -1;
+        if (summary_make(&s, log, l, skip, NULL) < 0)
+            return error_prefix("%s", paths[logs - 1]);
         picture.log = log;
+        picture.loads = l;
         picture.s = &s;
     }
     if (plot)
         return plot_write(plot, &picture, panels);
     if (output_open(&o, output) < 0)
         return -1;
-    int status = print_all(o.stream, log, &s);
+    int status = print_all(o.stream, log, l, &s);
     if (status < 0) {
         output_abandon(&o);
         return error_prefix("%s", paths[logs - 1]);
@@ -220,9 +220,13 @@ int main(int argc, char **argv)
     else if ((plot || trace) && output)
         error(STATUS_USAGE, "--%s names its own file: --output does not go with it", plot ? "plot" : "trace");
     else {
-        struct steplog log = {0};
-        int status = trace ? write_trace(argv + first, argc - first) : run(&log, argv + first, argc - first);
+        struct steplog log;
+        struct loads l = {0};
+        steplog_init(&log);
+        int status =
+            trace ? write_trace(argv + first, argc - first) : run(&log, &l, argv + first, argc - first);
         steplog_release(&log);
+        loads_release(&l);
         free(claims.claim);
         if (status >= 0 && stdout_close() == 0)
             return status;

@@ -33,7 +33,7 @@ bool panel_known(const struct picture *p, enum panel which)
     case PANEL_IMBALANCE:
         return series_known(p, SERIES_IMBALANCE);
     case PANEL_EXPERTS:
-        return p->log && p->log->loads;
+        return p->log && p->loads && p->loads->sum;
     case PANEL_GRADIENT:
         return series_known(p, SERIES_GRADIENT);
     default:
@@ -166,7 +166,7 @@ static void phases(FILE *f, const struct picture *p, enum look look)
           f);
     bool first = true;
     for (int i = PHASES - 1; i >= 0; i--) {
-        if (!(p->s->phase_share[i] > 0))
+        if (!(phase_share(p->s, i) > 0))
             continue;
         fprintf(f,
                 "%s$steps using 1:%d with filledcurves y1=0 linecolor rgb '%s' fillstyle solid 1 noborder "
@@ -181,18 +181,18 @@ static void phases(FILE *f, const struct picture *p, enum look look)
 
 static void experts(FILE *f, const struct picture *p, enum look look)
 {
-    const struct steplog *log = p->log;
+    const struct loads *l = p->loads;
     double most = 0;
     fputs("$loads << END\n", f);
-    for (int l = 0; l < log->moe_layers; l++) {
-        const double *load = log->loads + (size_t)l * (size_t)log->experts;
+    for (int row = 0; row < l->layers; row++) {
+        const double *load = l->sum + (size_t)row * (size_t)l->experts;
         double sum = 0;
-        for (int e = 0; e < log->experts; e++)
+        for (int e = 0; e < l->experts; e++)
             sum += load[e];
-        for (int e = 0; e < log->experts; e++) {
-            double of_mean = sum > 0 ? load[e] * log->experts / sum : 0;
+        for (int e = 0; e < l->experts; e++) {
+            double of_mean = sum > 0 ? load[e] * l->experts / sum : 0;
             most = fmax(most, of_mean);
-            fprintf(f, "%d %d %.4g\n", e, l, of_mean);
+            fprintf(f, "%d %d %.4g\n", e, row, of_mean);
         }
     }
     fputs("END\n", f);
@@ -205,8 +205,8 @@ static void experts(FILE *f, const struct picture *p, enum look look)
         "set xrange [-0.5:%d.5]\nset yrange [%d.5:-0.5]\nset cbrange [0:%.4g]\nset xtics autofreq\nunset grid\n"
         "set format x '%%.0f'\nset format y '%%.0f'\n%s%s"
         "plot $loads using 1:2:3 with image\n",
-        log->experts - 1, log->moe_layers - 1, fmax(most, 1), log->experts <= 10 ? "set xtics 1\n" : "",
-        log->moe_layers <= 10 ? "set ytics 1\n" : "");
+        l->experts - 1, l->layers - 1, fmax(most, 1), l->experts <= 10 ? "set xtics 1\n" : "",
+        l->layers <= 10 ? "set ytics 1\n" : "");
 }
 
 /* ---- all ---- */

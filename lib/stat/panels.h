@@ -9,6 +9,7 @@
 #include <stdio.h>
 
 #include "base/words.h"
+#include "stat/loads.h"
 #include "stat/steplog.h"
 #include "stat/summary.h"
 
@@ -27,6 +28,7 @@ extern const struct words panel_words; /* loss speed phases imbalance experts gr
 /* What is drawn. */
 struct picture {
     struct steplog *log; /* NULL: there is none */
+    const struct loads *loads;
     const struct summary *s;
     char *const *timelines; /* paths */
     int timeline_count;

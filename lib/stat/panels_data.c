@@ -79,8 +79,8 @@ static void evaluations(FILE *f, struct steplog *log)
 {
     fputs("$evals << END\n", f);
     for (size_t i = 0; i < log->evals; i++)
-        if (isfinite(log->eval_loss[i]))
-            fprintf(f, "%.0f %.9g\n", log->eval_step[i], log->eval_loss[i]);
+        if (isfinite(steplog_eval(log, i)->loss))
+            fprintf(f, "%.0f %.9g\n", steplog_eval(log, i)->step, steplog_eval(log, i)->loss);
     fputs("END\n", f);
 }
 
@@ -91,9 +91,9 @@ int picture_data(FILE *f, const struct picture *p)
     size_t count = p->log->count, each = count / POINTS + (count % POINTS != 0);
     fputs("$steps << END\n", f);
     for (size_t i = 0; i < count;) {
-        struct row row = {.first = p->log->steps[i].step};
+        struct row row = {.first = steplog_step(p->log, i)->step};
         for (size_t end = i + each; i < end && i < count; i++)
-            add_step(&row, &p->log->steps[i]);
+            add_step(&row, steplog_step(p->log, i));
         write_row(f, &row);
     }
     fputs("END\n", f);
@@ -105,14 +105,14 @@ bool series_known(const struct picture *p, enum series which)
 {
     struct row row = {0};
     for (size_t i = 0; p->log && i < p->log->count && !row.of[which].n; i++)
-        add_step(&row, &p->log->steps[i]);
+        add_step(&row, steplog_step(p->log, i));
     return row.of[which].n > 0;
 }
 
 bool phases_known(const struct picture *p)
 {
     for (int i = 0; p->s && i < PHASES; i++)
-        if (isfinite(p->s->phase_share[i]))
+        if (isfinite(phase_share(p->s, i)))
             return true;
     return false;
 }

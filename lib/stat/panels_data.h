@@ -19,6 +19,11 @@ static inline int phase_column(int phase)
     return 2 + 3 * SERIES + phase;
 }
 
+static inline double phase_share(const struct summary *s, int phase)
+{
+    return s->value[FIGURE_forward_share + phase];
+}
+
 bool series_known(const struct picture *p, enum series which);
 bool phases_known(const struct picture *p);
 

@@ -5,13 +5,14 @@
 
 #include "base/num.h"
 #include "stat/panels.h"
+#include "stat/panels_data.h"
 
 static void shares(FILE *f, const struct summary *s, int columns)
 {
     int room = columns - 24;
     fputs("\nWhere the time of a step goes (mean over ranks)\n\n", f);
     for (int i = 0; i < PHASES; i++) {
-        double share = s->phase_share[i];
+        double share = phase_share(s, i);
         if (!isfinite(share))
             continue;
         int n = (int)max64(0, min64(room, llround(share * room)));
@@ -23,23 +24,23 @@ static void shares(FILE *f, const struct summary *s, int columns)
 }
 
 /* A character an expert; where there are more experts than columns, one for the busiest of several. */
-static void loads(FILE *f, const struct steplog *log, int columns)
+static void balance(FILE *f, const struct loads *l, int columns)
 {
     static const char shade[] = " .:-=+*#%@";
-    int each = (int)ceil_div(log->experts, columns - 10), levels = (int)sizeof shade - 1;
-    int wide = (int)max64(1, min64(3, (columns - 10) / log->experts));
+    int each = (int)ceil_div(l->experts, columns - 10), levels = (int)sizeof shade - 1;
+    int wide = (int)max64(1, min64(3, (columns - 10) / l->experts));
     double most = 1;
     for (int pass = 0; pass < 2; pass++) {
-        for (int l = 0; l < log->moe_layers; l++) {
-            const double *load = log->loads + (size_t)l * (size_t)log->experts;
+        for (int row = 0; row < l->layers; row++) {
+            const double *load = l->sum + (size_t)row * (size_t)l->experts;
             double sum = 0, top = 0;
-            for (int e = 0; e < log->experts; e++)
+            for (int e = 0; e < l->experts; e++)
                 sum += load[e];
             if (pass)
-                fprintf(f, "  %4d  |", l);
-            for (int e = 0; e < log->experts; e++) {
-                top = fmax(top, sum > 0 ? load[e] * log->experts / sum : 0);
-                if ((e + 1) % each && e + 1 < log->experts)
+                fprintf(f, "  %4d  |", row);
+            for (int e = 0; e < l->experts; e++) {
+                top = fmax(top, sum > 0 ? load[e] * l->experts / sum : 0);
+                if ((e + 1) % each && e + 1 < l->experts)
                     continue;
                 for (int k = 0; pass && k < wide; k++)
                     fputc(shade[min64(levels - 1, (int64_t)(top / most * levels))], f);
@@ -68,6 +69,6 @@ int panel_text(FILE *f, const struct picture *p, enum panel which, int columns)
     if (which == PANEL_PHASES)
         shares(f, p->s, columns);
     else if (which == PANEL_EXPERTS)
-        loads(f, p->log, columns);
+        balance(f, p->loads, columns);
     return which == PANEL_PHASES || which == PANEL_EXPERTS;
 }

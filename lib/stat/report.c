@@ -3,6 +3,7 @@
 
 #include <inttypes.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/error.h"
@@ -47,7 +48,7 @@ static const char *scaled(struct texts *w, double v, const char *letters)
     return s;
 }
 
-static void text_header(FILE *f, const struct steplog *log, const struct summary *s, struct texts *w)
+static void text_header(FILE *f, struct steplog *log, const struct summary *s, struct texts *w)
 {
     fprintf(f, "%s", *log->model ? log->model : "(no start record)");
     if (log->world > 0)
@@ -69,11 +70,12 @@ static void text_header(FILE *f, const struct steplog *log, const struct summary
     fprintf(f, "\n\n");
 }
 
-static void text_figures(FILE *f, const struct steplog *log, const struct summary *s, struct texts *w)
+static void text_figures(FILE *f, struct steplog *log, const struct summary *s, struct texts *w)
 {
     fprintf(f, "%-12s%s -> %s", "loss", word(w, "%.4f", s->loss_first), word(w, "%.4f", s->loss_last));
     if (log->evals)
-        fprintf(f, "   eval %s (step %.0f)", word(w, "%.4f", s->eval_loss), log->eval_step[log->evals - 1]);
+        fprintf(f, "   eval %s (step %.0f)", word(w, "%.4f", s->eval_loss),
+                steplog_eval(log, log->evals - 1)->step);
     fprintf(f, "\n%-12s%s   p50 %s  p95 %s  p99 %s\n", "tokens/s", plain(w, s->tokens_per_s),
             plain(w, s->tokens_per_s_p50), plain(w, s->tokens_per_s_p95), plain(w, s->tokens_per_s_p99));
     fprintf(f, "%-12s%s s   p50 %s  p95 %s\n", "step", plain(w, s->step_s), plain(w, s->step_s_p50),
@@ -90,13 +92,14 @@ static void text_phases(FILE *f, const struct summary *s, struct texts *w)
 {
     fprintf(f, "%-12s%10s%9s\n", "phase", "s a step", "share");
     for (int p = 0; p < PHASES; p++)
-        fprintf(f, "%-12s%10s%9s\n", phase_name[p], word(w, "%.4f", s->phase_share[p] * s->step_s),
-                word(w, "%.1f %%", 100 * s->phase_share[p]));
+        fprintf(f, "%-12s%10s%9s\n", phase_name[p],
+                word(w, "%.4f", s->value[FIGURE_forward_share + p] * s->step_s),
+                word(w, "%.1f %%", 100 * s->value[FIGURE_forward_share + p]));
     fputc('\n', f);
 }
 
 /* Where the run was started more than once: a line for each of the last starts. */
-static void text_segments(FILE *f, const struct steplog *log, int64_t skip, struct texts *w)
+static void text_segments(FILE *f, struct steplog *log, int64_t skip, struct texts *w)
 {
     enum { MOST = 8 };
     if (log->starts < 2)
@@ -105,10 +108,10 @@ static void text_segments(FILE *f, const struct steplog *log, int64_t skip, stru
     fprintf(f, "%-12s%10s%9s%9s%12s%10s\n", "start", "from step", "ranks", "steps", "tokens/s", "MFU");
     if (first)
         fprintf(f, "(%d before)\n", first);
+    struct segment_speed *speed = summary_segments(log, skip);
     for (int i = first; i < log->segment_count; i++) {
         const struct log_segment *g = &log->segments[i];
-        struct segment_speed s;
-        summary_segment(&s, log, skip, i);
+        struct segment_speed s = speed[i];
         char name[12];
         if (*g->run)
             snprintf(name, sizeof name, "%.11s", g->run);
@@ -118,16 +121,18 @@ static void text_segments(FILE *f, const struct steplog *log, int64_t skip, stru
                 word(w, "%.0f", g->world > 0 ? g->world : NAN), g->count, plain(w, s.tokens_per_s),
                 word(w, "%.2f %%", 100 * s.mfu), g->up_to == INT64_MIN ? "  abandoned" : "");
     }
+    free(speed);
     fputc('\n', f);
 }
 
-static void text_rest(FILE *f, const struct steplog *log, const struct summary *s, struct texts *w)
+static void text_rest(FILE *f, struct steplog *log, const struct loads *loads, const struct summary *s,
+                      struct texts *w)
 {
     char bytes[24];
     fprintf(f, "%-12smax/mean %s  std %s", "expert load", plain(w, s->expert_load_max_over_mean),
             plain(w, s->expert_load_std));
-    if (log->loads)
-        fprintf(f, "   (%d layers of %d)", log->moe_layers, log->experts);
+    if (loads && loads->layers)
+        fprintf(f, "   (%d layers of %d)", loads->layers, loads->experts);
     fprintf(f, "\n%-12smax/mean %s  std %s\n", "  a step", plain(w, s->step_load_max_over_mean),
             plain(w, s->step_load_std));
     fprintf(f, "%-12s%.0f rows\n", "dropped", s->dropped);
@@ -142,14 +147,14 @@ static void text_rest(FILE *f, const struct steplog *log, const struct summary *
             *log->end_reason ? log->end_reason : "no word of an end: it still runs, or was killed");
 }
 
-void report_text(FILE *f, const struct steplog *log, const struct summary *s, int64_t skip)
+void report_text(FILE *f, struct steplog *log, const struct loads *loads, const struct summary *s, int64_t skip)
 {
     struct texts w = {0};
     text_header(f, log, s, &w);
     text_figures(f, log, s, &w);
     text_phases(f, s, &w);
     text_segments(f, log, skip, &w);
-    text_rest(f, log, s, &w);
+    text_rest(f, log, loads, s, &w);
 }
 
 /* ---- for programs ---- */
@@ -169,7 +174,7 @@ static void put_text(FILE *f, const char *key, const char *value)
     json_decref(s);
 }
 
-void report_json(FILE *f, const struct steplog *log, const struct summary *s)
+void report_json(FILE *f, struct steplog *log, const struct summary *s)
 {
     char buf[32];
     fputs("{\n", f);
@@ -178,9 +183,9 @@ void report_json(FILE *f, const struct steplog *log, const struct summary *s)
     put_text(f, "precision", log->precision);
     put_text(f, "end_reason", log->end_reason);
     fprintf(f, "  \"world\": %s", log->world > 0 ? value_text(log->world, "", buf) : "null");
-    for (int i = 0; i < summary_figures; i++)
-        fprintf(f, ",\n  \"%s\": %s", summary_figure[i].name,
-                value_text(figure_value(s, &summary_figure[i]), "null", buf));
+    for (int i = 0; i < FIGURES && figure_table[i].origin & MEASURED; i++)
+        fprintf(f, ",\n  \"%s\": %s", figure_table[i].name,
+                value_text(figure_value(s, &figure_table[i]), "null", buf));
     fputs("\n}\n", f);
 }
 
@@ -199,12 +204,12 @@ static void csv_text(FILE *f, const char *value)
     fputc('"', f);
 }
 
-void report_csv(FILE *f, const struct steplog *log, const struct summary *s)
+void report_csv(FILE *f, struct steplog *log, const struct summary *s)
 {
     char buf[32];
     fputs("model,backend,precision,world", f);
-    for (int i = 0; i < summary_figures; i++)
-        fprintf(f, ",%s", summary_figure[i].name);
+    for (int i = 0; i < FIGURES && figure_table[i].origin & MEASURED; i++)
+        fprintf(f, ",%s", figure_table[i].name);
     fputc('\n', f);
     csv_text(f, log->model);
     fputc(',', f);
@@ -212,20 +217,20 @@ void report_csv(FILE *f, const struct steplog *log, const struct summary *s)
     fputc(',', f);
     csv_text(f, log->precision);
     fprintf(f, ",%s", log->world > 0 ? value_text(log->world, "", buf) : "");
-    for (int i = 0; i < summary_figures; i++)
-        fprintf(f, ",%s", value_text(figure_value(s, &summary_figure[i]), "", buf));
+    for (int i = 0; i < FIGURES && figure_table[i].origin & MEASURED; i++)
+        fprintf(f, ",%s", value_text(figure_value(s, &figure_table[i]), "", buf));
     fputc('\n', f);
 }
 
-int report_loads(FILE *f, const struct steplog *log)
+int report_loads(FILE *f, const struct loads *l)
 {
     char buf[32];
-    if (!log->loads)
+    if (!l->layers)
         return error(STATUS_USAGE,
                      "the log has no expert_load (moe-train writes it every --loads-every steps)");
-    for (int l = 0; l < log->moe_layers; l++)
-        for (int e = 0; e < log->experts; e++)
-            fprintf(f, "%s%c", value_text(log->loads[(size_t)l * (size_t)log->experts + (size_t)e], "0", buf),
-                    e + 1 < log->experts ? ' ' : '\n');
+    for (int i = 0; i < l->layers; i++)
+        for (int e = 0; e < l->experts; e++)
+            fprintf(f, "%s%c", value_text(l->sum[(size_t)i * (size_t)l->experts + (size_t)e], "0", buf),
+                    e + 1 < l->experts ? ' ' : '\n');
     return 0;
 }

@@ -7,14 +7,13 @@
 
 #include "stat/summary.h"
 
-/* `skip` as summary_make() had it. */
-void report_text(FILE *f, const struct steplog *log, const struct summary *s, int64_t skip);
-void report_json(FILE *f, const struct steplog *log,
-                 const struct summary *s); /* one object; null where unknown */
-void report_csv(FILE *f, const struct steplog *log,
-                const struct summary *s); /* names, values; empty where unknown */
+/* `skip` as summary_skipped() has it; `loads` may be NULL. */
+void report_text(FILE *f, struct steplog *log, const struct loads *loads, const struct summary *s,
+                 int64_t skip);
+void report_json(FILE *f, struct steplog *log, const struct summary *s); /* one object; null where unknown */
+void report_csv(FILE *f, struct steplog *log, const struct summary *s); /* names, values; empty where unknown */
 
 /* A line a MoE layer, E numbers: the loads summed over the log. -1 with error() set when there are none. */
-int report_loads(FILE *f, const struct steplog *log);
+int report_loads(FILE *f, const struct loads *l);
 
 #endif

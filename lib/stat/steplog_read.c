@@ -16,6 +16,7 @@
 #include "base/json.h"
 #include "base/memory.h"
 #include "base/num.h"
+#include "stat/foreign.h"
 #include "stat/records.h"
 
 enum { MOST_THREADS = 16 };
@@ -237,7 +238,8 @@ int steplog_read(struct steplog *log, char *const *paths, int count, int threads
     for (int i = 0; i < count; i++) {
         TRY(source_open(&log->sources[i], paths[i]));
         log->source_count++;
-        TRY(read_source(log, i, threads));
+        const struct trainer *trainer = foreign_detect(&log->sources[i]);
+        TRY(trainer ? foreign_read(log, i, trainer) : read_source(log, i, threads));
     }
     return steplog_settle(log);
 }

@@ -97,6 +97,8 @@ struct log_segment *steplog_begin(struct steplog *log);
 void steplog_add_step(struct steplog *log, const struct step_record *r);
 void steplog_add_eval(struct steplog *log, const struct log_event *e);
 void steplog_add_save(struct steplog *log, const struct log_event *e);
+/* Lines that came another way (stat/follow.h), with padding as stat/source.h has it. -1: for a newer moekit. */
+int steplog_feed(struct steplog *log, const char *path, struct lines *l);
 /* Once all is added: finds what counts. 0, or -1 with error() set. */
 int steplog_settle(struct steplog *log);
 

@@ -41,6 +41,7 @@ struct found {
 struct reading {
     struct steplog *log;
     int source;
+    const char *path;
     int64_t pieces, taken, merged; /* taken: by atomic operations */
     size_t lines;                  /* merged */
     pthread_mutex_t lock;
@@ -152,7 +153,7 @@ static int merge(struct reading *g, struct found *f)
         if (record_kind(o->record) == RECORD_START)
             add_memory(log, &f->memory[memory++]);
         if (r == 0)
-            r = record_apply(log, o->record, log->sources[g->source].path, g->lines + o->line + 1);
+            r = record_apply(log, o->record, g->path, g->lines + o->line + 1);
         json_decref(o->record);
     }
     add_steps(log, g->source, f, done, f->step_count);
@@ -176,6 +177,13 @@ static void drop(struct found *f)
 {
     for (size_t i = 0; i < f->other_count; i++)
         json_decref(f->others[i].record);
+}
+
+static void release(struct found *f)
+{
+    free(f->steps);
+    free(f->others);
+    free(f->memory);
 }
 
 static void *read_pieces(void *arg)
@@ -202,9 +210,7 @@ static void *read_pieces(void *arg)
         if (stop)
             break;
     }
-    free(f.steps);
-    free(f.others);
-    free(f.memory);
+    release(&f);
     lines_release(&l);
     return NULL;
 }
@@ -214,6 +220,7 @@ static int read_source(struct steplog *log, int source, int threads)
     pthread_t thread[MOST_THREADS];
     struct reading g = {.log = log,
                         .source = source,
+                        .path = log->sources[source].path,
                         .pieces = ceil_div(log->sources[source].bytes, PIECE),
                         .lock = PTHREAD_MUTEX_INITIALIZER,
                         .turn = PTHREAD_COND_INITIALIZER};
@@ -227,6 +234,16 @@ static int read_source(struct steplog *log, int source, int threads)
         error(g.status, "%s", g.text);
     free(g.text);
     return g.failed ? -1 : 0;
+}
+
+int steplog_feed(struct steplog *log, const char *path, struct lines *l)
+{
+    struct reading g = {.log = log, .path = path};
+    struct found f = {0};
+    read_piece(&f, l);
+    int r = merge(&g, &f);
+    release(&f);
+    return r;
 }
 
 int steplog_read(struct steplog *log, char *const *paths, int count, int threads)

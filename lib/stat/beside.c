@@ -69,6 +69,15 @@ static void put_json(FILE *f, const struct row *r, bool last)
         last ? "" : ",");
 }
 
+static void put_html(FILE *f, const struct row *r)
+{
+    struct texts w = {0};
+    const struct figure *x = &figure_table[r->part->predicted], *y = &figure_table[r->part->measured];
+    fprintf(f, "<tr><th>%s</th><td>%s</td><td>%s</td><td>%s</td></tr>\n", x->name,
+            text_figure(&w, x, r->predicted), text_figure(&w, y, r->measured),
+            text_as(&w, "%+.1f %%", 100 * r->off));
+}
+
 void beside_report(FILE *f, const struct plan *p, const struct summary *s, enum beside_form form)
 {
     struct row rows[PARTS];
@@ -82,15 +91,21 @@ void beside_report(FILE *f, const struct plan *p, const struct summary *s, enum 
     qsort(rows, PARTS, sizeof *rows, worst_first);
     if (form == BESIDE_TEXT)
         fprintf(f, "%-18s%16s%16s%12s\n", "figure", "predicted", "measured", "off by");
-    else
+    else if (form == BESIDE_JSON)
         fputs("[\n", f);
+    else
+        fputs("<table><caption>Predicted and measured</caption>\n<thead><tr><th></th><td>predicted</td>"
+              "<td>measured</td><td>off by</td></tr></thead>\n",
+              f);
     for (int i = 0; i < PARTS; i++)
         if (form == BESIDE_TEXT)
             put_text(f, &rows[i]);
-        else
+        else if (form == BESIDE_JSON)
             put_json(f, &rows[i], i + 1 == PARTS);
-    if (form == BESIDE_JSON)
-        fputs("]\n", f);
+        else
+            put_html(f, &rows[i]);
+    if (form != BESIDE_TEXT)
+        fputs(form == BESIDE_JSON ? "]\n" : "</table>\n", f);
 }
 
 void beside_notices(const struct plan *p, const struct steplog *log)

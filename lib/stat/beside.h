@@ -11,7 +11,7 @@
 /* What a plan knows that a log may not tell. */
 struct known beside_known(const struct plan *p);
 
-enum beside_form { BESIDE_TEXT, BESIDE_JSON };
+enum beside_form { BESIDE_TEXT, BESIDE_JSON, BESIDE_HTML };
 void beside_report(FILE *f, const struct plan *p, const struct summary *s, enum beside_form form);
 /* On stderr, once, where the log is not of this plan. */
 void beside_notices(const struct plan *p, const struct steplog *log);

@@ -204,9 +204,10 @@ static void experts(FILE *f, const struct picture *p, enum look look)
         "set xlabel 'expert'\nset ylabel 'MoE layer'\nset cblabel 'load / mean of its layer'\nset key off\n"
         "set xrange [-0.5:%d.5]\nset yrange [%d.5:-0.5]\nset cbrange [0:%.4g]\nset xtics autofreq\nunset grid\n"
         "set format x '%%.0f'\nset format y '%%.0f'\n%s%s"
-        "plot $loads using 1:2:3 with image\n",
+        "plot $loads using 1:2:3 with image%s\n",
         l->experts - 1, l->layers - 1, fmax(most, 1), l->experts <= 10 ? "set xtics 1\n" : "",
-        l->layers <= 10 ? "set ytics 1\n" : "");
+        l->layers <= 10 ? "set ytics 1\n" : "",
+        look == LOOK_FILE && l->layers * l->experts <= 20000 ? " pixels" : "" /* sharp in every viewer */);
 }
 
 /* ---- all ---- */
@@ -226,7 +227,7 @@ int panel_draw(FILE *f, const struct picture *p, enum panel which, enum look loo
     if (look == LOOK_TERMINAL)
         fputs("unset grid\n", f);
     if (which == PANEL_SCHEDULE)
-        return schedule_draw(f, p);
+        return schedule_draw(f, p, look);
     if (which != PANEL_EXPERTS)
         step_axis(f, p);
     draw[which](f, p, look);

@@ -50,7 +50,7 @@ int panel_draw(FILE *script, const struct picture *p, enum panel which, enum loo
 int panel_text(FILE *out, const struct picture *p, enum panel which, int columns);
 
 /* The schedule of timelines, for these two. */
-int schedule_draw(FILE *script, const struct picture *p);
+int schedule_draw(FILE *script, const struct picture *p, enum look look);
 int schedule_text(FILE *out, const struct picture *p, int columns);
 
 #endif

@@ -221,7 +221,7 @@ int schedule_text(FILE *f, const struct picture *p, int columns)
     return r;
 }
 
-int schedule_draw(FILE *f, const struct picture *p)
+int schedule_draw(FILE *f, const struct picture *p, enum look look)
 {
     struct window w;
     char title[96];
@@ -232,7 +232,7 @@ int schedule_draw(FILE *f, const struct picture *p)
     TRY(write_boxes(f, p, &w, scale, &highest));
     title_of(&w, title, sizeof title);
     fputs("set title ", f);
-    gnuplot_quoted(f, title);
+    gnuplot_quoted(f, look == LOOK_PAGE ? "" : title);
     fprintf(f,
             " noenhanced\nset xlabel ''\nset ylabel 'rank'\nset xrange [0:%.7g]\nset yrange [%d.6:-0.6]\n"
             "set format x '%%g %s'\nset format y '%%.0f'\nunset grid\n%s"

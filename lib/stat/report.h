@@ -15,6 +15,13 @@ struct report {
     bool warmup;  /* because they were warm-up */
 };
 
+/* Figures that go together, for tables: from one to another of base/figures.h. A NULL ends the list. */
+struct report_group {
+    const char *title;
+    enum figure_id first, last;
+};
+extern const struct report_group report_groups[];
+
 void report_text(FILE *f, const struct report *r);
 void report_markdown(FILE *f, const struct report *r);
 /* One object: null where unknown; `detail` has what is no single figure. */

@@ -15,27 +15,6 @@ static void cell(FILE *f, const char *text)
     }
 }
 
-static const char *with_unit(const struct figure *x, double v, struct texts *w)
-{
-    switch (x->unit) {
-    case UNIT_RATIO:
-        return text_percent(w, v, 2);
-    case UNIT_BYTES:
-        return text_bytes(w, v);
-    case UNIT_COUNT:
-        return text_count(w, v);
-    case UNIT_FLOPS:
-        return text_scaled(w, v, LETTERS_SI);
-    default:
-        return text_number(w, v);
-    }
-}
-
-static const char *unit(const struct figure *x)
-{
-    return x->unit == UNIT_SECONDS ? " s" : x->unit == UNIT_RATE ? " /s" : x->unit == UNIT_FLOPS ? "FLOP" : "";
-}
-
 /* A table of the figures from one to another that are known. */
 static void table(FILE *f, const struct report *r, const char *title, enum figure_id first, enum figure_id last)
 {
@@ -48,9 +27,18 @@ static void table(FILE *f, const struct report *r, const char *title, enum figur
             continue;
         fputs("| ", f);
         cell(f, x->name);
-        fprintf(f, " | %s%s |\n", with_unit(x, v, &w), unit(x));
+        fprintf(f, " | %s |\n", text_figure(&w, x, v));
     }
 }
+
+const struct report_group report_groups[] = {
+    {"speed", FIGURE_tokens, FIGURE_flops_per_token},
+    {"training", FIGURE_loss_first, FIGURE_nan_steps},
+    {"where a step's time goes", FIGURE_forward_share, FIGURE_straggler_share},
+    {"experts", FIGURE_expert_load_std, FIGURE_overflow},
+    {"memory and events", FIGURE_peak_bytes, FIGURE_skipped_lines},
+    {NULL, 0, 0},
+};
 
 void report_markdown(FILE *f, const struct report *r)
 {
@@ -70,9 +58,6 @@ void report_markdown(FILE *f, const struct report *r)
         fprintf(f, "; MFU by Megatron's convention, against a peak of %sFLOP/s a rank",
                 text_scaled(&w, log->peak_flops, LETTERS_SI));
     fputs(".\n", f);
-    table(f, r, "speed", FIGURE_tokens, FIGURE_flops_per_token);
-    table(f, r, "training", FIGURE_loss_first, FIGURE_nan_steps);
-    table(f, r, "where a step's time goes", FIGURE_forward_share, FIGURE_straggler_share);
-    table(f, r, "experts", FIGURE_expert_load_std, FIGURE_overflow);
-    table(f, r, "memory and events", FIGURE_peak_bytes, FIGURE_skipped_lines);
+    for (const struct report_group *g = report_groups; g->title; g++)
+        table(f, r, g->title, g->first, g->last);
 }

@@ -189,7 +189,8 @@ void report_notices(const struct report *r)
 {
     const struct steplog *log = r->log;
     if (log->skipped_lines)
-        notice("%zu lines hold something that is no record: it was passed over", log->skipped_lines);
+        notice("skipped: %zu line%s with something that is no record", log->skipped_lines,
+               log->skipped_lines == 1 ? "" : "s");
     if (log->cut)
         notice("the last line has no end: its writer was killed, or is at it");
     if (r->s.untimed_steps > 0)

@@ -117,10 +117,10 @@ static void propose(struct candidates *c, int rank)
     }
 }
 
-/* Whether a step tells who was slowest; no one is where nobody took any time. */
+/* Whether a step tells who was slowest: nobody, where all took the same time. */
 static bool tells(const struct step_record *r, int p)
 {
-    return timed(r) && r->phase_rank[p] >= 0 && r->phase_max_s[p] > 0 && isfinite(r->phase_s[p]) &&
+    return timed(r) && r->phase_rank[p] >= 0 && r->phase_max_s[p] > r->phase_s[p] &&
            isfinite(r->phase_max_s[p]);
 }
 

@@ -54,3 +54,25 @@ const char *text_bytes(struct texts *w, double bytes)
 {
     return isfinite(bytes) ? human_bytes(bytes, next(w)) : text_as(w, "", bytes);
 }
+
+const char *text_figure(struct texts *w, const struct figure *x, double v)
+{
+    switch (x->unit) {
+    case UNIT_RATIO:
+        return text_percent(w, v, 2);
+    case UNIT_BYTES:
+        return text_bytes(w, v);
+    case UNIT_COUNT:
+        return text_count(w, v);
+    default:
+        break;
+    }
+    const char *number = x->unit == UNIT_FLOPS ? text_scaled(w, v, LETTERS_SI) : text_number(w, v);
+    const char *unit = x->unit == UNIT_SECONDS ? " s"
+                       : x->unit == UNIT_RATE  ? " /s"
+                       : x->unit == UNIT_FLOPS ? "FLOP"
+                                               : "";
+    char *s = next(w);
+    snprintf(s, sizeof w->s[0], "%.30s%s", number, unit);
+    return s;
+}

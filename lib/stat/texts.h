@@ -3,6 +3,8 @@
 #ifndef STAT_TEXTS_H
 #define STAT_TEXTS_H
 
+#include "base/figures.h"
+
 /* Texts that are good until TEXTS more were asked for. Zeroed at first. */
 enum { TEXTS = 12 };
 struct texts {
@@ -19,6 +21,9 @@ const char *text_percent(struct texts *w, double ratio, int digits);
 /* With one of six letters for thousands, millions, …: people say 7B parameters and 2 GFLOP. */
 const char *text_scaled(struct texts *w, double value, const char *letters);
 const char *text_bytes(struct texts *w, double bytes);
+
+/* A figure with its unit. */
+const char *text_figure(struct texts *w, const struct figure *x, double value);
 
 #define LETTERS_SI    " kMGTPE"
 #define LETTERS_COUNT "-KMBTPE"

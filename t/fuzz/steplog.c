@@ -33,22 +33,24 @@ static void in_order(struct steplog *log)
 
 static void look_at(struct steplog *log, FILE *nowhere)
 {
-    struct summary s;
+    struct report r = {.log = log};
     struct loads l;
-    struct straggler stragglers[PHASES];
     double sum = 0;
     in_order(log);
     MUST(loads_read(&l, log, 1) == 0);
     for (size_t i = 0; l.layers && i < (size_t)l.layers * (size_t)l.experts; i++)
         sum += l.sum[i];
     MUST(!(sum < 0));
-    if (summary_make(&s, log, &l, 0, NULL) == 0) {
-        report_text(nowhere, log, &l, &s, 0);
-        report_json(nowhere, log, &s);
-        report_csv(nowhere, log, &s);
-        summary_stragglers(stragglers, log, 0);
-        summary_make(&s, log, &l, 1, NULL);
-        summary_make(&s, log, &l, SKIP_WARMUP, NULL);
+    r.loads = &l;
+    if (summary_make(&r.s, log, &l, 0, NULL) == 0) {
+        report_text(nowhere, &r);
+        report_json(nowhere, &r);
+        report_csv(nowhere, &r);
+        report_markdown(nowhere, &r);
+        report_prom(nowhere, &r);
+        report_experts(nowhere, &l);
+        summary_make(&r.s, log, &l, 1, NULL);
+        summary_make(&r.s, log, &l, SKIP_WARMUP, NULL);
     }
     loads_release(&l);
 }

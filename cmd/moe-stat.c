@@ -194,6 +194,11 @@ static int report_run(char **logs, int count)
     if (plan_path)
         TRY(plan_read(&plan, plan_path));
     steplog_init(&log);
+    if (plan_path) {
+        log.hint.seq = plan.batch.seq;
+        log.hint.global_batch = plan.batch.global;
+        log.hint.world = plan.world;
+    }
     int status = report(&log, &l, plan_path ? &plan : NULL, logs, count, all);
     steplog_release(&log);
     loads_release(&l);

@@ -245,6 +245,9 @@ int foreign_read(struct steplog *log, int source, const struct trainer *t)
     const struct source *s = &log->sources[source];
     int r = 0;
     begin(&g, -1);
+    g.seq = (double)log->hint.seq;
+    g.batch = (double)log->hint.global_batch;
+    foreign_world(&g, log->hint.world);
     log->kind = t->name;
     for (int64_t i = 0; r == 0 && i * PIECE < s->bytes; i++) {
         r = source_lines(s, i, &l);

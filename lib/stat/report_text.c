@@ -11,7 +11,10 @@
 static void header(FILE *f, const struct report *r, struct texts *w)
 {
     const struct steplog *log = r->log;
-    fprintf(f, "%s", *log->model ? log->model : "(no start record)");
+    bool foreign = strcmp(log->kind, "moekit") != 0;
+    fprintf(f, "%s", *log->model ? log->model : foreign ? "(no name)" : "(no start record)");
+    if (foreign)
+        fprintf(f, ", %s", log->kind);
     if (log->world > 0)
         fprintf(f, ", %d rank%s", log->world, log->world == 1 ? "" : "s");
     if (*log->backend)
@@ -119,10 +122,10 @@ static void experts(FILE *f, const struct report *r, struct texts *w)
                 s->dead_experts, r->loads->layers, r->loads->experts);
     fprintf(f, "\n%-12smax/mean %s  std %s\n", "  a step", text_number(w, s->step_load_max_over_mean),
             text_number(w, s->step_load_std));
-    fprintf(f, "%-12s%.0f rows", "dropped", s->dropped);
+    fprintf(f, "%-12s%s rows", "dropped", text_count(w, s->dropped));
     if (isfinite(s->dropped_share))
         fprintf(f, ", %s of all", text_as(w, "%.3g %%", 100 * s->dropped_share));
-    fprintf(f, "\n%-12s%.0f layers took more than one pass\n", "overflow", s->overflow);
+    fprintf(f, "\n%-12s%s layers took more than one pass\n", "overflow", text_count(w, s->overflow));
 }
 
 static void memory(FILE *f, const struct report *r, struct texts *w)

@@ -65,6 +65,11 @@ struct steplog {
     int64_t parameters, active_parameters;
     char model[128], backend[16], precision[16];
     char end_reason[128];
+    /* Where another trainer's log does not tell, from a plan, set before it is read; 0: not known. */
+    struct {
+        int64_t seq, global_batch;
+        int world;
+    } hint;
     const char *kind; /* who wrote it: "moekit", or another trainer's name */
 
     struct spool step_spool, eval_spool, save_spool; /* once settled, what counts; see above */

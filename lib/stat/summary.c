@@ -68,6 +68,8 @@ static void totals(struct summary *s, struct steplog *log, double *all_s, double
         if (isfinite(r->load_max_over_mean))
             sum_add(&most, r->load_max_over_mean);
     }
+    if (strcmp(log->kind, "moekit") != 0)
+        s->dropped = s->overflow = NAN; /* no other trainer's log tells */
     s->step_load_std = sum_mean(&std);
     s->step_load_max_over_mean = sum_mean(&most);
     *all_s = sum_value(&time);

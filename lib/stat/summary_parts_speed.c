@@ -125,6 +125,36 @@ static double deviation(struct steplog *log, size_t from, double mean)
     return sqrt(sum_mean(&square));
 }
 
+static bool lone_time_of(void *of, size_t i, double *value)
+{
+    const struct steps_from *s = of;
+    *value = steplog_step(s->log, s->first + i)->time_s;
+    return *value > 0 && *value <= MAX_STEP_S;
+}
+
+/* Another trainer's log may tell how long steps took, but not how many tokens they had. */
+static void times_alone(struct summary *s, struct steplog *log, size_t from)
+{
+    static const double p[] = {0.50, 0.95, 0.99};
+    struct steps_from counted = {log, from};
+    struct sum time = {0}, sequences = {0};
+    double q[3], t;
+    for (size_t i = from; i < log->count; i++)
+        if (lone_time_of(&counted, i - from, &t)) {
+            int64_t batch = steplog_segment(log, steplog_step(log, i))->global_batch;
+            sum_add(&time, t);
+            sum_add(&sequences, batch > 0 ? (double)batch : NAN);
+        }
+    if (time.count < 1)
+        return;
+    quantiles(&counted, log->count - from, lone_time_of, p, 3, q);
+    s->step_s = sum_mean(&time);
+    s->step_s_p50 = q[0];
+    s->step_s_p95 = q[1];
+    s->step_s_p99 = q[2];
+    s->sequences_per_s = sum_value(&sequences) / sum_value(&time);
+}
+
 void part_speed(struct summary *s, struct steplog *log, size_t from, const struct known *known)
 {
     struct speed v = {0};
@@ -142,8 +172,10 @@ void part_speed(struct summary *s, struct steplog *log, size_t from, const struc
     s->time_s = sum_value(&v.time);
     const struct log_segment *last = &log->segments[log->segment_count - 1];
     s->flops_per_token = last->flops_per_token > 0 ? last->flops_per_token : known->flops_per_token;
-    if (v.time.count < 1)
+    if (v.time.count < 1) {
+        times_alone(s, log, from);
         return;
+    }
     s->tokens_per_s = s->tokens / s->time_s;
     s->sequences_per_s = sum_value(&v.sequences) / s->time_s;
     s->step_s = sum_mean(&v.time);

@@ -143,7 +143,7 @@ static void keep_part(struct trace *t, const struct span *s, int rank, int64_t f
 static void name_threads(struct trace *t, const struct span_file *f, int from)
 {
     for (int i = from; i < f->stream_count; i++)
-        metadata(t, f->rank, i + 1, "thread", f->stream[i], i + 1);
+        metadata(t, f->rank, i + 1, "thread", f->stream[i], strcmp(f->stream[i], "compute") == 0 ? 1 : i + 2);
 }
 
 /* What goes on as a file is read. */

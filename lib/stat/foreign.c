@@ -196,6 +196,12 @@ struct step_record *foreign_step(struct foreign *g, int64_t step)
     return &g->step;
 }
 
+void foreign_resumed(struct foreign *g, int64_t step)
+{
+    add_step(g);
+    g->resumed = step;
+}
+
 void foreign_eval(struct foreign *g, int64_t step, double loss)
 {
     add_step(g);

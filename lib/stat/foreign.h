@@ -49,6 +49,7 @@ struct step_record *foreign_step(struct foreign *g, int64_t step);
 /* The segment that is being read. */
 struct log_segment *foreign_segment(struct foreign *g);
 void foreign_world(struct foreign *g, double ranks);
+void foreign_resumed(struct foreign *g, int64_t step); /* a checkpoint of this step was loaded */
 void foreign_eval(struct foreign *g, int64_t step, double loss);
 void foreign_save(struct foreign *g, int64_t step, double seconds);
 

@@ -111,7 +111,7 @@ static bool read_checkpoint(struct foreign *g, const char *line)
     p = strstr(line, "successfully loaded checkpoint");
     p = p ? strstr(p, "at iteration") : NULL;
     if (p && foreign_integer(p, "at iteration", &step)) {
-        g->resumed = step;
+        foreign_resumed(g, step);
         return true;
     }
     return false;

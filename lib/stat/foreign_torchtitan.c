@@ -54,7 +54,7 @@ static void read_start(struct foreign *g, const char *line)
     if (!p || !foreign_integer(p, "Training starts at step", &step))
         return;
     if (step > 1)
-        g->resumed = step - 1;
+        foreign_resumed(g, step - 1);
     if (foreign_number(p, "global batch size", &v) && v > 0)
         g->batch = v;
     if (foreign_number(p, "sequence length", &v) && v > 0)

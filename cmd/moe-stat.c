@@ -148,7 +148,7 @@ static bool needs_loads(void)
 static int report(struct steplog *log, struct loads *l, const struct plan *plan, char **logs, int count)
 {
     struct report r = {.log = log, .loads = l, .warmup = skip == SKIP_WARMUP};
-    struct known known = plan ? beside_known(plan) : (struct known){NAN, NAN, NAN};
+    struct known_figures known = plan ? beside_known(plan) : (struct known_figures){NAN, NAN, NAN};
     struct output o;
     TRY(steplog_read(log, logs, count, (int)threads));
     if (needs_loads())
@@ -277,7 +277,8 @@ static int run(char **logs, int count)
         return compare_runs(logs);
     if (!follow)
         return report_run(logs, count);
-    const struct follow f = {.path = logs[0],
+    const struct follow f = {.out = stdout,
+                             .path = logs[0],
                              .last = last,
                              .every_s = every,
                              .prom = output,

@@ -166,6 +166,13 @@ none "$(awk '/^# HELP moe_[a-z0-9_]+ [a-z]/ { help[$3]; next } /^# TYPE moe_[a-z
     'each of its metrics has help, a type and one sample'
 like "$(cat "$T/prom")" '^moe_step_seconds_p50\{model="made"\}' 'units are written out'
 
+moe-stat --figures | sed -E 's/\t.*//; s/^/moe_/; s/_per_s(_|$)/_per_second\1/; s/_s(_|$)/_seconds\1/' >"$T/metrics"
+none "$(sed -n 's/^\(moe_[a-z0-9_]*\){.*/\1/p' "$T/prom" | grep -vxF -f "$T/metrics")" 'by that rule alone'
+grep -oE '\bmoe_[a-z0-9_]+' "$top/contrib/grafana-moe.json" | sort -u >"$T/shown"
+[ "$(wc -l <"$T/shown")" -gt 25 ]
+ok $? 'the dashboard shows metrics'
+none "$(grep -vxF -f "$T/metrics" "$T/shown")" 'that there are'
+
 # ---- two runs ----
 made 1 400 11 0.5 >"$T/a.jsonl"
 made 1 400 12 0.5 >"$T/same.jsonl"

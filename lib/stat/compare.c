@@ -14,8 +14,8 @@ enum { MOST_BATCHES = 64, LEAST_BATCHES = 8 };
 
 /* ---- Student's distribution ---- */
 
-/* For whole degrees of freedom it is a finite sum. (M. Abramowitz, I. A. Stegun, Handbook of Mathematical Functions,
- * 26.7.3 and 26.7.4.) */
+/* For whole degrees of freedom it is a finite sum. (M. Abramowitz, I. A. Stegun, Handbook of Mathematical
+ * Functions, 26.7.3 and 26.7.4.) */
 double student(double t, int freedom)
 {
     double theta = atan(t / sqrt(freedom)), c = cos(theta), sum = 0, term;

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* Is one run slower than another, or is it noise? Compared are the seconds that a token took, step by step.
  *
- * Steps are no independent samples: what slows one (a busy network, a hot expert) slows the next. So the steps of a
- * run, in order, are cut into batches of equal length, and only the batches' means count as samples. There are
- * 64 batches at first, and half as many as long as neighbouring means are still correlated by von Neumann's test
- * (5%, one-sided) and more than 8 are left. (G. S. Fishman, Grouping observations in digital simulation, Management
- * Science 24(5), 1978.) The two means are then compared by Welch's t test with the batches' variances, on their
- * logarithms, so that what comes out is a ratio. */
+ * Steps are no independent samples: what slows one (a busy network, a hot expert) slows the next. So the steps
+ * of a run, in order, are cut into batches of equal length, and only the batches' means count as samples.
+ * There are 64 batches at first, and half as many as long as neighbouring means are still correlated by von
+ * Neumann's test (5%, one-sided) and more than 8 are left. (G. S. Fishman, Grouping observations in digital
+ * simulation, Management Science 24(5), 1978.) The two means are then compared by Welch's t test with the
+ * batches' variances, on their logarithms, so that what comes out is a ratio. */
 #ifndef STAT_COMPARE_H
 #define STAT_COMPARE_H
 

@@ -57,7 +57,8 @@ enum scan_kind { SCAN_NOTHING, SCAN_STEP, SCAN_OTHER };
 /* The next record of the line [*p, end), and *p behind it. Between records, and before the first, other output
  * may stand (a launcher's prefix, half a record of another rank): it is passed over, and *garbage says so.
  * SCAN_STEP: *r is it (at, log and segment are the caller's), and its memory has been added to `memory`.
- * SCAN_OTHER: a JSON object at *begin, of another kind or none. SCAN_NOTHING: the line has no further record. */
+ * SCAN_OTHER: a JSON object at *begin, of another kind or none.
+ * SCAN_NOTHING: the line has no further record. */
 enum scan_kind scan_record(const char **p, const char *end, const char **begin, struct step_record *r,
                            struct stage_memory *memory, bool *garbage);
 

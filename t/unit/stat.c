@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What moe-stat counts with: numbers read as strtod() reads them, percentiles found bits by bits, lists longer than
- * memory, and a comparison of runs that is not fooled by steps that are like those before them. */
+/* What moe-stat counts with: numbers read as strtod() reads them, percentiles found bits by bits, lists longer
+ * than memory, and a comparison of runs that is not fooled by steps that are like those before them. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -209,8 +209,8 @@ static int found_slower(int pairs, int steps, double slower, double alike)
     return found;
 }
 
-/* At p < 0.01 one pair in a hundred may be wrong. A test that took steps for independent would be wrong in one of four
- * where each keeps 0.8 of the one before. */
+/* At p < 0.01 one pair in a hundred may be wrong. A test that took steps for independent would be wrong in one
+ * of four where each keeps 0.8 of the one before. */
 static void compared(void **state)
 {
     enum { PAIRS = 1000 };

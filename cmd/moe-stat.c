@@ -159,7 +159,7 @@ static int report(struct steplog *log, struct loads *l, const struct plan *plan,
                   int all)
 {
     struct report r = {.log = log, .loads = l, .warmup = skip == SKIP_WARMUP};
-    struct known known = plan ? beside_known(plan) : (struct known){NAN, NAN, NAN};
+    struct known_figures known = plan ? beside_known(plan) : (struct known_figures){NAN, NAN, NAN};
     struct output o;
     TRY(steplog_read(log, logs, count, (int)threads));
     if (needs_loads())
@@ -307,7 +307,8 @@ static int run(char **logs, int count)
         return pictures_trace(&pictures, logs, count);
     if (!follow)
         return report_run(logs, count);
-    const struct follow f = {.path = logs[0],
+    const struct follow f = {.out = stdout,
+                             .path = logs[0],
                              .last = last,
                              .every_s = every,
                              .prom = output,

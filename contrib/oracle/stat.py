@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: MIT
 """stat.py LOG [SKIP]: figures of a step log with numpy, by their definitions in moe-figures(5), as `name value` lines.
 
-What moe-stat says must be the same to the last digit. Sums are in long double, so that both round once."""
+What moe-stat says must be the same to the last digit. Sums are in long double, so that they are
+right before they are rounded, as moe-stat's are."""
 import json
 import math
 import sys
@@ -15,7 +16,7 @@ def total(values):
 
 
 def mean(values):
-    return float(np.sum(np.array(values, dtype=np.longdouble)) / len(values)) if len(values) else None
+    return total(values) / len(values) if len(values) else None
 
 
 def counted(path):

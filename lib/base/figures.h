@@ -3,8 +3,9 @@
  * Prometheus, the `predict` record of plans and what a search ranks by use these; moe-figures(5) is this table
  * (t/0020-docs.t compares them, moe-stat --figures prints it).
  *
- * X(id, name, unit, origin, meaning): id, of enum figure_id and the member of struct summary; the name that users
- * see; whether it is measured, predicted or both; its definition, and how it is computed. A suffix tells the unit as well: _bytes, _s seconds, _per_s a second, _share of the step time. */
+ * X(id, name, unit, origin, meaning): id, of enum figure_id and the member of struct summary; the name that
+ * users see; whether it is measured, predicted or both; its definition, and how it is computed. A suffix tells
+ * the unit as well: _bytes, _s seconds, _per_s a second, _share of the step time. */
 #ifndef BASE_FIGURES_H
 #define BASE_FIGURES_H
 

@@ -100,11 +100,13 @@
     FIGURE(step_load_max_over_mean, NUMBER, MEASURED, \
       "largest of the loads within a step, over their mean; mean over layers and steps") \
     FIGURE(dropped, COUNT, MEASURED, "routed rows that a capacity dropped") \
-    FIGURE(dropped_share, RATIO, MEASURED, "dropped over all rows routed: tokens times top_k times MoE layers") \
+    FIGURE(dropped_share, RATIO, MEASURED, \
+      "dropped over all rows routed: tokens times top_k times MoE layers") \
     FIGURE(overflow, COUNT, MEASURED, \
       "how often a layer needed more than one pass, for more rows than the plan reserved") \
     FIGURE(peak_bytes, BYTES, MEASURED, "device memory of the rank that has most") \
-    FIGURE(memory_used, RATIO, MEASURED, "peak_bytes over the device's memory, of the last start or of a plan") \
+    FIGURE(memory_used, RATIO, MEASURED, \
+      "peak_bytes over the device's memory, of the last start or of a plan") \
     FIGURE(evals, COUNT, MEASURED, "evaluations") \
     FIGURE(saves, COUNT, MEASURED, "checkpoints written") \
     FIGURE(save_s, SECONDS, MEASURED, "seconds that they took") \

@@ -10,7 +10,7 @@
 #include "stat/texts.h"
 
 /* A part: a predicted figure, and the measured one that it should come out as. To add one is to add a row. */
-static const struct part {
+static const struct compared_part {
     enum figure_id predicted, measured;
     size_t at; /* of a double in struct predict */
 } parts[] = {
@@ -24,7 +24,7 @@ static const struct part {
 enum { PARTS = sizeof parts / sizeof *parts };
 
 struct row {
-    const struct part *part;
+    const struct compared_part *part;
     double predicted, measured, off; /* measured over predicted, less 1; NaN where one is unknown */
 };
 
@@ -38,12 +38,12 @@ static int worst_first(const void *a, const void *b)
     return (u < v) - (u > v);
 }
 
-struct known beside_known(const struct plan *p)
+struct known_figures beside_known(const struct plan *p)
 {
     double peak = p->training.precision == PRECISION_F32 ? p->machine.flops_f32 : p->machine.flops_bf16;
-    return (struct known){.flops_per_token = p->predict.flops_per_token,
-                          .peak_flops = peak > 0 ? peak : NAN,
-                          .device_bytes = p->machine.memory_bytes > 0 ? p->machine.memory_bytes : NAN};
+    return (struct known_figures){.flops_per_token = p->predict.flops_per_token,
+                                  .peak_flops = peak > 0 ? peak : NAN,
+                                  .device_bytes = p->machine.memory_bytes > 0 ? p->machine.memory_bytes : NAN};
 }
 
 static void put_text(FILE *f, const struct row *r)

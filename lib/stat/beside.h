@@ -9,7 +9,7 @@
 #include "stat/summary.h"
 
 /* What a plan knows that a log may not tell. */
-struct known beside_known(const struct plan *p);
+struct known_figures beside_known(const struct plan *p);
 
 enum beside_form { BESIDE_TEXT, BESIDE_JSON, BESIDE_HTML };
 void beside_report(FILE *f, const struct plan *p, const struct summary *s, enum beside_form form);

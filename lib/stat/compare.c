@@ -14,8 +14,8 @@ enum { MOST_BATCHES = 64, LEAST_BATCHES = 8 };
 
 /* ---- Student's distribution ---- */
 
-/* For whole degrees of freedom it is a finite sum. (M. Abramowitz, I. A. Stegun, Handbook of Mathematical Functions,
- * 26.7.3 and 26.7.4.) */
+/* For whole degrees of freedom it is a finite sum. (M. Abramowitz, I. A. Stegun, Handbook of Mathematical
+ * Functions, 26.7.3 and 26.7.4.) */
 double student(double t, int freedom)
 {
     double theta = atan(t / sqrt(freedom)), c = cos(theta), sum = 0, term;
@@ -71,8 +71,9 @@ static void batch_means(double *mean, int count, struct steplog *log, int64_t sk
         mean[b] = sum_mean(&sum[b]);
 }
 
-/* Variance of the values; *correlated: neighbours are alike, by von Neumann's ratio. */
-static double variance(const double *x, int n, bool *correlated)
+/* Variance of the values, and how alike neighbours are: *alike, their correlation by von Neumann's ratio, and
+ * *correlated, whether that is no accident. */
+static double variance(const double *x, int n, double *alike, bool *correlated)
 {
     struct sum sum = {0}, square = {0}, steps = {0};
     for (int i = 0; i < n; i++)
@@ -83,15 +84,23 @@ static double variance(const double *x, int n, bool *correlated)
         if (i > 0)
             sum_add(&steps, (x[i] - x[i - 1]) * (x[i] - x[i - 1]));
     }
-    double alike = 1 - sum_value(&steps) / (2 * sum_value(&square));
-    *correlated = alike / sqrt((n - 2.0) / ((double)n * n - 1)) > 1.645; /* false for NaN: all are equal */
+    *alike = sum_value(&square) > 0 ? 1 - sum_value(&steps) / (2 * sum_value(&square)) : 0;
+    *correlated = *alike / sqrt((n - 2.0) / ((double)n * n - 1)) > 1.645;
     return sum_value(&square) / (n - 1);
+}
+
+/* How many independent samples n are worth that are so alike: the estimate, which is too low for few, is mended
+ * first. */
+static double worth(double n, double alike)
+{
+    double r = fmin(0.9, fmax(0, alike + (1 + 3 * alike) / n));
+    return n * (1 - r) / (1 + r);
 }
 
 static int side(struct compare_side *s, struct steplog *log, int64_t skip)
 {
     struct sum sum = {0}, square = {0};
-    double mean[MOST_BATCHES], v = 0;
+    double mean[MOST_BATCHES], v = 0, alike = 0;
     for (size_t i = (size_t)skip; i < log->count; i++) {
         double x = each(steplog_step(log, i));
         if (!isnan(x))
@@ -110,13 +119,14 @@ static int side(struct compare_side *s, struct steplog *log, int64_t skip)
     int batches = (int)fmin(MOST_BATCHES, s->steps);
     for (;; batches /= 2) {
         batch_means(mean, batches, log, skip, (size_t)s->steps);
-        v = variance(mean, batches, &s->correlated);
+        v = variance(mean, batches, &alike, &s->correlated);
         if (!s->correlated || batches / 2 < LEAST_BATCHES)
             break;
     }
     s->batches = batches;
-    s->error = sqrt(v / batches) / s->mean_s;
-    s->effective = v > 0 ? fmin(s->steps, sum_mean(&square) / (v / batches)) : s->steps;
+    s->worth = worth(batches, alike);
+    s->error = sqrt(v / s->worth) / s->mean_s;
+    s->effective = v > 0 ? fmin(s->steps, sum_mean(&square) / (v / s->worth)) : s->steps;
     return 0;
 }
 

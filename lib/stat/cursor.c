@@ -12,7 +12,7 @@
 /* ---- what is passed over ---- */
 
 /* Behind the quote that ends the string. */
-static inline bool string(struct cursor *c)
+static inline bool string(struct json_cursor *c)
 {
     for (const unsigned char *p = (const unsigned char *)c->p;; p++) {
         if (*p == '"') {
@@ -46,7 +46,7 @@ static inline const char *next_mark(const char *p)
 }
 
 /* Behind the bracket that closes the one at *p. Brackets match, and are at most 64 deep. */
-static bool nested(struct cursor *c)
+static bool nested(struct json_cursor *c)
 {
     uint64_t braces = 0; /* a bit for each that is open: 1 for a brace */
     int depth = 0;
@@ -70,7 +70,7 @@ static bool nested(struct cursor *c)
     }
 }
 
-static bool word(struct cursor *c, const char *text)
+static bool word(struct json_cursor *c, const char *text)
 {
     size_t n = strlen(text);
     if (strncmp(c->p, text, n) != 0)
@@ -81,7 +81,7 @@ static bool word(struct cursor *c, const char *text)
 
 /* ---- numbers ---- */
 
-struct number {
+struct json_number {
     bool whole; /* an integer that `integer` holds */
     int64_t integer;
     double real;
@@ -116,7 +116,7 @@ static inline bool decimal(uint64_t w, int e, double *to)
 }
 
 /* Digits into *w, while they fit; how many there are. */
-static inline int digits(struct cursor *c, uint64_t *w, int *kept)
+static inline int digits(struct json_cursor *c, uint64_t *w, int *kept)
 {
     const char *from = c->p;
     for (; *c->p >= '0' && *c->p <= '9'; c->p++)
@@ -129,7 +129,7 @@ static inline int digits(struct cursor *c, uint64_t *w, int *kept)
     return (int)(c->p - from);
 }
 
-static inline bool exponent(struct cursor *c, int *e)
+static inline bool exponent(struct json_cursor *c, int *e)
 {
     bool minus = *++c->p == '-';
     uint64_t w = 0;
@@ -142,7 +142,7 @@ static inline bool exponent(struct cursor *c, int *e)
     return true;
 }
 
-static bool number(struct cursor *c, struct number *n)
+static bool number(struct json_cursor *c, struct json_number *n)
 {
     const char *from = c->p;
     bool minus = *c->p == '-', fraction = false;
@@ -152,7 +152,7 @@ static bool number(struct cursor *c, struct number *n)
     const char *first = c->p;
     int whole = digits(c, &w, &kept);
     if (!whole || (*first == '0' && whole > 1))
-        return minus && word(c, "Infinity") ? (*n = (struct number){.real = -INFINITY}, true) : false;
+        return minus && word(c, "Infinity") ? (*n = (struct json_number){.real = -INFINITY}, true) : false;
     if (*c->p == '.') {
         c->p++;
         e = -digits(c, &w, &kept);
@@ -165,7 +165,7 @@ static bool number(struct cursor *c, struct number *n)
         if (!exponent(c, &e))
             return false;
     }
-    *n = (struct number){0};
+    *n = (struct json_number){0};
     if (kept > 19 || !decimal(w, e, &n->real)) {
         n->real = strtod(from, NULL);
     } else {
@@ -176,9 +176,9 @@ static bool number(struct cursor *c, struct number *n)
     return true;
 }
 
-bool cursor_value(struct cursor *c)
+bool cursor_value(struct json_cursor *c)
 {
-    struct number n;
+    struct json_number n;
     switch (*c->p) {
     case '"':
         c->p++;
@@ -201,9 +201,9 @@ bool cursor_value(struct cursor *c)
     }
 }
 
-bool cursor_real(struct cursor *c, double *to)
+bool cursor_real(struct json_cursor *c, double *to)
 {
-    struct number n;
+    struct json_number n;
     *to = NAN;
     if (*c->p != '-' && (*c->p < '0' || *c->p > '9')) {
         if (*c->p == 'I')
@@ -216,9 +216,9 @@ bool cursor_real(struct cursor *c, double *to)
     return true;
 }
 
-bool cursor_integer(struct cursor *c, int64_t *to, bool *whole)
+bool cursor_integer(struct json_cursor *c, int64_t *to, bool *whole)
 {
-    struct number n = {0};
+    struct json_number n = {0};
     *to = 0;
     *whole = false;
     if (*c->p != '-' && (*c->p < '0' || *c->p > '9'))
@@ -232,7 +232,7 @@ bool cursor_integer(struct cursor *c, int64_t *to, bool *whole)
 
 /* ---- objects ---- */
 
-int cursor_member(struct cursor *c, struct members *m)
+int cursor_member(struct json_cursor *c, struct members *m)
 {
     cursor_blanks(c);
     if (*c->p == '}' && m->begun) {

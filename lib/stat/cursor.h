@@ -9,18 +9,18 @@
 #include <stddef.h>
 #include <stdint.h>
 
-struct cursor {
+struct json_cursor {
     const char *p;
 };
 
-static inline void cursor_blanks(struct cursor *c)
+static inline void cursor_blanks(struct json_cursor *c)
 {
     while (*c->p == ' ' || *c->p == '\t' || *c->p == '\r')
         c->p++;
 }
 
 /* Blanks, and then this character. */
-static inline bool cursor_take(struct cursor *c, char wanted)
+static inline bool cursor_take(struct json_cursor *c, char wanted)
 {
     cursor_blanks(c);
     if (*c->p != wanted)
@@ -31,13 +31,13 @@ static inline bool cursor_take(struct cursor *c, char wanted)
 
 /* Passes over the value at the cursor, whatever it is. Of arrays and objects only quotes and brackets are
  * looked at; they are at most 64 deep. */
-bool cursor_value(struct cursor *c);
+bool cursor_value(struct json_cursor *c);
 
 /* The number at the cursor, exactly; NaN for a value of another kind. NaN and Infinity, as Python writes them,
  * are numbers too. */
-bool cursor_real(struct cursor *c, double *to);
+bool cursor_real(struct json_cursor *c, double *to);
 /* Towards zero, and 0 for what is no number or too large. *whole: it is an integer, and this is its value. */
-bool cursor_integer(struct cursor *c, int64_t *to, bool *whole);
+bool cursor_integer(struct json_cursor *c, int64_t *to, bool *whole);
 
 /* The members of an object, one a call. Zeroed at first. */
 struct members {
@@ -46,6 +46,6 @@ struct members {
     size_t bytes;
 };
 /* 1: a member, at whose value the cursor is; 0: behind the object; -1: it is none. */
-int cursor_member(struct cursor *c, struct members *m);
+int cursor_member(struct json_cursor *c, struct members *m);
 
 #endif

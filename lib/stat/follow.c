@@ -105,7 +105,7 @@ static int take_lines(struct state *f)
     char *rest = xmalloc(f->bytes - whole + 1);
     memcpy(rest, last + 1, f->bytes - whole);
     memset(f->text + whole, 0, SCAN_PADDING);
-    struct lines l = {.text = f->text + from, .bytes = (int64_t)(whole - from)};
+    struct log_lines l = {.text = f->text + from, .bytes = (int64_t)(whole - from)};
     int r = steplog_feed(&f->log, f->o->path, &l);
     memcpy(f->text, rest, f->bytes - whole);
     f->bytes -= whole;
@@ -185,22 +185,24 @@ static int make(struct state *f, struct report *r)
 
 static void say(const struct state *f, const struct summary *s)
 {
+    FILE *out = f->o->out;
     struct texts w = {0};
-    printf("%sstep %.0f  loss %s  %s tokens/s  step %s s  MFU %s  load max/mean %s  dropped %.0f  memory %s",
-           f->o->terminal ? "\r\033[K" : "", s->last_step, text_as(&w, "%.4f", s->loss_last),
-           text_number(&w, s->tokens_per_s), text_number(&w, s->step_s), text_percent(&w, s->mfu, 1),
-           text_number(&w, s->step_load_max_over_mean), s->dropped, text_bytes(&w, s->peak_bytes));
+    fprintf(out,
+            "%sstep %.0f  loss %s  %s tokens/s  step %s s  MFU %s  load max/mean %s  dropped %.0f  memory %s",
+            f->o->terminal ? "\r\033[K" : "", s->last_step, text_as(&w, "%.4f", s->loss_last),
+            text_number(&w, s->tokens_per_s), text_number(&w, s->step_s), text_percent(&w, s->mfu, 1),
+            text_number(&w, s->step_load_max_over_mean), s->dropped, text_bytes(&w, s->peak_bytes));
     if (s->nan_steps > 0)
-        printf("  not finite %.0f", s->nan_steps);
+        fprintf(out, "  not finite %.0f", s->nan_steps);
     if (s->restarts > 0)
-        printf("  restarts %.0f", s->restarts);
+        fprintf(out, "  restarts %.0f", s->restarts);
     if (s->faults > 0)
-        printf("  faults %.0f", s->faults);
+        fprintf(out, "  faults %.0f", s->faults);
     if (*f->log.end_reason)
-        printf("  ended: %s", f->log.end_reason);
+        fprintf(out, "  ended: %s", f->log.end_reason);
     if (!f->o->terminal)
-        putchar('\n');
-    fflush(stdout);
+        fputc('\n', out);
+    fflush(out);
 }
 
 static int tell(struct state *f)
@@ -214,7 +216,7 @@ static int tell(struct state *f)
     TRY(make(f, &r));
     if (!f->o->prom || f->o->terminal)
         say(f, &r.s);
-    if (ferror(stdout))
+    if (ferror(f->o->out))
         return error_errno("cannot write to standard output");
     if (!f->o->prom)
         return 0;
@@ -283,7 +285,7 @@ int follow_log(const struct follow *o)
     steplog_init(&f.log);
     int r = follow(&f);
     if (o->terminal)
-        putchar('\n');
+        fputc('\n', o->out);
     if (f.fd > STDIN_FILENO)
         close(f.fd);
     free(f.text);

@@ -84,14 +84,14 @@ static bool is_ours(const char *line)
     return brace && strstr(brace, "\"kind\"");
 }
 
-const struct trainer *foreign_detect(const struct source *s)
+const struct trainer *foreign_detect(const struct log_source *s)
 {
     const struct trainer *found = NULL;
-    struct lines l = {0};
+    struct log_lines l = {0};
     char *text = xmalloc(LONGEST);
     bool decided = false;
     for (int64_t i = 0; !decided && i < FOREIGN_LOOK / PIECE && i * PIECE < s->bytes; i++) {
-        if (source_lines(s, i, &l) < 0)
+        if (log_source_lines(s, i, &l) < 0)
             break; /* who reads it says so */
         for (const char *p = l.text, *end; !decided && p < l.text + l.bytes; p = end + 1) {
             end = memchr(p, '\n', (size_t)(l.text + l.bytes - p));
@@ -104,7 +104,7 @@ const struct trainer *foreign_detect(const struct source *s)
                 }
         }
     }
-    lines_release(&l);
+    log_lines_release(&l);
     free(text);
     return found;
 }
@@ -246,9 +246,9 @@ int foreign_read(struct steplog *log, int source, const struct trainer *t)
 {
     struct foreign g = {
         .log = log, .trainer = t, .source = source, .step.step = -1, .last_step = -1, .resumed = -1};
-    struct lines l = {0};
+    struct log_lines l = {0};
     char *text = xmalloc(LONGEST);
-    const struct source *s = &log->sources[source];
+    const struct log_source *s = &log->sources[source];
     int r = 0;
     begin(&g, -1);
     g.seq = (double)log->hint.seq;
@@ -256,7 +256,7 @@ int foreign_read(struct steplog *log, int source, const struct trainer *t)
     foreign_world(&g, log->hint.world);
     log->kind = t->name;
     for (int64_t i = 0; r == 0 && i * PIECE < s->bytes; i++) {
-        r = source_lines(s, i, &l);
+        r = log_source_lines(s, i, &l);
         for (const char *p = l.text, *end; r == 0 && p < l.text + l.bytes; p = end + 1) {
             end = memchr(p, '\n', (size_t)(l.text + l.bytes - p));
             g.at = l.at + (p - l.text);
@@ -269,7 +269,7 @@ int foreign_read(struct steplog *log, int source, const struct trainer *t)
     add_step(&g);
     if (r == 0)
         say(&g, s->path);
-    lines_release(&l);
+    log_lines_release(&l);
     free(text);
     return r;
 }

@@ -16,7 +16,7 @@ struct trainer;
 /* Who wrote it, or NULL: moekit, or nobody known here. Looks at the first FOREIGN_LOOK bytes until a line
  * decides. */
 enum { FOREIGN_LOOK = 16 << 20 };
-const struct trainer *foreign_detect(const struct source *s);
+const struct trainer *foreign_detect(const struct log_source *s);
 /* Adds all of it to the log. 0, or -1 with error() set. */
 int foreign_read(struct steplog *log, int source, const struct trainer *t);
 

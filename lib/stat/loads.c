@@ -29,7 +29,7 @@ struct job {
 };
 
 /* A thread's own. */
-struct reader {
+struct loads_reader {
     struct spool_window steps;
     char *text;
     int64_t room;
@@ -39,18 +39,18 @@ struct reader {
 /* ---- one record ---- */
 
 /* The text of its matrix; NULL with error() set. */
-static const char *loads_text(struct reader *r, const struct steplog *log, const struct step_record *s)
+static const char *loads_text(struct loads_reader *r, const struct steplog *log, const struct step_record *s)
 {
     int64_t bytes = (int64_t)s->record_bytes - s->loads_at;
     room_for(&r->text, &r->room, bytes + 1 + SCAN_PADDING);
     memset(r->text, 0, (size_t)bytes + 1 + SCAN_PADDING);
-    if (source_read(&log->sources[s->log], r->text, bytes, s->at + s->loads_at) < 0)
+    if (log_source_read(&log->sources[s->log], r->text, bytes, s->at + s->loads_at) < 0)
         return NULL;
     r->text[bytes] = '\n';
     return r->text;
 }
 
-static void reader_release(struct reader *r)
+static void loads_reader_release(struct loads_reader *r)
 {
     spool_window_release(&r->steps);
     free(r->text);
@@ -59,7 +59,7 @@ static void reader_release(struct reader *r)
 
 /* ---- all of them ---- */
 
-static int sum_range(struct job *j, struct reader *r, int bin, size_t count[static 3])
+static int sum_range(struct job *j, struct loads_reader *r, int bin, size_t count[static 3])
 {
     struct loads *l = j->l;
     size_t n = (size_t)l->layers * (size_t)l->experts;
@@ -88,7 +88,7 @@ static int sum_range(struct job *j, struct reader *r, int bin, size_t count[stat
 static void *sum_ranges(void *arg)
 {
     struct job *j = arg;
-    struct reader r = {0};
+    struct loads_reader r = {0};
     size_t count[3] = {0}; /* summed, of another shape, none */
     for (;;) {
         pthread_mutex_lock(&j->lock);
@@ -109,14 +109,14 @@ static void *sum_ranges(void *arg)
     j->l->other += count[1];
     j->l->bad += count[2];
     pthread_mutex_unlock(&j->lock);
-    reader_release(&r);
+    loads_reader_release(&r);
     return NULL;
 }
 
 /* The shape of the last matrix, and how many records have one. */
 static int find_shape(struct loads *l, struct steplog *log)
 {
-    struct reader r = {0};
+    struct loads_reader r = {0};
     size_t last[TRIES], n = 0;
     for (size_t i = 0; i < log->count; i++)
         if (steplog_step(log, i)->loads_at)
@@ -129,7 +129,7 @@ static int find_shape(struct loads *l, struct steplog *log)
     }
     if (!found)
         l->layers = l->experts = 0;
-    reader_release(&r);
+    loads_reader_release(&r);
     if (log->experts && l->experts != log->experts)
         l->layers = l->experts = 0;
     return failed ? -1 : 0;

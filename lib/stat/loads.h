@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The experts' loads: matrices in a log, which are far longer than the rest and so are read only when asked for,
- * of the steps that count. They are summed over the log, and over LOAD_BINS equal ranges of its steps. */
+/* The experts' loads: matrices in a log, which are far longer than the rest and so are read only when asked
+ * for, of the steps that count. They are summed over the log, and over LOAD_BINS equal ranges of its steps. */
 #ifndef STAT_LOADS_H
 #define STAT_LOADS_H
 

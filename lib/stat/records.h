@@ -20,7 +20,8 @@ enum record_kind {
 /* An object, or NULL. Bytes that are not UTF-8 (of a writer that did not care) are replaced. */
 json_t *record_load(const char *text, size_t bytes);
 enum record_kind record_kind(const json_t *r); /* NULL: RECORD_NONE */
-/* Adds it to the log. -1 with error(): a start record that this program may not read, and so nothing after it. */
+/* Adds it to the log. -1 with error(): a start record that this program may not read, and so
+ * nothing after it. */
 int record_apply(struct steplog *log, const json_t *r, const char *path, size_t line);
 
 #endif

@@ -27,9 +27,9 @@ void report_markdown(FILE *f, const struct report *r);
 /* One object: null where unknown; `detail` has what is no single figure. */
 void report_json(FILE *f, const struct report *r);
 void report_csv(FILE *f, const struct report *r); /* names, values; empty where unknown */
-/* The text format that Prometheus scrapes, and node_exporter's textfile collector reads: a gauge a figure that is
- * known. Names are those of the figures with moe_ before them, but units are written out as Prometheus wants it:
- * step_s_p50 is moe_step_seconds_p50. */
+/* The text format that Prometheus scrapes, and node_exporter's textfile collector reads: a gauge a figure that
+ * is known. Names are those of the figures with moe_ before them, but units are written out as Prometheus
+ * wants it: step_s_p50 is moe_step_seconds_p50. */
 void report_prom(FILE *f, const struct report *r);
 /* The name of a figure there. Returns buf. */
 char *prom_name(const struct figure *f, char buf[static 64]);

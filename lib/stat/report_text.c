@@ -28,7 +28,7 @@ static void header(FILE *f, const struct report *r, struct texts *w)
     fprintf(f, "\n%-12s%.0f to %.0f (%.0f)", "steps", r->s.first_step, r->s.last_step, r->s.steps);
     if (r->s.steps_counted != r->s.steps)
         fprintf(f, ", %.0f counted for speed", r->s.steps_counted);
-    if (r->warmup)
+    if (r->warmup && r->skip)
         fprintf(f, " (%" PRId64 " at the beginning took over 1.5 times the median)", r->skip);
     if (log->abandoned)
         fprintf(f, "\n%-12s%zu: steps that were gone back on, or repeated; they count nowhere; %s s lost",

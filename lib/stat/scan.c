@@ -67,7 +67,7 @@ static inline int which(const struct members *m, const char *const *names, int c
 }
 
 /* An object of numbers: those with these names into `to`; a value of another kind is passed over. */
-static bool reals(struct cursor *c, const char *const *names, int count, double *const *to)
+static bool reals(struct json_cursor *c, const char *const *names, int count, double *const *to)
 {
     struct members m = {0};
     int r, next = 0;
@@ -86,7 +86,7 @@ static int rank_of(double x)
     return x >= 0 && x <= INT32_MAX && x == floor(x) ? (int)x : -1;
 }
 
-static bool phases(struct cursor *c, struct step_record *to)
+static bool phases(struct json_cursor *c, struct step_record *to)
 {
     static const char *const names[] = {"mean", "max", "rank"};
     struct members m = {0};
@@ -105,7 +105,7 @@ static bool phases(struct cursor *c, struct step_record *to)
     return r == 0;
 }
 
-static bool comm_times(struct cursor *c, struct step_record *to)
+static bool comm_times(struct json_cursor *c, struct step_record *to)
 {
     static const char *const names[] = {"busy", "exposed"};
     struct members m = {0};
@@ -121,14 +121,14 @@ static bool comm_times(struct cursor *c, struct step_record *to)
     return r == 0;
 }
 
-static bool load_summary(struct cursor *c, struct step_record *to)
+static bool load_summary(struct json_cursor *c, struct step_record *to)
 {
     static const char *const names[] = {"max_over_mean", "min_over_mean", "std"};
     return reals(c, names, 3,
                  (double *const[]){&to->load_max_over_mean, &to->load_min_over_mean, &to->load_std});
 }
 
-static bool memory_bytes(struct cursor *c, struct stage_memory *memory)
+static bool memory_bytes(struct json_cursor *c, struct stage_memory *memory)
 {
     static const char *const names[] = {"stage", "max", "rank"};
     if (*c->p != '[')
@@ -195,7 +195,7 @@ struct record_read {
     bool has_step;
 };
 
-static bool read_real(struct cursor *c, struct step_record *r, size_t at)
+static bool read_real(struct json_cursor *c, struct step_record *r, size_t at)
 {
     bool none = *c->p == '"' || *c->p == '{' || *c->p == '[' || *c->p == 't' || *c->p == 'f';
     double *to = (double *)((char *)r + at);
@@ -206,7 +206,7 @@ static bool read_real(struct cursor *c, struct step_record *r, size_t at)
     return true;
 }
 
-static bool read_kind(struct cursor *c, struct record_read *x)
+static bool read_kind(struct json_cursor *c, struct record_read *x)
 {
     const char *from = c->p + 1;
     bool is_string = *c->p == '"';
@@ -217,7 +217,7 @@ static bool read_kind(struct cursor *c, struct record_read *x)
     return true;
 }
 
-static bool read_member(struct cursor *c, struct record_read *x, int k)
+static bool read_member(struct json_cursor *c, struct record_read *x, int k)
 {
     bool whole;
     int64_t i;
@@ -250,7 +250,7 @@ static bool read_member(struct cursor *c, struct record_read *x, int k)
     }
 }
 
-static bool read_object(struct cursor *c, struct record_read *x)
+static bool read_object(struct json_cursor *c, struct record_read *x)
 {
     enum { KEYS = sizeof keys / sizeof *keys };
     struct members m = {0};
@@ -279,7 +279,7 @@ enum scan_kind scan_record(const char **p, const char *end, const char **begin, 
                            struct stage_memory *memory, bool *garbage)
 {
     static const char head[] = "{\"kind\":";
-    struct cursor c = {*p};
+    struct json_cursor c = {*p};
     struct record_read x = {.r = r};
     for (cursor_blanks(&c); c.p < end; cursor_blanks(&c)) {
         const char *from = c.p;
@@ -305,7 +305,7 @@ enum scan_kind scan_record(const char **p, const char *end, const char **begin, 
 /* ---- loads ---- */
 
 /* Digits alone, as nearly all of them are; else whatever number it is. */
-static inline bool one_load(struct cursor *c, double *to)
+static inline bool one_load(struct json_cursor *c, double *to)
 {
     const char *p = c->p;
     uint64_t w = 0;
@@ -320,7 +320,7 @@ static inline bool one_load(struct cursor *c, double *to)
     return cursor_real(c, to) && *to >= 0 && isfinite(*to);
 }
 
-static bool load_row(struct cursor *c, size_t *index, double *to, size_t room)
+static bool load_row(struct json_cursor *c, size_t *index, double *to, size_t room)
 {
     double load;
     if (!cursor_take(c, '['))
@@ -339,7 +339,7 @@ static bool load_row(struct cursor *c, size_t *index, double *to, size_t room)
 
 bool scan_loads(const char *p, int *layers, int *experts, double *to, size_t room)
 {
-    struct cursor c = {p};
+    struct json_cursor c = {p};
     size_t index = 0, before = 0, width = 0;
     *layers = 0;
     if (!cursor_take(&c, '['))

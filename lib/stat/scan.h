@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* One line of a step log, read as it streams by: step records field by field, without a tree of them, because
- * nearly all of a log is they. Numbers read back bitwise. A key that is not known is passed over, and so are the
- * experts' loads: only where they are is noted (stat/loads.h reads them). What is passed over is only looked at
- * for quotes and brackets. Records of other kinds are few, and are left to jansson.
+ * nearly all of a log is they. Numbers read back bitwise. A key that is not known is passed over, and so are
+ * the experts' loads: only where they are is noted (stat/loads.h reads them). What is passed over is only
+ * looked at for quotes and brackets. Records of other kinds are few, and are left to jansson.
  *
  * Beside JSON, NaN, Infinity and -Infinity are numbers, as Python writes them. */
 #ifndef STAT_SCAN_H
@@ -54,18 +54,20 @@ void stage_memory_add(struct stage_memory *m, int stage, double bytes, int rank)
 
 enum scan_kind { SCAN_NOTHING, SCAN_STEP, SCAN_OTHER };
 
-/* The next record of the line [*p, end), and *p behind it. Between records, and before the first, other
- * output may stand (a launcher's prefix, half a record of another rank): it is passed over, and *garbage says
- * so. SCAN_STEP: *r is it (at, log and segment are the caller's), and its memory has been added to `memory`.
- * SCAN_OTHER: a JSON object at *begin, of another kind or none. SCAN_NOTHING: the line has no further record. */
+/* The next record of the line [*p, end), and *p behind it. Between records, and before the first, other output
+ * may stand (a launcher's prefix, half a record of another rank): it is passed over, and *garbage says so.
+ * SCAN_STEP: *r is it (at, log and segment are the caller's), and its memory has been added to `memory`.
+ * SCAN_OTHER: a JSON object at *begin, of another kind or none.
+ * SCAN_NOTHING: the line has no further record. */
 enum scan_kind scan_record(const char **p, const char *end, const char **begin, struct step_record *r,
                            struct stage_memory *memory, bool *garbage);
 
 /* A step whose record says nothing. */
 void step_record_clear(struct step_record *r);
 
-/* A matrix of finite numbers >= 0 at `p`, [layers][experts], as `expert_load` is, into `to`, which has room for
- * so many; with NULL only its shape is found. False when it is none, or does not fit: what `to` has is spoilt. */
+/* A matrix of finite numbers >= 0 at `p`, [layers][experts], as `expert_load` is, into `to`, which has room
+ * for so many; with NULL only its shape is found. False when it is none, or does not fit: what `to` has is
+ * spoilt. */
 bool scan_loads(const char *p, int *layers, int *experts, double *to, size_t room);
 
 #endif

@@ -9,28 +9,17 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "base/file.h"
 #include "base/memory.h"
 #include "base/num.h"
 #include "stat/scan.h"
 
-/* A file that has no name and goes when it is closed. */
-static int nameless(void)
-{
-    const char *dir = getenv("TMPDIR");
-    char *path = xasprintf("%s/moekit-XXXXXX", dir && *dir ? dir : "/tmp");
-    int fd = mkostemp(path, O_CLOEXEC);
-    if (fd >= 0)
-        unlink(path);
-    free(path);
-    return fd;
-}
-
 /* All of what comes through a pipe, to a file. */
-static int copy(struct source *s, int from)
+static int copy(struct log_source *s, int from)
 {
     char buffer[1 << 16];
     ssize_t n;
-    if ((s->fd = nameless()) < 0)
+    if ((s->fd = file_nameless()) < 0)
         return error_errno("cannot make a temporary file for %s ($TMPDIR)", s->path);
     while ((n = read(from, buffer, sizeof buffer)) != 0) {
         if (n < 0 && errno == EINTR)
@@ -45,12 +34,12 @@ static int copy(struct source *s, int from)
     return 0;
 }
 
-int source_open(struct source *s, const char *path)
+int log_source_open(struct log_source *s, const char *path)
 {
     bool is_stdin = strcmp(path, "-") == 0;
     struct stat st;
     int fd = is_stdin ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC), r = 0;
-    *s = (struct source){.path = is_stdin ? "stdin" : path, .fd = -1};
+    *s = (struct log_source){.path = is_stdin ? "stdin" : path, .fd = -1};
     if (fd < 0 || fstat(fd, &st) < 0)
         return error_errno("cannot open '%s'", path);
     if (S_ISREG(st.st_mode) && (!is_stdin || lseek(fd, 0, SEEK_CUR) == 0)) {
@@ -62,18 +51,18 @@ int source_open(struct source *s, const char *path)
     if (!is_stdin)
         close(fd);
     if (r < 0)
-        source_close(s);
+        log_source_close(s);
     return r;
 }
 
-void source_close(struct source *s)
+void log_source_close(struct log_source *s)
 {
     if (s->fd > STDIN_FILENO)
         close(s->fd);
     s->fd = -1;
 }
 
-int64_t source_read(const struct source *s, void *to, int64_t bytes, int64_t at)
+int64_t log_source_read(const struct log_source *s, void *to, int64_t bytes, int64_t at)
 {
     int64_t done = 0;
     while (done < bytes) {
@@ -92,13 +81,13 @@ int64_t source_read(const struct source *s, void *to, int64_t bytes, int64_t at)
 /* ---- lines ---- */
 
 /* What is there, at `have`, is read on up to `want`, and padded. */
-static int read_on(const struct source *s, struct lines *l, int64_t from, int64_t *have, int64_t want)
+static int read_on(const struct log_source *s, struct log_lines *l, int64_t from, int64_t *have, int64_t want)
 {
     if (l->room < want + 1 + SCAN_PADDING) {
         l->room = want + 1 + SCAN_PADDING;
         l->text = xrealloc(l->text, (size_t)l->room, 1);
     }
-    int64_t n = source_read(s, l->text + *have, want - *have, from + *have);
+    int64_t n = log_source_read(s, l->text + *have, want - *have, from + *have);
     if (n < 0)
         return -1;
     *have += n;
@@ -106,7 +95,7 @@ static int read_on(const struct source *s, struct lines *l, int64_t from, int64_
     return 0;
 }
 
-int source_lines(const struct source *s, int64_t i, struct lines *l)
+int log_source_lines(const struct log_source *s, int64_t i, struct log_lines *l)
 {
     int64_t from = i * PIECE - (i > 0), have = 0, end = min64((i + 1) * PIECE, s->bytes) - from;
     l->bytes = l->at = 0;
@@ -144,8 +133,8 @@ int source_lines(const struct source *s, int64_t i, struct lines *l)
     return 0;
 }
 
-void lines_release(struct lines *l)
+void log_lines_release(struct log_lines *l)
 {
     free(l->text);
-    *l = (struct lines){0};
+    *l = (struct log_lines){0};
 }

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "base/file.h"
 #include "base/memory.h"
 
 enum { BUFFER_BYTES = 1 << 18 };
@@ -47,18 +48,6 @@ static void fail(struct spool *s)
         s->failed = errno ? errno : EIO;
 }
 
-static void to_file(struct spool *s)
-{
-    const char *dir = getenv("TMPDIR");
-    char *path = xasprintf("%s/moekit-XXXXXX", dir && *dir ? dir : "/tmp");
-    s->fd = mkostemp(path, O_CLOEXEC);
-    if (s->fd < 0)
-        fail(s);
-    else
-        unlink(path);
-    free(path);
-}
-
 /* What is in memory goes to the file. */
 static void write_out(struct spool *s)
 {
@@ -71,8 +60,8 @@ static void write_out(struct spool *s)
 void spool_append(struct spool *s, const void *record)
 {
     bool full = s->fd < 0 ? (s->kept + 1) * s->size > s->limit : (s->kept + 1) * s->size > BUFFER_BYTES;
-    if (full && s->fd < 0 && !s->failed)
-        to_file(s);
+    if (full && s->fd < 0 && !s->failed && (s->fd = file_nameless()) < 0)
+        fail(s);
     if (full && s->fd >= 0)
         write_out(s);
     else if (full && s->failed)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* A list of records of one size that may be longer than memory: the first SPOOL_BYTES are kept in memory, and
- * with one more all of them move to a file without a name in $TMPDIR (/tmp). Errors of that file wait: an append
- * that failed is told of by spool_error(), and a read that failed gives zeros. */
+ * with one more all of them move to a file without a name in $TMPDIR (/tmp). Errors of that file wait: an
+ * append that failed is told of by spool_error(), and a read that failed gives zeros. */
 #ifndef STAT_SPOOL_H
 #define STAT_SPOOL_H
 
@@ -9,7 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { SPOOL_BYTES = 16 << 20 };
+enum { SPOOL_BYTES = 4 << 20 };
 
 struct spool {
     size_t size, count; /* bytes of a record; records */

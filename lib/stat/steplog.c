@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Which records count is known only when the last start record has been read. So all wait in spools as they come,
- * and at the end what does not count is taken out. */
+/* Which records count is known only when the last start record has been read. So all wait in spools as they
+ * come, and at the end what does not count is taken out. */
 #include "stat/steplog.h"
 
 #include <math.h>
@@ -27,7 +27,7 @@ void steplog_release(struct steplog *log)
     spool_window_release(&log->eval_window);
     spool_window_release(&log->save_window);
     for (int i = 0; i < log->source_count; i++)
-        source_close(&log->sources[i]);
+        log_source_close(&log->sources[i]);
     free(log->sources);
     free(log->segments);
     *log = (struct steplog){0};

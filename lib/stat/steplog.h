@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The step log: JSON Lines, one object a line, each with "kind": start step eval save fault end. moe-train
- * writes it, moe-stat reads it, moe-steplog(5) gives the keys. Numbers read back bitwise. What does not parse is
- * counted, not fatal; kinds and keys that are not known are passed over; a start record for a newer moekit
+ * writes it, moe-stat reads it, moe-steplog(5) gives the keys. Numbers read back bitwise. What does not parse
+ * is counted, not fatal; kinds and keys that are not known are passed over; a start record for a newer moekit
  * (base/format.h) ends the reading.
  *
  * A start record begins a segment. The last segment and those that it goes on from are the line that counts:
@@ -74,7 +74,7 @@ struct steplog {
 
     struct spool step_spool, eval_spool, save_spool; /* once settled, what counts; see above */
     struct spool_window step_window, eval_window, save_window;
-    struct source *sources; /* the logs, open: step_record.log is one of them */
+    struct log_source *sources; /* the logs, open: step_record.log is one of them */
     int source_count;
 };
 
@@ -103,7 +103,7 @@ void steplog_add_step(struct steplog *log, const struct step_record *r);
 void steplog_add_eval(struct steplog *log, const struct log_event *e);
 void steplog_add_save(struct steplog *log, const struct log_event *e);
 /* Lines that came another way (stat/follow.h), with padding as stat/source.h has it. -1: for a newer moekit. */
-int steplog_feed(struct steplog *log, const char *path, struct lines *l);
+int steplog_feed(struct steplog *log, const char *path, struct log_lines *l);
 /* Once all is added: finds what counts. 0, or -1 with error() set. */
 int steplog_settle(struct steplog *log);
 

@@ -29,7 +29,7 @@ struct other {
 };
 
 /* What one piece holds. */
-struct found {
+struct found_records {
     struct step_record *steps;
     struct other *others;
     struct stage_memory *memory; /* [memories]: up to the first start record, from there to the second, … */
@@ -38,7 +38,7 @@ struct found {
 };
 
 /* One log, read by several threads. */
-struct reading {
+struct log_reading {
     struct steplog *log;
     int source;
     const char *path;
@@ -53,20 +53,20 @@ struct reading {
 
 /* ---- one piece ---- */
 
-static void clear(struct found *f)
+static void clear(struct found_records *f)
 {
     f->step_count = f->other_count = f->memories = f->lines = f->skipped = 0;
     f->cut = false;
 }
 
-static struct stage_memory *new_memory(struct found *f)
+static struct stage_memory *new_memory(struct found_records *f)
 {
     f->memory = xrealloc(f->memory, f->memories + 1, sizeof *f->memory);
     stage_memory_clear(&f->memory[f->memories]);
     return &f->memory[f->memories++];
 }
 
-static struct step_record *new_step(struct found *f)
+static struct step_record *new_step(struct found_records *f)
 {
     if (f->step_count == f->step_room) {
         f->step_room = f->step_room ? 2 * f->step_room : 256;
@@ -76,7 +76,7 @@ static struct step_record *new_step(struct found *f)
 }
 
 /* False when it is no record after all. */
-static bool add_other(struct found *f, const char *text, size_t bytes)
+static bool add_other(struct found_records *f, const char *text, size_t bytes)
 {
     json_t *r = record_load(text, bytes);
     enum record_kind kind = record_kind(r);
@@ -92,7 +92,7 @@ static bool add_other(struct found *f, const char *text, size_t bytes)
     return true;
 }
 
-static void read_line(struct found *f, const struct lines *l, const char *p, const char *end)
+static void read_line(struct found_records *f, const struct log_lines *l, const char *p, const char *end)
 {
     const char *begin;
     bool garbage = false;
@@ -111,7 +111,7 @@ static void read_line(struct found *f, const struct lines *l, const char *p, con
     f->skipped += garbage;
 }
 
-static void read_piece(struct found *f, const struct lines *l)
+static void read_piece(struct found_records *f, const struct log_lines *l)
 {
     clear(f);
     new_memory(f);
@@ -126,7 +126,7 @@ static void read_piece(struct found *f, const struct lines *l)
 
 /* ---- all together ---- */
 
-static void add_steps(struct steplog *log, int source, const struct found *f, size_t from, size_t to)
+static void add_steps(struct steplog *log, int source, const struct found_records *f, size_t from, size_t to)
 {
     for (size_t i = from; i < to; i++) {
         f->steps[i].log = source;
@@ -141,7 +141,7 @@ static void add_memory(struct steplog *log, const struct stage_memory *m)
 }
 
 /* What another thread's error was is told to this one by `text`. */
-static int merge(struct reading *g, struct found *f)
+static int merge(struct log_reading *g, struct found_records *f)
 {
     struct steplog *log = g->log;
     size_t done = 0, memory = 0;
@@ -164,7 +164,7 @@ static int merge(struct reading *g, struct found *f)
     return r;
 }
 
-static void fail(struct reading *g)
+static void fail(struct log_reading *g)
 {
     if (!g->failed) {
         g->status = error_status();
@@ -173,13 +173,13 @@ static void fail(struct reading *g)
     g->failed = true;
 }
 
-static void drop(struct found *f)
+static void drop(struct found_records *f)
 {
     for (size_t i = 0; i < f->other_count; i++)
         json_decref(f->others[i].record);
 }
 
-static void release(struct found *f)
+static void release(struct found_records *f)
 {
     free(f->steps);
     free(f->others);
@@ -188,12 +188,12 @@ static void release(struct found *f)
 
 static void *read_pieces(void *arg)
 {
-    struct reading *g = arg;
-    struct found f = {0};
-    struct lines l = {0};
+    struct log_reading *g = arg;
+    struct found_records f = {0};
+    struct log_lines l = {0};
     int64_t i;
     while ((i = __atomic_fetch_add(&g->taken, 1, __ATOMIC_RELAXED)) < g->pieces) {
-        int r = source_lines(&g->log->sources[g->source], i, &l);
+        int r = log_source_lines(&g->log->sources[g->source], i, &l);
         if (r == 0)
             read_piece(&f, &l);
         pthread_mutex_lock(&g->lock);
@@ -211,19 +211,19 @@ static void *read_pieces(void *arg)
             break;
     }
     release(&f);
-    lines_release(&l);
+    log_lines_release(&l);
     return NULL;
 }
 
 static int read_source(struct steplog *log, int source, int threads)
 {
     pthread_t thread[MOST_THREADS];
-    struct reading g = {.log = log,
-                        .source = source,
-                        .path = log->sources[source].path,
-                        .pieces = ceil_div(log->sources[source].bytes, PIECE),
-                        .lock = PTHREAD_MUTEX_INITIALIZER,
-                        .turn = PTHREAD_COND_INITIALIZER};
+    struct log_reading g = {.log = log,
+                            .source = source,
+                            .path = log->sources[source].path,
+                            .pieces = ceil_div(log->sources[source].bytes, PIECE),
+                            .lock = PTHREAD_MUTEX_INITIALIZER,
+                            .turn = PTHREAD_COND_INITIALIZER};
     int n = 0, more = (int)min64(min64(threads, MOST_THREADS), g.pieces) - 1;
     while (n < more && pthread_create(&thread[n], NULL, read_pieces, &g) == 0)
         n++;
@@ -236,10 +236,10 @@ static int read_source(struct steplog *log, int source, int threads)
     return g.failed ? -1 : 0;
 }
 
-int steplog_feed(struct steplog *log, const char *path, struct lines *l)
+int steplog_feed(struct steplog *log, const char *path, struct log_lines *l)
 {
-    struct reading g = {.log = log, .path = path};
-    struct found f = {0};
+    struct log_reading g = {.log = log, .path = path};
+    struct found_records f = {0};
     read_piece(&f, l);
     int r = merge(&g, &f);
     release(&f);
@@ -253,7 +253,7 @@ int steplog_read(struct steplog *log, char *const *paths, int count, int threads
     json_object_seed(0); /* before there are threads */
     log->sources = xcalloc((size_t)count + 1, sizeof *log->sources);
     for (int i = 0; i < count; i++) {
-        TRY(source_open(&log->sources[i], paths[i]));
+        TRY(log_source_open(&log->sources[i], paths[i]));
         log->source_count++;
         const struct trainer *trainer = foreign_detect(&log->sources[i]);
         TRY(trainer ? foreign_read(log, i, trainer) : read_source(log, i, threads));

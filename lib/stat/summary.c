@@ -127,9 +127,9 @@ int64_t summary_skipped(const struct summary *s, int64_t skip)
 }
 
 int summary_make(struct summary *s, struct steplog *log, const struct loads *loads, int64_t skip,
-                 const struct known *known)
+                 const struct known_figures *known)
 {
-    static const struct known nothing = {NAN, NAN, NAN};
+    static const struct known_figures nothing = {NAN, NAN, NAN};
     double all_s, all_tokens;
     for (int i = 0; i < FIGURES; i++)
         s->value[i] = NAN;

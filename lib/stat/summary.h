@@ -9,10 +9,10 @@
 #include "stat/loads.h"
 #include "stat/steplog.h"
 
-/* Each figure as a member (s->mfu) and by its id (s->value[FIGURE_mfu]). NaN where the log does not tell, and those
- * that are only predicted. Throughput, step time, utilisation and phases are over the steps counted; the rest is
- * over the whole log. Nothing is of steps that were abandoned (stat/steplog.h). What depends on the ranks and
- * their device (mfu) is computed of each segment with its own. */
+/* Each figure as a member (s->mfu) and by its id (s->value[FIGURE_mfu]). NaN where the log does not tell, and
+ * those that are only predicted. Throughput, step time, utilisation and phases are over the steps counted; the
+ * rest is over the whole log. Nothing is of steps that were abandoned (stat/steplog.h). What depends on the
+ * ranks and their device (mfu) is computed of each segment with its own. */
 /* clang-format off */
 struct summary {
     union {
@@ -30,17 +30,17 @@ struct summary {
 double figure_value(const struct summary *s, const struct figure *f);
 
 /* What the log does not tell, from elsewhere (a plan): used where the log has none. NaN: not known there. */
-struct known {
+struct known_figures {
     double flops_per_token, peak_flops, device_bytes;
 };
 
 enum { SKIP_WARMUP = -1 };
 
-/* The first `skip` steps do not count for throughput; SKIP_WARMUP: warmup_steps of them. `loads` may be NULL: then
- * figures of loads summed over the log are unknown. `known` may be NULL. -1 with error() set when the log has no
- * step, or none is left. */
+/* The first `skip` steps do not count for throughput; SKIP_WARMUP: warmup_steps of them. `loads` may be NULL:
+ * then figures of loads summed over the log are unknown. `known` may be NULL. -1 with error() set when the log
+ * has no step, or none is left. */
 int summary_make(struct summary *s, struct steplog *log, const struct loads *loads, int64_t skip,
-                 const struct known *known);
+                 const struct known_figures *known);
 /* How many steps that skips. */
 int64_t summary_skipped(const struct summary *s, int64_t skip);
 /* Whether a figure needs `loads`. */
@@ -63,8 +63,8 @@ struct straggler {
     double excess_share; /* in all steps: the slowest's time above the mean, as a share of step time */
     double excess;       /* over the mean of the phase */
 };
-/* Of each phase, over the steps counted. A rank that is the slowest in less than one step of STRAGGLER_RANKS may
- * be missed. */
+/* Of each phase, over the steps counted. A rank that is the slowest in less than one step of STRAGGLER_RANKS
+ * may be missed. */
 enum { STRAGGLER_RANKS = 64 };
 void summary_stragglers(struct straggler to[static PHASES], struct steplog *log, int64_t skip);
 

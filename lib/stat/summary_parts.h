@@ -9,7 +9,7 @@
 extern const enum figure_id router_loss_figure[ROUTER_LOSSES];
 
 void part_warmup(struct summary *s, struct steplog *log);
-void part_speed(struct summary *s, struct steplog *log, size_t from, const struct known *known);
+void part_speed(struct summary *s, struct steplog *log, size_t from, const struct known_figures *known);
 void part_phases(struct summary *s, struct steplog *log, size_t from);
 void part_losses(struct summary *s, struct steplog *log);
 

@@ -85,7 +85,8 @@ void part_phases(struct summary *s, struct steplog *log, size_t from)
 /* ---- stragglers ---- */
 
 /* The ranks of one phase that may be the slowest in more than one step of STRAGGLER_RANKS + 1: all of them are
- * here after one pass. (J. Misra, D. Gries, Finding repeated elements, Science of Computer Programming 2, 1982.) */
+ * here after one pass. (J. Misra, D. Gries, Finding repeated elements, Science of Computer Programming 2,
+ * 1982.) */
 struct candidates {
     int rank[STRAGGLER_RANKS], count;
     double times[STRAGGLER_RANKS];

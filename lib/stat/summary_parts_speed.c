@@ -69,13 +69,15 @@ static void percentiles(struct summary *s, struct steplog *log, size_t from)
 /* ---- utilisation ---- */
 
 /* What all ranks of the step could have computed in its time. NaN where the log does not tell. */
-static double possible_flops(const struct log_segment *g, const struct step_record *r, const struct known *k)
+static double possible_flops(const struct log_segment *g, const struct step_record *r,
+                             const struct known_figures *k)
 {
     double peak = g->peak_flops > 0 ? g->peak_flops : k->peak_flops;
     return peak > 0 && g->world > 0 ? r->time_s * peak * g->world : NAN;
 }
 
-static double model_flops(const struct log_segment *g, const struct step_record *r, const struct known *k)
+static double model_flops(const struct log_segment *g, const struct step_record *r,
+                          const struct known_figures *k)
 {
     double each = g->flops_per_token > 0 ? g->flops_per_token : k->flops_per_token;
     return each > 0 ? (double)r->tokens * each : NAN;
@@ -100,7 +102,7 @@ struct speed {
 };
 
 static void speed_add(struct speed *v, const struct log_segment *g, const struct step_record *r,
-                      const struct known *k)
+                      const struct known_figures *k)
 {
     double done = model_flops(g, r, k);
     sum_add(&v->tokens, (double)r->tokens);
@@ -155,7 +157,7 @@ static void times_alone(struct summary *s, struct steplog *log, size_t from)
     s->sequences_per_s = sum_value(&sequences) / sum_value(&time);
 }
 
-void part_speed(struct summary *s, struct steplog *log, size_t from, const struct known *known)
+void part_speed(struct summary *s, struct steplog *log, size_t from, const struct known_figures *known)
 {
     struct speed v = {0};
     double rate;
@@ -188,7 +190,7 @@ void part_speed(struct summary *s, struct steplog *log, size_t from, const struc
 
 struct segment_speed *summary_segments(struct steplog *log, int64_t skip)
 {
-    static const struct known nothing = {NAN, NAN, NAN};
+    static const struct known_figures nothing = {NAN, NAN, NAN};
     size_t n = (size_t)log->segment_count;
     struct speed *v = xcalloc(n + 1, sizeof *v);
     struct segment_speed *to = xcalloc(n + 1, sizeof *to);

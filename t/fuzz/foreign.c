@@ -12,7 +12,7 @@ static void read_as(const char *path, const struct trainer *t)
     struct summary s;
     steplog_init(&log);
     log.sources = xcalloc(1, sizeof *log.sources);
-    MUST(source_open(&log.sources[0], path) == 0);
+    MUST(log_source_open(&log.sources[0], path) == 0);
     log.source_count = 1;
     MUST(foreign_read(&log, 0, t) == 0 && steplog_settle(&log) == 0);
     for (size_t i = 0; i < log.count; i++) {
@@ -29,10 +29,10 @@ static void read_as(const char *path, const struct trainer *t)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     const char *path = memory_file(data, size);
-    struct source s;
-    MUST(source_open(&s, path) == 0);
+    struct log_source s;
+    MUST(log_source_open(&s, path) == 0);
     foreign_detect(&s);
-    source_close(&s);
+    log_source_close(&s);
     read_as(path, &trainer_megatron);
     read_as(path, &trainer_deepspeed);
     read_as(path, &trainer_torchtitan);

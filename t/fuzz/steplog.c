@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Step logs, one and the same twice over. What is read is in order, can be summed up and reported; and a line that
- * jansson takes for a step is one, with the same numbers. */
+/* Step logs, one and the same twice over. What is read is in order, can be summed up and reported; and a line
+ * that jansson takes for a step is one, with the same numbers. */
 #include "stat/steplog.h"
 
 #include <jansson.h>

@@ -4,7 +4,8 @@
 . "$(dirname "$0")/lib/tap.sh"
 
 log=$top/t/data/steplog-small.jsonl
-times=$top/t/data/timeline/times
+north=$top/t/data/timeline/rank0.jsonl
+south=$top/t/data/timeline/rank1.jsonl
 need_for_all jq command -v jq
 
 # ---- traces: the rules of the Trace Event Format, by which Perfetto's trace processor reads ----
@@ -29,7 +30,7 @@ def ns: . * 1000 | round;
     | select([$e[] | select(.ph == "M" and .name == "process_name" and .pid == $p)] | length != 1) | "no name: \($p)")'
 trace() { jq -r "$wrong" "$1"; }
 
-run moe-stat --trace "$T/trace.json" "$times.0" "$times.1"
+run moe-stat --trace "$T/trace.json" "$north" "$south"
 is "$status" 0 '--trace exits 0'
 like "$err" '13 operations of 2 ranks, 4 collectives and messages linked' 'and says what is there'
 none "$(trace "$T/trace.json")" 'a trace that keeps the rules'
@@ -48,38 +49,38 @@ for edit in '(.traceEvents[] | select(.ph == "X") | .dur) += 1' '(.traceEvents[]
     [ -n "$(trace "$T/bad.json")" ]
     ok $? "the rules find: $edit"
 done
-is "$(moe-stat -q --trace - --steps 2 "$times.0" "$times.1" | jq -c '[.traceEvents[] | .args.step // empty] | unique')" '[2]' '--steps'
-run moe-stat --trace "$T/none.json" --steps 7-9 "$times.0"
+is "$(moe-stat -q --trace - --steps 2 "$north" "$south" | jq -c '[.traceEvents[] | .args.step // empty] | unique')" '[2]' '--steps'
+run moe-stat --trace "$T/none.json" --steps 7-9 "$north"
 is "$status" 2 'steps that are not there exit 2'
 [ ! -e "$T/none.json" ]
 ok $? 'and leave no file'
-run moe-stat --trace "$T/one.json" "$times.1"
+run moe-stat --trace "$T/one.json" "$south"
 like "$err" '1 ranks of the run have no timeline here' 'a rank without a timeline is told of'
 like "$err" '4 parts of communication are not linked' 'and so are parts without their others'
-grep -v '"kind":"[gp]' "$times.0" >"$T/plain.0"
-grep -v '"kind":"[gp]' "$times.1" >"$T/plain.1"
+grep -v '"kind":"[gp]' "$north" >"$T/plain.0"
+grep -v '"kind":"[gp]' "$south" >"$T/plain.1"
 run moe-stat --trace "$T/plain.json" "$T/plain.0" "$T/plain.1"
 like "$err" '1 collectives and messages linked' "where nothing says who is in a group only the world's are linked"
-sed 's/1000\.05/1000.25/' "$times.1" >"$T/late.1"
-run moe-stat --trace "$T/late.json" "$times.0" "$T/late.1"
+sed 's/1000\.05/1000.25/' "$south" >"$T/late.1"
+run moe-stat --trace "$T/late.json" "$north" "$T/late.1"
 like "$err" 'clocks differ: .* 0\.195 s before' 'clocks that differ are told of'
 none "$(trace "$T/late.json")" 'and the rules are kept'
 
 # ---- timelines that are not as they should be ----
 {
-    cat "$times.0"
+    cat "$north"
     printf 'garbage\n{"kind":"op","step":1,"stream":"compute","op":"x","start_s":2,"end_s":1}\n{"kind":"op","step":2,"stream":"com'
 } >"$T/cut.0"
-run moe-stat --trace "$T/cut.json" "$T/cut.0" "$times.1"
+run moe-stat --trace "$T/cut.json" "$T/cut.0" "$south"
 is "$status" 0 'a timeline that was cut'
 like "$err" '3 lines are no records of a timeline' 'what is skipped is told of'
 is "$(jq -S . "$T/cut.json")" "$(jq -S . "$T/trace.json")" 'the rest is there'
-run moe-stat --trace "$T/x.json" "$times.0" "$times.0"
+run moe-stat --trace "$T/x.json" "$north" "$north"
 is "$status" 2 'one rank twice exits 2'
-sed 's/"ranks":2/"ranks":3/' "$times.1" >"$T/three.1"
-run moe-stat --trace "$T/x.json" "$times.0" "$T/three.1"
+sed 's/"ranks":2/"ranks":3/' "$south" >"$T/three.1"
+run moe-stat --trace "$T/x.json" "$north" "$T/three.1"
 like "$status $err" '^2 .*not of one run' 'so do two runs'
-sed 's/"format":1/"format":2/' "$times.0" >"$T/newer.0"
+sed 's/"format":1/"format":2/' "$north" >"$T/newer.0"
 run moe-stat --trace "$T/x.json" "$T/newer.0"
 like "$status $err" "^2 .*newer\.0:1:1: key 'format' is 2" 'and a newer format'
 run moe-stat --trace "$T/x.json" "$log"
@@ -88,7 +89,7 @@ like "$status $err" '^2 .*is not a timeline' 'and what is none'
 # ---- panels ----
 need_for_all gnuplot command -v gnuplot
 texts() { sed 's/<[^>]*>/\n/g' "$1"; }
-run moe-stat --plot "$T/all.svg" "$log" "$times.0" "$times.1"
+run moe-stat --plot "$T/all.svg" "$log" "$north" "$south"
 is "$status" 0 'all panels'
 texts "$T/all.svg" >"$T/texts"
 for wanted in 'toy, 6 steps, 2 ranks' Loss evaluation 'Throughput (MFU 50.0 %)' 'tokens/s' 'Where the time of a step goes (mean over ranks)' 'seconds a step' backward \
@@ -121,7 +122,7 @@ size=$(wc -c <"$T/long20000.svg")
 ok $? "a long log is drawn in bounds ($size bytes)"
 like "$(texts "$T/long20000.svg")" 'least to most of 20 steps' 'which says what a point is'
 
-run moe-stat --plot - "$log" "$times.0" "$times.1"
+run moe-stat --plot - "$log" "$north" "$south"
 is "$status" 0 'on a terminal'
 like "$out" '^toy, 6 steps, 2 ranks' 'with a title'
 like "$out" '^ +backward +50\.0 % +#+$' 'phases as bars'
@@ -136,7 +137,7 @@ done
 sed 's/"model":"toy"/"model":"<img onerror=alert(1)>\&\\"'"'"'"/; s/all steps done/<b>done<\/b>/' "$log" >"$T/hostile.jsonl"
 grep -q '<img' "$T/hostile.jsonl"
 ok $? 'a log with a hostile name'
-run moe-stat --html "$T/page.html" "$T/hostile.jsonl" "$times.0" "$times.1"
+run moe-stat --html "$T/page.html" "$T/hostile.jsonl" "$north" "$south"
 is "$status" 0 '--html exits 0' || diag "$err"
 page=$(cat "$T/page.html")
 unlike "$page" '<script|<img|<link|<iframe|<object|onerror=[^a]|<b>done' 'nothing in it runs, and text is escaped'
@@ -154,7 +155,7 @@ is "$(grep -c '<svg' "$T/page.html") $(grep -c '<figure' "$T/page.html")" '7 7' 
 for wanted in 'prefers-color-scheme:dark' '@media print' 'Where the time of a step goes' 'expert_load_std' '50.00 %'; do
     like "$page" "$wanted" "it has: $wanted"
 done
-run moe-stat --html "$T/x.html" "$times.0"
+run moe-stat --html "$T/x.html" "$north"
 like "$status $err" '^2 .*--html needs a log' 'a page of timelines alone exits 2'
 run moe-stat --html "$T/x.html" -o "$T/y" "$log"
 is "$status" 2 'it names its own file'

@@ -8,7 +8,8 @@
  * simulation, Management Science 24(5), 1978.) What correlation r is left among n of them makes them worth
  * n(1-r)/(1+r); the estimate, too low for few, is mended by (1+3r)/n first. (F. H. C. Marriott, J. A. Pope,
  * Bias in the estimation of autocorrelations, Biometrika 41, 1954.) The two means are then compared by Welch's
- * t test, on their logarithms, so that what comes out is a ratio. t/unit/stat.c tries how often that is wrong. */
+ * t test, on their logarithms, so that what comes out is a ratio. t/unit/stat.c tries how often that is wrong.
+ * */
 #ifndef STAT_COMPARE_H
 #define STAT_COMPARE_H
 

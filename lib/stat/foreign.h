@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Other trainers' logs: text for people, in which lines of a known form tell of steps. Which trainer wrote a log
- * is found by its content. What such a log does not tell is unknown, and said once, never guessed.
+/* Other trainers' logs: text for people, in which lines of a known form tell of steps. Which trainer wrote a
+ * log is found by its content. What such a log does not tell is unknown, and said once, never guessed.
  *
  * A new trainer is a file foreign_NAME.c and a row in foreign.c. */
 #ifndef STAT_FOREIGN_H

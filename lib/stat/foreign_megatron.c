@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* Megatron-LM (megatron/training/training.py, training_log() of core 0.1 to 0.15, and before), and what descends
- * from it. A line every --log-interval iterations, of fields between bars:
+/* Megatron-LM (megatron/training/training.py, training_log() of core 0.1 to 0.15, and before), and what
+ * descends from it. A line every --log-interval iterations, of fields between bars:
  *
- *    [2024-05-01 10:00:00] iteration       10/     100 | consumed samples:          160 | elapsed time per
- *   iteration (ms): 1234.5 | throughput per GPU (TFLOP/s/GPU): 400.1 | learning rate: 1.0E-04 | global batch size:
- *   16 | lm loss: 8.0E+00 | load_balancing_loss: 1.0E+00 | loss scale: 1.0 | grad norm: 1.5 | number of skipped
- *   iterations:   0 | number of nan iterations:   0 |
+ *    [2024-05-01 10:00:00] iteration       10/     100 | consumed samples:          160 |
+ *   elapsed time per iteration (ms): 1234.5 | throughput per GPU (TFLOP/s/GPU): 400.1 |
+ *   learning rate: 1.0E-04 | global batch size:    16 | lm loss: 8.0E+00 | load_balancing_loss: 1.0E+00 |
+ *   loss scale: 1.0 | grad norm: 1.5 | number of skipped iterations:   0 | number of nan iterations:   0 |
  *
  * Time is a mean over the interval, and so is the loss. Fields come and go with versions and options. */
 #include <math.h>

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* torchtitan (torchtitan/components/metrics.py and train.py of 0.1 to 0.2, and before), with or without colours:
+/* torchtitan (torchtitan/components/metrics.py and train.py of 0.1 to 0.2, and before), with or without
+ * colours:
  *
  *   [titan] 2025-01-01 10:00:00,000 - root - INFO - step: 10  loss:  8.1234  grad_norm:  1.2345  memory:
  *   21.59GiB(22.72%)  tps: 1,234  tflops: 12.34  mfu: 1.23%

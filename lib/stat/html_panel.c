@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* gnuplot's SVG, as a part of a page: without its head, its background and its title, and with names of its own,
- * because several of them on one page would share theirs. */
+/* gnuplot's SVG, as a part of a page: without its head, its background and its title, and with names of its
+ * own, because several of them on one page would share theirs. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -88,7 +88,7 @@ int html_panel(FILE *f, const struct picture *p, enum panel which, int number)
     if (r == 0) {
         fprintf(script, "set terminal svg size %d,%d font 'sans-serif,13' dynamic\n", wide ? 1100 : 560,
                 height < 4000 ? height : 4000);
-        r = picture_data(script, p);
+        picture_data(script, p);
     }
     if (r == 0)
         r = panel_draw(script, p, which, LOOK_PAGE);

@@ -8,7 +8,6 @@
 #include "base/error.h"
 #include "base/num.h"
 #include "stat/gnuplot.h"
-#include "stat/panels_data.h"
 
 static const char *const names[] = {"loss",    "speed",    "phases",   "imbalance",
                                     "experts", "gradient", "schedule", NULL};
@@ -39,18 +38,6 @@ bool panel_known(const struct picture *p, enum panel which)
     default:
         return p->timeline_count > 0;
     }
-}
-
-void picture_title(const struct picture *p, char title[static 256])
-{
-    int n = 0;
-    *title = '\0';
-    if (p->log) {
-        n = snprintf(title, 200, "%s%s%.0f steps", p->log->model, *p->log->model ? ", " : "", p->s->steps);
-        if (p->log->world > 0)
-            snprintf(title + n, 256 - (size_t)n, ", %d rank%s", p->log->world, p->log->world == 1 ? "" : "s");
-    } else
-        snprintf(title, 256, "schedule of %d rank%s", p->timeline_count, p->timeline_count == 1 ? "" : "s");
 }
 
 /* ---- over steps ---- */

@@ -9,9 +9,7 @@
 #include <stdio.h>
 
 #include "base/words.h"
-#include "stat/loads.h"
-#include "stat/steplog.h"
-#include "stat/summary.h"
+#include "stat/picture.h"
 
 enum panel {
     PANEL_LOSS,      /* over steps, with evaluations */
@@ -25,25 +23,12 @@ enum panel {
 };
 extern const struct words panel_words; /* loss speed phases imbalance experts gradient schedule */
 
-/* What is drawn. */
-struct picture {
-    struct steplog *log; /* NULL: there is none */
-    const struct loads *loads;
-    const struct summary *s;
-    char *const *timelines; /* paths */
-    int timeline_count;
-    int64_t first, last; /* the timelines' steps */
-};
-
 /* Whether the picture's data tells anything for this panel. */
 bool panel_known(const struct picture *p, enum panel which);
 
 /* Over what a panel is drawn: its texts are the page's own in HTML. */
 enum look { LOOK_FILE, LOOK_PAGE, LOOK_TERMINAL };
-/* The run in a few words, for a title. */
-void picture_title(const struct picture *p, char title[static 256]);
-/* Writes what all panels need, and then each panel. 0, or -1 with error() set. */
-int picture_data(FILE *script, const struct picture *p);
+/* Draws it, behind picture_data(). 0, or -1 with error() set. */
 int panel_draw(FILE *script, const struct picture *p, enum panel which, enum look look);
 
 /* What gnuplot does not draw on a terminal is written as text: 1 if it was, else 0; or -1 with error() set. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* A row a rank: above what it computed and the communication that waits for, below its messages to other stages.
- * The time that is shown is cut into cells; a cell has the colour of what took most of it, or none where more
- * than half of it was idle. So the picture has the same size however many operations there were. */
+/* A row a rank: above what it computed and the communication that waits for, below its messages to other
+ * stages. The time that is shown is cut into cells; a cell has the colour of what took most of it, or none
+ * where more than half of it was idle. So the picture has the same size however many operations there were. */
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
@@ -39,7 +39,7 @@ struct window {
 
 typedef double cells[LANES][CELLS][KINDS]; /* seconds */
 
-static int kind_of(const struct span *s)
+static int kind_of(const struct rank_span *s)
 {
     char wanted[SPAN_NAME + 2];
     if (!*s->group)
@@ -51,7 +51,7 @@ static int kind_of(const struct span *s)
     return KINDS - 1;
 }
 
-static bool is_message(const struct span_file *f, const struct span *s)
+static bool is_message(const struct span_file *f, const struct rank_span *s)
 {
     const char *stream = f->stream[s->stream];
     return strncmp(stream, "in", 2) == 0 || strncmp(stream, "out", 3) == 0;
@@ -64,7 +64,7 @@ static int measure(struct window *w, const struct picture *p)
 {
     bool all = p->first == 0 && p->last == INT64_MAX;
     struct span_file f;
-    struct span s;
+    struct rank_span s;
     int r = 0, ranks;
     *w = (struct window){.first = p->first, .last = p->last, .from_s = INFINITY, .to_s = -INFINITY};
     TRY(spans_heads(p->timelines, p->timeline_count, &w->zero_s, &ranks));
@@ -113,7 +113,7 @@ static void add(cells c, const struct window *w, int lane, int kind, double from
 static int fill(cells c, const struct window *w, const char *path, int *rank)
 {
     struct span_file f;
-    struct span s;
+    struct rank_span s;
     int r;
     TRY(spans_open(&f, path));
     *rank = f.rank;

@@ -5,7 +5,6 @@
 
 #include "base/num.h"
 #include "stat/panels.h"
-#include "stat/panels_data.h"
 
 static void shares(FILE *f, const struct summary *s, int columns)
 {

@@ -82,7 +82,7 @@ static int draw_file(FILE *out, const struct picture *p, const struct plot *plot
     int r = script ? 0 : -1;
     if (r == 0) {
         begin(script, p, plot, svg);
-        r = picture_data(script, p);
+        picture_data(script, p);
     }
     for (int i = 0; i < plot->count && r == 0; i++) {
         if (plot->count > 2 && plot->count % 2 && i + 1 == plot->count)
@@ -125,9 +125,8 @@ static int draw_terminal(FILE *out, const struct picture *p, const struct plot *
             continue;
         fprintf(script, "set terminal dumb size %d,20 %s\n", columns,
                 isatty(fileno(out)) && !(colour && *colour) ? "ansi256" : "mono");
-        r = picture_data(script, p);
-        if (r == 0)
-            r = panel_draw(script, p, plot->panel[i], LOOK_TERMINAL);
+        picture_data(script, p);
+        r = panel_draw(script, p, plot->panel[i], LOOK_TERMINAL);
         if (r == 0)
             r = gnuplot_run(script, out);
         fclose(script);

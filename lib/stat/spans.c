@@ -141,7 +141,7 @@ static int stream_of(struct span_file *f, const char *name)
     return i;
 }
 
-static bool read_op(struct span_file *f, const json_t *o, struct span *s)
+static bool read_op(struct span_file *f, const json_t *o, struct rank_span *s)
 {
     const json_t *step = json_object_get(o, "step"), *from = json_object_get(o, "start_s"),
                  *to = json_object_get(o, "end_s"), *bytes = json_object_get(o, "bytes");
@@ -166,7 +166,7 @@ static bool read_op(struct span_file *f, const json_t *o, struct span *s)
     return true;
 }
 
-int spans_next(struct span_file *f, struct span *s)
+int spans_next(struct span_file *f, struct rank_span *s)
 {
     json_t *o;
     while ((o = next_object(f))) {

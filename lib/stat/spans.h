@@ -32,7 +32,7 @@ struct span_file {
 };
 
 /* One operation. Times are seconds of the file's clock. */
-struct span {
+struct rank_span {
     int64_t step, bytes;   /* bytes is -1 for what is no communication */
     double start_s, end_s; /* 0 <= start <= end < 1e9 */
     int stream;            /* index in the file's streams; the last one also has what is beyond */
@@ -46,7 +46,7 @@ bool spans_here(const char *path);
 /* 0, or -1 with error() set: cannot open, or its first line is not a timeline's. */
 int spans_open(struct span_file *f, const char *path);
 /* The next operation: 1; 0 at the end; -1 with error() set. */
-int spans_next(struct span_file *f, struct span *s);
+int spans_next(struct span_file *f, struct rank_span *s);
 void spans_close(struct span_file *f);
 
 /* Heads of all: the earliest clock. -1 with error() set where two files are of one rank, or not of one run. */

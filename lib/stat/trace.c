@@ -19,7 +19,7 @@
 #include "stat/spans.h"
 
 /* One rank's part of a collective, or one end of a message. */
-struct part {
+struct trace_part {
     int64_t step, from_ns, to_ns;
     int32_t key, nth; /* who takes part, and which of their operations in the step */
     int32_t rank, thread;
@@ -37,7 +37,7 @@ struct trace {
     FILE *out;
     struct trace_counts *c;
     double zero_s; /* the clock's time that is 0 in the trace */
-    struct part *parts;
+    struct trace_part *parts;
     size_t part_count;
     struct key *keys;
     int key_count;
@@ -74,7 +74,7 @@ static void metadata(struct trace *t, int rank, int thread, const char *what, co
     fprintf(t->out, ",\"name\":\"%s_sort_index\",\"args\":{\"sort_index\":%d}}", what, order);
 }
 
-static void slice(struct trace *t, int rank, int thread, const struct span *s, int64_t from, int64_t to)
+static void slice(struct trace *t, int rank, int thread, const struct rank_span *s, int64_t from, int64_t to)
 {
     event(t, "X", rank, thread);
     at(t, "ts", from);
@@ -98,7 +98,7 @@ static void slice(struct trace *t, int rank, int thread, const struct span *s, i
 /* ---- who belongs together ---- */
 
 /* The number of those who take part. nth counts their operations of this file in this step. */
-static struct key *key_of(struct trace *t, const struct span *s, int *index)
+static struct key *key_of(struct trace *t, const struct rank_span *s, int *index)
 {
     char *name = xasprintf("%s %s", strchr(s->members, '>') ? "" : s->group, s->members);
     int i = 0;
@@ -114,7 +114,7 @@ static struct key *key_of(struct trace *t, const struct span *s, int *index)
     return &t->keys[i];
 }
 
-static void keep_part(struct trace *t, const struct span *s, int rank, int64_t from, int64_t to)
+static void keep_part(struct trace *t, const struct rank_span *s, int rank, int64_t from, int64_t to)
 {
     int index;
     struct key *k = key_of(t, s, &index);
@@ -125,7 +125,7 @@ static void keep_part(struct trace *t, const struct span *s, int rank, int64_t f
     size_t n = t->part_count;
     if ((n & (n + 1)) == 0 || n == 0)
         t->parts = xrealloc(t->parts, 2 * n + 2, sizeof *t->parts);
-    t->parts[t->part_count++] = (struct part){
+    t->parts[t->part_count++] = (struct trace_part){
         .step = s->step,
         .from_ns = from,
         .to_ns = to,
@@ -166,7 +166,7 @@ static void end_step(struct trace *t, struct writing *w)
     w->step = -1;
 }
 
-static void write_span(struct trace *t, struct writing *w, const struct span *s)
+static void write_span(struct trace *t, struct writing *w, const struct rank_span *s)
 {
     double offset = w->f.unix_s - t->zero_s;
     int64_t *busy = &w->busy[s->stream];
@@ -194,7 +194,7 @@ static void write_span(struct trace *t, struct writing *w, const struct span *s)
 static int write_file(struct trace *t, const char *path, int64_t first, int64_t last)
 {
     struct writing w = {.step = -1};
-    struct span s;
+    struct rank_span s;
     char name[128];
     int r;
     TRY(spans_open(&w.f, path));
@@ -214,7 +214,7 @@ static int write_file(struct trace *t, const char *path, int64_t first, int64_t 
 
 /* ---- arrows ---- */
 
-static int together(const struct part *x, const struct part *y)
+static int together(const struct trace_part *x, const struct trace_part *y)
 {
     if (x->key != y->key)
         return x->key < y->key ? -1 : 1;
@@ -225,7 +225,7 @@ static int together(const struct part *x, const struct part *y)
 
 static int in_order(const void *a, const void *b)
 {
-    const struct part *x = a, *y = b;
+    const struct trace_part *x = a, *y = b;
     int c = together(x, y);
     if (c)
         return c;
@@ -236,20 +236,20 @@ static int in_order(const void *a, const void *b)
     return (x->rank > y->rank) - (x->rank < y->rank);
 }
 
-static bool is_message(const struct trace *t, const struct part *p)
+static bool is_message(const struct trace *t, const struct trace_part *p)
 {
     return strchr(t->keys[p->key].name, '>') != NULL;
 }
 
 static int by_end(const void *a, const void *b)
 {
-    const struct part *x = a, *y = b;
+    const struct trace_part *x = a, *y = b;
     return (x->to_ns > y->to_ns) - (x->to_ns < y->to_ns);
 }
 
 /* From the start of who came first (of a message: who sends it) to the ends of the others. False where clocks
  * differ so much that an arrow would go back in time. */
-static bool write_flow(struct trace *t, struct part *p, size_t n, int64_t id)
+static bool write_flow(struct trace *t, struct trace_part *p, size_t n, int64_t id)
 {
     int64_t begun = p[0].from_ns;
     for (size_t i = 1; i < n; i++)

@@ -1,18 +1,27 @@
 /* SPDX-License-Identifier: MIT */
-/* The steps as a table for gnuplot. However long the log is, it has at most POINTS rows: a row is the mean of as
- * many steps, with the least and the most of them. */
+#include "stat/picture.h"
+
 #include <inttypes.h>
 #include <math.h>
 
-#include "stat/panels.h"
-#include "stat/panels_data.h"
+void picture_title(const struct picture *p, char title[static 256])
+{
+    int n = 0;
+    *title = '\0';
+    if (p->log) {
+        n = snprintf(title, 200, "%s%s%.0f steps", p->log->model, *p->log->model ? ", " : "", p->s->steps);
+        if (p->log->world > 0)
+            snprintf(title + n, 256 - (size_t)n, ", %d rank%s", p->log->world, p->log->world == 1 ? "" : "s");
+    } else
+        snprintf(title, 256, "schedule of %d rank%s", p->timeline_count, p->timeline_count == 1 ? "" : "s");
+}
 
 struct mean {
     double sum, least, most;
     int64_t n;
 };
 
-struct row {
+struct picture_row {
     int64_t first, last; /* steps */
     double tokens, time_s;
     struct mean of[SERIES];
@@ -30,7 +39,7 @@ static void add(struct mean *m, double v)
     m->n++;
 }
 
-static void add_step(struct row *row, const struct step_record *r)
+static void add_step(struct picture_row *row, const struct step_record *r)
 {
     double rate = NAN;
     bool phases = false;
@@ -51,7 +60,7 @@ static void add_step(struct row *row, const struct step_record *r)
     row->with_phases += phases;
 }
 
-static void write_row(FILE *f, const struct row *row)
+static void write_row(FILE *f, const struct picture_row *row)
 {
     double sum = 0;
     fprintf(f, "%.9g", 0.5 * ((double)row->first + (double)row->last));
@@ -84,26 +93,25 @@ static void evaluations(FILE *f, struct steplog *log)
     fputs("END\n", f);
 }
 
-int picture_data(FILE *f, const struct picture *p)
+void picture_data(FILE *f, const struct picture *p)
 {
     if (!p->log)
-        return 0;
+        return;
     size_t count = p->log->count, each = count / POINTS + (count % POINTS != 0);
     fputs("$steps << END\n", f);
     for (size_t i = 0; i < count;) {
-        struct row row = {.first = steplog_step(p->log, i)->step};
+        struct picture_row row = {.first = steplog_step(p->log, i)->step};
         for (size_t end = i + each; i < end && i < count; i++)
             add_step(&row, steplog_step(p->log, i));
         write_row(f, &row);
     }
     fputs("END\n", f);
     evaluations(f, p->log);
-    return 0;
 }
 
 bool series_known(const struct picture *p, enum series which)
 {
-    struct row row = {0};
+    struct picture_row row = {0};
     for (size_t i = 0; p->log && i < p->log->count && !row.of[which].n; i++)
         add_step(&row, steplog_step(p->log, i));
     return row.of[which].n > 0;

@@ -84,6 +84,14 @@ is "$(printf '%s\n' "$out" | tail -1)" '300000,1,300000' 'a long log needs no mo
 head -60000 "$T/long.jsonl" >"$T/order.jsonl"
 is "$(tac "$T/order.jsonl" | moe-stat -f csv -)" "$(moe-stat -f csv "$T/order.jsonl")" 'nor order: steps are put in theirs'
 
+# Lines that end just where a piece of 1 MiB does, and around it: of 64 bytes, of 63 and of 65.
+for bytes in 63 64 65; do
+    awk -v bytes=$bytes 'BEGIN { for (i = 1; i <= 50000; i++) {
+        line = "{\"kind\":\"step\",\"step\":" i ",\"tokens\":1,\"time_s\":1"
+        printf("%s%*s}\n", line, bytes - 2 - length(line), "") } }' >"$T/even.jsonl"
+    is "$(wc -c <"$T/even.jsonl") $(figure steps "$T/even.jsonl") $(figure skipped_lines "$T/even.jsonl")" "$((50000 * bytes)) 50000 0" "lines of $bytes bytes"
+done
+
 # ---- what is no record ----
 step='{"kind":"step","step":1,"loss":2,"tokens":100,"time_s":1}'
 next='{"kind":"step","step":2,"loss":1,"tokens":100,"time_s":1}'

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /* Is one run slower than another, or is it noise? Compared are the seconds that a token took, step by step.
  *
- * Steps are no independent samples: what slows one (a busy network, a hot expert) slows the next. So the steps
- * of a run, in order, are cut into batches of equal length, and only the batches' means count as samples.
- * There are 64 batches at first, and half as many as long as neighbouring means are still correlated by von
- * Neumann's test (5%, one-sided) and more than 8 are left. (G. S. Fishman, Grouping observations in digital
- * simulation, Management Science 24(5), 1978.) What correlation r is left among n of them makes them worth
- * n(1-r)/(1+r); the estimate, too low for few, is mended by (1+3r)/n first. (F. H. C. Marriott, J. A. Pope,
- * Bias in the estimation of autocorrelations, Biometrika 41, 1954.) The two means are then compared by Welch's
- * t test, on their logarithms, so that what comes out is a ratio. t/unit/stat.c tries how often that is wrong.
- * */
+ * Steps are no independent samples: what slows one (a busy network, a hot expert) slows the next. So the
+ * steps of a run, in order, are cut into batches of equal length, and only the batches' means count as
+ * samples. There are 64 batches at first, and half as many as long as neighbouring means are still
+ * correlated by von Neumann's test (5%, one-sided) and more than 8 are left. (G. S. Fishman, Grouping
+ * observations in digital simulation, Management Science 24(5), 1978.) What correlation r is left among n of
+ * them makes them worth n(1-r)/(1+r); the estimate, too low for few, is mended by (1+3r)/n first. (F. H. C.
+ * Marriott, J. A. Pope, Bias in the estimation of autocorrelations, Biometrika 41, 1954.) The two means are
+ * then compared by Welch's t test, on their logarithms, so that what comes out is a ratio. t/unit/stat.c
+ * tries how often that is wrong. */
 #ifndef STAT_COMPARE_H
 #define STAT_COMPARE_H
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* A row a rank: above what it computed and the communication that waits for, below its messages to other
- * stages. The time that is shown is cut into cells; a cell has the colour of what took most of it, or none
- * where more than half of it was idle. So the picture has the same size however many operations there were. */
+ * stages. The time that is shown is cut into cells; a cell has one colour, and colours have as many cells
+ * as what they stand for took time. So the picture has the same size however many operations there were. */
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
@@ -125,16 +125,22 @@ static int fill(cells c, const struct window *w, const char *path, int *rank)
     return r;
 }
 
-static int most_of(const double *cell, double cell_s)
+/* What a cell shows, where several kinds share it: whichever is furthest behind its share so far, so that each
+ * has as many cells as it took time. The last of `due` is for idle time. Cells are taken in order. */
+static int shown(double due[static KINDS + 1], const double *cell, double cell_s)
 {
-    int most = 0;
+    int most = KINDS;
     double sum = 0;
-    for (int k = 0; k < KINDS; k++) {
+    for (int k = 0; k < KINDS; k++)
         sum += cell[k];
-        if (cell[k] > cell[most])
+    for (int k = 0; k < KINDS; k++) /* streams of a lane that were busy at once share the cell */
+        due[k] += sum > cell_s ? cell[k] * cell_s / sum : cell[k];
+    due[KINDS] += fmax(0, cell_s - sum);
+    for (int k = KINDS - 1; k >= 0; k--)
+        if (due[k] >= due[most])
             most = k;
-    }
-    return sum >= 0.5 * cell_s ? most : IDLE;
+    due[most] -= cell_s;
+    return most == KINDS ? IDLE : most;
 }
 
 /* Boxes: from, to, bottom, top, colour. */
@@ -142,9 +148,11 @@ static void write_lane(FILE *f, cells c, const struct window *w, int rank, int l
 {
     double cell = (w->to_s - w->from_s) / CELLS;
     double top = lane ? 0.42 : w->messages ? 0.12 : 0.42, bottom = lane ? 0.16 : -0.42;
-    for (int i = 0, n; i < CELLS; i += n) {
-        int kind = most_of(c[lane][i], cell);
-        for (n = 1; i + n < CELLS && most_of(c[lane][i + n], cell) == kind;)
+    double due[KINDS + 1] = {0};
+    int kind = shown(due, c[lane][0], cell), next;
+    for (int i = 0, n; i < CELLS; i += n, kind = next) {
+        next = IDLE;
+        for (n = 1; i + n < CELLS && (next = shown(due, c[lane][i + n], cell)) == kind;)
             n++;
         if (kind != IDLE)
             fprintf(f, "%.7g %.7g %.2f %.2f 0x%s\n", i * cell * scale, (i + n) * cell * scale, rank + bottom,
@@ -181,10 +189,10 @@ static void title_of(const struct window *w, char *title, size_t size)
         snprintf(title, size, "Steps %" PRId64 " to %" PRId64 ": what each rank did", w->first, w->last);
 }
 
-/* A character has what took most of the cells under it. */
 static void text_lane(FILE *f, cells c, const struct window *w, int rank, int lane, int columns)
 {
     double cell = (w->to_s - w->from_s) / CELLS;
+    double due[KINDS + 1] = {0};
     fprintf(f, lane ? "        |" : "  %5d |", rank);
     for (int i = 0; i < columns; i++) {
         double sum[KINDS] = {0};
@@ -192,7 +200,7 @@ static void text_lane(FILE *f, cells c, const struct window *w, int rank, int la
         for (int k = from; k < to; k++)
             for (int j = 0; j < KINDS; j++)
                 sum[j] += c[lane][k][j];
-        int kind = most_of(sum, cell * (to - from));
+        int kind = shown(due, sum, cell * (to - from));
         fputc(kind == IDLE ? ' ' : kinds[kind].letter, f);
     }
     fputs("|\n", f);

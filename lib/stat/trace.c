@@ -41,6 +41,11 @@ struct trace {
     size_t part_count;
     struct key *keys;
     int key_count;
+    struct {
+        const char *members; /* of this file */
+        int key;
+    } known[SPAN_GROUPS + 1]; /* so that no name is compared for every operation */
+    int known_count;
     bool begun;
 };
 
@@ -48,6 +53,11 @@ struct trace {
 
 static void quoted(FILE *f, const char *s)
 {
+    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+.,:;>() ";
+    if (!s[strspn(s, plain)]) {
+        fprintf(f, "\"%s\"", s);
+        return;
+    }
     json_t *j = json_bytes(s);
     json_dumpf(j, f, JSON_ENCODE_ANY);
     json_decref(j);
@@ -97,33 +107,49 @@ static void slice(struct trace *t, int rank, int thread, const struct rank_span 
 
 /* ---- who belongs together ---- */
 
-/* The number of those who take part. nth counts their operations of this file in this step. */
-static struct key *key_of(struct trace *t, const struct rank_span *s, int *index)
+static int key_named(struct trace *t, const struct rank_span *s)
 {
     char *name = xasprintf("%s %s", strchr(s->members, '>') ? "" : s->group, s->members);
     int i = 0;
     while (i < t->key_count && strcmp(t->keys[i].name, name) != 0)
         i++;
-    if (i == t->key_count) {
-        if ((i & (i + 1)) == 0 || i == 0)
-            t->keys = xrealloc(t->keys, 2 * (size_t)i + 2, sizeof *t->keys);
-        t->keys[t->key_count++] = (struct key){.name = name, .step = -1};
-    } else
+    if (i < t->key_count) {
         free(name);
-    *index = i;
-    return &t->keys[i];
+        return i;
+    }
+    if ((i & (i + 1)) == 0)
+        t->keys = xrealloc(t->keys, 2 * (size_t)i + 2, sizeof *t->keys);
+    t->keys[t->key_count++] = (struct key){.name = name, .step = -1};
+    return i;
+}
+
+/* The number of those who take part. */
+static int key_of(struct trace *t, const struct rank_span *s)
+{
+    int i = 0;
+    while (i < t->known_count && t->known[i].members != s->members)
+        i++;
+    if (i < t->known_count)
+        return t->known[i].key;
+    int key = key_named(t, s);
+    if (i <= SPAN_GROUPS) {
+        t->known[i].members = s->members;
+        t->known[i].key = key;
+        t->known_count++;
+    }
+    return key;
 }
 
 static void keep_part(struct trace *t, const struct rank_span *s, int rank, int64_t from, int64_t to)
 {
-    int index;
-    struct key *k = key_of(t, s, &index);
+    int index = key_of(t, s);
+    struct key *k = &t->keys[index];
     if (k->step != s->step) {
         k->step = s->step;
         k->nth = 0;
     }
     size_t n = t->part_count;
-    if ((n & (n + 1)) == 0 || n == 0)
+    if ((n & (n + 1)) == 0)
         t->parts = xrealloc(t->parts, 2 * n + 2, sizeof *t->parts);
     t->parts[t->part_count++] = (struct trace_part){
         .step = s->step,
@@ -201,6 +227,7 @@ static int write_file(struct trace *t, const char *path, int64_t first, int64_t 
     snprintf(name, sizeof name, "rank %d%s%s", w.f.rank, *w.f.host ? ", " : "", w.f.host);
     metadata(t, w.f.rank, 0, "process", name, w.f.rank);
     metadata(t, w.f.rank, 0, "thread", "steps", 0);
+    t->known_count = 0;
     for (int i = 0; i < t->key_count; i++)
         t->keys[i].step = -1;
     while ((r = spans_next(&w.f, &s)) > 0)

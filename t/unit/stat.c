@@ -175,7 +175,8 @@ static void spools(void **state)
 
 /* ---- comparing ---- */
 
-/* A run whose steps take `mean` seconds with 5% of noise, each `alike` times the deviation of the one before. */
+/* A run whose steps take `mean` seconds with 5% of noise, each `alike` times the deviation of the one
+ * before. */
 static void make_run(struct steplog *log, int steps, double mean, double alike)
 {
     double x = random_normal();

@@ -152,6 +152,9 @@ static void derive(struct foreign *g, struct step_record *r)
     s->global_batch = g->batch > 0 && g->batch < MOST ? (int64_t)g->batch : 0;
     if (tokens > 0 && tokens < MOST)
         r->tokens = (int64_t)tokens;
+    double by_rate = g->rank_rate * s->world * r->time_s; /* NaN where the time is not known */
+    if (r->tokens <= 0 && by_rate > 0 && by_rate < MOST)
+        r->tokens = llround(by_rate);
     if (isnan(r->time_s) && g->rank_rate > 0 && r->tokens > 0 && s->world > 0)
         r->time_s = (double)r->tokens / (g->rank_rate * s->world);
     if (g->tflops > 0 && r->time_s > 0 && r->tokens > 0 && s->world > 0) {

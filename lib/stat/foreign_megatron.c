@@ -62,8 +62,12 @@ static void read_field(struct foreign *g, struct step_record *r, const char *fie
     } else if (foreign_number(field, "number of nan iterations:", &v))
         r->diverged |= v > 0;
     else if (foreign_number(field, "throughput per GPU (TFLOP/s/GPU):", &v) ||
+             foreign_number(field, "compute per GPU (TFLOP/s/GPU):", &v) ||
              foreign_number(field, "TFLOPs:", &v))
         g->tflops = v;
+    else if (foreign_number(field, "tokens per GPU (tokens/s/GPU):", &v) ||
+             foreign_number(field, "tokens per gpu per second (tgs):", &v))
+        g->rank_rate = v;
 }
 
 static bool read_iteration(struct foreign *g, const char *line)
@@ -135,10 +139,10 @@ static void read_line(struct foreign *g, const char *line)
     read_arguments(g, line);
 }
 
+/* Not by its arguments: below Megatron DeepSpeed may work, whose lines come before the first iteration's. */
 static bool wrote(const char *line)
 {
-    return strstr(line, "elapsed time per iteration (ms):") || strstr(line, "--- arguments ---") ||
-           strstr(line, "using world size:");
+    return strstr(line, "elapsed time per iteration (ms):");
 }
 
 const struct trainer trainer_megatron = {"Megatron-LM", wrote, read_line};

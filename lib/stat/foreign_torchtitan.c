@@ -52,13 +52,13 @@ static void read_start(struct foreign *g, const char *line)
     if (foreign_number(line, "Peak FLOPS used for computing MFU:", &v) && v > 0)
         foreign_segment(g)->peak_flops = g->log->peak_flops = v;
     const char *p = strstr(line, "Training starts at step");
-    if (!p || !foreign_integer(p, "Training starts at step", &step))
-        return;
-    if (step > 1)
+    if (p && foreign_integer(p, "Training starts at step", &step) && step > 1)
         foreign_resumed(g, step - 1);
-    if (foreign_number(p, "global batch size", &v) && v > 0)
+    if (!p)
+        p = strstr(line, "Trainer is initialized with"); /* where later versions say the rest */
+    if (p && foreign_number(p, "global batch size", &v) && v > 0)
         g->batch = v;
-    if (foreign_number(p, "sequence length", &v) && v > 0)
+    if (p && foreign_number(p, "sequence length", &v) && v > 0)
         g->seq = v;
 }
 

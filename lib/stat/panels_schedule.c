@@ -27,7 +27,7 @@ static const struct kind {
     {"tensor (tp)", "cc79a7", " tp etp kv ", 't'},
     {"pipeline (pp)", "d55e00", " pp ", 'p'},
     {"gradients (dp)", "009e73", " dp edp dp-cp cp ", 'd'},
-    {"other messages", "999999", "", 'o'},
+    {"other groups", "999999", "", 'o'},
 };
 
 struct window {

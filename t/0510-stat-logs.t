@@ -156,6 +156,14 @@ near "$(figure memory_used "$T/made.jsonl")" 0.75 1e-12 'memory_used'
 near "$(figure hfu "$T/made.jsonl")" "$(awk -v x="$(figure mfu "$T/made.jsonl")" 'BEGIN { printf "%.17g", x * 4 / 3 }')" 1e-12 'full recomputation is a third more'
 near "$(figure microbatch_s "$T/made.jsonl")" "$(awk -v x="$(figure step_s "$T/made.jsonl")" 'BEGIN { printf "%.17g", x / 4 }')" 1e-12 'microbatch_s'
 is "$(figure dead_experts "$T/made.jsonl")" 1 'a dead expert'
+for claim in 'memory_used < 90%' 'expert_load_std < 0.3' 'mfu > 0.5' 'nan_steps = 0'; do
+    run moe-stat --skip auto --check "$claim" "$T/made.jsonl"
+    is "$status" 0 "healthy: $claim"
+done
+for claim in 'memory_used < 70%' 'expert_load_std < 0.1' 'mfu > 0.9' 'dead_experts = 0'; do
+    run moe-stat --check "$claim" "$T/made.jsonl"
+    is "$status" 1 "not healthy: $claim"
+done
 run moe-stat --experts "$T/made.jsonl"
 is "$(printf '%s\n' "$out" | awk 'NR > 1 { print $1, $(NF - 2), $NF == 7 }' | tr '\n' ' ')" '0 0 0 1 0 0 2 0 0 3 1 1 ' '--experts: a line a layer, with its dead ones'
 awk 'BEGIN { for (i = 1; i <= 64; i++) printf "{\"kind\":\"step\",\"step\":%d,\"loss\":1,\"tokens\":1,\"time_s\":%d,\"expert_load\":[[%s]]}\n", i, i < 4 ? 9 : 1, i <= 32 ? "3,1" : "1,3" }' >"$T/drift.jsonl"

@@ -3,6 +3,7 @@
  * come, and at the end what does not count is taken out. */
 #include "stat/steplog.h"
 
+#include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -96,31 +97,43 @@ void steplog_add_save(struct steplog *log, const struct log_event *e)
 
 /* ---- what counts ---- */
 
-/* The segment that this one goes on from, or -1. A run that was started again under its own name goes on from
- * itself. */
-static int parent_of(const struct steplog *log, int segment)
+static int last_of(const json_t *runs, const char *run)
 {
-    const struct log_segment *s = &log->segments[segment];
-    const char *names[] = {s->run, s->parent};
-    for (size_t k = 0; k < sizeof names / sizeof *names; k++)
-        for (int i = segment - 1; *names[k] && i >= 0; i--)
-            if (strcmp(log->segments[i].run, names[k]) == 0)
-                return i;
-    return segment - 1;
+    const json_t *i = *run ? json_object_get(runs, run) : NULL;
+    return i ? (int)json_integer_value(i) : -1;
+}
+
+/* The segment that each goes on from, or -1: the last one before it of its own run, which was started again
+ * under its name; or else of the run that it names; or else the one before it. Caller frees. */
+static int *parents(const struct steplog *log)
+{
+    int *parent = xmalloc(((size_t)log->segment_count + 1) * sizeof *parent);
+    json_t *runs = json_object(); /* name: its last segment so far */
+    for (int i = 0; i < log->segment_count; i++) {
+        const struct log_segment *s = &log->segments[i];
+        int own = last_of(runs, s->run), named = last_of(runs, s->parent);
+        parent[i] = own >= 0 ? own : named >= 0 ? named : i - 1;
+        if (*s->run)
+            json_object_set_new_nocheck(runs, s->run, json_integer(i));
+    }
+    json_decref(runs);
+    return parent;
 }
 
 static void trace_line(struct steplog *log)
 {
     int64_t up_to = INT64_MAX;
+    int *parent = parents(log);
     for (int i = 0; i < log->segment_count; i++) {
         log->segments[i].up_to = INT64_MIN;
         log->segments[i].count = 0;
     }
-    for (int i = log->segment_count - 1; i >= 0; i = parent_of(log, i)) {
+    for (int i = log->segment_count - 1; i >= 0; i = parent[i]) {
         log->segments[i].up_to = up_to;
         if (log->segments[i].from >= 0)
             up_to = min64(up_to, log->segments[i].from);
     }
+    free(parent);
 }
 
 static bool event_counts(const struct steplog *log, const void *record)

@@ -121,6 +121,11 @@ same "$T/damaged.log" 'NUL bytes, a long line, and a last one that was cut'
 is "$(moe-stat -f csv - <"$logs/megatron-core.log" 2>/dev/null)" "$want" 'from stdin'
 cat "$logs/megatron-core.log" "$logs/megatron-core.log" >"$T/twice.log"
 is "$(figure steps "$T/twice.log") $(figure abandoned_steps "$T/twice.log")" '6 6' 'steps that were repeated count once'
+{
+    cat "$logs/megatron-core.log"
+    grep -E 'iteration +(30|40)/' "$logs/megatron-core.log"
+} >"$T/back.log"
+is "$(figure steps "$T/back.log") $(figure abandoned_steps "$T/back.log") $(figure restarts "$T/back.log")" '4 4 1' 'steps that go back begin anew: what was beyond them is abandoned'
 sed 's/lm loss: 7.000000E+00/lm loss: nan/; s/grad norm: 2.500/grad norm: inf/' "$logs/megatron-core.log" >"$T/nan.log"
 is "$(figure nan_steps "$T/nan.log")" 6 'losses and norms that are no numbers'
 is "$(figure loss_last "$T/nan.log")" 5 'leave the others'

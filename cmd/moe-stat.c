@@ -11,12 +11,12 @@
 #include "base/memory.h"
 #include "base/num.h"
 #include "base/options.h"
+#include "draw/pictures.h"
 #include "plan/text.h"
 #include "stat/beside.h"
 #include "stat/check.h"
 #include "stat/compare.h"
 #include "stat/follow.h"
-#include "stat/pictures.h"
 #include "stat/report.h"
 
 struct claims {

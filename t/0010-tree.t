@@ -47,7 +47,8 @@ layers='base
          engine        base model plan cost comm
          ckpt          base model plan tensors comm
          train         base model plan cost check tensors data comm engine ckpt
-         stat          base model plan'
+         stat          base model plan
+         draw          base model plan stat'
 is "$(printf '%s\n' "$layers" | awk '{ print $1 }' | sort | tr '\n' ' ')" "$(ls lib | grep -v README | sort | tr '\n' ' ')" 'every room has its place'
 printf '%s\n' "$layers" >"$T/layers"
 while read -r room below; do

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* Timelines. Of what is accepted comes a trace that is JSON, in which slices follow each other and arrows lie
  * within slices. */
-#include "stat/spans.h"
+#include "draw/spans.h"
 #include "base/error.h"
 #include "base/json.h"
+#include "draw/trace.h"
 #include "fuzz/fuzz.h"
-#include "stat/trace.h"
 
 static int64_t ns(const json_t *event, const char *key)
 {

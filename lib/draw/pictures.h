@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* What moe-stat makes beside its report: plots, pages and traces, as they are asked for on its command line. */
-#ifndef STAT_PICTURES_H
-#define STAT_PICTURES_H
+#ifndef DRAW_PICTURES_H
+#define DRAW_PICTURES_H
 
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "draw/panels.h"
 #include "plan/plan.h"
-#include "stat/panels.h"
 #include "stat/report.h"
 
 struct pictures {

@@ -2,8 +2,8 @@
 /* Timelines as a trace that Perfetto (ui.perfetto.dev) and chrome://tracing open: JSON of the Trace Event
  * Format. Ranks are processes, streams are threads, operations are slices, and an arrow links what one
  * collective or one message was on the ranks that took part in it. */
-#ifndef STAT_TRACE_H
-#define STAT_TRACE_H
+#ifndef DRAW_TRACE_H
+#define DRAW_TRACE_H
 
 #include <stdint.h>
 #include <stdio.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The page's style. gnuplot gives colours as attributes, which any rule overrides: so text, axes and grid take
  * the page's, and curves keep their own. */
-#include "stat/html.h"
+#include "draw/html.h"
 
 /* clang-format off */
 const char html_style[] =

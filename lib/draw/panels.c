@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "stat/panels.h"
+#include "draw/panels.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -7,7 +7,7 @@
 
 #include "base/error.h"
 #include "base/num.h"
-#include "stat/gnuplot.h"
+#include "draw/gnuplot.h"
 
 static const char *const names[] = {"loss",    "speed",    "phases",   "imbalance",
                                     "experts", "gradient", "schedule", NULL};

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "stat/html.h"
+#include "draw/html.h"
 
 #include <inttypes.h>
 #include <math.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "stat/gnuplot.h"
+#include "draw/gnuplot.h"
 
 #include <errno.h>
 #include <spawn.h>

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /* Panels: one picture each of a run, as gnuplot draws it. Colours are of Okabe and Ito, heat maps are viridis:
  * those who do not see red or green see them, and grey printers keep their order. */
-#ifndef STAT_PANELS_H
-#define STAT_PANELS_H
+#ifndef DRAW_PANELS_H
+#define DRAW_PANELS_H
 
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 
 #include "base/words.h"
-#include "stat/picture.h"
+#include "draw/picture.h"
 
 enum panel {
     PANEL_LOSS,      /* over steps, with evaluations */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Timelines (moe-timeline(5)): what the ranks of a run did in some steps, an operation a span. A file has one
  * rank, and is read from its first line to its last: memory does not grow with it. */
-#ifndef STAT_SPANS_H
-#define STAT_SPANS_H
+#ifndef DRAW_SPANS_H
+#define DRAW_SPANS_H
 
 #include <stdbool.h>
 #include <stddef.h>

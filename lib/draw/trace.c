@@ -4,7 +4,7 @@
  * nest: what a clock made to overlap by a nanosecond is put behind what was before it. A flow is an arrow
  * through slices: `s` where it starts, `t` on its way, `f` where it ends, in the order of time, each at a time
  * within its slice. */
-#include "stat/trace.h"
+#include "draw/trace.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -16,7 +16,7 @@
 #include "base/json.h"
 #include "base/memory.h"
 #include "base/num.h"
-#include "stat/spans.h"
+#include "draw/spans.h"
 
 /* One rank's part of a collective, or one end of a message. */
 struct trace_part {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "stat/plot.h"
+#include "draw/plot.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -8,7 +8,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
-#include "stat/gnuplot.h"
+#include "draw/gnuplot.h"
 
 struct plot {
     enum panel panel[PANELS];

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* The run as a picture of several panels, drawn by gnuplot. */
-#ifndef STAT_PLOT_H
-#define STAT_PLOT_H
+#ifndef DRAW_PLOT_H
+#define DRAW_PLOT_H
 
 #include <stdbool.h>
 
-#include "stat/panels.h"
+#include "draw/panels.h"
 
 /* `path` ends in .png or .svg; `-.png` and `-.svg` are the same on stdout, and `-` is text for a terminal
  * there. wanted[panel]: those to draw, and what the data does not tell is an error; all false: whatever it

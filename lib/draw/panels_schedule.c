@@ -11,9 +11,9 @@
 #include "base/memory.h"
 #include "base/notice.h"
 #include "base/num.h"
-#include "stat/gnuplot.h"
-#include "stat/panels.h"
-#include "stat/spans.h"
+#include "draw/gnuplot.h"
+#include "draw/panels.h"
+#include "draw/spans.h"
 
 enum { CELLS = 2000, LANES = 2, KINDS = 6, IDLE = -1 };
 

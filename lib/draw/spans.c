@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "stat/spans.h"
+#include "draw/spans.h"
 
 #include <errno.h>
 #include <math.h>

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "base/num.h"
-#include "stat/panels.h"
+#include "draw/panels.h"
 
 static void shares(FILE *f, const struct summary *s, int columns)
 {

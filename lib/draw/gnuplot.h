@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* gnuplot draws: it reads one script, data included, on its stdin and writes on its stdout, which is the
  * output. So no name needs quoting, and nothing is left behind. */
-#ifndef STAT_GNUPLOT_H
-#define STAT_GNUPLOT_H
+#ifndef DRAW_GNUPLOT_H
+#define DRAW_GNUPLOT_H
 
 #include <stdio.h>
 

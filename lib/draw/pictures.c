@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "stat/pictures.h"
+#include "draw/pictures.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -8,10 +8,10 @@
 #include "base/file.h"
 #include "base/notice.h"
 #include "base/num.h"
-#include "stat/html.h"
-#include "stat/plot.h"
-#include "stat/spans.h"
-#include "stat/trace.h"
+#include "draw/html.h"
+#include "draw/plot.h"
+#include "draw/spans.h"
+#include "draw/trace.h"
 
 int pictures_panels(const char *arg, void *to)
 {

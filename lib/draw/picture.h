@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* What is drawn of a run, and its steps as a table for gnuplot. */
-#ifndef STAT_PICTURE_H
-#define STAT_PICTURE_H
+#ifndef DRAW_PICTURE_H
+#define DRAW_PICTURE_H
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -7,8 +7,8 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "base/memory.h"
-#include "stat/gnuplot.h"
-#include "stat/html.h"
+#include "draw/gnuplot.h"
+#include "draw/html.h"
 
 enum { MOST_BYTES = 64 << 20 };
 

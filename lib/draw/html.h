@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* A run on one page: a file that needs nothing else, to keep or to mail. Pictures are inline SVG; there is no
  * script, and nothing is fetched. Light and dark follow the reader's settings, and paper is light. */
-#ifndef STAT_HTML_H
-#define STAT_HTML_H
+#ifndef DRAW_HTML_H
+#define DRAW_HTML_H
 
 #include <stdio.h>
 
+#include "draw/panels.h"
 #include "plan/plan.h"
-#include "stat/panels.h"
 #include "stat/report.h"
 
 struct page {

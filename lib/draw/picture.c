@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "stat/picture.h"
+#include "draw/picture.h"
 
 #include <inttypes.h>
 #include <math.h>

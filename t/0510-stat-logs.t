@@ -25,7 +25,7 @@ made() {
             x = 0.7 * x + 0.02 * (rand() + rand() + rand() - 1.5)
             t = mean * exp(x)
             printf "{\"kind\":\"step\",\"step\":%d,\"loss\":%.17g,\"aux_loss\":%.17g,\"z_loss\":null,\"grad_norm\":%.17g,\"lr\":0.001,\"tokens\":2048,\"time_s\":%.17g,\"phases\":{",
-                i, 2 + 5 / i + rand() / 10, rand() / 100, (rand() < 0.01 ? 9 : 1) + rand() / 2, t
+                i, 2 + 5 / i + rand() / 10, rand() / 100, (rand() < 0.02 ? 1 + 5 * rand() : 1) + rand() / 2, t
             for (p = 1; p <= 9; p++) {
                 m = t * (p == 9 ? 0.2 : 0.1)
                 printf("%s\"%s\":{\"mean\":%.17g,\"max\":%.17g,\"rank\":%d}", (p > 1 ? "," : ""), phase[p], m, m * (1 + rand() / 50), (rand() < 0.6 ? 5 : 8 * rand()))

@@ -226,6 +226,17 @@ is "$(figure flops_per_token "$T/poor.jsonl")" '' 'what the log does not tell'
 run moe-stat -q --plan "$T/plan" --check "flops_per_token = $flops" "$T/poor.jsonl"
 is "$status" 0 'a plan does'
 
+if need jq command -v jq; then
+    is "$(moe-stat -q --plan "$T/plan" -f json "$T/planned.jsonl" | jq -r '.[0] | .figure, .measured_as, .off' | tr '\n' ' ')" \
+        'memory_bytes peak_bytes 0.5 ' '--plan -f json'
+    is "$(moe-stat --compare -f json "$T/a.jsonl" "$T/slow.jsonl" | jq -r '.verdict, (.low < .slower and .slower < .high)' | tr '\n' ' ')" \
+        'slower true ' '--compare -f json'
+    is "$(moe-stat -f json "$T/made.jsonl" | jq -c '.detail | [(.starts | length), (.experts | length), .memory_by_stage[1].rank, .stragglers[0].rank]')" \
+        '[2,4,6,5]' "JSON's detail"
+fi
+run moe-stat "$T"
+is "$status" 2 'a directory is no log'
+
 # ---- a log that grows ----
 # until_has FILE REGEX: waits for it, ten seconds at most
 until_has() {

@@ -25,7 +25,7 @@ made() {
             x = 0.7 * x + 0.02 * (rand() + rand() + rand() - 1.5)
             t = mean * exp(x)
             printf "{\"kind\":\"step\",\"step\":%d,\"loss\":%.17g,\"aux_loss\":%.17g,\"z_loss\":null,\"grad_norm\":%.17g,\"lr\":0.001,\"tokens\":2048,\"time_s\":%.17g,\"phases\":{",
-                i, 2 + 5 / i + rand() / 10, rand() / 100, (rand() < 0.01 ? 9 : 1) + rand() / 2, t
+                i, 2 + 5 / i + rand() / 10, rand() / 100, (rand() < 0.02 ? 1 + 5 * rand() : 1) + rand() / 2, t
             for (p = 1; p <= 9; p++) {
                 m = t * (p == 9 ? 0.2 : 0.1)
                 printf("%s\"%s\":{\"mean\":%.17g,\"max\":%.17g,\"rank\":%d}", (p > 1 ? "," : ""), phase[p], m, m * (1 + rand() / 50), (rand() < 0.6 ? 5 : 8 * rand()))
@@ -225,6 +225,17 @@ sed '1s/"flops_per_token":[0-9]*/"device_bytes":null/' "$T/planned.jsonl" >"$T/p
 is "$(figure flops_per_token "$T/poor.jsonl")" '' 'what the log does not tell'
 run moe-stat -q --plan "$T/plan" --check "flops_per_token = $flops" "$T/poor.jsonl"
 is "$status" 0 'a plan does'
+
+if need jq command -v jq; then
+    is "$(moe-stat -q --plan "$T/plan" -f json "$T/planned.jsonl" | jq -r '.[0] | .figure, .measured_as, .off' | tr '\n' ' ')" \
+        'memory_bytes peak_bytes 0.5 ' '--plan -f json'
+    is "$(moe-stat --compare -f json "$T/a.jsonl" "$T/slow.jsonl" | jq -r '.verdict, (.low < .slower and .slower < .high)' | tr '\n' ' ')" \
+        'slower true ' '--compare -f json'
+    is "$(moe-stat -f json "$T/made.jsonl" | jq -c '.detail | [(.starts | length), (.experts | length), .memory_by_stage[1].rank, .stragglers[0].rank]')" \
+        '[2,4,6,5]' "JSON's detail"
+fi
+run moe-stat "$T"
+is "$status" 2 'a directory is no log'
 
 # ---- a log that grows ----
 # until_has FILE REGEX: waits for it, ten seconds at most

@@ -9,7 +9,9 @@
 #include "base/num.h"
 #include "stat/texts.h"
 
-/* A part: a predicted figure, and the measured one that it should come out as. To add one is to add a row. */
+/* A part: a predicted figure, and the measured one that it should come out as, or NOT_MEASURED. To add one is to
+ * add a row. */
+#define NOT_MEASURED FIGURES
 static const struct compared_part {
     enum figure_id predicted, measured;
     size_t at; /* of a double in struct predict */
@@ -19,6 +21,9 @@ static const struct compared_part {
     {FIGURE_mfu, FIGURE_mfu, offsetof(struct predict, mfu)},
     {FIGURE_bubble, FIGURE_bubble, offsetof(struct predict, bubble)},
     {FIGURE_memory_bytes, FIGURE_peak_bytes, offsetof(struct predict, memory_bytes)},
+    {FIGURE_state_bytes, NOT_MEASURED, offsetof(struct predict, state_bytes)},
+    {FIGURE_activation_bytes, NOT_MEASURED, offsetof(struct predict, activation_bytes)},
+    {FIGURE_workspace_bytes, NOT_MEASURED, offsetof(struct predict, workspace_bytes)},
     {FIGURE_flops_per_token, FIGURE_flops_per_token, offsetof(struct predict, flops_per_token)},
 };
 enum { PARTS = sizeof parts / sizeof *parts };
@@ -34,8 +39,8 @@ static int worst_first(const void *a, const void *b)
     const struct row *x = a, *y = b;
     double u = fabs(log1p(x->off)), v = fabs(log1p(y->off));
     if (isnan(u) || isnan(v))
-        return isnan(u) - isnan(v);
-    return (u < v) - (u > v);
+        return isnan(u) != isnan(v) ? isnan(u) - isnan(v) : (x->part > y->part) - (x->part < y->part);
+    return u != v ? (u < v) - (u > v) : (x->part > y->part) - (x->part < y->part);
 }
 
 struct known_figures beside_known(const struct plan *p)
@@ -46,16 +51,23 @@ struct known_figures beside_known(const struct plan *p)
                                   .device_bytes = p->machine.memory_bytes > 0 ? p->machine.memory_bytes : NAN};
 }
 
+static const char *measured_as(const struct compared_part *p)
+{
+    return p->measured == NOT_MEASURED ? "" : figure_table[p->measured].name;
+}
+
 static void put_text(FILE *f, const struct row *r)
 {
     struct texts w = {0};
-    const struct figure *x = &figure_table[r->part->predicted], *y = &figure_table[r->part->measured];
+    const struct figure *x = &figure_table[r->part->predicted];
+    const char *as = measured_as(r->part);
     bool bytes = x->unit == UNIT_BYTES;
     fprintf(f, "%-18s%16s%16s%12s", x->name,
             bytes ? text_bytes(&w, r->predicted) : text_number(&w, r->predicted),
             bytes ? text_bytes(&w, r->measured) : text_number(&w, r->measured),
             text_as(&w, "%+.1f %%", 100 * r->off));
-    fprintf(f, "%s%s\n", x == y ? "" : "   measured: ", x == y ? "" : y->name);
+    fprintf(f, "%s%s\n", *as && strcmp(as, x->name) != 0 ? "   measured: " : "",
+            strcmp(as, x->name) != 0 ? as : "");
 }
 
 static void put_json(FILE *f, const struct row *r, bool last)
@@ -64,9 +76,8 @@ static void put_json(FILE *f, const struct row *r, bool last)
     fprintf(
         f,
         "  {\"figure\": \"%s\", \"measured_as\": \"%s\", \"predicted\": %s, \"measured\": %s, \"off\": %s}%s\n",
-        figure_table[r->part->predicted].name, figure_table[r->part->measured].name,
-        figure_text(r->predicted, buf[0]), figure_text(r->measured, buf[1]), figure_text(r->off, buf[2]),
-        last ? "" : ",");
+        figure_table[r->part->predicted].name, measured_as(r->part), figure_text(r->predicted, buf[0]),
+        figure_text(r->measured, buf[1]), figure_text(r->off, buf[2]), last ? "" : ",");
 }
 
 static void put_html(FILE *f, const struct row *r)
@@ -85,8 +96,9 @@ void beside_report(FILE *f, const struct plan *p, const struct summary *s, enum 
         struct row *r = &rows[i];
         r->part = &parts[i];
         memcpy(&r->predicted, (const char *)&p->predict + parts[i].at, sizeof r->predicted);
-        r->measured = figure_value(s, &figure_table[parts[i].measured]);
-        r->off = r->predicted > 0 ? r->measured / r->predicted - 1 : NAN;
+        r->measured =
+            parts[i].measured == NOT_MEASURED ? NAN : figure_value(s, &figure_table[parts[i].measured]);
+        r->off = r->measured == r->predicted ? 0 : r->predicted > 0 ? r->measured / r->predicted - 1 : NAN;
     }
     qsort(rows, PARTS, sizeof *rows, worst_first);
     if (form == BESIDE_TEXT)

@@ -4,12 +4,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
+#include <limits.h>
 #include <math.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -183,26 +185,40 @@ static int make(struct state *f, struct report *r)
     return 0;
 }
 
+/* Columns of the terminal, or many. */
+static int columns(FILE *out)
+{
+    struct winsize w;
+    return ioctl(fileno(out), TIOCGWINSZ, &w) == 0 && w.ws_col > 1 ? w.ws_col - 1 : INT_MAX;
+}
+
 static void say(const struct state *f, const struct summary *s)
 {
-    FILE *out = f->o->out;
     struct texts w = {0};
-    fprintf(out,
-            "%sstep %.0f  loss %s  %s tokens/s  step %s s  MFU %s  load max/mean %s  dropped %.0f  memory %s",
-            f->o->terminal ? "\r\033[K" : "", s->last_step, text_as(&w, "%.4f", s->loss_last),
-            text_number(&w, s->tokens_per_s), text_number(&w, s->step_s), text_percent(&w, s->mfu, 1),
+    char *line = NULL;
+    size_t bytes;
+    FILE *out = f->o->out, *to = open_memstream(&line, &bytes);
+    if (!to)
+        return;
+    fprintf(to, "step %.0f  loss %s  %s tokens/s  step %s s  MFU %s  load max/mean %s  dropped %.0f  memory %s",
+            s->last_step, text_as(&w, "%.4f", s->loss_last), text_number(&w, s->tokens_per_s),
+            text_number(&w, s->step_s), text_percent(&w, s->mfu, 1),
             text_number(&w, s->step_load_max_over_mean), s->dropped, text_bytes(&w, s->peak_bytes));
     if (s->nan_steps > 0)
-        fprintf(out, "  not finite %.0f", s->nan_steps);
+        fprintf(to, "  not finite %.0f", s->nan_steps);
     if (s->restarts > 0)
-        fprintf(out, "  restarts %.0f", s->restarts);
+        fprintf(to, "  restarts %.0f", s->restarts);
     if (s->faults > 0)
-        fprintf(out, "  faults %.0f", s->faults);
+        fprintf(to, "  faults %.0f", s->faults);
     if (*f->log.end_reason)
-        fprintf(out, "  ended: %s", f->log.end_reason);
-    if (!f->o->terminal)
-        fputc('\n', out);
+        fprintf(to, "  ended: %s", f->log.end_reason);
+    fclose(to);
+    if (f->o->terminal) /* a line that were broken could not be drawn again */
+        fprintf(out, "\r\033[K%.*s", columns(out), line);
+    else
+        fprintf(out, "%s\n", line);
     fflush(out);
+    free(line);
 }
 
 static int tell(struct state *f)

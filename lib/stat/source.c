@@ -42,6 +42,10 @@ int log_source_open(struct log_source *s, const char *path)
     *s = (struct log_source){.path = is_stdin ? "stdin" : path, .fd = -1};
     if (fd < 0 || fstat(fd, &st) < 0)
         return error_errno("cannot open '%s'", path);
+    if (S_ISDIR(st.st_mode)) {
+        close(fd);
+        return error(STATUS_USAGE, "'%s' is a directory, not a log", path);
+    }
     if (S_ISREG(st.st_mode) && (!is_stdin || lseek(fd, 0, SEEK_CUR) == 0)) {
         s->fd = fd;
         s->bytes = st.st_size;

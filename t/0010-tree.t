@@ -54,7 +54,7 @@ printf '%s\n' "$layers" >"$T/layers"
 while read -r room below; do
     only "lib/$room" "lib/($(echo "$room $below" | sed 's/ *$//; s/ /|/g'))/|kernels/(backend|ops)\.h"
 done <"$T/layers"
-for room in base model plan cost emit data check choose stat; do
+for room in base model plan cost emit data check choose stat draw; do
     case $room in cost) continue ;; esac # the arena is laid out in the backend's types
     none "$(includes "lib/$room" | grep ' kernels/')" "lib/$room knows no kernel"
 done

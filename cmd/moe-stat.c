@@ -174,7 +174,7 @@ static int report(struct steplog *log, struct loads *l, const struct plan *plan,
         return pictures_write(&pictures, &r, plan, plan_path, logs, count, all);
     TRY(output_open(&o, output));
     int status = print_all(o.stream, &r, plan);
-    if (status < 0) {
+    if (status < 0 || steplog_error(log) < 0) {
         output_abandon(&o);
         return error_prefix("%s", logs[count - 1]);
     }
@@ -228,6 +228,8 @@ static int compare_logs(struct steplog side[static 2], char **paths)
     TRY(read_side(&side[0], paths[0], &from[0]));
     TRY(read_side(&side[1], paths[1], &from[1]));
     TRY(compare_make(&c, &side[0], &side[1], from[0], from[1]));
+    TRY(steplog_error(&side[0]));
+    TRY(steplog_error(&side[1]));
     TRY(output_open(&o, output));
     if (is("json"))
         compare_json(o.stream, &c);

@@ -81,6 +81,9 @@ fi
 awk 'BEGIN { for (i = 1; i <= 300000; i++) print "{\"kind\":\"step\",\"step\":" i ",\"loss\":1,\"tokens\":100,\"time_s\":" 1 + i % 7 "}" }' >"$T/long.jsonl"
 run bash -c 'ulimit -v 90000; moe-stat --threads 1 -f csv "$1" | cut -d, -f5,6,7' - "$T/long.jsonl"
 is "$(printf '%s\n' "$out" | tail -1)" '300000,1,300000' 'a long log needs no more memory than a short one'
+run env TMPDIR="$T/none" moe-stat -f csv -o "$T/no.csv" "$T/long.jsonl"
+is "$status $(find "$T" -name 'no.csv*')" '2 ' 'nor goes it on without room for what waits'
+like "$err" 'temporary file \(\$TMPDIR\)' 'which it tells'
 head -60000 "$T/long.jsonl" >"$T/order.jsonl"
 is "$(tac "$T/order.jsonl" | moe-stat -f csv -)" "$(moe-stat -f csv "$T/order.jsonl")" 'nor order: steps are put in theirs'
 

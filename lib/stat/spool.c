@@ -44,8 +44,7 @@ static bool write_all(int fd, const char *p, size_t bytes, off_t at)
 
 static void fail(struct spool *s)
 {
-    if (!s->failed)
-        s->failed = errno ? errno : EIO;
+    __atomic_store_n(&s->failed, errno ? errno : EIO, __ATOMIC_RELAXED); /* by any of several readers */
 }
 
 /* What is in memory goes to the file. */
@@ -80,7 +79,7 @@ void spool_flush(struct spool *s)
         write_out(s);
 }
 
-static void fill(const struct spool *s, struct spool_window *w, size_t i)
+static void fill(struct spool *s, struct spool_window *w, size_t i)
 {
     size_t most = BUFFER_BYTES / s->size, want;
     if (!w->records)
@@ -93,6 +92,8 @@ static void fill(const struct spool *s, struct spool_window *w, size_t i)
         if (n < 0 && errno == EINTR)
             continue;
         if (n <= 0) {
+            errno = n < 0 ? errno : EIO;
+            fail(s);
             memset(w->records + done, 0, want - done);
             return;
         }
@@ -100,7 +101,7 @@ static void fill(const struct spool *s, struct spool_window *w, size_t i)
     }
 }
 
-const void *spool_read(const struct spool *s, struct spool_window *w, size_t i)
+const void *spool_read(struct spool *s, struct spool_window *w, size_t i)
 {
     if (s->fd < 0)
         return s->memory + i * s->size;

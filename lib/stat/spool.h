@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* A list of records of one size that may be longer than memory: the first SPOOL_BYTES are kept in memory, and
- * with one more all of them move to a file without a name in $TMPDIR (/tmp). Errors of that file wait: an
- * append that failed is told of by spool_error(), and a read that failed gives zeros. */
+ * with one more all of them move to a file without a name in $TMPDIR (/tmp). Errors of that file wait for
+ * spool_error(): what was not written is lost, what could not be read is zeros. */
 #ifndef STAT_SPOOL_H
 #define STAT_SPOOL_H
 
@@ -32,7 +32,7 @@ void spool_append(struct spool *s, const void *record);
 /* No more is appended until spool_truncate(), and any thread may read. */
 void spool_flush(struct spool *s);
 /* Record i, until the window's next read. */
-const void *spool_read(const struct spool *s, struct spool_window *w, size_t i);
+const void *spool_read(struct spool *s, struct spool_window *w, size_t i);
 void spool_window_release(struct spool_window *w);
 /* Overwrites record i. (Windows do not notice.) */
 void spool_write(struct spool *s, size_t i, const void *record);

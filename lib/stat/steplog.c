@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/error.h"
 #include "base/memory.h"
 #include "base/num.h"
 
@@ -47,6 +48,13 @@ const struct log_event *steplog_eval(struct steplog *log, size_t i)
 const struct log_event *steplog_save(struct steplog *log, size_t i)
 {
     return spool_read(&log->save_spool, &log->save_window, i);
+}
+
+int steplog_error(const struct steplog *log)
+{
+    TRY(spool_error(&log->step_spool));
+    TRY(spool_error(&log->eval_spool));
+    return spool_error(&log->save_spool);
 }
 
 /* ---- what is added ---- */
@@ -263,7 +271,5 @@ int steplog_settle(struct steplog *log)
     log->saves = log->save_spool.count;
     for (size_t i = 0; i < log->count; i++)
         log->segments[steplog_step(log, i)->segment].count++;
-    if (spool_error(&log->step_spool) < 0 || spool_error(&log->eval_spool) < 0)
-        return -1;
-    return spool_error(&log->save_spool);
+    return steplog_error(log);
 }

@@ -88,6 +88,8 @@ int steplog_read(struct steplog *log, char *const *paths, int count, int threads
 const struct step_record *steplog_step(struct steplog *log, size_t i);
 const struct log_event *steplog_eval(struct steplog *log, size_t i);
 const struct log_event *steplog_save(struct steplog *log, size_t i);
+/* 0, or -1 with error() set: what came of one of these calls is not to be trusted. To be asked at the end. */
+int steplog_error(const struct steplog *log);
 /* The segment that a step belongs to. */
 static inline const struct log_segment *steplog_segment(const struct steplog *log, const struct step_record *r)
 {

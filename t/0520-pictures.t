@@ -122,6 +122,12 @@ size=$(wc -c <"$T/long20000.svg")
 ok $? "a long log is drawn in bounds ($size bytes)"
 like "$(texts "$T/long20000.svg")" 'least to most of 20 steps' 'which says what a point is'
 
+mkfifo "$T/fifo"
+cat "$log" >"$T/fifo" &
+moe-stat --plot "$T/fifo.svg" "$T/fifo"
+moe-stat --plot "$T/file.svg" "$log"
+cmp -s "$T/fifo.svg" "$T/file.svg"
+ok $? 'a log from a pipe is drawn whole'
 run moe-stat --plot - "$log" "$north" "$south"
 is "$status" 0 'on a terminal'
 like "$out" '^toy, 6 steps, 2 ranks' 'with a title'

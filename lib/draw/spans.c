@@ -5,6 +5,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/error.h"
 #include "base/format.h"
@@ -213,6 +214,9 @@ void spans_close(struct span_file *f)
 bool spans_here(const char *path)
 {
     char begin[4096];
+    struct stat status;
+    if (stat(path, &status) < 0 || !S_ISREG(status.st_mode))
+        return false; /* a pipe gives what it has once: to who reads it */
     FILE *f = fopen(path, "rb");
     if (!f)
         return false;

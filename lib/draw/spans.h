@@ -40,8 +40,7 @@ struct rank_span {
     const char *members;                  /* who takes part, or NULL where the file does not say; the file's */
 };
 
-/* Whether this is a timeline, by its first line; false for what cannot be read, and
- * for what is no file.
+/* Whether this is a timeline, by its first line; false for what cannot be read, and for what is no file.
  * A timeline is a file with a name: it is read more than once. */
 bool spans_here(const char *path);
 /* 0, or -1 with error() set: cannot open, or its first line is not a timeline's. */

@@ -9,8 +9,8 @@
 #include "base/num.h"
 #include "stat/texts.h"
 
-/* A part: a predicted figure, and the measured one that it should come out as, or NOT_MEASURED. To add one is to
- * add a row. */
+/* A part: a predicted figure, and the measured one that it should come out as, or NOT_MEASURED. To add one is
+ * to add a row. */
 #define NOT_MEASURED FIGURES
 static const struct compared_part {
     enum figure_id predicted, measured;

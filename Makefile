@@ -58,13 +58,13 @@ rooms    = $(call obj,$(1:%=lib/%/*.c))
 # The rooms of lib that each command is linked with; unit tests and the bench may use all.
 PARTITION_O  = $(call rooms,base model plan cost check choose emit)
 PLAN_CHECK_O = $(call rooms,base model plan cost check)
-STAT_O       = $(call rooms,base stat)
+STAT_O       = $(call rooms,base model plan stat draw)
 CKPT_O       = $(filter-out $(BUILD)/lib/ckpt/save%,$(call rooms,base model plan tensors ckpt))
 TRAIN_O      = $(call rooms,base model plan cost check tensors ckpt data comm engine train) $(KERNEL_O)
 ALL_O        = $(call rooms,*) $(KERNEL_O)
 KERNEL_O = $(call obj,kernels/*.c kernels/*/*.c)
 
-LIBS       = -ljansson -lz -lm
+LIBS       = -ljansson -lz -lm -pthread
 TRAIN_LIBS = -ldnnl $(MPI_LIBS) -fopenmp
 BIN        = $(COMMANDS:%=$(BUILD)/bin/%)
 UNIT       = $(patsubst t/unit/%.c,$(BUILD)/t/%,$(wildcard t/unit/*.c))

@@ -1,0 +1,279 @@
+/* SPDX-License-Identifier: MIT */
+#define ZSTD_STATIC_LINKING_ONLY /* for ZSTD_c_literalCompressionMode */
+#include "pack/split.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <zstd.h>
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "base/num.h"
+
+static const char magic[8] = "moesplt1";
+
+enum {
+    PLANES = 7,
+    WIDTHS = 3,
+    HEADER = 8 + 3 * 4 + PLANES * 4,
+    SAMPLE = 1 << 16,
+};
+static const int width_of[WIDTHS] = {1, 2, 4}; /* the code in a run's word is the index */
+static const int first_plane[WIDTHS + 1] = {0, 1, 3, 7};
+
+struct split_coder {
+    ZSTD_CCtx *in;
+    ZSTD_DCtx *out;
+    uint8_t *planes; /* [part_bytes] */
+};
+
+struct split_coder *split_coder_new(int64_t part_bytes)
+{
+    struct split_coder *c = xmalloc(sizeof *c);
+    *c = (struct split_coder){ZSTD_createCCtx(), ZSTD_createDCtx(), xmalloc(max64(part_bytes, 1))};
+    return c;
+}
+
+void split_coder_free(struct split_coder *c)
+{
+    if (!c)
+        return;
+    ZSTD_freeCCtx(c->in);
+    ZSTD_freeDCtx(c->out);
+    free(c->planes);
+    free(c);
+}
+
+int64_t split_most_runs(int64_t n)
+{
+    return min64(n, 64 + n / 64);
+}
+
+int64_t split_bound(int64_t n, int64_t runs)
+{
+    return HEADER + 4 * runs + (int64_t)ZSTD_compressBound((size_t)n) + PLANES * 64;
+}
+
+static void put32(uint8_t *p, int64_t v)
+{
+    for (int i = 0; i < 4; i++)
+        p[i] = (uint8_t)(v >> 8 * i);
+}
+
+static int64_t get32(const uint8_t *p)
+{
+    return p[0] | (int64_t)p[1] << 8 | (int64_t)p[2] << 16 | (int64_t)p[3] << 24;
+}
+
+/* ---- numbers to planes and back; loops without branches, which vectorise ---- */
+
+static void split2(const uint8_t *restrict p, int64_t count, uint8_t *restrict high, uint8_t *restrict low)
+{
+    for (int64_t i = 0; i < count; i++) {
+        uint16_t x;
+        memcpy(&x, p + 2 * i, 2);
+        x = (uint16_t)(x << 1 | x >> 15);
+        high[i] = (uint8_t)(x >> 8);
+        low[i] = (uint8_t)x;
+    }
+}
+
+static void join2(const uint8_t *restrict high, const uint8_t *restrict low, int64_t count, uint8_t *restrict p)
+{
+    for (int64_t i = 0; i < count; i++) {
+        uint16_t x = (uint16_t)(high[i] << 8 | low[i]);
+        x = (uint16_t)(x >> 1 | x << 15);
+        memcpy(p + 2 * i, &x, 2);
+    }
+}
+
+static void split4(const uint8_t *restrict p, int64_t count, uint8_t *restrict a, uint8_t *restrict b,
+                   uint8_t *restrict c, uint8_t *restrict d)
+{
+    for (int64_t i = 0; i < count; i++) {
+        uint32_t x;
+        memcpy(&x, p + 4 * i, 4);
+        x = x << 1 | x >> 31;
+        a[i] = (uint8_t)(x >> 24);
+        b[i] = (uint8_t)(x >> 16);
+        c[i] = (uint8_t)(x >> 8);
+        d[i] = (uint8_t)x;
+    }
+}
+
+static void join4(const uint8_t *restrict a, const uint8_t *restrict b, const uint8_t *restrict c,
+                  const uint8_t *restrict d, int64_t count, uint8_t *restrict p)
+{
+    for (int64_t i = 0; i < count; i++) {
+        uint32_t x = (uint32_t)a[i] << 24 | (uint32_t)b[i] << 16 | (uint32_t)c[i] << 8 | d[i];
+        x = x >> 1 | x << 31;
+        memcpy(p + 4 * i, &x, 4);
+    }
+}
+
+static int width_code(int width)
+{
+    return width == 4 ? 2 : width == 2 ? 1 : 0;
+}
+
+/* Where each plane begins in c->planes, and where the last ends: into at[PLANES+1]. */
+static void place_planes(const int64_t bytes[WIDTHS], int64_t at[PLANES + 1])
+{
+    at[0] = 0;
+    for (int w = 0; w < WIDTHS; w++)
+        for (int p = first_plane[w]; p < first_plane[w + 1]; p++)
+            at[p + 1] = at[p] + bytes[w] / width_of[w];
+}
+
+/* One run between raw bytes and planes; `at` moves on. */
+static void take_apart(const uint8_t *raw, int64_t bytes, int code, uint8_t *planes, int64_t at[PLANES])
+{
+    int64_t n = bytes / width_of[code];
+    if (code == 0)
+        memcpy(planes + at[0], raw, bytes);
+    else if (code == 1)
+        split2(raw, n, planes + at[1], planes + at[2]);
+    else
+        split4(raw, n, planes + at[3], planes + at[4], planes + at[5], planes + at[6]);
+    for (int p = first_plane[code]; p < first_plane[code + 1]; p++)
+        at[p] += n;
+}
+
+static void put_together(uint8_t *raw, int64_t bytes, int code, const uint8_t *planes, int64_t at[PLANES])
+{
+    int64_t n = bytes / width_of[code];
+    if (code == 0)
+        memcpy(raw, planes + at[0], bytes);
+    else if (code == 1)
+        join2(planes + at[1], planes + at[2], n, raw);
+    else
+        join4(planes + at[3], planes + at[4], planes + at[5], planes + at[6], n, raw);
+    for (int p = first_plane[code]; p < first_plane[code + 1]; p++)
+        at[p] += n;
+}
+
+/* ---- planes ---- */
+
+/* Shannon's bits a byte, of a sample spread over the plane. */
+static double entropy(const uint8_t *p, int64_t n)
+{
+    int counts[256] = {0};
+    int64_t pieces = 16, piece = SAMPLE / pieces, total = 0;
+    for (int64_t i = 0; i < pieces; i++) {
+        int64_t from = n <= SAMPLE ? i * piece : (n - piece) / (pieces - 1) * i;
+        for (int64_t k = from; k < min64(from + piece, n); k++, total++)
+            counts[p[k]]++;
+    }
+    double bits = 0;
+    for (int i = 0; i < 256; i++)
+        if (counts[i])
+            bits -= counts[i] * log2((double)counts[i] / (double)total);
+    return total ? bits / (double)total : 0;
+}
+
+/* The plane at p as a zstd frame or stored, to out; its bytes. `numbers`: not headers and JSON. */
+static int64_t pack_plane(struct split_coder *c, const uint8_t *p, int64_t n, bool numbers, uint8_t *out)
+{
+    double bits = n ? entropy(p, n) : 8;
+    size_t packed = (size_t)n;
+    if (bits < 7.9) {
+        bool huffman = numbers && bits > 1; /* below, runs are worth looking for */
+        ZSTD_CCtx_setParameter(c->in, ZSTD_c_compressionLevel, huffman ? ZSTD_minCLevel() : 1);
+        /* zstd leaves literals alone at such a level; but they are all that matters here */
+        ZSTD_CCtx_setParameter(c->in, ZSTD_c_literalCompressionMode, ZSTD_ps_enable);
+        packed = ZSTD_compress2(c->in, out, ZSTD_compressBound((size_t)n), p, (size_t)n);
+    }
+    if (!ZSTD_isError(packed) && packed < (size_t)n)
+        return (int64_t)packed;
+    if (n)
+        memcpy(out, p, n);
+    return n;
+}
+
+int64_t split_encode(struct split_coder *c, const uint8_t *raw, int64_t n, uint32_t crc32,
+                     const struct split_run *runs, int64_t count, uint8_t *out)
+{
+    int64_t bytes[WIDTHS] = {0}, at[PLANES + 1], end[PLANES + 1];
+    for (int64_t i = 0; i < count; i++)
+        bytes[width_code(runs[i].width)] += runs[i].bytes;
+    place_planes(bytes, at);
+    memcpy(end, at, sizeof end);
+    memcpy(out, magic, 8);
+    put32(out + 8, n);
+    put32(out + 12, crc32);
+    put32(out + 16, count);
+    uint8_t *put = out + HEADER;
+    for (int64_t i = 0, done = 0; i < count; done += runs[i++].bytes) {
+        int code = width_code(runs[i].width);
+        take_apart(raw + done, runs[i].bytes, code, c->planes, end);
+        put32(put, runs[i].bytes * 4 + code);
+        put += 4;
+    }
+    for (int p = 0; p < PLANES; p++) {
+        int64_t packed = pack_plane(c, c->planes + at[p], at[p + 1] - at[p], p > 0, put);
+        put32(out + 20 + 4 * p, packed);
+        put += packed;
+    }
+    return put - out;
+}
+
+static int bad(const char *what)
+{
+    return error(STATUS_USAGE, "not a part of the codec split: %s", what);
+}
+
+/* The runs: into bytes[] how many of each width. -1 unless they are n together. */
+static int read_runs(const uint8_t *runs, int64_t count, int64_t n, int64_t bytes[WIDTHS])
+{
+    int64_t all = 0;
+    for (int64_t i = 0; i < count; i++) {
+        int64_t word = get32(runs + 4 * i), code = word & 3;
+        if (code == 3 || word / 4 % width_of[code] || !word)
+            return bad("a run is malformed");
+        bytes[code] += word / 4;
+        all += word / 4;
+    }
+    return all == n ? 0 : bad("its runs have another number of bytes");
+}
+
+static int unpack_plane(struct split_coder *c, const uint8_t *in, int64_t packed, uint8_t *plane, int64_t n)
+{
+    if (packed == n) {
+        if (n)
+            memcpy(plane, in, n);
+        return 0;
+    }
+    size_t got = ZSTD_decompressDCtx(c->out, plane, (size_t)n, in, (size_t)packed);
+    return ZSTD_isError(got) || (int64_t)got != n ? bad("a plane does not unpack") : 0;
+}
+
+int split_decode(struct split_coder *c, const uint8_t *in, int64_t m, uint8_t *raw, int64_t n, uint32_t *crc32)
+{
+    if (m < HEADER || memcmp(in, magic, 8) != 0)
+        return bad("it does not begin as one");
+    int64_t count = get32(in + 16), at[PLANES + 1], bytes[WIDTHS] = {0};
+    *crc32 = (uint32_t)get32(in + 12);
+    if (get32(in + 8) != n)
+        return bad("it has another number of bytes");
+    if (count > split_most_runs(n) || count * 4 > m - HEADER)
+        return bad("it has too many runs");
+    TRY(read_runs(in + HEADER, count, n, bytes));
+    place_planes(bytes, at);
+    const uint8_t *from = in + HEADER + 4 * count;
+    for (int p = 0; p < PLANES; p++) {
+        int64_t packed = get32(in + 20 + 4 * p), plane = at[p + 1] - at[p];
+        if (packed > in + m - from || packed > plane)
+            return bad("a plane is cut off");
+        TRY(unpack_plane(c, from, packed, c->planes + at[p], plane));
+        from += packed;
+    }
+    if (from != in + m)
+        return bad("something follows its last plane");
+    for (int64_t i = 0, done = 0; i < count; i++) {
+        int64_t word = get32(in + HEADER + 4 * i);
+        put_together(raw + done, word / 4, (int)(word & 3), c->planes, at);
+        done += word / 4;
+    }
+    return 0;
+}

@@ -102,7 +102,8 @@ static int write_member(struct packing *k, const struct packed_file *f, const st
     bool whole = k->p.index.codec == CODEC_NONE;
     int rc = 0;
     if (!whole || j->part == 0)
-        rc = tape_member(k->tape, name, whole ? f->bytes : j->packed_bytes, f->mode, f->mtime, f->mtime_ns);
+        rc = tape_member(k->tape, name, whole ? f->bytes : j->packed_bytes, f->mode, f->mtime,
+                         whole ? f->mtime_ns : 0);
     if (rc == 0)
         rc = whole ? tape_write(k->tape, j->raw, j->bytes) : tape_write(k->tape, j->packed, j->packed_bytes);
     free(name);
@@ -217,17 +218,26 @@ static void packing_end(struct packing *k)
     progress_end();
 }
 
+static bool is_ascii(const char *name)
+{
+    while (*name && (unsigned char)*name < 0x80)
+        name++;
+    return !*name;
+}
+
 static int pack_to(struct packing *k, struct packed *done, struct output *o)
 {
     const struct pack_index *ix = &k->p.index;
     const char *path = o->path ? o->path : "standard output";
+    bool any_names = false;
     for (int i = 0; i < ix->file_count; i++) {
+        any_names |= !is_ascii(ix->files[i].name);
         done->bytes += ix->files[i].bytes;
         k->total += packed_bytes(&ix->files[i]);
     }
     done->files = ix->file_count;
     done->made_bytes = k->p.made_bytes;
-    k->tape = tape_create(fileno(o->stream), path);
+    k->tape = tape_create(fileno(o->stream), path, any_names);
     if (!k->tape)
         return -1;
     packing_start(k);

@@ -34,16 +34,28 @@ static int width_of(const char *dtype)
     return n == NUMBER_OTHER ? 1 : number_bytes(n);
 }
 
+/* Each state of the optimizer is spread in its own way. */
+static int kind_of(const char *name)
+{
+    size_t n = strlen(name);
+    for (int s = 0; s < STATES && s + 1 < SPLIT_KINDS; s++) {
+        size_t end = strlen(states[s].suffix);
+        if (n > end && strcmp(name + n - end, states[s].suffix) == 0)
+            return s + 1;
+    }
+    return 0;
+}
+
 static void note_numbers(struct prepared_file *f, const struct st_file *st)
 {
     f->numbers = xcalloc((size_t)st->count + 1, sizeof *f->numbers);
     for (int i = 0; i < st->count; i++) {
         const struct st_tensor *t = &st->tensors[i];
-        struct number_range r = {st->data + t->begin, st->data + t->end, width_of(t->dtype)};
+        struct number_range r = {st->data + t->begin, st->data + t->end, width_of(t->dtype), kind_of(t->name)};
         struct number_range *last = f->count ? &f->numbers[f->count - 1] : NULL;
         if (r.width == 1 || r.begin == r.end)
             continue;
-        if (last && last->end == r.begin && last->width == r.width)
+        if (last && last->end == r.begin && last->width == r.width && last->kind == r.kind)
             last->end = r.end;
         else
             f->numbers[f->count++] = r;
@@ -64,22 +76,20 @@ static int range_at(const struct prepared_file *f, int64_t at)
     return low;
 }
 
-/* Appends a run; what is too much for the room becomes bytes of the last. */
-static int64_t add_run(struct split_run *runs, int64_t count, int64_t most, int64_t bytes, int width)
+/* Appends a run; what is too much for the room becomes bytes. */
+static int64_t add_run(struct split_run *runs, int64_t count, int64_t most, struct split_run r)
 {
-    if (!bytes)
+    if (!r.bytes)
         return count;
-    if (count && (runs[count - 1].width == width || (count == most && runs[count - 1].width == 1))) {
-        runs[count - 1].bytes += bytes;
-        return count;
-    }
+    if (r.width < 4)
+        r.kind = 0;
     if (count >= most - 1)
-        width = 1;
-    if (count && runs[count - 1].width == width) {
-        runs[count - 1].bytes += bytes;
+        r.width = 1, r.kind = 0;
+    if (count && runs[count - 1].width == r.width && runs[count - 1].kind == r.kind) {
+        runs[count - 1].bytes += r.bytes;
         return count;
     }
-    runs[count] = (struct split_run){bytes, width};
+    runs[count] = r;
     return count + 1;
 }
 
@@ -95,16 +105,16 @@ int64_t prepared_runs(const struct prepared *p, int file, int64_t at, int64_t n,
         for (int i = range_at(f, from); from < end; i++) {
             const struct number_range *r = i < f->count ? &f->numbers[i] : NULL;
             int64_t begin = r ? min64(max64(r->begin, from), end) : end;
-            count = add_run(runs, count, most, begin - from, 1);
+            count = add_run(runs, count, most, (struct split_run){begin - from, 1});
             from = begin;
             if (!r || from == end)
                 continue;
             int64_t stop = min64(r->end, end),
                     head = min64((r->width - (from - r->begin) % r->width) % r->width, stop - from);
             int64_t whole = (stop - from - head) / r->width * r->width;
-            count = add_run(runs, count, most, head, 1);
-            count = add_run(runs, count, most, whole, r->width);
-            count = add_run(runs, count, most, stop - from - head - whole, 1);
+            count = add_run(runs, count, most, (struct split_run){head, 1});
+            count = add_run(runs, count, most, (struct split_run){whole, r->width, r->kind});
+            count = add_run(runs, count, most, (struct split_run){stop - from - head - whole, 1});
             from = stop;
         }
     }

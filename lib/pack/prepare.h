@@ -12,6 +12,7 @@
 struct number_range {
     int64_t begin, end;
     int width;
+    int kind; /* as in split.h: which state of the optimizer they are */
 };
 
 struct prepared_file {

@@ -14,13 +14,21 @@
 static const char magic[8] = "moesplt1";
 
 enum {
-    PLANES = 7,
-    WIDTHS = 3,
+    STREAMS = 2 + SPLIT_KINDS, /* bytes, 16-bit, 32-bit of each kind */
+    PLANES = 1 + 2 + 4 * SPLIT_KINDS,
     HEADER = 8 + 3 * 4 + PLANES * 4,
     SAMPLE = 1 << 16,
 };
-static const int width_of[WIDTHS] = {1, 2, 4}; /* the code in a run's word is the index */
-static const int first_plane[WIDTHS + 1] = {0, 1, 3, 7};
+
+static int stream_width(int stream)
+{
+    return stream == 0 ? 1 : stream == 1 ? 2 : 4;
+}
+
+static int first_plane(int stream)
+{
+    return stream < 2 ? stream : 4 * stream - 5;
+}
 
 struct split_coder {
     ZSTD_CCtx *in;
@@ -112,45 +120,45 @@ static void join4(const uint8_t *restrict a, const uint8_t *restrict b, const ui
     }
 }
 
-static int width_code(int width)
+static int run_stream(const struct split_run *r)
 {
-    return width == 4 ? 2 : width == 2 ? 1 : 0;
+    return r->width == 4 ? 2 + r->kind : r->width == 2;
 }
 
 /* Where each plane begins in c->planes, and where the last ends: into at[PLANES+1]. */
-static void place_planes(const int64_t bytes[WIDTHS], int64_t at[PLANES + 1])
+static void place_planes(const int64_t bytes[STREAMS], int64_t at[PLANES + 1])
 {
     at[0] = 0;
-    for (int w = 0; w < WIDTHS; w++)
-        for (int p = first_plane[w]; p < first_plane[w + 1]; p++)
-            at[p + 1] = at[p] + bytes[w] / width_of[w];
+    for (int s = 0; s < STREAMS; s++)
+        for (int p = first_plane(s); p < first_plane(s + 1); p++)
+            at[p + 1] = at[p] + bytes[s] / stream_width(s);
 }
 
 /* One run between raw bytes and planes; `at` moves on. */
-static void take_apart(const uint8_t *raw, int64_t bytes, int code, uint8_t *planes, int64_t at[PLANES])
+static void take_apart(const uint8_t *raw, int64_t bytes, int stream, uint8_t *planes, int64_t at[PLANES])
 {
-    int64_t n = bytes / width_of[code];
-    if (code == 0)
-        memcpy(planes + at[0], raw, bytes);
-    else if (code == 1)
-        split2(raw, n, planes + at[1], planes + at[2]);
+    int64_t n = bytes / stream_width(stream), *a = at + first_plane(stream);
+    if (stream == 0)
+        memcpy(planes + a[0], raw, bytes);
+    else if (stream == 1)
+        split2(raw, n, planes + a[0], planes + a[1]);
     else
-        split4(raw, n, planes + at[3], planes + at[4], planes + at[5], planes + at[6]);
-    for (int p = first_plane[code]; p < first_plane[code + 1]; p++)
-        at[p] += n;
+        split4(raw, n, planes + a[0], planes + a[1], planes + a[2], planes + a[3]);
+    for (int p = 0; p < stream_width(stream); p++)
+        a[p] += n;
 }
 
-static void put_together(uint8_t *raw, int64_t bytes, int code, const uint8_t *planes, int64_t at[PLANES])
+static void put_together(uint8_t *raw, int64_t bytes, int stream, const uint8_t *planes, int64_t at[PLANES])
 {
-    int64_t n = bytes / width_of[code];
-    if (code == 0)
-        memcpy(raw, planes + at[0], bytes);
-    else if (code == 1)
-        join2(planes + at[1], planes + at[2], n, raw);
+    int64_t n = bytes / stream_width(stream), *a = at + first_plane(stream);
+    if (stream == 0)
+        memcpy(raw, planes + a[0], bytes);
+    else if (stream == 1)
+        join2(planes + a[0], planes + a[1], n, raw);
     else
-        join4(planes + at[3], planes + at[4], planes + at[5], planes + at[6], n, raw);
-    for (int p = first_plane[code]; p < first_plane[code + 1]; p++)
-        at[p] += n;
+        join4(planes + a[0], planes + a[1], planes + a[2], planes + a[3], n, raw);
+    for (int p = 0; p < stream_width(stream); p++)
+        a[p] += n;
 }
 
 /* ---- planes ---- */
@@ -194,9 +202,9 @@ static int64_t pack_plane(struct split_coder *c, const uint8_t *p, int64_t n, bo
 int64_t split_encode(struct split_coder *c, const uint8_t *raw, int64_t n, uint32_t crc32,
                      const struct split_run *runs, int64_t count, uint8_t *out)
 {
-    int64_t bytes[WIDTHS] = {0}, at[PLANES + 1], end[PLANES + 1];
+    int64_t bytes[STREAMS] = {0}, at[PLANES + 1], end[PLANES + 1];
     for (int64_t i = 0; i < count; i++)
-        bytes[width_code(runs[i].width)] += runs[i].bytes;
+        bytes[run_stream(&runs[i])] += runs[i].bytes;
     place_planes(bytes, at);
     memcpy(end, at, sizeof end);
     memcpy(out, magic, 8);
@@ -205,9 +213,9 @@ int64_t split_encode(struct split_coder *c, const uint8_t *raw, int64_t n, uint3
     put32(out + 16, count);
     uint8_t *put = out + HEADER;
     for (int64_t i = 0, done = 0; i < count; done += runs[i++].bytes) {
-        int code = width_code(runs[i].width);
-        take_apart(raw + done, runs[i].bytes, code, c->planes, end);
-        put32(put, runs[i].bytes * 4 + code);
+        int stream = run_stream(&runs[i]);
+        take_apart(raw + done, runs[i].bytes, stream, c->planes, end);
+        put32(put, runs[i].bytes * 16 + (stream < 2 ? stream : 4 * (stream - 2) + 2));
         put += 4;
     }
     for (int p = 0; p < PLANES; p++) {
@@ -223,16 +231,24 @@ static int bad(const char *what)
     return error(STATUS_USAGE, "not a part of the codec split: %s", what);
 }
 
-/* The runs: into bytes[] how many of each width. -1 unless they are n together. */
-static int read_runs(const uint8_t *runs, int64_t count, int64_t n, int64_t bytes[WIDTHS])
+/* The stream of a run's word, or -1. */
+static int word_stream(int64_t word)
+{
+    int code = (int)(word & 3), kind = (int)(word >> 2 & 3);
+    return code == 2 ? 2 + kind : code < 2 && !kind ? code : -1;
+}
+
+/* The runs: into bytes[] how many of each stream. -1 unless they are n together. */
+static int read_runs(const uint8_t *runs, int64_t count, int64_t n, int64_t bytes[STREAMS])
 {
     int64_t all = 0;
     for (int64_t i = 0; i < count; i++) {
-        int64_t word = get32(runs + 4 * i), code = word & 3;
-        if (code == 3 || word / 4 % width_of[code] || !word)
+        int64_t word = get32(runs + 4 * i);
+        int stream = word_stream(word);
+        if (stream < 0 || word / 16 % stream_width(stream) || word < 16)
             return bad("a run is malformed");
-        bytes[code] += word / 4;
-        all += word / 4;
+        bytes[stream] += word / 16;
+        all += word / 16;
     }
     return all == n ? 0 : bad("its runs have another number of bytes");
 }
@@ -252,7 +268,7 @@ int split_decode(struct split_coder *c, const uint8_t *in, int64_t m, uint8_t *r
 {
     if (m < HEADER || memcmp(in, magic, 8) != 0)
         return bad("it does not begin as one");
-    int64_t count = get32(in + 16), at[PLANES + 1], bytes[WIDTHS] = {0};
+    int64_t count = get32(in + 16), at[PLANES + 1], bytes[STREAMS] = {0};
     *crc32 = (uint32_t)get32(in + 12);
     if (get32(in + 8) != n)
         return bad("it has another number of bytes");
@@ -272,8 +288,8 @@ int split_decode(struct split_coder *c, const uint8_t *in, int64_t m, uint8_t *r
         return bad("something follows its last plane");
     for (int64_t i = 0, done = 0; i < count; i++) {
         int64_t word = get32(in + HEADER + 4 * i);
-        put_together(raw + done, word / 4, (int)(word & 3), c->planes, at);
-        done += word / 4;
+        put_together(raw + done, word / 16, word_stream(word), c->planes, at);
+        done += word / 16;
     }
     return 0;
 }

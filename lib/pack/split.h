@@ -2,7 +2,8 @@
 /* The codec `split`: numbers of trained models have exponents that are nearly the same, and mantissas that are
  * noise. So a part's floats are taken apart: each is rotated left by one bit, which puts the exponent into the
  * first byte (of bf16 and f32; of f16 with three bits of the mantissa) and the sign behind the mantissa; then
- * all first bytes stand together, all second ones, and so on. Each of these planes is entropy-coded where it
+ * all first bytes stand together, all second ones, and so on, apart for what is spread in its own way (an
+ * optimizer's moments). Each of these planes is entropy-coded where it
  * pays, by zstd: its Huffman coder for numbers, its whole machinery where there is next to no entropy (the
  * difference of two checkpoints, moments of experts that never ran). Bytes that are no floats of 16 or 32 bits
  * (headers, JSON, fp8) are one more plane.
@@ -13,9 +14,10 @@
  *     u32 raw                 bytes when unpacked
  *     u32 crc32               of these
  *     u32 runs                how many follow the planes' table
- *     7 × u32 packed          bytes of each plane: bytes, 16 bit (high, low), 32 bit (highest … lowest). One that
- *                             has as many as unpacked is stored, another is a zstd frame
- *     runs × u32              4 · bytes + (0: bytes, 1: 16-bit, 2: 32-bit): what the part is made of, in order
+ *     19 × u32 packed         bytes of each plane: bytes; 16 bit, high and low; 32 bit, highest … lowest, of each
+ *                             of four kinds. One that has as many as unpacked is stored, another is a zstd frame
+ *     runs × u32              16 · bytes + 4 · kind + (0: bytes, 1: 16-bit, 2: 32-bit): what the part is made
+ *                             of, in order. Only 32-bit numbers have a kind other than 0
  *     the planes, in order
  */
 #ifndef PACK_SPLIT_H
@@ -23,9 +25,12 @@
 
 #include <stdint.h>
 
+enum { SPLIT_KINDS = 4 };
+
 struct split_run {
     int64_t bytes;
     int width; /* of a number: 1, 2 or 4; bytes is a multiple of it */
+    int kind;  /* of 32-bit numbers: in [0,SPLIT_KINDS) */
 };
 
 /* One at a time; for parts of at most `part_bytes`. */

@@ -39,12 +39,13 @@ static void describe(struct archive_entry *e, const char *name, int64_t bytes, i
     archive_entry_set_mtime(e, mtime, ns);
 }
 
-static struct archive *new_writer(void)
+static struct archive *new_writer(bool any_names)
 {
     struct archive *a = archive_write_new();
     archive_write_set_format_pax(a);
-    archive_write_set_options(a, "hdrcharset=BINARY"); /* names are bytes */
-    archive_write_set_bytes_per_block(a, 0);           /* nothing waits */
+    if (any_names) /* which costs each member a header more, of a kind that GNU tar does not know */
+        archive_write_set_options(a, "hdrcharset=BINARY");
+    archive_write_set_bytes_per_block(a, 0); /* nothing waits */
     return a;
 }
 
@@ -53,7 +54,7 @@ static void sum_member(uint32_t crc32, int64_t bytes, char block[static SUM_BYTE
 {
     char text[64], room[8 << 10] = "";
     size_t used = 0;
-    struct archive *a = new_writer();
+    struct archive *a = new_writer(false);
     struct archive_entry *e = archive_entry_new();
     archive_write_open_memory(a, room, sizeof room, &used);
     int n = snprintf(text, sizeof text, "crc32=%08" PRIx32 " bytes=%" PRId64 "\n", crc32, bytes);
@@ -106,10 +107,10 @@ static int wrote(struct tape_writer *w, la_ssize_t r)
     return r < 0 ? error(STATUS_ENV, "%s: %s", w->path, archive_error_string(w->a)) : 0;
 }
 
-struct tape_writer *tape_create(int fd, const char *path)
+struct tape_writer *tape_create(int fd, const char *path, bool any_names)
 {
     struct tape_writer *w = xcalloc(1, sizeof *w);
-    *w = (struct tape_writer){.a = new_writer(), .entry = archive_entry_new(), .path = path, .fd = fd};
+    *w = (struct tape_writer){.a = new_writer(any_names), .entry = archive_entry_new(), .path = path, .fd = fd};
     if (wrote(w, archive_write_open(w->a, w, NULL, put, NULL)) == 0)
         return w;
     tape_abandon(w);

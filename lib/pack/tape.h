@@ -17,8 +17,9 @@
 
 struct tape_writer;
 
-/* To a descriptor that stays the caller's; `path` is for messages. NULL with error(). */
-struct tape_writer *tape_create(int fd, const char *path);
+/* To a descriptor that stays the caller's; `path` is for messages. any_names: members' names need not be ASCII.
+ * NULL with error(). */
+struct tape_writer *tape_create(int fd, const char *path, bool any_names);
 /* Begins a regular file of so many bytes, which tape_write() must then get. mtime in seconds and nanoseconds. */
 int tape_member(struct tape_writer *w, const char *name, int64_t bytes, int mode, int64_t mtime, int ns);
 int tape_write(struct tape_writer *w, const void *p, int64_t bytes);

@@ -2,6 +2,7 @@
 #include "pack/restore.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -181,8 +182,13 @@ static int create_file(struct restoring *k, int i)
     int rc = make_dirs(parent), fd = -1;
     if (rc == 0)
         fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (rc == 0 && (fd < 0 || ftruncate(fd, f->bytes) != 0))
+    if (rc == 0 && fd < 0)
         rc = error_errno("cannot write '%s'", path);
+    else if (rc == 0 && ftruncate(fd, f->bytes) != 0)
+        rc = errno == EFBIG
+                 ? error(STATUS_USAGE, "%s: '%s' has %" PRId64 " bytes, more than a file may have here",
+                         k->u.path, f->name, f->bytes)
+                 : error_errno("cannot write '%s'", path);
     if (fd >= 0)
         close(fd);
     free(path);

@@ -8,6 +8,9 @@
 #define MANIFEST_FILE "manifest.json"
 #define OPTIMIZER_DIR "optimizer"
 
+/* An archive's own members are in it (pack/index.h), and it is where tar -x leaves them. */
+#define ARCHIVE_FOLDER ".moekit-archive"
+
 #define MAX_STATE_BYTES    ((size_t)256 << 20) /* of a state.json */
 #define MAX_MANIFEST_BYTES ((size_t)1 << 30)
 

@@ -46,7 +46,8 @@ static void find_unlisted(struct verified *v, const struct manifest *m, const ch
         return;
     }
     for (struct dirent *e; (e = readdir(d));) {
-        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
+        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0 ||
+            strcmp(e->d_name, ARCHIVE_FOLDER) == 0)
             continue;
         char *path = path_join(dir, e->d_name), *name = xasprintf("%s%s", prefix, e->d_name);
         if (is_dir(path) && lists_in(m, name)) {

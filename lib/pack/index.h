@@ -22,11 +22,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "ckpt/names.h"
 #include "pack/codec.h"
 
-#define ARCHIVE_FOLDER ".moekit-archive" /* an archive's own members are in it; no file's name begins so */
-#define INDEX_MEMBER   ARCHIVE_FOLDER "/index"
-#define SUM_MEMBER     ARCHIVE_FOLDER "/sum"
+/* No file's name begins as these do. */
+#define INDEX_MEMBER ARCHIVE_FOLDER "/index"
+#define SUM_MEMBER   ARCHIVE_FOLDER "/sum"
 
 #define MAX_INDEX_BYTES ((int64_t)16 << 20) /* of its text, so that memory is bounded */
 #define MIN_PART_BYTES  ((int64_t)4 << 10)

@@ -7,6 +7,7 @@
  * verify must find each of them a problem, and restore must end with status 2 and leave nothing. Exit status 0,
  * or 1 with a line for each that was missed. */
 #include <fcntl.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -62,6 +63,8 @@ int main(int argc, char **argv)
     size_t size;
     if (argc != 6)
         return 2;
+    mallopt(M_MMAP_THRESHOLD, 1 << 30); /* memory is kept for the next try */
+    mallopt(M_TRIM_THRESHOLD, 1 << 30);
     bool flips = strcmp(argv[1], "flips") == 0, verify = strcmp(argv[2], "verify") == 0;
     char *bytes = file_read(argv[3], (size_t)1 << 30, &size);
     uint64_t seed = strtoull(argv[5], NULL, 10) * 2 + 1;

@@ -154,10 +154,10 @@ $(BUILD)/t/%: t/lib/%.c $(ALL_O)
 	$(call say,TEST,$<)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $(filter %.c %.o,$^) $(LIBS) $(PACK_LIBS) $(TRAIN_LIBS)
-$(BUILD)/t/bench/%: t/bench/%.c $(KERNEL_O) $(call rooms,base)
+$(BUILD)/t/bench/%: t/bench/%.c $(KERNEL_O) $(CKPT_O)
 	$(call say,BENCH,$<)
 	$(Q)mkdir -p $(@D)
-	$(Q)$(CC) $(ALL_CFLAGS) -o $@ $(filter %.c %.o,$^) $(LIBS) -ldnnl -fopenmp
+	$(Q)$(CC) $(ALL_CFLAGS) -o $@ $(sort $(filter %.c %.o,$^)) $(LIBS) $(PACK_LIBS) -ldnnl -fopenmp
 # A fuzz target is one file; it may use what needs no MPI.
 $(BUILD)/bin/fuzz-%: t/fuzz/%.c $(sort $(PLAN_CHECK_O) $(CKPT_O) $(STAT_O) $(call rooms,data))
 	$(call say,FUZZ,$<)
@@ -210,7 +210,7 @@ bench: all $(patsubst t/bench/%.c,$(BUILD)/t/bench/%,$(wildcard t/bench/*.c))
 	$(Q)$(PROVE_ENV) sh t/bench/run
 
 # ---- what is needed, and what the tests compare with ----
-deps          = gcc libc6-dev pkg-config libjansson-dev zlib1g-dev libarchive-dev libisal-dev libzstd-dev libopenmpi-dev openmpi-bin libdnnl-dev libcmocka-dev perl jq gnuplot-nox mandoc
+deps          = gcc libc6-dev pkg-config libjansson-dev zlib1g-dev libarchive-dev libisal-dev libzstd-dev libopenmpi-dev openmpi-bin libdnnl-dev libcmocka-dev perl jq gnuplot-nox mandoc libarchive-tools
 deps-clang    = clang libclang-rt-dev libomp-dev
 deps-portable = $(deps-clang) gcc-aarch64-linux-gnu qemu-user libjansson-dev:arm64 zlib1g-dev:arm64 libarchive-dev:arm64 libisal-dev:arm64 libzstd-dev:arm64
 SUDO = $(if $(filter 0,$(shell id -u)),,sudo)

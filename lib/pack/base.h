@@ -41,8 +41,8 @@ struct kept_file {
 int kept_read(struct kept_file *k, const char *dir, const char *name, void *p, int64_t bytes, int64_t at);
 void kept_close(struct kept_file *k);
 
-/* Bytes [at,at+n) of what the file's members hold, which lie at p: those that the base (a directory) has too are
- * xor'ed with it. `scratch`: room for n bytes. -1 with error(). */
+/* Bytes [at,at+n) of what the file's members hold, which lie at p: those that the base (a directory) has
+ * too are xor'ed with it. `scratch`: room for n bytes. -1 with error(). */
 int base_xor(struct kept_file *k, const char *dir, const struct packed_file *f, int64_t at, int64_t n,
              uint8_t *p, uint8_t *scratch);
 

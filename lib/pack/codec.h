@@ -23,8 +23,8 @@ int64_t codec_bound(enum codec k, int64_t n);
 /* raw[0…n), whose sum is crc32, to out; its bytes, or -1. The runs say what it is made of (CODEC_SPLIT). */
 int64_t coder_encode(struct coder *c, const uint8_t *raw, int64_t n, uint32_t crc32,
                      const struct split_run *runs, int64_t count, uint8_t *out);
-/* in[0…m) to raw[0…n). -1 (status 2): it is no part of n bytes, or its own checksum is not that of *crc32, which
- * is what came out. */
+/* in[0…m) to raw[0…n). -1 (status 2): it is no part of n bytes, or its own checksum is not that of
+ * *crc32, which is what came out. */
 int coder_decode(struct coder *c, const uint8_t *in, int64_t m, uint8_t *raw, int64_t n, uint32_t *crc32);
 
 #endif

@@ -92,7 +92,8 @@ char *index_text(const struct pack_index *ix, size_t *bytes);
 /* From its text, which is cut up. All is checked: names are relative, lead nowhere else, and none is twice or a
  * folder of another; sizes, spans and what they refer to fit. -1: status 2, and nothing to release. */
 int index_parse(struct pack_index *ix, char *text, size_t bytes, const char *where);
-/* Whether a name may be a file's or folder's: relative, without empty, . and .. parts, of at most 1000 bytes. */
+/* Whether a name may be a file's or folder's: relative, without empty, . and .. parts, of at most 1000
+ * bytes. */
 bool index_name_ok(const char *name);
 
 /* ---- what a file's members hold ---- */

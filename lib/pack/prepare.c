@@ -316,8 +316,8 @@ static int leave_out_rounded(void *with, int i, int hand)
 
 /* ---- what a base has too ---- */
 
-/* Takes `made` (those of the file that are made again) and what the base has of the others, in order; spans that
- * follow each other on both sides become one. */
+/* Takes `made` (those of the file that are made again) and what the base has of the others, in order;
+ * spans that follow each other on both sides become one. */
 static void find_in_base(struct prepared *p, struct packed_file *f, const struct st_file *st,
                          const struct packed_span *made, int made_count)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What will be in an archive, before its first byte: all that the index has to say of the files. So each file is
- * read before it is packed, for its sum, unless it has one in a step's manifest. */
+/* What will be in an archive, before its first byte: all that the index has to say of the files. So each
+ * file is read before it is packed, for its sum, unless it has one in a step's manifest. */
 #ifndef PACK_PREPARE_H
 #define PACK_PREPARE_H
 

@@ -20,7 +20,8 @@ struct tape_writer;
 /* To a descriptor that stays the caller's; `path` is for messages. any_names: members' names need not be ASCII.
  * NULL with error(). */
 struct tape_writer *tape_create(int fd, const char *path, bool any_names);
-/* Begins a regular file of so many bytes, which tape_write() must then get. mtime in seconds and nanoseconds. */
+/* Begins a regular file of so many bytes, which tape_write() must then get. mtime in seconds and
+ * nanoseconds. */
 int tape_member(struct tape_writer *w, const char *name, int64_t bytes, int mode, int64_t mtime, int ns);
 int tape_write(struct tape_writer *w, const void *p, int64_t bytes);
 /* The sum and the end. The writer is then gone. *bytes (or NULL): of all. */
@@ -34,10 +35,10 @@ struct tape_reader;
 /* Of a file, or `-`: stdin. NULL with error(). */
 struct tape_reader *tape_open(const char *path);
 void tape_close(struct tape_reader *r);
-/* The next member, a regular file: 1, its name (good until the next call) and bytes; 0 at the sum, which then has
- * been compared, with all that follows it, unless something was skipped; -1, status 2 for what is no such tar
- * (links, devices, holes, a sum that is wrong or missing), 3 where it cannot be read. What was not read of the
- * member before is passed over: in a file without being read. */
+/* The next member, a regular file: 1, its name (good until the next call) and bytes; 0 at the sum, which
+ * then has been compared, with all that follows it, unless something was skipped; -1, status 2 for what
+ * is no such tar (links, devices, holes, a sum that is wrong or missing), 3 where it cannot be read. What
+ * was not read of the member before is passed over: in a file without being read. */
 int tape_next(struct tape_reader *r, const char **name, int64_t *bytes);
 /* The member's next bytes where they lie, good until the next call: 1; 0 after the last. */
 int tape_data(struct tape_reader *r, const void **p, int64_t *bytes);

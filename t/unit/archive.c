@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The codecs, part by part; and archives that nobody packed: each must be one clear line, and nothing is written
- * outside the target. */
+/* The codecs, part by part; and archives that nobody packed: each must be one clear line, and nothing is
+ * written outside the target. */
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -193,7 +193,8 @@ static char *write_archive(const struct made_up *x)
     return path;
 }
 
-/* verify says `why` in one line, and restore fails for the same reason and writes nothing; NULL: all is well. */
+/* verify says `why` in one line, and restore fails for the same reason and writes nothing; NULL: all is
+ * well. */
 static void judge(const char *path, const char *why)
 {
     struct verified v;

@@ -18,6 +18,7 @@ enum {
     PLANES = 1 + 2 + 4 * SPLIT_KINDS,
     HEADER = 8 + 3 * 4 + PLANES * 4,
     SAMPLE = 1 << 16,
+    HUFFMAN_LOG = 15, /* of bytes that share a Huffman code: short enough to follow one tensor after another */
 };
 
 static int stream_width(int stream)
@@ -76,7 +77,13 @@ static int64_t get32(const uint8_t *p)
 
 /* ---- numbers to planes and back; loops without branches, which vectorise ---- */
 
-static void split2(const uint8_t *restrict p, int64_t count, uint8_t *restrict high, uint8_t *restrict low)
+#if defined __x86_64__ && !defined __clang__
+#define WIDE __attribute__((target_clones("avx2", "default")))
+#else
+#define WIDE
+#endif
+
+WIDE static void split2(const uint8_t *restrict p, int64_t count, uint8_t *restrict high, uint8_t *restrict low)
 {
     for (int64_t i = 0; i < count; i++) {
         uint16_t x;
@@ -87,7 +94,8 @@ static void split2(const uint8_t *restrict p, int64_t count, uint8_t *restrict h
     }
 }
 
-static void join2(const uint8_t *restrict high, const uint8_t *restrict low, int64_t count, uint8_t *restrict p)
+WIDE static void join2(const uint8_t *restrict high, const uint8_t *restrict low, int64_t count,
+                       uint8_t *restrict p)
 {
     for (int64_t i = 0; i < count; i++) {
         uint16_t x = (uint16_t)(high[i] << 8 | low[i]);
@@ -96,8 +104,8 @@ static void join2(const uint8_t *restrict high, const uint8_t *restrict low, int
     }
 }
 
-static void split4(const uint8_t *restrict p, int64_t count, uint8_t *restrict a, uint8_t *restrict b,
-                   uint8_t *restrict c, uint8_t *restrict d)
+WIDE static void split4(const uint8_t *restrict p, int64_t count, uint8_t *restrict a, uint8_t *restrict b,
+                        uint8_t *restrict c, uint8_t *restrict d)
 {
     for (int64_t i = 0; i < count; i++) {
         uint32_t x;
@@ -110,8 +118,8 @@ static void split4(const uint8_t *restrict p, int64_t count, uint8_t *restrict a
     }
 }
 
-static void join4(const uint8_t *restrict a, const uint8_t *restrict b, const uint8_t *restrict c,
-                  const uint8_t *restrict d, int64_t count, uint8_t *restrict p)
+WIDE static void join4(const uint8_t *restrict a, const uint8_t *restrict b, const uint8_t *restrict c,
+                       const uint8_t *restrict d, int64_t count, uint8_t *restrict p)
 {
     for (int64_t i = 0; i < count; i++) {
         uint32_t x = (uint32_t)a[i] << 24 | (uint32_t)b[i] << 16 | (uint32_t)c[i] << 8 | d[i];
@@ -148,15 +156,16 @@ static void take_apart(const uint8_t *raw, int64_t bytes, int stream, uint8_t *p
         a[p] += n;
 }
 
-static void put_together(uint8_t *raw, int64_t bytes, int stream, const uint8_t *planes, int64_t at[PLANES])
+static void put_together(uint8_t *raw, int64_t bytes, int stream, const uint8_t *planes[PLANES])
 {
-    int64_t n = bytes / stream_width(stream), *a = at + first_plane(stream);
+    int64_t n = bytes / stream_width(stream);
+    const uint8_t **a = planes + first_plane(stream);
     if (stream == 0)
-        memcpy(raw, planes + a[0], bytes);
+        memcpy(raw, a[0], bytes);
     else if (stream == 1)
-        join2(planes + a[0], planes + a[1], n, raw);
+        join2(a[0], a[1], n, raw);
     else
-        join4(planes + a[0], planes + a[1], planes + a[2], planes + a[3], n, raw);
+        join4(a[0], a[1], a[2], a[3], n, raw);
     for (int p = 0; p < stream_width(stream); p++)
         a[p] += n;
 }
@@ -188,6 +197,7 @@ static int64_t pack_plane(struct split_coder *c, const uint8_t *p, int64_t n, bo
     if (bits < 7.9) {
         bool huffman = numbers && bits > 1; /* below, runs are worth looking for */
         ZSTD_CCtx_setParameter(c->in, ZSTD_c_compressionLevel, huffman ? ZSTD_minCLevel() : 1);
+        ZSTD_CCtx_setParameter(c->in, ZSTD_c_windowLog, huffman ? HUFFMAN_LOG : 0);
         /* zstd leaves literals alone at such a level; but they are all that matters here */
         ZSTD_CCtx_setParameter(c->in, ZSTD_c_literalCompressionMode, ZSTD_ps_enable);
         packed = ZSTD_compress2(c->in, out, ZSTD_compressBound((size_t)n), p, (size_t)n);
@@ -253,15 +263,14 @@ static int read_runs(const uint8_t *runs, int64_t count, int64_t n, int64_t byte
     return all == n ? 0 : bad("its runs have another number of bytes");
 }
 
-static int unpack_plane(struct split_coder *c, const uint8_t *in, int64_t packed, uint8_t *plane, int64_t n)
+/* Where the plane's bytes are: those of one that is stored stay where they are. NULL: it is malformed. */
+static const uint8_t *unpack_plane(struct split_coder *c, const uint8_t *in, int64_t packed, uint8_t *plane,
+                                   int64_t n)
 {
-    if (packed == n) {
-        if (n)
-            memcpy(plane, in, n);
-        return 0;
-    }
+    if (packed == n)
+        return in;
     size_t got = ZSTD_decompressDCtx(c->out, plane, (size_t)n, in, (size_t)packed);
-    return ZSTD_isError(got) || (int64_t)got != n ? bad("a plane does not unpack") : 0;
+    return ZSTD_isError(got) || (int64_t)got != n ? NULL : plane;
 }
 
 int split_decode(struct split_coder *c, const uint8_t *in, int64_t m, uint8_t *raw, int64_t n, uint32_t *crc32)
@@ -276,19 +285,21 @@ int split_decode(struct split_coder *c, const uint8_t *in, int64_t m, uint8_t *r
         return bad("it has too many runs");
     TRY(read_runs(in + HEADER, count, n, bytes));
     place_planes(bytes, at);
-    const uint8_t *from = in + HEADER + 4 * count;
+    const uint8_t *from = in + HEADER + 4 * count, *planes[PLANES];
     for (int p = 0; p < PLANES; p++) {
         int64_t packed = get32(in + 20 + 4 * p), plane = at[p + 1] - at[p];
         if (packed > in + m - from || packed > plane)
             return bad("a plane is cut off");
-        TRY(unpack_plane(c, from, packed, c->planes + at[p], plane));
+        planes[p] = unpack_plane(c, from, packed, c->planes + at[p], plane);
+        if (!planes[p])
+            return bad("a plane does not unpack");
         from += packed;
     }
     if (from != in + m)
         return bad("something follows its last plane");
     for (int64_t i = 0, done = 0; i < count; i++) {
         int64_t word = get32(in + HEADER + 4 * i);
-        put_together(raw + done, word / 16, word_stream(word), c->planes, at);
+        put_together(raw + done, word / 16, word_stream(word), planes);
         done += word / 16;
     }
     return 0;

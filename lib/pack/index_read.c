@@ -15,7 +15,10 @@ struct index_reading {
     bool has_pack;
 };
 
-enum { NAME_ROOM = 1024 };
+enum {
+    NAME_ROOM = 1024,
+    MOST_LINE = 16 << 10, /* bytes of a record, which bounds the table of its words */
+};
 
 static int read_version(struct index_reading *d)
 {
@@ -270,11 +273,24 @@ static int read_all(struct index_reading *d)
     return check_spans(d->ix, d->r.where);
 }
 
+static int check_lines(const char *text, size_t bytes, const char *where)
+{
+    for (const char *line = text, *end = text + bytes; line < end;) {
+        const char *newline = memchr(line, '\n', (size_t)(end - line)), *next = newline ? newline + 1 : end;
+        if (next - line > MOST_LINE)
+            return error(STATUS_USAGE, "%s: a record is longer than %d bytes", where, MOST_LINE);
+        line = next;
+    }
+    return 0;
+}
+
 int index_parse(struct pack_index *ix, char *text, size_t bytes, const char *where)
 {
     struct index_reading d = {.ix = ix};
     *ix = (struct pack_index){.step = -1};
-    int rc = records_open(&d.r, text, bytes, where);
+    int rc = check_lines(text, bytes, where);
+    if (rc == 0)
+        rc = records_open(&d.r, text, bytes, where);
     if (rc == 0)
         rc = read_all(&d);
     records_close(&d.r);

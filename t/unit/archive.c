@@ -316,6 +316,12 @@ static void large_and_later(void **state)
     struct made_up x = {text, {{NULL}}};
     char *path = write_archive(&x);
     judge(path, "its index is too large");
+    free(path);
+    for (size_t i = 1; i < 20000; i += 2)
+        text[i] = ' ';
+    text[20000] = '\0';
+    path = write_archive(&x);
+    judge(path, "a record is longer than");
     free(text);
     free(path);
     struct made_up later = {"moe-archive 2\nnovelty\n", {{NULL}}};

@@ -10,6 +10,7 @@
 #include "ckpt/diff.h"
 #include "ckpt/list.h"
 #include "ckpt/verify.h"
+#include "pack/contents.h"
 #include "pack/pack.h"
 #include "pack/restore.h"
 
@@ -25,6 +26,12 @@ static const struct command top = {
              "the environment failed.",
 };
 
+/* Of a PATH: a file or standard input, which can be nothing else. */
+static bool is_archive(const char *path)
+{
+    return strcmp(path, "-") == 0 || (file_exists(path) && !is_dir(path));
+}
+
 /* ---- list ---- */
 
 static bool want_tensors, want_json;
@@ -35,7 +42,8 @@ static const struct opt list_opts[] = {
 static const struct command list_command = {
     .name = "moe-ckpt list",
     .synopsis = "moe-ckpt list [--tensors | --json] PATH",
-    .about = "shows what a checkpoint holds, a line a file; of a directory of steps, a line a step",
+    .about =
+        "shows what a checkpoint or an archive holds, a line a file; of a directory of steps, a line a step",
     OPTS(list_opts),
 };
 
@@ -48,6 +56,10 @@ static int list(int argc, char **argv)
         return error(STATUS_USAGE, "list takes one PATH (see 'moe-ckpt list -h')");
     if (want_tensors && want_json)
         return error(STATUS_USAGE, "--tensors and --json exclude each other");
+    if (is_archive(argv[first]) && want_tensors)
+        return error(STATUS_USAGE, "'%s' is a file: of archives list shows the files", argv[first]);
+    if (is_archive(argv[first]))
+        return contents_list(argv[first], want_json, stdout);
     return list_dir(argv[first], want_json ? LIST_JSON : want_tensors ? LIST_TENSORS : LIST_FILES, stdout);
 }
 
@@ -93,7 +105,7 @@ static int verify_one(const char *path, bool *whole)
 {
     struct verified v;
     char about[160];
-    bool archive = strcmp(path, "-") == 0 || (file_exists(path) && !is_dir(path));
+    bool archive = is_archive(path);
     if ((archive ? verify_archive(&v, path, thread_count(), about) : verify_dir(&v, path)) < 0)
         return -1;
     for (int i = 0; i < v.problems.count && i < MOST_PROBLEMS; i++)

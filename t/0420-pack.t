@@ -47,6 +47,17 @@ is "$status" 0 'a restored step is a whole one'
 run moe-train -q --threads 1 -p p.plan -d data -s 7 --resume split.out --log /dev/null
 is "$status" 0 'from which training goes on' || diag "$err"
 
+# ---- list ----
+run moe-ckpt list split.tar
+is "$status:$(printf '%s\n' "$out" | head -n 1)" '0:# archive (split) of step 6' 'list says what an archive is'
+is "$(printf '%s\n' "$out" | awk '!/^#/ { print $1, $5 }')" "$(cd $S && find . -type f -printf '%s %P\n' | sort -k 2)" 'and its files'
+if need jq command -v jq; then
+    is "$(moe-ckpt list --json split.tar | jq -r '.step, (.files[] | select(.experts == "2") | .name)' | tr '\n' ' ')" \
+        '6 expert-002.safetensors optimizer/expert-002.safetensors ' 'and as JSON'
+fi
+run moe-ckpt list --tensors split.tar
+is "$status" 2 'but not their tensors'
+
 # ---- weights that are made again ----
 tar -xOf split.tar .moekit-archive/index >index
 like "$(grep -c '^made' index)" '^[1-9]' 'weights that are their master rounded are not packed'

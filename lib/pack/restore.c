@@ -17,6 +17,7 @@
 #include "base/notice.h"
 #include "base/num.h"
 #include "pack/base.h"
+#include "pack/contents.h"
 #include "pack/crew.h"
 #include "pack/experts.h"
 #include "pack/sum.h"
@@ -405,17 +406,6 @@ int restore_archive(const struct restore_request *r, struct restored *done)
 
 /* ---- verify ---- */
 
-static void describe(const struct pack_index *ix, char about[static 160])
-{
-    int n = snprintf(about, 160, "archive (%s)", word_at(&codec_words, ix->codec));
-    if (ix->step >= 0)
-        n += snprintf(about + n, (size_t)(160 - n), " of step %" PRId64, ix->step);
-    if (ix->experts)
-        n += snprintf(about + n, (size_t)(160 - n), ", experts %.40s alone", ix->experts);
-    if (ix->base)
-        snprintf(about + n, (size_t)(160 - n), ", the difference from '%.40s'", ix->base);
-}
-
 int verify_archive(struct verified *v, const char *path, int threads, char about[static 160])
 {
     struct unpack u;
@@ -424,7 +414,7 @@ int verify_archive(struct verified *v, const char *path, int threads, char about
     about[0] = '\0';
     int rc = unpack_open(&u, path, threads, &newer);
     if (rc == 0) {
-        describe(&u.index, about);
+        contents_about(&u.index, about);
         v->files = u.index.file_count;
         for (int i = 0; i < v->files; i++)
             v->bytes += u.index.files[i].bytes;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* One thread through the codecs of lib/pack, in memory: pack-codec FILE WIDTH prints, a line a codec, its name,
- * ratio, and MB/s in and out (of raw bytes, of the thread's own time). FILE: numbers of WIDTH bytes (1: any). */
+ * ratio, and MB/s in and out (of raw bytes, of the thread's own time).
+ * FILE: numbers of WIDTH bytes (1: any bytes). */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

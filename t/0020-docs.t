@@ -103,7 +103,7 @@ presets() {
         "$(sed -n "/^\.Pa $1\/NAME.json/,/^\.El/s/^\.It Cm //p" "share/man/$2" | sort | tr '\n' ' ')" "$2 lists the presets of $1"
 }
 is "$(echo '{"model_type": "none"}' | moe-partition -m - 2>&1 | sed 's/.*, not //; s/ or /, /')" \
-    "$(sed -n '/^\.Va model_type$/,/^\.It/p' share/man/moe-partition.1 | tr -d ',' | tr ' ' '\n' | grep -x '[a-z0-9]*_moe\|mixtral\|olmoe' | tr '\n' ',' | sed 's/,$//; s/,/, /g')" \
+    "$(sed -n '/^\.Va model_type$/,/^\.It/p' share/man/moe-partition.1 | sed -n 's/^\.Cm //p' | tr -d ',' | tr ' ' '\n' | grep -x '[a-z0-9_]\{5,\}' | tr '\n' ',' | sed 's/,$//; s/,/, /g')" \
     'moe-partition.1 lists the families of models'
 presets models moe-partition.1
 presets clusters moe-cluster.5

@@ -121,7 +121,7 @@ static void check_weights(struct verified *v, struct hf_dir *d, const struct mod
     for (int i = 0; i < inv->count; i++) {
         const struct tensor *t = &inv->tensors[i];
         char name[128];
-        if (m->quantised && is_quantised(d, m, t))
+        if (*m->quantised && is_quantised(d, m, t))
             continue;
         if (source_has(d, m, t) < 0)
             recorded(v);
@@ -141,8 +141,7 @@ static void check_state(struct verified *v, const struct st_file *f, const struc
     const struct st_tensor *x = st_find(f, map_tensor_name(m, t, s, full));
     if (!x)
         problem(&v->problems, "%s: has no tensor '%s'", f->path, full);
-    else if (strcmp(x->dtype, "F32") != 0 || x->dims != t->dims || x->shape[0] != t->rows ||
-             (t->dims == 2 && x->shape[1] != t->cols))
+    else if (strcmp(x->dtype, "F32") != 0 || !source_same_shape(x, t))
         problem(&v->problems, "%s: tensor '%s' is %s %s, which the model does not say", f->path, full, x->dtype,
                 st_shape_text(x, shape));
 }

@@ -3,9 +3,9 @@
  *
  *     archive-flips flips|cuts verify|restore FILE COUNT SEED
  *
- * flips: COUNT single bits, drawn at random; cuts: COUNT lengths, drawn at random, and each of the last 3 KiB (restore: 16).
- * verify must find each of them a problem, and restore must end with status 2 and leave nothing. Exit status 0,
- * or 1 with a line for each that was missed. */
+ * flips: COUNT single bits, drawn at random; cuts: COUNT lengths, drawn at random, and each of the last 3 KiB
+ * (restore: 16 bytes). verify must find each of them a problem, and restore must end with status 2 and leave
+ * nothing. Exit status 0, or 1 with a line for each that was missed. */
 #include <fcntl.h>
 #include <malloc.h>
 #include <stdio.h>

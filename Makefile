@@ -59,12 +59,13 @@ rooms    = $(call obj,$(1:%=lib/%/*.c))
 PARTITION_O  = $(call rooms,base model plan cost check choose emit)
 PLAN_CHECK_O = $(call rooms,base model plan cost check)
 STAT_O       = $(call rooms,base model plan stat draw)
-CKPT_O       = $(filter-out $(BUILD)/lib/ckpt/save%,$(call rooms,base model plan tensors ckpt))
+CKPT_O       = $(filter-out $(BUILD)/lib/ckpt/save%,$(call rooms,base model plan tensors ckpt pack))
 TRAIN_O      = $(call rooms,base model plan cost check tensors ckpt data comm engine train) $(KERNEL_O)
 ALL_O        = $(call rooms,*) $(KERNEL_O)
 KERNEL_O = $(call obj,kernels/*.c kernels/*/*.c)
 
 LIBS       = -ljansson -lz -lm -pthread
+PACK_LIBS  = -larchive -lisal -lzstd
 TRAIN_LIBS = -ldnnl $(MPI_LIBS) -fopenmp
 BIN        = $(COMMANDS:%=$(BUILD)/bin/%)
 UNIT       = $(patsubst t/unit/%.c,$(BUILD)/t/%,$(wildcard t/unit/*.c))
@@ -96,7 +97,7 @@ help:
 
 $(BUILD)/lib/comm/%.o: ALL_CFLAGS += $(MPI_CFLAGS)
 $(BUILD)/kernels/%.o: ALL_CFLAGS += -fopenmp
-$(BUILD)/kernels/cpu/%.o: ALL_CFLAGS += -O3
+$(BUILD)/kernels/cpu/%.o $(BUILD)/lib/pack/%.o: ALL_CFLAGS += -O3
 $(BUILD)/t/%: private ALL_CFLAGS += -fopenmp -It $(if $(CLANG),--rtlib=compiler-rt)# which has the conversions of lib/half.h
 
 # `make -j deps demo` must not compile before deps is through.
@@ -149,6 +150,7 @@ endif
 $(BUILD)/bin/moe-partition: $(PARTITION_O)
 $(BUILD)/bin/moe-plan-check: $(PLAN_CHECK_O)
 $(BUILD)/bin/moe-stat: $(STAT_O)
+$(BUILD)/bin/moe-ckpt: LIBS += $(PACK_LIBS)
 $(BUILD)/bin/moe-ckpt: $(CKPT_O)
 $(BUILD)/bin/moe-train: LIBS += $(TRAIN_LIBS)
 $(BUILD)/bin/moe-train: $(TRAIN_O)
@@ -161,15 +163,15 @@ $(BUILD)/bin/%: $(BUILD)/cmd/%.o
 $(BUILD)/t/%: t/unit/%.c $(ALL_O)
 	$(call say,TEST,$<)
 	$(Q)mkdir -p $(@D)
-	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $(filter %.c %.o,$^) $(LIBS) $(TRAIN_LIBS) -lcmocka
+	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $(filter %.c %.o,$^) $(LIBS) $(PACK_LIBS) $(TRAIN_LIBS) -lcmocka
 $(BUILD)/t/%: t/lib/%.c $(ALL_O)
 	$(call say,TEST,$<)
 	$(Q)mkdir -p $(@D)
-	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $(filter %.c %.o,$^) $(LIBS) $(TRAIN_LIBS)
-$(BUILD)/t/bench/%: t/bench/%.c $(KERNEL_O) $(call rooms,base)
+	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $(filter %.c %.o,$^) $(LIBS) $(PACK_LIBS) $(TRAIN_LIBS)
+$(BUILD)/t/bench/%: t/bench/%.c $(KERNEL_O) $(CKPT_O)
 	$(call say,BENCH,$<)
 	$(Q)mkdir -p $(@D)
-	$(Q)$(CC) $(ALL_CFLAGS) -o $@ $(filter %.c %.o,$^) $(LIBS) -ldnnl -fopenmp
+	$(Q)$(CC) $(ALL_CFLAGS) -o $@ $(sort $(filter %.c %.o,$^)) $(LIBS) $(PACK_LIBS) -ldnnl -fopenmp
 $(BUILD)/t/gpu/sizes: $(call obj,t/gpu/sizes*.c) $(KERNEL_O) $(call rooms,base)
 	$(call say,TEST,$@)
 	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS) -ldnnl -fopenmp
@@ -181,7 +183,7 @@ $(BUILD)/t/gpu/%: t/gpu/%.c $(KERNEL_O) $(call rooms,base)
 $(BUILD)/bin/fuzz-%: t/fuzz/%.c $(sort $(PLAN_CHECK_O) $(CKPT_O) $(STAT_O) $(call rooms,data))
 	$(call say,FUZZ,$<)
 	$(Q)mkdir -p $(@D)
-	$(Q)$(CC) $(ALL_CFLAGS) -It -fsanitize=fuzzer -o $@ $(filter %.c %.o,$^) $(LIBS)
+	$(Q)$(CC) $(ALL_CFLAGS) -It -fsanitize=fuzzer -o $@ $(filter %.c %.o,$^) $(LIBS) $(PACK_LIBS)
 unit: $(UNIT) $(HELPERS) $(CUDA_SO)
 # What t/gpu/run runs, beside the commands.
 gpu: all $(if $(CUDA),$(addprefix $(BUILD)/t/,$(GPU_TESTS)))
@@ -234,9 +236,9 @@ bench: all $(patsubst t/bench/%.c,$(BUILD)/t/bench/%,$(wildcard t/bench/*.c))
 	$(Q)$(PROVE_ENV) sh t/bench/run
 
 # ---- what is needed, and what the tests compare with ----
-deps          = gcc libc6-dev pkg-config libjansson-dev zlib1g-dev libopenmpi-dev openmpi-bin libdnnl-dev libcmocka-dev perl jq gnuplot-nox mandoc
+deps          = gcc libc6-dev pkg-config libjansson-dev zlib1g-dev libarchive-dev libisal-dev libzstd-dev libopenmpi-dev openmpi-bin libdnnl-dev libcmocka-dev perl jq gnuplot-nox mandoc libarchive-tools
 deps-clang    = clang libclang-rt-dev libomp-dev
-deps-portable = $(deps-clang) gcc-aarch64-linux-gnu qemu-user libjansson-dev:arm64 zlib1g-dev:arm64
+deps-portable = $(deps-clang) gcc-aarch64-linux-gnu qemu-user libjansson-dev:arm64 zlib1g-dev:arm64 libarchive-dev:arm64 libisal-dev:arm64 libzstd-dev:arm64
 SUDO = $(if $(filter 0,$(shell id -u)),,sudo)
 deps deps-clang deps-portable:
 	$(Q)missing=$$(for p in $($@); do dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done); \

@@ -46,6 +46,7 @@ layers='base
          choose        base model plan cost
          engine        base model plan cost comm
          ckpt          base model plan tensors comm
+         pack          base model plan tensors ckpt
          train         base model plan cost check tensors data comm engine ckpt
          stat          base model plan
          draw          base model plan stat'
@@ -90,6 +91,9 @@ door() {
 door MPI 'mpi\.h' lib/comm
 door oneDNN 'dnnl[a-z_]*\.h' kernels/cpu
 door CUDA '(cuda|nccl|cublas|cudnn)[A-Za-z_]*\.h' kernels/cuda
+door libarchive 'archive(_entry)?\.h' lib/pack
+door ISA-L 'isa-l.*\.h' lib/pack
+door zstd 'zstd\.h' lib/pack
 door OpenMP 'omp\.h' kernels
 none "$(grep -E '^(cmd|lib|kernels)/.*\.[ch]$' "$T/files" | xargs grep -nE '# *include *[<"]\.\.' | grep -v '^kernels/')" 'no include climbs out of its folder'
 

@@ -46,7 +46,8 @@ static void find_unlisted(struct verified *v, const struct manifest *m, const ch
         return;
     }
     for (struct dirent *e; (e = readdir(d));) {
-        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
+        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0 ||
+            strcmp(e->d_name, ARCHIVE_FOLDER) == 0)
             continue;
         char *path = path_join(dir, e->d_name), *name = xasprintf("%s%s", prefix, e->d_name);
         if (is_dir(path) && lists_in(m, name)) {
@@ -276,9 +277,7 @@ static bool begins_as_ours(const char *dir, const char *name)
     return strstr(start, "\"moekit\"");
 }
 
-/* Whether this is, or was meant to be, one of ours: by what is in it. Its name says nothing: other trainers
- * have directories called step-1000 too, and files called manifest.json. */
-static bool is_step(const char *path)
+bool is_step_dir(const char *path)
 {
     char *plan = path_join(path, PLAN_FILE), *moments = path_join(path, OPTIMIZER_DIR "/dense.safetensors");
     bool ours = file_exists(plan) || file_exists(moments) || begins_as_ours(path, MANIFEST_FILE) ||
@@ -319,7 +318,7 @@ int verify_dir(struct verified *v, const char *path)
     char *plain = xstrdup(path);
     for (size_t n = strlen(plain); n > 1 && plain[n - 1] == '/'; n--)
         plain[n - 1] = '\0';
-    v->step = is_step(plain);
+    v->step = is_step_dir(plain);
     int rc = v->step ? verify_step(v, plain) : 0;
     if (rc == 0)
         check_model(v, plain);

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "cuda.h"
+#include "library.h"
 #include "open.h"
 #include "streams.h"
 
@@ -126,6 +127,7 @@ static struct backend table(void)
     be.upload = upload_bytes;
     be.download = download_bytes;
     be.host_work = work_queue;
+    be.device_work = library_queue;
     be.poll = work_poll;
 #define X(op) be.op = issue_##op;
     BACKEND_OPS(X)

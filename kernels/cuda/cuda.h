@@ -14,12 +14,14 @@ extern "C" {
 #include "base/memory.h"
 }
 
-struct kept; /* streams.cu */
+struct kept;  /* streams.cu */
+struct marks; /* library.cu */
 struct stream {
     cudaStream_t cuda;
     void *scratch; /* [CUDA_SCRATCH] of the device; NULL until it is used */
     struct staging staging;
     struct kept *first, **last; /* what waits for the host */
+    struct marks *marks;        /* around work of libraries; NULL until there is some */
     struct stream *next;        /* of all streams */
 };
 

@@ -4,6 +4,7 @@
 #include <sched.h>
 #include <vector>
 
+#include "library.h"
 #include "pinned.h"
 
 extern "C" {
@@ -229,7 +230,9 @@ void stream_issue(struct stream *s, std::function<void()> issue)
 int stream_sync(struct stream *s)
 {
     drain(s);
-    cuda_keep(cudaStreamSynchronize(s->cuda), "an operation failed");
+    cuda_keep(library_await([s] { return cudaStreamQuery(s->cuda); },
+                            [s] { return cudaStreamSynchronize(s->cuda); }),
+              "an operation failed");
     return failure_take();
 }
 
@@ -245,6 +248,7 @@ int work_poll(void)
 {
     while (pass())
         ;
+    library_check();
     return failure_take();
 }
 
@@ -265,7 +269,8 @@ void stream_end(struct stream *s)
     if (!s)
         return;
     drain(s);
-    cudaStreamSynchronize(s->cuda); /* what it still has to do needs the memory below */
+    library_await([s] { return cudaStreamQuery(s->cuda); }, [s] { return cudaStreamSynchronize(s->cuda); });
+    library_end(s); /* what it still had to do needed the memory below */
     struct stream **at = &streams;
     while (*at != s)
         at = &(*at)->next;
@@ -274,6 +279,11 @@ void stream_end(struct stream *s)
     cudaFree(s->scratch);
     cudaStreamDestroy(s->cuda);
     free(s);
+}
+
+struct stream *stream_first(void)
+{
+    return streams;
 }
 
 struct event *event_make(void)

@@ -195,22 +195,20 @@ static void compare_sizes(const transfer &t, const meeting &m, const std::vector
                           const uint64_t *bytes, bool sends)
 {
     const char *here = sends ? "sent" : "received", *there = sends ? "received" : "sent";
-    std::string who = "operation " + std::to_string(m.turn + 1) + " of rank " + std::to_string(t.l->rank) +
-                      " with rank " + std::to_string(m.peer) + " of '" + t.l->name + "'";
     if (mine.size() != count)
-        report(nullptr, "%s, %s: %zu messages are %s here, and %u %s there", who.c_str(), t.what.c_str(), mine.size(),
-               here, count, there);
+        report(nullptr, "operation %u of rank %d with rank %d: %zu messages are %s here, and %u %s there",
+               m.turn + 1, t.l->rank, m.peer, mine.size(), here, count, there);
     for (size_t i = 0; i < mine.size() && i < SIZES; i++)
         if (mine[i].bytes != bytes[i])
-            report(nullptr, "%s, %s: %zu bytes are %s here, and %zu %s there", who.c_str(), t.what.c_str(),
-                   mine[i].bytes, here, static_cast<size_t>(bytes[i]), there);
+            report(nullptr, "operation %u of rank %d with rank %d: %zu bytes are %s here, and %zu %s there",
+                   m.turn + 1, t.l->rank, m.peer, mine[i].bytes, here, static_cast<size_t>(bytes[i]), there);
 }
 
 static void compare(const transfer &t, const meeting &m, const hello &theirs)
 {
     if (t.what != theirs.what)
-        report(nullptr, "operation %u of rank %d with rank %d of '%s': it is %s here, and %s there", m.turn + 1,
-               t.l->rank, m.peer, t.l->name.c_str(), t.what.c_str(), theirs.what);
+        report(nullptr, "operation %u of rank %d with rank %d is %s here, and %s there", m.turn + 1, t.l->rank,
+               m.peer, t.what.c_str(), theirs.what);
     compare_sizes(t, m, m.sends, theirs.recvs, theirs.recv_bytes, true);
     compare_sizes(t, m, m.recvs, theirs.sends, theirs.send_bytes, false);
 }

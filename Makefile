@@ -45,7 +45,7 @@ EMULATOR_O = $(patsubst %.cpp,$(BUILD)/%.o,$(wildcard t/emulator/*.cpp))
 EMULATOR_TEST_O = $(patsubst %.cu,$(BUILD)/%.o,$(wildcard t/emulator/test/*.cu))
 EMULATED_FLAGS = -std=gnu++17 -O2 -g -Wall -Wextra -Wno-unused-function -Werror -fPIC -fvisibility=hidden -ffp-contract=off -D_GNU_SOURCE -DMOEKIT_EMULATED \
              -Ilib -Ikernels $(if $(CUDA_HOME),-isystem $(CUDA_HOME)/include,-It/emulator/include) -MMD -MP
-WATCHED    = -include t/emulator/device.h -fno-strict-aliasing -fsanitize=thread,alignment,bounds,signed-integer-overflow
+WATCHED    = -O3 -include t/emulator/device.h -fno-strict-aliasing -fsanitize=thread,alignment,bounds,signed-integer-overflow
 # NCCL, which --comm nccl opens when it is used, needs its header only: the toolkit's, or else the system's.
 NCCL_H     = $(if $(CUDA),$(shell grep -lsE '^.define NCCL_MINOR +(2[89]|[3-9][0-9])' $(CUDA_HOME)/include/nccl.h /usr/include/nccl.h \
              /usr/local/include/nccl.h $(if $(EMULATED),t/emulator/include/nccl.h)))
@@ -74,7 +74,7 @@ UNIT       = $(patsubst t/unit/%.c,$(BUILD)/t/%,$(wildcard t/unit/*.c))
 HELPERS    = $(patsubst t/lib/%.c,$(BUILD)/t/%,$(wildcard t/lib/*.c))
 
 .SECONDARY:
-.PHONY: all unit kernels emulator-test portable check check-unit check-large check-sanitized prove-sanitized check-portable hunt fuzz $(FUZZ:%=fuzz-%) demo bench \
+.PHONY: all unit kernels emulator-test emulator-module portable check check-unit check-large check-sanitized prove-sanitized check-portable hunt fuzz $(FUZZ:%=fuzz-%) demo bench \
         oracles install uninstall deps deps-clang deps-portable arm64 clean help
 all: $(BIN) $(CUDA_SO)
 	$(Q)ln -sfn $(notdir $(BUILD)) .build/current
@@ -125,7 +125,8 @@ $(CUDA_SO): $(CUDA_O) $(EMULATOR_O)
 $(BUILD)/t/emulator-test: $(EMULATOR_TEST_O) $(EMULATOR_O) $(BUILD)/kernels/failure.o $(BUILD)/lib/base/error.o
 	$(call say,TEST,$@)
 	$(Q)$(CXX) -o $@ $^ -ldl
-emulator-test: $(BUILD)/t/emulator-test
+emulator-module: $(CUDA_SO) $(BUILD)/t/emulator-test
+emulator-test: all emulator-module $(filter $(BUILD)/t/backends $(BUILD)/t/kernels $(BUILD)/t/kernels-%,$(UNIT))
 else
 $(BUILD)/kernels/cuda/optim.o: NVFLAGS += -fmad=false
 $(CUDA_O): $(BUILD)/%.o: %.cu Makefile
@@ -182,12 +183,14 @@ COMM_UNIT = $(filter $(BUILD)/t/comm%,$(UNIT))
 check: all unit
 	$(if $(SAN),,$(Q)$(MAKE) --no-print-directory FAULTS=1 all)
 	$(if $(SAN),,$(Q)$(MAKE) --no-print-directory EMULATED=1 emulator-test)
-	$(if $(SAN),,$(Q)$(MAKE) --no-print-directory EMULATED=1 CUDA_HOME= emulator-test)
+	$(if $(SAN),,$(if $(CUDA_HOME),$(Q)$(MAKE) --no-print-directory EMULATED=1 CUDA_HOME= emulator-module))
 	$(Q)$(PROVE_ENV) $(if $(SAN),,perl t/lib/budget.pl t/budget )prove -j $(JOBS) --timer $(UNIT) $(TESTS)
 check-unit: all unit
 	$(Q)$(PROVE_ENV) prove -j $(JOBS) --timer $(UNIT)
 check-large: all unit
 	$(Q)$(MAKE) --no-print-directory FAULTS=1 all
+	$(Q)$(MAKE) --no-print-directory EMULATED=1 emulator-test
+	$(if $(CUDA_HOME),$(Q)$(MAKE) --no-print-directory EMULATED=1 CUDA_HOME= emulator-module)
 	$(Q)$(PROVE_ENV) MOEKIT_LARGE=1 prove --timer $(UNIT) $(TESTS)
 # Unit tests and a handful of layouts under ASan and UBSan; leaks are looked for where no communication is involved.
 check-sanitized:

@@ -33,22 +33,7 @@ write_model one mixtral num_experts_per_tok=1
 
 # A model whose router is zero: all choices tie, so every token goes to expert 0. Its weights are those of another run, edited.
 zero_router() {
-    make_plan one.from one $batch && train one.from 1 -d "$T/text" -s 1 --save "$T/one.from" || return 1
-    cp -r "$T/one.from/step-00000001" "$T/one.init" || return 1
-    rm -f "$T/one.init/manifest.json" "$T/one.init/state.json"
-    perl -e '
-        for my $path (@ARGV) {
-            open(my $f, "+<:raw", $path) or die "$path: $!";
-            read $f, my $size, 8;
-            read $f, my $head, unpack("Q<", $size);
-            while ($head =~ /"[^"]*\.block_sparse_moe\.gate\.weight":\{[^}]*"data_offsets":\[(\d+),(\d+)\]/g) {
-                seek $f, 8 + length($head) + $1, 0;
-                print $f "\0" x ($2 - $1);
-                $n++;
-            }
-            close $f or die;
-        }
-        die "no router found\n" unless $n;' "$T/one.init"/*.safetensors
+    make_plan one.from one $batch && train one.from 1 -d "$T/text" -s 1 --save "$T/one.from" && zero_gates one.from/step-00000001 one.init
 }
 
 # What a run is compared with: options of the plan, and of the run, that change its numbers.
@@ -132,12 +117,6 @@ check_twice() {
 
 # In bf16 the order of sums shows in the losses, so a layout is compared with one rank in f32: it may be twice as far
 # from that as one rank in bf16 is. (Two backends on one rank differ by more or less, as the processor has it.)
-distance() {
-    figures "$1" | sed -n 's/^step \([0-9]*\) loss /\1 /p' >"$T/.a"
-    figures "$2" | sed -n 's/^step \([0-9]*\) loss /\1 /p' >"$T/.b"
-    join "$T/.a" "$T/.b" | awk '{ sum += ($2 - $3) ^ 2 } END { if (NR) printf "%.2e\n", sqrt(sum / NR); else print "none" }'
-}
-
 spread=
 check_bf16() {
     name=$1

@@ -45,7 +45,8 @@ __device__ __forceinline__ void scale_scores(struct sums<N> s[MB], float scale, 
             UNROLL
             for (int e = 0; e < 4; e++) {
                 int column = 8 * n + lane() % 4 * 2 + e % 2, row = 16 * i + e / 2 * 8;
-                s[i].d[n][e] = column > after + row ? -INFINITY : s[i].d[n][e] * scale;
+                s[i].d[n][e] =
+                    column > after + row + fault("attention-mask") ? -INFINITY : s[i].d[n][e] * scale;
             }
         }
     }
@@ -77,7 +78,7 @@ __device__ __forceinline__ void weigh(struct flash<MB, D> *f, struct sums<N> s[M
         f->largest[i / 2][half] = most;
         f->sum[i / 2][half] = f->sum[i / 2][half] * fade[i / 2][half] + sum;
     }
-    if (!__any_sync(ALL_LANES, faded))
+    if (!__any_sync(ALL_LANES, faded) || fault("attention-fade"))
         return;
     UNROLL
     for (int i = 0; i < MB * D / 2; i++)
@@ -94,7 +95,7 @@ __device__ __forceinline__ void flash_end(struct flash<MB, D> *f, bf16 *o, int64
     for (int i = 0; i < 2 * MB; i++) {
         float sum = f->sum[i / 2][i % 2];
         sum += __shfl_xor_sync(ALL_LANES, sum, 1);
-        sum += __shfl_xor_sync(ALL_LANES, sum, 2);
+        sum += __shfl_xor_sync(ALL_LANES, sum, fault("attention-shuffle") ? 4 : 2);
         by[i / 2][i % 2] = 1 / sum;
         int row = 16 * MB * warp_number() + 8 * i + lane() / 4;
         if (row < rows && lane() % 4 == 0)
@@ -130,8 +131,10 @@ __global__ void __launch_bounds__(ATTENTION_THREADS, 2) attention_forward(struct
         fetch_rows<KEYS, D>(v_tile, v + key * p.ldv, p.ldv, left_of(end, key), p.dim, packed);
         cp_async_commit();
         rows_times_rows<MB, KEYS, D>(s, q_tile, k_tile);
-        cp_async_wait<0>();
-        __syncthreads(); /* the values have come, and the keys are read */
+        if (!fault("attention-wait"))
+            cp_async_wait<0>();
+        if (!fault("attention-barrier"))
+            __syncthreads(); /* the values have come, and the keys are read */
         if (key + KEYS < end)
             fetch_rows<KEYS, D>(k_tile, k + (key + KEYS) * p.ldk, p.ldk, left_of(end, key + KEYS), p.dim,
                                 packed);

@@ -89,7 +89,8 @@ __global__ void __launch_bounds__(ATTENTION_THREADS, 2) attention_dq(struct atte
         rows_times_rows<MB, KEYS, D>(s, q_tile, k_tile);
         score_gradients<MB>(s, dp, lse, delta, p.scale * LOG2_E, query, key);
         add_weighted_rows<MB, KEYS, D>(dq, s, k_tile);
-        __syncthreads(); /* the keys are read */
+        if (!fault("attention-keys-read"))
+            __syncthreads(); /* the keys are read */
         if (next < end)
             fetch_rows<KEYS, D>(k_tile, k + next * p.ldk, p.ldk, left_of(end, next), p.dim, packed);
         cp_async_commit();
@@ -128,7 +129,7 @@ __device__ __forceinline__ void fetch_d_o(bf16 *tile, float *lse, float *delta,
     int i = static_cast<int>(threadIdx.x), rows = w.seq - w.query;
     fetch_rows<N, D>(tile, d_o, b.lddo, rows, p.dim, packed);
     if (i < N) {
-        lse[i] = i < rows ? p.lse[stats + i] * LOG2_E : INFINITY;
+        lse[i] = i < rows || fault("attention-tail") ? p.lse[stats + i] * LOG2_E : INFINITY;
         delta[i] = i < rows ? b.delta[stats + i] : 0;
     }
 }
@@ -192,7 +193,8 @@ __device__ __forceinline__ void walk_queries(struct sums<D> dk[MB], struct sums<
         __syncthreads(); /* keys, values and d_o have come */
         if (DK)
             rows_times_rows<MB, N, D>(dp, v_tile, do_tile);
-        cp_async_wait<0>();
+        if (!fault("attention-queries-wait"))
+            cp_async_wait<0>();
         __syncthreads(); /* queries have come */
         rows_times_rows<MB, N, D>(s, k_tile, q_tile);
         weigh_again<MB>(s, lse + now, p.scale * LOG2_E, query, key);

@@ -7,6 +7,7 @@
  *   SHARED, SHARED_DYNAMIC   for __shared__ and extern __shared__
  *   ptx.h             for instructions that C++ has no word for
  *   atomics           of integers only: sums of floats must not depend on the order in which blocks run
+ *   fault()           a mistake seeded on purpose, in the emulated build alone (lib/base/faults.h)
  *   none of           cooperative groups, textures, __constant__ variables, dynamic parallelism, printf */
 #ifndef KERNELS_CUDA_DEVICE_H
 #define KERNELS_CUDA_DEVICE_H
@@ -34,6 +35,19 @@ extern "C" {
 #define SHARED_DYNAMIC(type, name)                                                                             \
     extern __shared__ uint4 shared_dynamic[];                                                                  \
     type *const name = reinterpret_cast<type *>(shared_dynamic)
+#endif
+
+/* Whether $MOEKIT_FAULT has this name. Each must be noticed: t/0806-cuda-faults.t. */
+#ifdef MOEKIT_EMULATED
+static inline bool fault(const char *name)
+{
+    return emulated_fault(name);
+}
+#else
+__host__ __device__ constexpr bool fault(const char *)
+{
+    return false;
+}
 #endif
 
 /* What a block may use without asking; launch() asks where a kernel needs more. */

@@ -8,7 +8,7 @@
 template <class T, int N> __global__ void add_tile(struct add p, unsigned across)
 {
     struct place at = place_in<N>(across);
-    if (at.row > 0 || at.column >= p.count)
+    if (at.row > 0 || (at.column >= p.count && !fault("add-tail")))
         return;
     float sum[N] = {}, v[N];
     if (p.a)

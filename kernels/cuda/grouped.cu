@@ -124,8 +124,12 @@ __device__ __forceinline__ void add_tile(struct sums<WARP_TILE> c[WARP_TILE / 16
     int64_t steps = ceil_quotient(p.k, SLAB);
     for (int64_t i = 1 - RING; i < steps; i++) {
         if (i >= 0) {
-            cp_async_wait<RING - 2>();
-            __syncthreads();
+            if (fault("grouped-wait"))
+                cp_async_wait<RING - 1>();
+            else
+                cp_async_wait<RING - 2>();
+            if (!fault("grouped-barrier"))
+                __syncthreads();
         }
         int64_t next = i + RING - 1;
         bf16 *slot = ring + next % RING * 2 * OPERAND;
@@ -140,7 +144,8 @@ __device__ __forceinline__ void add_tile(struct sums<WARP_TILE> c[WARP_TILE / 16
             add_slab<A_TURNED, B_TURNED>(c, now, now + OPERAND, warp / 2 * WARP_TILE, warp % 2 * WARP_TILE);
     }
     cp_async_wait<0>();
-    __syncthreads(); /* the next tile overwrites the ring */
+    if (!fault("grouped-ring"))
+        __syncthreads(); /* the next tile overwrites the ring */
 }
 
 template <enum grouped_kind KIND>

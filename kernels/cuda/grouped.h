@@ -58,7 +58,7 @@ static inline size_t grouped_list_bytes(int64_t experts)
 
 __device__ __forceinline__ int32_t grouped_first(const struct grouped_matmul &p, int64_t expert)
 {
-    return static_cast<int32_t>(counted(p.rows, &p.row[expert]));
+    return static_cast<int32_t>(fault("grouped-bound") ? p.row[expert] : counted(p.rows, &p.row[expert]));
 }
 __device__ __forceinline__ int32_t grouped_rows(const struct grouped_matmul &p, int64_t expert)
 {
@@ -95,7 +95,8 @@ __device__ struct grouped_list grouped_list_of(const struct grouped_matmul &p, i
         list.expert[rank] = e;
         list.end[rank] = end;
     }
-    __syncthreads();
+    if (!fault("grouped-list"))
+        __syncthreads();
     list.across = ceil_quotient(KIND == GROUPED_FORWARD ? p.n : p.k, TILE);
     list.tiles = list.end[experts - 1] * list.across;
     return list;
@@ -109,6 +110,8 @@ __device__ __forceinline__ struct grouped_tile grouped_tile_at(struct grouped_li
         list->at++;
     int32_t before = list->at ? list->end[list->at - 1] : 0, down = list->end[list->at] - before;
     int64_t inside = number - before * list->across;
+    if (fault("grouped-offset"))
+        inside += down > 1;
     return {list->expert[list->at], inside % down * TILE, inside / down * TILE};
 }
 

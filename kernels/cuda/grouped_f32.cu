@@ -32,7 +32,8 @@ __device__ void add_tile_f32(float c[F32_EACH][F32_EACH], const struct grouped_p
     SHARED(float, b, F32_SLAB *F32_LINE);
     int m = static_cast<int>(threadIdx.x) / 16 * F32_EACH, n = static_cast<int>(threadIdx.x) % 16 * F32_EACH;
     for (int64_t at = 0; at < p.k; at += F32_SLAB) {
-        __syncthreads(); /* the slabs may still be read */
+        if (!fault("grouped-f32-barrier"))
+            __syncthreads(); /* the slabs may still be read */
         fetch_f32<KIND == GROUPED_WEIGHT>(a, p.a, p.lda, p.m, tile.row, p.k, at);
         fetch_f32<KIND != GROUPED_FORWARD>(b, p.b, p.ldb, p.n, tile.column, p.k, at);
         __syncthreads();

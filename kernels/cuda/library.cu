@@ -61,7 +61,8 @@ static void drop_first(struct marks *m)
 
 static void drop_done(struct stream *s)
 {
-    while (s->marks && !s->marks->list.empty() && cudaEventQuery(s->marks->list.front().end) != cudaErrorNotReady)
+    while (s->marks && !s->marks->list.empty() &&
+           cudaEventQuery(s->marks->list.front().end) != cudaErrorNotReady)
         drop_first(s->marks);
 }
 

@@ -55,7 +55,8 @@ template <class T, int N> __global__ void embedding_backward_block(struct embedd
     for (int64_t first = t; first < p.tokens; first += BLOCK_THREADS) {
         int64_t i = first + threadIdx.x;
         unsigned warp_match = __ballot_sync(ALL_LANES, i < p.tokens && p.token[i] == p.token[t]);
-        __syncthreads(); /* the last ones have been read */
+        if (!fault("embedding-barrier"))
+            __syncthreads(); /* the last ones have been read */
         if (threadIdx.x % WARP_THREADS == 0)
             match[threadIdx.x / WARP_THREADS] = warp_match;
         __syncthreads();

@@ -134,7 +134,8 @@ template <class T, int N> __global__ void rmsnorm_backward_line(struct rmsnorm_b
         if (mine)
             row_gradient<T, N>(p, at, rstd, dot * rstd * rstd * rstd / static_cast<float>(full), own);
     }
-    __syncthreads();
+    if (!fault("norm-barrier"))
+        __syncthreads();
     for (int64_t c = threadIdx.y * blockDim.x + threadIdx.x; c < p.width; c += blockDim.x * blockDim.y) {
         float sum = 0;
         for (unsigned i = 0; i < blockDim.y; i++)

@@ -7,7 +7,7 @@
 
 /* ---- totals ---- */
 
-/* Numbers are added up by so many blocks, each a piece of them, and their sums by one. */
+/* Numbers are added up by so many blocks at most, each a piece of them, and their sums by one. */
 constexpr int TOTAL_PIECES = 1024;
 
 /* Over the threads of a block of BLOCK_THREADS, in all of them; once a kernel. */
@@ -16,7 +16,8 @@ __device__ double block_sum(double v)
     SHARED(double, of_thread, BLOCK_THREADS);
     of_thread[threadIdx.x] = v;
     for (int distance = BLOCK_THREADS / 2; distance > 0; distance /= 2) {
-        __syncthreads();
+        if (!fault("total-barrier"))
+            __syncthreads();
         if (static_cast<int>(threadIdx.x) < distance)
             of_thread[threadIdx.x] += of_thread[threadIdx.x + distance];
     }
@@ -24,7 +25,7 @@ __device__ double block_sum(double v)
     return of_thread[0];
 }
 
-/* Block b has the packs [packs·b/TOTAL_PIECES, packs·(b+1)/TOTAL_PIECES). */
+/* Block b of B has the packs [packs·b/B, packs·(b+1)/B). */
 template <int N> __global__ void total_piece(struct total p, double *part)
 {
     int64_t all = p.count / N, first = all * blockIdx.x / gridDim.x, last = all * (blockIdx.x + 1) / gridDim.x;
@@ -42,10 +43,10 @@ template <int N> __global__ void total_piece(struct total p, double *part)
         part[blockIdx.x] = sum;
 }
 
-__global__ void total_end(const double *part, double scale, double *out)
+__global__ void total_end(const double *part, int pieces, double scale, double *out)
 {
     double sum = 0;
-    for (int i = threadIdx.x; i < TOTAL_PIECES; i += blockDim.x)
+    for (int i = threadIdx.x; i < pieces; i += blockDim.x)
         sum += part[i];
     sum = block_sum(sum);
     if (threadIdx.x == 0)
@@ -57,9 +58,11 @@ void cuda_total(struct stream *s, const struct total *p)
     double *part = cuda_scratch_of<double>(s, TOTAL_PIECES);
     if (!part || p->count == 0)
         return;
+    int64_t wanted = ceil_quotient(p->count, PACK<float> * BLOCK_THREADS); /* of the count alone */
+    int pieces = static_cast<int>(wanted < TOTAL_PIECES ? wanted : TOTAL_PIECES);
     launch(packed(F32, {p->x, p->y}, {p->count}) ? total_piece<PACK<float>> : total_piece<1>,
-           dim3(TOTAL_PIECES), dim3(BLOCK_THREADS), 0, s->cuda, *p, part);
-    launch(total_end, dim3(1), dim3(BLOCK_THREADS), 0, s->cuda, part, p->scale, p->out);
+           dim3(static_cast<unsigned>(pieces)), dim3(BLOCK_THREADS), 0, s->cuda, *p, part);
+    launch(total_end, dim3(1), dim3(BLOCK_THREADS), 0, s->cuda, part, pieces, p->scale, p->out);
 }
 
 /* A thread each. */

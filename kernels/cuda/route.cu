@@ -68,7 +68,7 @@ template <class T, int N> __global__ void regroup_tile(struct regroup p, unsigne
     struct place at = place_in<N>(across);
     if (at.row >= counted(p.rows, &p.to[p.segments]))
         return;
-    int64_t i = segment_of(p, at.row), w = p.from[i] + at.row - p.to[i];
+    int64_t i = segment_of(p, at.row), w = p.from[i] + at.row - p.to[i] + (fault("regroup-offset") && i > 0);
     if (at.column == 0 && p.weight && p.back)
         p.wire_weight[w * p.ldw] = p.weight[at.row];
     else if (at.column == 0 && p.weight)

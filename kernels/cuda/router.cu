@@ -26,7 +26,8 @@ struct candidate {
 
 __device__ __forceinline__ bool better(struct candidate a, struct candidate b)
 {
-    return a.index >= 0 && (b.index < 0 || a.value > b.value || (a.value == b.value && a.index < b.index));
+    return a.index >= 0 && (b.index < 0 || a.value > b.value ||
+                            (a.value == b.value && (a.index < b.index) != fault("router-tie")));
 }
 
 /* The best of value[n] in shared memory, in every lane. */
@@ -96,7 +97,8 @@ __device__ void choose_top(const struct router &p, int64_t t, float *value, cons
             topk[k] = e;
             value[e] = NAN;
         }
-        __syncwarp();
+        if (!fault("router-warp"))
+            __syncwarp();
     }
     struct candidate next = warp_best(value, static_cast<int>(p.experts));
     if (threadIdx.x > 0)
@@ -222,10 +224,10 @@ void cuda_router_backward(struct stream *s, const struct router_backward *b)
 
 /* ---- statistics ---- */
 
-/* Tokens are summed by so many blocks, each a piece of them. */
+/* Tokens are summed by so many blocks at most, each a piece of them. */
 constexpr int STATS_PIECES = 128;
 
-/* Block b has the tokens [T·b/STATS_PIECES, T·(b+1)/STATS_PIECES), eight at a time: each warp finds what its
+/* Block b of B has the tokens [T·b/B, T·(b+1)/B), eight at a time: each warp finds what its
  * token's scores are divided by, and then each thread adds them up for its experts. Shared memory: sums and
  * counts, 2·E numbers. To part[b][2E+1], as prob, count, z. */
 __global__ void router_stats_piece(struct router_stats p, float *part)
@@ -257,7 +259,8 @@ __global__ void router_stats_piece(struct router_stats p, float *part)
         for (int64_t e = thread; e < E; e += BLOCK_THREADS)
             for (int64_t i = 0; i < here; i++)
                 prob[e] += p.scores[(t + i) * E + e] * by[i];
-        __syncthreads();
+        if (!fault("stats-barrier"))
+            __syncthreads();
     }
     if (threadIdx.x == 0)
         z_of[threadIdx.y] = z;
@@ -274,13 +277,13 @@ __global__ void router_stats_piece(struct router_stats p, float *part)
 }
 
 /* Column c of the parts, in order: a thread each. */
-__global__ void router_stats_end(struct router_stats p, const float *part)
+__global__ void router_stats_end(struct router_stats p, const float *part, int pieces)
 {
     int64_t c = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x, E = p.experts;
     if (c > 2 * E)
         return;
     float sum = 0;
-    for (int64_t i = 0; i < STATS_PIECES; i++)
+    for (int64_t i = 0; i < pieces; i++)
         sum += part[i * (2 * E + 1) + c];
     *(c < E ? p.prob + c : c < 2 * E ? p.count + c - E : p.z) = sum;
 }
@@ -291,8 +294,10 @@ void cuda_router_stats(struct stream *s, const struct router_stats *p)
     float *part = cuda_scratch_of<float>(s, STATS_PIECES * columns);
     if (!part)
         return;
-    launch(router_stats_piece, dim3(STATS_PIECES), dim3(WARP_THREADS, WARPS),
+    int64_t wanted = ceil_quotient(p->tokens, WARPS);
+    int pieces = static_cast<int>(wanted < STATS_PIECES ? wanted : STATS_PIECES);
+    launch(router_stats_piece, dim3(static_cast<unsigned>(pieces)), dim3(WARP_THREADS, WARPS),
            static_cast<size_t>(2 * p->experts) * sizeof(float), s->cuda, *p, part);
     launch(router_stats_end, dim3(static_cast<unsigned>(ceil_quotient(columns, BLOCK_THREADS))),
-           dim3(BLOCK_THREADS), 0, s->cuda, *p, part);
+           dim3(BLOCK_THREADS), 0, s->cuda, *p, part, pieces);
 }

@@ -91,7 +91,7 @@ static inline bool packed(enum type type, std::initializer_list<const void *> po
         if (reinterpret_cast<uintptr_t>(p) % 16)
             return false;
     for (int64_t n : numbers)
-        if (n * static_cast<int64_t>(type_bytes(type)) % 16)
+        if (n * static_cast<int64_t>(type_bytes(type)) % 16 && !fault("misaligned"))
             return false;
     return true;
 }
@@ -99,7 +99,7 @@ static inline bool packed(enum type type, std::initializer_list<const void *> po
 /* Within the bound, how many rows there are. */
 __device__ __forceinline__ int64_t counted(int64_t bound, const int32_t *count)
 {
-    return !count || *count > bound ? bound : *count;
+    return !count || *count > bound || fault("count-ignored") ? bound : *count;
 }
 
 /* ---- tiles ---- */
@@ -149,7 +149,7 @@ void run_tiles(struct stream *s, void (*kernel)(P, unsigned), int64_t rows, int6
 template <int N> __device__ __forceinline__ struct place place_in(unsigned across)
 {
     struct place p;
-    p.row = static_cast<int64_t>(blockIdx.x / across) * blockDim.y + threadIdx.y;
+    p.row = static_cast<int64_t>(blockIdx.x / across) * blockDim.y + threadIdx.y + fault("tile-place");
     p.column = (static_cast<int64_t>(blockIdx.x % across) * blockDim.x + threadIdx.x) * N;
     return p;
 }
@@ -224,7 +224,8 @@ template <class V, class F> __device__ __forceinline__ V line_fold(V v, F fold)
     if (blockDim.x == WARP_THREADS)
         return v;
     SHARED(V, of_warp, BLOCK_THREADS / WARP_THREADS);
-    __syncthreads(); /* of_warp may still be read */
+    if (!fault("line-barrier"))
+        __syncthreads(); /* of_warp may still be read */
     if (threadIdx.x % WARP_THREADS == 0)
         of_warp[threadIdx.x / WARP_THREADS] = v;
     __syncthreads();

@@ -33,7 +33,8 @@ __global__ void sort_count(struct keyed p, int32_t *of_tile)
     int key = key_of(p, static_cast<int64_t>(blockIdx.x) * TILE + threadIdx.x);
     if (key >= 0)
         atomicAdd(&count[key], 1);
-    __syncthreads();
+    if (!fault("sort-barrier"))
+        __syncthreads();
     for (int k = threadIdx.x; k < p.keys; k += TILE)
         of_tile[static_cast<int64_t>(blockIdx.x) * p.keys + k] = count[k];
 }
@@ -96,7 +97,7 @@ __global__ void sort_scatter(struct keyed p, const int32_t *row_of_tile, int32_t
     int own = key_of(p, i), earlier = 0;
     key[threadIdx.x] = own;
     __syncthreads();
-    for (int j = 0; j < static_cast<int>(threadIdx.x); j++)
+    for (int j = fault("sort-first"); j < static_cast<int>(threadIdx.x); j++)
         earlier += key[j] == own;
     int32_t row = own < 0 ? -1 : row_of_tile[static_cast<int64_t>(blockIdx.x) * p.keys + own] + earlier;
     if (i < p.choices && position)

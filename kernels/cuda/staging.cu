@@ -31,8 +31,9 @@ static char *next_slot(struct staging *g)
     g->slot = (g->slot + 1) % staging::SLOTS;
     g->used = 0;
     cudaEvent_t done = g->done[g->slot];
-    cuda_keep(library_await([done] { return cudaEventQuery(done); }, [done] { return cudaEventSynchronize(done); }),
-              "an operation failed");
+    cuda_keep(
+        library_await([done] { return cudaEventQuery(done); }, [done] { return cudaEventSynchronize(done); }),
+        "an operation failed");
     return bytes_of(g, g->slot);
 }
 

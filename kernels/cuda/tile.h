@@ -53,7 +53,7 @@ __device__ __forceinline__ int left_of(int64_t extent, int64_t from)
 /* How many elements of a pack from `column` on there are. */
 __device__ __forceinline__ int in_pack(int columns, int column)
 {
-    int n = columns - column;
+    int n = columns - column + (fault("tile-columns") ? 1 : 0);
     return n < 0 ? 0 : n > PACK_BF16 ? PACK_BF16 : n;
 }
 
@@ -83,7 +83,7 @@ __device__ __forceinline__ void fetch(bf16 *tile, const bf16 *p, int64_t ld, int
         UNROLL
         for (int i = 0; i < ROWS * PACKS / THREADS; i++) {
             int at = i * THREADS + static_cast<int>(threadIdx.x), row = at / PACKS, pack = at % PACKS;
-            int n = row < rows ? in_pack(columns, pack * PACK_BF16) : 0;
+            int n = row < rows || fault("tile-rows") ? in_pack(columns, pack * PACK_BF16) : 0;
             const bf16 *from = n ? p + row * ld + pack * PACK_BF16 : p;
             cp_async_16(tile + spot<PACKS>(row, pack), from, n * static_cast<int>(sizeof(bf16)));
         }
@@ -120,6 +120,8 @@ template <int PACKS>
 __device__ __forceinline__ void a_fragment(uint32_t a[4], const bf16 *tile, int lanes, int row, int pack)
 {
     ldmatrix_x4(a, tile + moved<PACKS>(lanes, row, pack));
+    if (fault("fragment-registers"))
+        a[1] = a[2];
 }
 /* The same of a tile of A turned: its row `row` is the first k, its pack `pack` has the first m;
  * lanes_across(). */
@@ -170,7 +172,8 @@ __device__ __forceinline__ uint32_t pair_of(float low, float high)
 /* Columns [16·k, 16·k+16) of sums, rounded, as A[16,16]: where a lane has D[g][2t], it needs A[g][2t]. */
 template <int N> __device__ __forceinline__ void a_fragment_of(uint32_t a[4], const struct sums<N> &c, int k)
 {
-    a[0] = pair_of(c.d[2 * k][0], c.d[2 * k][1]);
+    a[0] =
+        fault("fragment-lane") ? pair_of(c.d[2 * k][1], c.d[2 * k][0]) : pair_of(c.d[2 * k][0], c.d[2 * k][1]);
     a[1] = pair_of(c.d[2 * k][2], c.d[2 * k][3]);
     a[2] = pair_of(c.d[2 * k + 1][0], c.d[2 * k + 1][1]);
     a[3] = pair_of(c.d[2 * k + 1][2], c.d[2 * k + 1][3]);

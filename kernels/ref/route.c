@@ -114,7 +114,9 @@ struct bid {
 static int compare_bids(const void *a, const void *b)
 {
     const struct bid *x = a, *y = b;
-    if (x->weight != y->weight)
+    if (isnan(x->weight) != isnan(y->weight))
+        return isnan(x->weight) ? -1 : 1;
+    if (x->weight != y->weight && !isnan(x->weight))
         return x->weight > y->weight ? -1 : 1;
     return x->index < y->index ? -1 : x->index > y->index;
 }

@@ -33,7 +33,7 @@ struct nccl {
     struct made {
         ncclComm_t comm;
         char *name; /* NCCL may keep the pointer */
-    } *list;
+    } * list;
     int count;
 };
 
@@ -78,7 +78,8 @@ static int join_world(struct comm *c)
     int64_t bad = code != ncclSuccess;
     TRY(host_max(c->world, &bad));
     if (bad)
-        return code == ncclSuccess ? error(STATUS_ENV, "%s", "") : nccl_failed(c->world, "ncclGetUniqueId", code, NULL, 0);
+        return code == ncclSuccess ? error(STATUS_ENV, "%s", "")
+                                   : nccl_failed(c->world, "ncclGetUniqueId", code, NULL, 0);
     TRY(host_broadcast(c->world, 0, &id, sizeof id));
     struct made *made = make(m, "world");
     ncclConfig_t with = config(made);
@@ -111,7 +112,8 @@ static int split(struct comm *c, struct group *g)
     l->CommCount(made->comm, &size);
     l->CommUserRank(made->comm, &me);
     if (size != g->size || me != g->me)
-        return error(STATUS_ENV, "ncclCommSplit made a group '%s' in which this is rank %d of %d, and not %d of %d",
+        return error(STATUS_ENV,
+                     "ncclCommSplit made a group '%s' in which this is rank %d of %d, and not %d of %d",
                      g->name, me, size, g->me, g->size);
     g->device = made->comm;
     return 0;
@@ -159,7 +161,8 @@ static int attach(struct comm *c)
     if (c->size == 1)
         return 0;
     if (!c->be->device_work)
-        return error(STATUS_ENV, "communication 'nccl' is for GPUs, and backend '%s' computes without: use --comm mpi",
+        return error(STATUS_ENV,
+                     "communication 'nccl' is for GPUs, and backend '%s' computes without: use --comm mpi",
                      c->be->name);
     return nccl_library() ? 0 : -1;
 }
@@ -202,8 +205,9 @@ static void abort_nccl(struct comm *c, int status)
 #else
 static int open_nccl(struct comm *c)
 {
-    return error(STATUS_ENV, "this build has no NCCL, since its header nccl.h, of version 2.28 or later, was not "
-                             "found with a CUDA toolkit: use --comm mpi");
+    return error(STATUS_ENV,
+                 "this build has no NCCL, since its header nccl.h, of version 2.28 or later, was not "
+                 "found with a CUDA toolkit: use --comm mpi");
 }
 static int attach(struct comm *c)
 {

@@ -87,8 +87,9 @@ static int issue(struct device_work *work, void *stream)
     ncclComm_t comm = w->g->device;
     stream = broken("nccl-stream") ? NULL : stream;
     w->patience = (struct patience){.g = w->g, .what = work->what, .awaited = awaited, .of = w};
-    ncclResult_t code = w->list ? send_and_receive(w, stream)
-                                : nccl_library()->AllGather(w->part, w->whole, work->bytes, ncclInt8, comm, stream);
+    ncclResult_t code = w->list
+                            ? send_and_receive(w, stream)
+                            : nccl_library()->AllGather(w->part, w->whole, work->bytes, ncclInt8, comm, stream);
     if (broken("nccl-not-settled"))
         return 0;
     /* What is queued behind it must not overtake it: NCCL may still be connecting to the peers. */
@@ -168,7 +169,10 @@ int nccl_swap(struct group *g, struct stream *s, const char *what, const struct 
 
 int nccl_all_gather(struct group *g, struct stream *s, const void *part, void *whole, size_t bytes)
 {
-    return queue(s, &(struct nccl_work){
-                        .work = {.what = "all_gather", .bytes = broken("nccl-half") ? bytes / 2 : bytes}, .g = g, .part = part, .whole = whole});
+    return queue(
+        s, &(struct nccl_work){.work = {.what = "all_gather", .bytes = broken("nccl-half") ? bytes / 2 : bytes},
+                               .g = g,
+                               .part = part,
+                               .whole = whole});
 }
 #endif

@@ -138,8 +138,9 @@ static int joined(const struct group *g, const char *what, struct comm_piece *li
         } else if ((char *)before->p + before->bytes == next.p) {
             before->bytes += next.bytes;
         } else {
-            r = error(STATUS_ENV, "%s in group '%s': communication '%s' takes one piece a peer, and peer %d has "
-                                  "several that do not touch",
+            r = error(STATUS_ENV,
+                      "%s in group '%s': communication '%s' takes one piece a peer, and peer %d has "
+                      "several that do not touch",
                       what, g->name, g->c->ops->kind, next.peer);
         }
     }

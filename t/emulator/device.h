@@ -24,6 +24,9 @@ cudaError_t emulated_launch(const void *kernel, dim3 grid, dim3 block, size_t sh
 void *emulated_shared(const void *site, const char *name, size_t bytes);
 void *emulated_shared_dynamic();
 
+/* Whether $MOEKIT_FAULT is this name (fault()). */
+bool emulated_fault(const char *name);
+
 void emulated_mma_bf16(float d[4], const uint32_t a[4], const uint32_t b[2]);
 void emulated_ldmatrix(uint32_t *r, const void *row, int matrices, bool trans);
 void emulated_cp_async(void *shared, const void *global, int bytes);

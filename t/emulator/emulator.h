@@ -59,9 +59,9 @@ size_t shared_used();
 
 /* ---- stream.cpp ---- */
 
-/* What is queued: a kernel, a copy, a product, the record of an event, an operation of NCCL. It may run when what it comes `after`
- * has run. `clock[s]` counts the operations of stream s that are known to come before it (vector clocks:
- * Mattern 1989; the count of its own stream includes itself). */
+/* What is queued: a kernel, a copy, a product, the record of an event, an operation of NCCL. It may run when
+ * what it comes `after` has run. `clock[s]` counts the operations of stream s that are known to come before it
+ * (vector clocks: Mattern 1989; the count of its own stream includes itself). */
 struct operation {
     std::string name;
     const void *kernel = nullptr; /* the address of a kernel, which then is its name */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Two ranks that have something to do with each other in an operation first tell each other what: nothing is
  * sent ahead, and what does not fit is found. Then the bytes go through a ring each way. */
-#include "emulator.h"
 #include "lanes.h"
+#include "emulator.h"
 
 #include <algorithm>
 #include <atomic>
@@ -164,8 +164,8 @@ static meeting &meeting_with(transfer &t, int peer)
     return t.meetings.back();
 }
 
-transfer transfer_make(const std::shared_ptr<lanes> &l, const std::string &what, const std::vector<message> &sends,
-                       const std::vector<message> &recvs)
+transfer transfer_make(const std::shared_ptr<lanes> &l, const std::string &what,
+                       const std::vector<message> &sends, const std::vector<message> &recvs)
 {
     transfer t = {l, what, {}, false};
     for (const message &m : sends)
@@ -221,7 +221,8 @@ static size_t copy_some(const std::vector<message> &list, size_t at, lane &ring,
         while (at + moved >= begin && at + moved < begin + m.bytes) {
             uint64_t w = ring.written, r = ring.read;
             size_t place = static_cast<size_t>((out ? w : r) % RING), skip = at + moved - begin;
-            size_t n = std::min({static_cast<size_t>(out ? RING - (w - r) : w - r), RING - place, m.bytes - skip});
+            size_t n =
+                std::min({static_cast<size_t>(out ? RING - (w - r) : w - r), RING - place, m.bytes - skip});
             if (n == 0)
                 return moved;
             memory_open();
@@ -265,8 +266,8 @@ static bool move_on(const transfer &t, meeting &m)
 static void copy_own(const transfer &t, meeting &m)
 {
     if (m.sends.size() != m.recvs.size())
-        report(nullptr, "rank %d of '%s' sends itself %zu messages, and receives %zu", t.l->rank, t.l->name.c_str(),
-               m.sends.size(), m.recvs.size());
+        report(nullptr, "rank %d of '%s' sends itself %zu messages, and receives %zu", t.l->rank,
+               t.l->name.c_str(), m.sends.size(), m.recvs.size());
     memory_open();
     for (size_t i = 0; i < m.sends.size() && !m.met; i++)
         memmove(m.recvs[i].p, m.sends[i].p, std::min(m.sends[i].bytes, m.recvs[i].bytes));

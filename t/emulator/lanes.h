@@ -65,8 +65,8 @@ struct transfer {
     std::vector<meeting> meetings;
     bool begun;
 };
-transfer transfer_make(const std::shared_ptr<lanes> &l, const std::string &what, const std::vector<message> &sends,
-                       const std::vector<message> &recvs);
+transfer transfer_make(const std::shared_ptr<lanes> &l, const std::string &what,
+                       const std::vector<message> &sends, const std::vector<message> &recvs);
 /* Moves it on, from within the operation that it is: done? What two ranks do not mean alike is reported. */
 bool transfer_move(transfer &t);
 

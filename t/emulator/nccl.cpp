@@ -227,7 +227,8 @@ static ncclResult_t group_end()
     group_call sum = all[0];
     for (size_t i = 1; i < all.size(); i++) {
         if (all[i].comm != comm || all[i].stream != s || all[i].gathers || sum.gathers)
-            report(nullptr, "a group of calls with several communicators, streams or collectives is not emulated");
+            report(nullptr,
+                   "a group of calls with several communicators, streams or collectives is not emulated");
         sum.sends.insert(sum.sends.end(), all[i].sends.begin(), all[i].sends.end());
         sum.recvs.insert(sum.recvs.end(), all[i].recvs.begin(), all[i].recvs.end());
     }
@@ -273,7 +274,8 @@ static ncclResult_t call(group_call c, const char *name)
     for (const std::vector<message> *list : {&c.sends, &c.recvs})
         for (const message &m : *list)
             if (m.peer < 0 || m.peer >= c.comm->l->ranks)
-                return said(ncclInvalidArgument, std::string(name) + ": there is no rank " + std::to_string(m.peer));
+                return said(ncclInvalidArgument,
+                            std::string(name) + ": there is no rank " + std::to_string(m.peer));
     calls.push_back(std::move(c));
     return depth ? ncclSuccess : group_end();
 }
@@ -293,7 +295,8 @@ EXPORT ncclResult_t ncclSend(const void *p, size_t count, ncclDataType_t type, i
     return call({comm, s, false, {{peer, from, count * type_size(type)}}, {}}, __func__);
 }
 
-EXPORT ncclResult_t ncclRecv(void *p, size_t count, ncclDataType_t type, int peer, ncclComm_t comm, cudaStream_t s)
+EXPORT ncclResult_t ncclRecv(void *p, size_t count, ncclDataType_t type, int peer, ncclComm_t comm,
+                             cudaStream_t s)
 {
     BEGIN_NCCL;
     return call({comm, s, false, {}, {{peer, static_cast<char *>(p), count * type_size(type)}}}, __func__);

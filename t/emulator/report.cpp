@@ -106,3 +106,9 @@ uint32_t random_below(uint32_t n)
     z = (z ^ z >> 27) * 0x94d049bb133111ebu;
     return static_cast<uint32_t>((z ^ z >> 31) % n);
 }
+
+bool emulated_fault(const char *name)
+{
+    static const char *const on = getenv("MOEKIT_FAULT");
+    return on && !strcmp(on, name);
+}

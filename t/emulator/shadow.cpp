@@ -251,7 +251,9 @@ static void check_reads(const self &me, const cell &c, const void *p, const void
 static void note_read(const self &me, cell &c)
 {
     uint32_t lane = 1u << me.lane;
-    if (!c.read_run || reads_before(me, c)) { /* all before: this one stands for them */
+    if (c.read_run == me.run && c.read_spread == ONE_WARP && c.read_warp == me.warp && c.read_time == me.time) {
+        c.lanes |= lane;
+    } else if (!c.read_run || reads_before(me, c)) { /* all before: this one stands for them */
         c.read_run = me.run, c.read_spread = ONE_WARP;
         c.read_warp = static_cast<uint16_t>(me.warp), c.lanes = lane, c.read_time = me.time;
     } else if (!of_running(c.read_run)) {
@@ -264,6 +266,13 @@ static void note_read(const self &me, cell &c)
             c.read_spread = WARPS;
         c.lanes |= lane;
     }
+}
+
+/* Whether the thread has read this since it was written, and nothing has happened to it meanwhile. */
+static bool read_again(const self &me, const cell &c)
+{
+    return c.read_run == me.run && c.read_spread == ONE_WARP && c.read_warp == me.warp &&
+           c.read_time == me.time && c.lanes >> me.lane & 1;
 }
 
 static void note_write(const self &me, cell &c, access how)
@@ -295,6 +304,8 @@ void shadow_access(const void *p, size_t bytes, access how, const void *pc)
             c.write_run = 0, c.pending = 0;
         if (shared && c.read_run != me.run)
             c.read_run = 0;
+        if (how == ACCESS_READ && read_again(me, c))
+            continue;
         const void *at = memory_base + 2 * i;
         check_write(me, c, at, pc, how);
         if (how == ACCESS_READ) {

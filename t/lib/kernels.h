@@ -185,6 +185,13 @@ static inline void play(struct world *w, const char *name, kernel_case *run, enu
     w->be->stream_free(w->s);
 }
 
+/* $MOEKIT_BACKEND names the only one that is compared, where it is set. */
+static inline bool is_asked_for(const struct backend_kind *kind)
+{
+    const char *only = getenv("MOEKIT_BACKEND");
+    return strcmp(kind->name, "ref") != 0 && (!only || strcmp(kind->name, only) == 0);
+}
+
 /* Whether this machine has what the backend computes with. Only cuda may be missing, and not where
  * $MOEKIT_REQUIRE has its name. */
 static inline bool there_is(const struct backend_kind *kind)
@@ -200,15 +207,24 @@ static inline bool there_is(const struct backend_kind *kind)
     return false;
 }
 
+/* $MOEKIT_TYPE names the only type that cases run with, where it is set. */
+static inline bool type_is_asked_for(enum type type)
+{
+    const char *only = getenv("MOEKIT_TYPE");
+    return !only || strcmp(only, type == F32 ? "f32" : "bf16") == 0;
+}
+
 static inline void compare(kernel_case *run)
 {
     const struct backend_kind *kind;
     for (enum type type = F32; type <= BF16; type++) {
+        if (!type_is_asked_for(type))
+            continue;
         struct world w = {.record = true};
         play(&w, "ref", run, type);
         w.record = false;
         for (kind = backend_kinds; kind->name; kind++) {
-            if (strcmp(kind->name, "ref") == 0 || !there_is(kind))
+            if (!is_asked_for(kind) || !there_is(kind))
                 continue;
             play(&w, kind->name, run, type);
             assert_int_equal(w.at, w.count);
@@ -222,6 +238,11 @@ static inline void compare(kernel_case *run)
     {                                                                                                          \
         compare(case_##name);                                                                                  \
     }
+
+/* What main() returns: tests that ran, all of them or those whose names match argv[1]. */
+#define RUN_CASES(argc, argv, tests)                                                                           \
+    (setenv("CMOCKA_MESSAGE_OUTPUT", "TAP", 0), (argc) > 1 ? cmocka_set_test_filter((argv)[1]) : (void)0,      \
+     cmocka_run_group_tests(tests, NULL, NULL))
 
 /* ---- without a backend: ref computes on the host, so plain arrays will do ---- */
 

@@ -9,8 +9,10 @@
 #   figures NAME                    of its log: KIND STEP FIGURE VALUE for losses, gradient norm, loads and tokens; of a repeated step the last
 #   deviation A B                   the worst relative difference of those, and where; loads count as text: nan if they differ
 #   below X Y                       whether X is a number that is at most Y
-#   same_training A B STEP          whether run A is B but for rounding: figures to 1e-5, weights after STEP to 1e-4, routing (if it was dumped to
-#                                   $T/A.routing) but for ties. Sets $said, the worst of each in a line, and $details
+#   same_training A B STEP [FIGURES WEIGHTS MARGIN]   whether run A is B but for rounding: figures to 1e-5, weights after STEP to 1e-4, routing (if
+#                                   it was dumped to $T/A.routing) but for margins below 1e-6. Sets $said, the worst of each in a line, and $details
+#   zero_gates FROM TO              copies the step directory $T/FROM, of a Mixtral, to a Hugging Face one whose routers are zero
+#   distance A B                    root mean square of the differences of the losses; "none" without any
 # $helpers is where the test helpers in C are.
 
 helpers=${MOEKIT_T:-${bin%/bin}/t}
@@ -126,17 +128,41 @@ below() {
 same_training() {
     st_step=step-$(printf '%08d' "$3")
     st_losses=$(deviation "$1" "$2")
-    st_weights=$(moe-ckpt diff --tolerance 1e-4 "$T/$1/$st_step" "$T/$2/$st_step" 2>&1)
+    st_weights=$(moe-ckpt diff --tolerance "${5:-1e-4}" "$T/$1/$st_step" "$T/$2/$st_step" 2>&1)
     st_same=$?
     st_worst=$(printf '%s\n' "$st_weights" | sed -n 's/^#.*worst \([^ ]*\) in .*/\1/p')
     said="losses ${st_losses%% *}, weights ${st_worst:-0}"
     st_routing=
     if [ -e "$T/$1.routing.0" ]; then
-        st_routing=$("$helpers/routing-compare" 1e-6 "$T/$1.routing" "$T/$2.routing" 2>&1) || st_same=1
+        st_routing=$("$helpers/routing-compare" "${6:-1e-6}" "$T/$1.routing" "$T/$2.routing" 2>&1) || st_same=1
         said="$said, $(printf '%s\n' "$st_routing" | grep 'decisions, ')"
     fi
     details="worst figure: $st_losses
 worst weights: $(printf '%s\n' "$st_weights" | head -3)
 $st_routing"
-    [ "$st_same" -eq 0 ] && below "${st_losses%% *}" 1e-5
+    [ "$st_same" -eq 0 ] && below "${st_losses%% *}" "${4:-1e-5}"
+}
+
+zero_gates() {
+    cp -r "$T/$1" "$T/$2" || return 1
+    rm -f "$T/$2/manifest.json" "$T/$2/state.json"
+    perl -e '
+        for my $path (@ARGV) {
+            open(my $f, "+<:raw", $path) or die "$path: $!";
+            read $f, my $size, 8;
+            read $f, my $head, unpack("Q<", $size);
+            while ($head =~ /"[^"]*\.block_sparse_moe\.gate\.weight":\{[^}]*"data_offsets":\[(\d+),(\d+)\]/g) {
+                seek $f, 8 + length($head) + $1, 0;
+                print $f "\0" x ($2 - $1);
+                $n++;
+            }
+            close $f or die;
+        }
+        die "no router found\n" unless $n;' "$T/$2"/*.safetensors
+}
+
+distance() {
+    figures "$1" | sed -n 's/^step \([0-9]*\) loss /\1 /p' >"$T/.a"
+    figures "$2" | sed -n 's/^step \([0-9]*\) loss /\1 /p' >"$T/.b"
+    join "$T/.a" "$T/.b" | awk '{ sum += ($2 - $3) ^ 2 } END { if (NR) printf "%.2e\n", sqrt(sum / NR); else print "none" }'
 }

@@ -47,6 +47,46 @@ static void same_bits(void **state)
     free(a), free(b), free(c[0]), free(c[1]), free(c[2]);
 }
 
+/* Two streams take turns, by events, on what they share: each sees what the other did, and not what it does
+ * after. */
+static void streams_in_turn(void **state)
+{
+    enum { N = 5000, TURNS = 4 };
+    static float host[N], got[N];
+    const struct backend_kind *kind;
+    for (kind = backend_kinds; kind->name; kind++) {
+        if (!is_asked_for(kind) || !there_is(kind))
+            continue;
+        const struct backend *be = backend_open(kind->name, 0, 2);
+        struct stream *a = be->stream_new(), *b = be->stream_new();
+        struct event *written = be->event_new(), *taken = be->event_new();
+        float *x = be->alloc(sizeof host), *y = be->alloc(TURNS * sizeof host);
+        for (int turn = 0; turn < TURNS; turn++) {
+            for (int i = 0; i < N; i++)
+                host[i] = (float)(i + turn);
+            be->event_wait(a, taken);
+            be->upload(a, x, host, sizeof host);
+            be->scale(a, &(struct scale){N, x, 2});
+            be->event_record(written, a);
+            be->event_wait(b, written);
+            be->copy(b, y + turn * N, x, sizeof host);
+            be->event_record(taken, b);
+        }
+        for (int turn = 0; turn < TURNS; turn++) {
+            assert_int_equal(be->download(b, got, y + turn * N, sizeof got), 0);
+            for (int i = 0; i < N; i++)
+                assert_true(got[i] == (float)(2 * (i + turn)));
+        }
+        assert_int_equal(be->sync(a), 0);
+        be->free(x, sizeof host);
+        be->free(y, TURNS * sizeof host);
+        be->event_free(written);
+        be->event_free(taken);
+        be->stream_free(a);
+        be->stream_free(b);
+    }
+}
+
 #ifdef __SANITIZE_ADDRESS__
 /* A product whose B or C reaches behind a fence is reported: the child does not end well. */
 static void fenced_product(void **state)
@@ -73,15 +113,14 @@ static void fenced_product(void **state)
 }
 #endif
 
-int main(void)
+int main(int argc, char **argv)
 {
-    setenv("CMOCKA_MESSAGE_OUTPUT", "TAP", 0);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(memory),         cmocka_unit_test(table_of_backends),
-        cmocka_unit_test(unknown_name),   cmocka_unit_test(same_bits),
+        cmocka_unit_test(memory),         cmocka_unit_test(table_of_backends), cmocka_unit_test(unknown_name),
+        cmocka_unit_test(same_bits),      cmocka_unit_test(streams_in_turn),
 #ifdef __SANITIZE_ADDRESS__
         cmocka_unit_test(fenced_product),
 #endif
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return RUN_CASES(argc, argv, tests);
 }

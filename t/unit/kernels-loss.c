@@ -99,6 +99,26 @@ static void case_total(struct world *w)
     }
 }
 
+static void case_add_f64(struct world *w)
+{
+    static const int64_t counts[] = {0, 1, 3, 300};
+    for (size_t i = 0; i < COUNT(counts); i++)
+        for (int parts = 0; parts < 4; parts++) {
+            int64_t n = counts[i];
+            double *host = xmalloc((size_t)(4 * n + 1) * sizeof *host);
+            for (int64_t k = 0; k < 4 * n; k++)
+                host[k] = uniform(w) + 1e9;
+            double *y = device(w, host, (size_t)n * sizeof *host);
+            double *b = device(w, host + n, (size_t)(3 * n) * sizeof *host);
+            w->be->add_f64(w->s, &OP(add_f64, .count = n, .parts = parts, .b = b, .y = y));
+            download(w, host, y, (size_t)n * sizeof *host);
+            for (int64_t k = 0; k < n; k++)
+                one(w, "add_f64", k, host[k], 0);
+            free(host);
+            drop(w);
+        }
+}
+
 static struct update downloaded(struct world *w, const struct update *u)
 {
     struct update host;
@@ -246,19 +266,20 @@ CASE(loss)
 CASE(nan)
 CASE(embedding)
 CASE(total)
+CASE(add_f64)
 CASE(clip)
 CASE(optim)
 CASE(skip)
 CASE(balance)
 CASE(fill)
 
-int main(void)
+int main(int argc, char **argv)
 {
-    setenv("CMOCKA_MESSAGE_OUTPUT", "TAP", 0);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_loss),  cmocka_unit_test(test_nan),     cmocka_unit_test(test_embedding),
-        cmocka_unit_test(test_total), cmocka_unit_test(test_clip),    cmocka_unit_test(test_optim),
-        cmocka_unit_test(test_skip),  cmocka_unit_test(test_balance), cmocka_unit_test(test_fill),
+        cmocka_unit_test(test_loss),    cmocka_unit_test(test_nan),     cmocka_unit_test(test_embedding),
+        cmocka_unit_test(test_total),   cmocka_unit_test(test_clip),    cmocka_unit_test(test_optim),
+        cmocka_unit_test(test_skip),    cmocka_unit_test(test_balance), cmocka_unit_test(test_fill),
+        cmocka_unit_test(test_add_f64),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return RUN_CASES(argc, argv, tests);
 }

@@ -126,13 +126,18 @@ static void route_one(struct world *w, int64_t T, int64_t E, int64_t K, int form
 static void case_route(struct world *w)
 {
     for (int form = 0; form < 16; form++) {
+        bool few = form % 5 == 0; /* each bit with and without the others */
+        if (w->type == BF16 && !few)
+            continue; /* it shows in the rows alone */
         route_one(w, 0, 4, 2, form, 3, 8);
         route_one(w, 1, 1, 1, form, 3, 1);
         route_one(w, 17, 8, 2, form, 3, 17);
         route_one(w, 130, 64, 6, form, 9, 130);
         route_one(w, 65, 3, 3, form, 65, 1100);
-        route_one(w, 700, 16, 4, form, 0, 32);
+        if (few)
+            route_one(w, 700, 16, 4, form, 0, 32);
     }
+    route_one(w, 1100, 5, 1, 1, 300, 3); /* so many that each block of the statistics has several turns */
 }
 
 /* Rows of a table `arrived` [sources,experts], of which [first, first+rows) come: to the experts and back. The
@@ -236,18 +241,83 @@ static void case_one_expert(struct world *w)
     }
 }
 
+/* Numbers of few values, so that many are equal; `odd` in place of every eleventh (0: none). */
+static float *steps(struct world *w, int64_t count, float odd)
+{
+    float *host = xmalloc((size_t)(count + 1) * sizeof *host);
+    for (int64_t i = 0; i < count; i++)
+        host[i] = odd != 0 && i % 11 == 7 ? odd : floorf(4 * (float)uniform(w)) / 4;
+    float *p = device(w, host, (size_t)count * sizeof *host);
+    free(host);
+    return p;
+}
+
+/* Ties everywhere, and numbers that are none: within groups and between them, of biases and of scores. */
+static void case_ties(struct world *w)
+{
+    static const float odd[] = {0, NAN, INFINITY, -INFINITY};
+    enum { T = 40, E = 16, K = 5 };
+    for (int form = 0; form < 16; form++) {
+        struct router p = OP(router, .tokens = T, .experts = E, .top_k = K, .sigmoid = form & 1, .scale = 1,
+                             .groups = form & 2 ? 8 : 0, .top_groups = form & 2 ? 3 : 0);
+        p.logits = steps(w, T * E, odd[form / 4]);
+        p.bias = form & 1 ? steps(w, E, 0) : NULL;
+        p.scores = floats(w, T * E, 0);
+        p.lse = floats(w, T, 0);
+        p.topk = ints(w, T * K, 0, 1);
+        p.weight = floats(w, T * K, 0);
+        w->be->router(w->s, &p);
+        show_ints(w, "ties topk", p.topk, T * K);
+        show_floats(w, "ties weight", p.weight, T * K);
+        drop(w);
+    }
+}
+
+/* What each expert keeps, with many choices of the same weight and more experts than places: token t chooses
+ * experts in a row, from one that is 0 for half of them. */
+static void capacity_one(struct world *w, int64_t T, int64_t E, int64_t K, int64_t seq, float odd)
+{
+    int32_t *host = xmalloc((size_t)(T * K + 1) * sizeof *host);
+    for (int64_t t = 0; t < T; t++)
+        for (int64_t k = 0; k < K; k++)
+            host[t * K + k] = (int32_t)(((t % 2 ? 0 : t * 5) + k) % E);
+    int32_t *topk = device(w, host, (size_t)(T * K) * sizeof *host), *keep = ints(w, T * K, 0, 1);
+    float *weight = steps(w, T * K, odd), *dropped = floats(w, 1, 1);
+    for (int64_t capacity = 0; capacity <= T; capacity = 2 * capacity + 1)
+        for (int by_prob = 0; by_prob < 2; by_prob++) {
+            w->be->capacity(w->s, &OP(capacity, .tokens = T, .experts = E, .top_k = K, .capacity = capacity,
+                                      .by_prob = by_prob, .topk = topk, .weight = weight, .keep = keep,
+                                      .dropped = dropped, .seq = seq));
+            show_ints(w, by_prob ? "capacity by weight" : "capacity by position", keep, T * K);
+            show_as(w, "capacity dropped", dropped, 1, F32, 0);
+        }
+    free(host);
+    drop(w);
+}
+
+static void case_capacity(struct world *w)
+{
+    if (w->type == BF16)
+        return; /* it has no type */
+    capacity_one(w, 0, 3, 1, 0, 0);
+    capacity_one(w, 1, 1, 1, 1, 0);
+    capacity_one(w, 60, 5, 3, 12, 0);
+    capacity_one(w, 60, 5, 3, 0, NAN);
+    capacity_one(w, 300, 40, 8, 100, INFINITY);
+    capacity_one(w, 700, 2, 2, 350, 0);
+}
+
 CASE(route)
+CASE(ties)
+CASE(capacity)
 CASE(one_expert)
 CASE(arrivals)
 
-int main(void)
+int main(int argc, char **argv)
 {
-    setenv("CMOCKA_MESSAGE_OUTPUT", "TAP", 0);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_route),
-        cmocka_unit_test(test_one_expert),
-        cmocka_unit_test(test_arrivals),
-        cmocka_unit_test(test_example),
+        cmocka_unit_test(test_route),      cmocka_unit_test(test_ties),     cmocka_unit_test(test_capacity),
+        cmocka_unit_test(test_one_expert), cmocka_unit_test(test_arrivals), cmocka_unit_test(test_example),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return RUN_CASES(argc, argv, tests);
 }

@@ -55,7 +55,8 @@ std::vector<char> pattern(int of, size_t bytes)
 
 bool right_messages()
 {
-    char *out = to_device(pattern(rank, LARGE), stream), *in = device<char>(LARGE), *all = device<char>(RANKS * LARGE);
+    char *out = to_device(pattern(rank, LARGE), stream), *in = device<char>(LARGE),
+         *all = device<char>(RANKS * LARGE);
     if (!settled(world, pass_on(out, in, LARGE, LARGE, stream)) ||
         !settled(world, ncclAllGather(out, all, LARGE, ncclInt8, world, stream)))
         return false;
@@ -146,7 +147,8 @@ bool missing_event()
 bool past_end()
 {
     char *x = device<char>(64), *y = device<char>(64);
-    return settled(world, ncclAllGather(x, y, 32, ncclInt8, world, stream)) && cudaStreamSynchronize(stream) == 0;
+    return settled(world, ncclAllGather(x, y, 32, ncclInt8, world, stream)) &&
+           cudaStreamSynchronize(stream) == 0;
 }
 
 bool told_to_fail()
@@ -201,7 +203,8 @@ int be_rank(int me, meeting_place *m, bool (*run)())
 
 int run_ranks(bool (*run)())
 {
-    void *shared = mmap(nullptr, sizeof(meeting_place), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    void *shared =
+        mmap(nullptr, sizeof(meeting_place), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     meeting_place *m = static_cast<meeting_place *>(shared);
     pid_t ranks[RANKS];
     for (int r = 0; r < RANKS; r++)

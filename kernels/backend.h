@@ -57,8 +57,8 @@ struct host_work {
 struct device_work {
     const char *what, *group; /* for reports, as above */
     size_t bytes;             /* of what it sends, or receives if it sends nothing */
-    /* Gives it to the device's stream, `stream` as the device's library knows it (a cudaStream_t). 0, or -1 with
-     * error() set. It calls nothing of the backend, nor do the others. */
+    /* Gives it to the device's stream, `stream` as the device's library knows it (a cudaStream_t). 0, or -1
+     * with error() set. It calls nothing of the backend, nor do the others. */
     int (*issue)(struct device_work *w, void *stream);
     /* It is under way: 0, or -1 with error() set if it has failed. */
     int (*check)(struct device_work *w);
@@ -100,8 +100,8 @@ struct backend {
     /* Queues work of the host. It moves on in calls of this table that wait, and in poll(). After a failure
      * what was queued in all streams is dropped. */
     void (*host_work)(struct stream *s, struct host_work *w);
-    /* Queues work of a device's library; NULL where the host computes. While such work is under way the host waits
-     * for the device by asking, and after a failure it does not wait at all. */
+    /* Queues work of a device's library; NULL where the host computes. While such work is under way the host
+     * waits for the device by asking, and after a failure it does not wait at all. */
     void (*device_work)(struct stream *s, struct device_work *w);
     /* Moves the work of the host on as far as it goes without waiting: for a host that waits for something
      * else meanwhile. 0, or -1 with error() set as sync(). */

@@ -88,7 +88,8 @@ door() {
 }
 door MPI 'mpi\.h' lib/comm
 door oneDNN 'dnnl[a-z_]*\.h' kernels/cpu
-door CUDA '(cuda|nccl|cublas|cudnn)[A-Za-z_]*\.h' kernels/cuda
+door CUDA '(cuda|cublas|cudnn)[A-Za-z_]*\.h' kernels/cuda
+door NCCL 'nccl\.h' lib/comm
 door OpenMP 'omp\.h' kernels
 none "$(grep -E '^(cmd|lib|kernels)/.*\.[ch]$' "$T/files" | xargs grep -nE '# *include *[<"]\.\.' | grep -v '^kernels/')" 'no include climbs out of its folder'
 

@@ -4,8 +4,8 @@
  *
  *   fault(name)      what a parallel trainer gets wrong: layouts are equal no more (t/0610-faults.t)
  *   left_out(name)   a wait or a copy that is not there: the backend `late` must find it (t/0615-waits.t)
- *   broken(name)     what is wrong with the use of NCCL: the emulator's must find it, or a comparison, in a build
- *                    with EMULATED=1, which has these faults too (t/0830-nccl.t) */
+ *   broken(name)     a wrong use of NCCL: the emulator must find it, or a comparison of results, in builds with
+ *                    EMULATED=1, which have all these faults (t/0830-nccl.t) */
 #ifndef BASE_FAULTS_H
 #define BASE_FAULTS_H
 

@@ -7,8 +7,8 @@
  * has none. Communicators connect their ranks when they first talk to each other.
  *
  * Each communicator runs its operations one at a time, in the order in which they were queued, in whatever
- * streams; `strict` has shown that this cannot deadlock. They share nothing: what one waits for does not hold up
- * another.
+ * streams; `strict` has shown that this cannot deadlock. They share nothing: what one waits for does not hold
+ * up another.
  *
  * No call blocks. Where NCCL says that it is under way, it is asked again, with patience; what has been queued
  * is watched by two marks in its stream (struct device_work). */

@@ -35,7 +35,8 @@ struct nccl_library {
 /* The library, of this build's minor version or later: NULL with error() set. Opened once in a process. */
 const struct nccl_library *nccl_library(void);
 
-/* error() with NCCL's text for `code`, which `what` in the group came to with these peers, and comm_fault(). -1. */
+/* error() with NCCL's text for `code`, which `what` in the group came to with these peers, and comm_fault().
+ * -1. */
 int nccl_failed(const struct group *g, const char *what, ncclResult_t code, const int *peer, int count);
 
 #endif

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/faults.h"
+#include "base/halt.h"
 #include "base/memory.h"
 
 struct nccl_work {
@@ -66,19 +67,24 @@ int nccl_settle(struct patience *p, ncclComm_t comm, ncclResult_t code)
 
 /* ---- the work ---- */
 
+static bool fine(ncclResult_t code)
+{
+    return code == ncclSuccess || code == ncclInProgress;
+}
+
 static ncclResult_t send_and_receive(struct nccl_work *w, void *stream)
 {
     const struct nccl_library *l = nccl_library();
     ncclComm_t comm = w->g->device;
     ncclResult_t code = l->GroupStart();
-    for (int i = 0; i < w->sends + w->recvs && code == ncclSuccess; i++) {
+    for (int i = 0; i < w->sends + w->recvs && fine(code); i++) {
         const struct comm_piece *p = &w->list[i];
         size_t bytes = p->bytes - (broken("nccl-bytes") && w->g->me == 0 && i < w->sends);
         code = i < w->sends ? l->Send(p->p, bytes, ncclInt8, p->peer, comm, stream)
                             : l->Recv(p->p, bytes, ncclInt8, p->peer, comm, stream);
     }
     ncclResult_t end = l->GroupEnd();
-    return code == ncclSuccess ? end : code;
+    return fine(code) ? end : code;
 }
 
 static int issue(struct device_work *work, void *stream)
@@ -86,6 +92,7 @@ static int issue(struct device_work *work, void *stream)
     struct nccl_work *w = (struct nccl_work *)work;
     ncclComm_t comm = w->g->device;
     stream = broken("nccl-stream") ? NULL : stream;
+    halt_at("nccl");
     w->patience = (struct patience){.g = w->g, .what = work->what, .awaited = awaited, .of = w};
     ncclResult_t code = w->list
                             ? send_and_receive(w, stream)
@@ -101,7 +108,7 @@ static int check(struct device_work *work)
     struct nccl_work *w = (struct nccl_work *)work;
     ncclResult_t code = ncclSuccess, asked = nccl_library()->CommGetAsyncError(w->g->device, &code);
     code = asked == ncclSuccess ? code : asked;
-    if (code == ncclSuccess || code == ncclInProgress)
+    if (fine(code))
         return 0;
     int peer[COMM_AWAITED], n = awaited(w, peer, COMM_AWAITED);
     return nccl_failed(w->g, work->what, code, peer, n);

@@ -238,8 +238,8 @@ static ncclResult_t group_end()
         queue_transfer(comm, s, t);
         return comm->async;
     }
-    /* It has not gone to the stream when the call returns: what the caller queues there meanwhile would be before
-     * it. */
+    /* It has not gone to the stream when the call returns: what the caller queues there meanwhile would be
+     * before it. */
     uint32_t later = random_below(3);
     stream_hold(s, "NCCL's call before it is still in progress (ncclCommGetAsyncError())");
     comm->held = s;

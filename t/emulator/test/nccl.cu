@@ -66,7 +66,8 @@ bool right_messages()
     return ok;
 }
 
-/* Ranks 0 and 2 are a group, in which 2 comes first; their messages pass those of the world in another stream. */
+/* Ranks 0 and 2 are a group, in which 2 comes first; their messages pass those of the world in another stream.
+ * */
 bool right_split()
 {
     ncclComm_t pair = nullptr;

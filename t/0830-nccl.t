@@ -100,7 +100,7 @@ job() {
     shift
     local begin=$SECONDS
     # shellcheck disable=SC2086
-    run timeout 60 mpirun --oversubscribe --bind-to none -n 3 "${only[@]}" moe-train -p "$T/job.plan" --log "$T/$job_name.log" $short "$@"
+    run timeout 100 mpirun --oversubscribe --bind-to none -n 3 "${only[@]}" moe-train -p "$T/job.plan" --log "$T/$job_name.log" $short "$@"
     seconds=$((SECONDS - begin))
 }
 only=()
@@ -150,8 +150,8 @@ only=()
 
 # rank 1 is lost, before it does anything by NCCL, or at the first step
 lost() {
-    MOEKIT_HALT=$1:1 job "${1%:*}" --timeout 4
-    [ "$status" -ne 0 ] && [ "$seconds" -le 30 ]
+    MOEKIT_HALT=$1:1 job "${1%:*}" --timeout 8
+    [ "$status" -ne 0 ] && [ "$seconds" -le 60 ]
     ok $? "rank 1, $1: the job ends (status $status, $seconds s)" || diag "$err"
     told "${1%:*}" "$2"
 }

@@ -17,7 +17,7 @@ JOBS    = $(shell nproc)
 
 COMMANDS = moe-partition moe-plan-check moe-train moe-ckpt moe-stat
 # gcc builds into .build/release, clang into .build/clang-release, a cross compiler into .build/TARGET-gcc-release.
-BUILD    = .build/$(addsuffix -,$(filter-out gcc,$(notdir $(CC))))$(if $(SAN),san,$(if $(FAULTS),faults,$(if $(EMULATED),emulated$(if $(CUDA_HOME),,-bare),release)))
+BUILD    = .build/$(addsuffix -,$(filter-out gcc,$(notdir $(CC))))$(if $(EMULATED),emulated$(if $(CUDA_HOME),,-bare)$(if $(SAN),-san),$(if $(SAN),san,$(if $(FAULTS),faults,release)))
 
 # ---- flags ----
 STD      = -std=gnu11 -Wall -Wextra -Werror -Wno-unused-parameter -Wno-missing-field-initializers -Wvla $(WARN) -Ilib -Ikernels -DVERSION='"$(VERSION)"' \
@@ -41,11 +41,11 @@ CUDA_O     = $(patsubst %.cu,$(BUILD)/%.o,$(wildcard kernels/cuda/*.cu))
 NVFLAGS    = -std=c++17 -O3 $(foreach a,$(CUDA_ARCHS),-gencode arch=compute_$(a),code=sm_$(a)) -gencode arch=compute_80,code=compute_80 \
              -Ilib -Ikernels -D_GNU_SOURCE -MMD -MP -Werror all-warnings -Xcompiler -fPIC,-fvisibility=hidden,-Wall,-Wextra,-Wno-unused-function,-Werror
 # With EMULATED=1 the same sources are compiled by g++, and linked with t/emulator instead of CUDA's libraries.
-EMULATOR_O = $(patsubst %.cpp,$(BUILD)/%.o,$(wildcard t/emulator/*.cpp))
+EMULATOR_O = $(patsubst %.cpp,$(BUILD)/%.o,$(filter-out $(if $(SAN),t/emulator/hooks.cpp),$(wildcard t/emulator/*.cpp)))
 EMULATOR_TEST_O = $(patsubst %.cu,$(BUILD)/%.o,$(wildcard t/emulator/test/*.cu))
 EMULATED_FLAGS = -std=gnu++17 -O2 -g -Wall -Wextra -Wno-unused-function -Werror -fPIC -fvisibility=hidden -ffp-contract=off -D_GNU_SOURCE -DMOEKIT_EMULATED \
-             -Ilib -Ikernels $(if $(CUDA_HOME),-isystem $(CUDA_HOME)/include,-It/emulator/include) -MMD -MP
-WATCHED    = -O3 -include t/emulator/device.h -fno-strict-aliasing -fsanitize=thread,alignment,bounds,signed-integer-overflow
+             $(SANFLAGS) -Ilib -Ikernels $(if $(CUDA_HOME),-isystem $(CUDA_HOME)/include,-It/emulator/include) -MMD -MP
+WATCHED    = -O3 -include t/emulator/device.h -fno-strict-aliasing $(if $(SAN),,-fsanitize=thread,alignment,bounds,signed-integer-overflow)
 # NCCL, which --comm nccl opens when it is used, needs its header only: the toolkit's, or else the system's.
 NCCL_H     = $(if $(CUDA),$(shell grep -lsE '^.define NCCL_MINOR +(2[89]|[3-9][0-9])' $(CUDA_HOME)/include/nccl.h /usr/include/nccl.h \
              /usr/local/include/nccl.h $(if $(EMULATED),t/emulator/include/nccl.h)))
@@ -120,7 +120,7 @@ $(EMULATOR_O): $(BUILD)/%.o: %.cpp Makefile
 $(CUDA_SO): $(CUDA_O) $(EMULATOR_O)
 	$(call say,LD,$@)
 	$(Q)mkdir -p $(@D)
-	$(Q)$(CXX) -shared -o $@ $^ -ldl
+	$(Q)$(CXX) -shared $(SANFLAGS) -o $@ $^ -ldl
 	$(Q)ln -sfn $(@F) $(@D)/libnccl.so.2
 $(BUILD)/t/emulator-test: $(EMULATOR_TEST_O) $(EMULATOR_O) $(BUILD)/kernels/failure.o $(BUILD)/lib/base/error.o
 	$(call say,TEST,$@)
@@ -192,10 +192,11 @@ check-large: all unit
 	$(Q)$(MAKE) --no-print-directory EMULATED=1 emulator-test
 	$(if $(CUDA_HOME),$(Q)$(MAKE) --no-print-directory EMULATED=1 CUDA_HOME= emulator-module)
 	$(Q)$(PROVE_ENV) MOEKIT_LARGE=1 prove --timer $(UNIT) $(TESTS)
-# Unit tests and a handful of layouts under ASan and UBSan; leaks are looked for where no communication is involved.
+# Unit tests, those of kernels with backend cuda on the emulator, and a handful of layouts under ASan and UBSan; leaks are looked for where no
+# communication is involved.
 check-sanitized:
-	$(Q)$(MAKE) --no-print-directory SAN=1 all unit
-	$(Q)$(MAKE) --no-print-directory SAN=1 prove-sanitized
+	$(Q)$(MAKE) --no-print-directory SAN=1 EMULATED=1 all unit
+	$(Q)$(MAKE) --no-print-directory SAN=1 EMULATED=1 prove-sanitized
 prove-sanitized:
 	$(Q)$(PROVE_ENV) prove -j $(JOBS) --timer $(filter-out $(COMM_UNIT),$(UNIT))
 	$(Q)$(PROVE_ENV) ASAN_OPTIONS=detect_leaks=0 prove -j $(JOBS) --timer $(COMM_UNIT) t/0600-layouts.t

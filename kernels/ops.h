@@ -306,8 +306,8 @@ struct router_stats {
 };
 /* Which choices survive a capacity per expert, over ALL T tokens of a microbatch.
  * by_prob: each expert keeps its `capacity` largest weights; else the choices that stand first in their
- * sequence (token t at t mod seq; seq 0: one sequence). Ties go to the lower token; a NaN is the largest weight.
- * A token's choices are distinct experts. keep[t,k] is 1 or 0. dropped[0] f32: how many were cut. */
+ * sequence (token t at t mod seq; seq 0: one sequence). Ties go to the lower token; a NaN is the largest
+ * weight. A token's choices are distinct experts. keep[t,k] is 1 or 0. dropped[0] f32: how many were cut. */
 struct capacity {
     int64_t tokens, experts, top_k, capacity;
     bool by_prob;

@@ -14,8 +14,6 @@ done
 first=${builds# }
 first=${first%% *}
 need_for_all cuda test -x "$top/.build/${first:-emulated}/t/kernels" # make EMULATED=1 all unit
-case " ${MOEKIT_REQUIRE:-} " in *cuda*) ;; *) MOEKIT_REQUIRE="${MOEKIT_REQUIRE:-} cuda" ;; esac
-export MOEKIT_REQUIRE
 
 # No operation goes without a case that runs it on every backend.
 cases="kernels kernels-loss kernels-route"

@@ -6,6 +6,9 @@
 #include <algorithm>
 #include <stdlib.h>
 #include <sys/mman.h>
+#if defined __SANITIZE_ADDRESS__
+#include <sanitizer/common_interface_defs.h>
+#endif
 #if !defined __x86_64__
 #include <ucontext.h>
 #endif
@@ -55,11 +58,11 @@ static void fiber_prepare(fiber &f, char *top, void (*main)())
     *--sp = reinterpret_cast<void *>(main);
     f.stack_pointer = sp - 6; /* the six registers, whatever is in them */
 }
-static void to_fiber(fiber &f)
+static void go_to_fiber(fiber &f)
 {
     emulated_switch(&scheduler, f.stack_pointer);
 }
-static void to_scheduler(fiber &f)
+static void go_to_scheduler(fiber &f)
 {
     emulated_switch(&f.stack_pointer, scheduler);
 }
@@ -74,18 +77,50 @@ static void fiber_prepare(fiber &f, char *top, void (*main)())
     c.uc_stack.ss_size = STACK - GUARD;
     makecontext(&c, main, 0);
 }
-static void to_fiber(fiber &f)
+static void go_to_fiber(fiber &f)
 {
     swapcontext(&scheduler, &contexts[f.number]);
 }
-static void to_scheduler(fiber &f)
+static void go_to_scheduler(fiber &f)
 {
     swapcontext(&contexts[f.number], &scheduler);
 }
 #endif
 
+/* AddressSanitizer is told of each switch: which stack comes next, and then that it has come. */
+#if defined __SANITIZE_ADDRESS__
+static const void *scheduler_stack;
+static size_t scheduler_bytes;
+
+static void to_fiber(fiber &f)
+{
+    void *kept;
+    __sanitizer_start_switch_fiber(&kept, stacks + f.number * STACK + GUARD, STACK - GUARD);
+    go_to_fiber(f);
+    __sanitizer_finish_switch_fiber(kept, nullptr, nullptr);
+}
+static void fiber_arrives(void *kept)
+{
+    __sanitizer_finish_switch_fiber(kept, &scheduler_stack, &scheduler_bytes);
+}
+static void to_scheduler(fiber &f)
+{
+    void *kept;
+    __sanitizer_start_switch_fiber(f.state == FIBER_GONE ? nullptr : &kept, scheduler_stack, scheduler_bytes);
+    go_to_scheduler(f);
+    fiber_arrives(kept);
+}
+#else
+#define to_fiber     go_to_fiber
+#define to_scheduler go_to_scheduler
+static void fiber_arrives(void *)
+{
+}
+#endif
+
 static void fiber_main()
 {
+    fiber_arrives(nullptr);
     kernel_run(kernel_call);
     now->state = FIBER_GONE;
     warp_left();

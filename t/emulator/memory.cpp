@@ -10,6 +10,12 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
+#if defined __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
+#else
+#define ASAN_POISON_MEMORY_REGION(p, bytes)   ((void)(p), (void)(bytes))
+#define ASAN_UNPOISON_MEMORY_REGION(p, bytes) ((void)(p), (void)(bytes))
+#endif
 
 constexpr size_t PAGE = 64 << 10;
 constexpr size_t PAGES = (MEMORY_SPAN - SHARED_SPAN) / PAGE;
@@ -58,6 +64,7 @@ void memory_begin()
         report(nullptr, "cannot reserve %zu bytes of addresses", MEMORY_SPAN);
     madvise(p, MEMORY_SPAN, MADV_DONTDUMP);
     memory_base = static_cast<char *>(p);
+    ASAN_POISON_MEMORY_REGION(memory_base, SHARED_SPAN);
     /* On a stack of its own: the fault may come where the stack pointer is not to be trusted (lib/README). */
     static char stack[256 << 10];
     stack_t alternative = {};
@@ -144,6 +151,8 @@ void *memory_alloc(size_t bytes)
         owner[i] = static_cast<uint32_t>(allocations.size());
     live.push_back(static_cast<uint32_t>(allocations.size()));
     allocations.push_back({first, pages, bytes});
+    ASAN_UNPOISON_MEMORY_REGION(page_address(first), bytes);
+    ASAN_POISON_MEMORY_REGION(page_address(first) + bytes, (pages + 1) * PAGE - bytes);
     if (bytes >= LARGE) {
         poison_large(page_address(first), pages * PAGE);
     } else {
@@ -173,6 +182,7 @@ bool memory_free(void *p)
     taken -= a.pages;
     live.erase(std::find(live.begin(), live.end(), number));
     shadow_forget(p, a.pages * PAGE);
+    ASAN_POISON_MEMORY_REGION(p, a.pages * PAGE);
     mmap(p, a.pages * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
     return true;
 }
@@ -193,12 +203,15 @@ static void *shared_add(const void *site, const char *name, size_t bytes)
     if (shared_end > SHARED_SPAN)
         report(nullptr, "more than %zu bytes of shared memory", SHARED_SPAN);
     arrays.push_back({site, name, offset, bytes});
+    ASAN_UNPOISON_MEMORY_REGION(memory_base + offset, bytes);
     memset(memory_base + offset, POISON, bytes);
     return memory_base + offset;
 }
 
 void shared_begin(size_t dynamic)
 {
+    for (const shared_array &a : arrays)
+        ASAN_POISON_MEMORY_REGION(memory_base + a.offset, a.bytes);
     arrays.clear();
     shared_end = GAP;
     shared_add(nullptr, "dynamic", dynamic);

@@ -45,7 +45,10 @@ std::string function_name(const void *pc)
 {
     std::string function, line;
     addr2line(pc, function, line);
-    return function.empty() ? "a kernel" : function.substr(0, function.find('('));
+    size_t end = 0, from = function.compare(0, 5, "void ") ? 0 : 5; /* a template's name begins with its type */
+    for (int depth = 0; end < function.size() && (depth > 0 || function[end] != '('); end++)
+        depth += (function[end] == '<') - (function[end] == '>');
+    return function.empty() ? "a kernel" : function.substr(from, end - from);
 }
 
 std::string operation_name(const operation &op)

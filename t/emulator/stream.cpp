@@ -28,7 +28,8 @@ struct CUevent_st {
 
 const operation *running;
 cudaError_t sticky_error;
-static std::vector<cudaStream_t> streams; /* [0]: the default stream */
+/* [0]: the default stream. Never freed: it is there when others end. */
+static std::vector<cudaStream_t> &streams = *new std::vector<cudaStream_t>;
 static uint32_t stream_count;
 static std::vector<uint32_t> host_clock; /* what the host has waited for */
 

@@ -193,14 +193,14 @@ static inline bool is_asked_for(const struct backend_kind *kind)
 }
 
 /* Whether this machine has what the backend computes with. Only cuda may be missing, and not where
- * $MOEKIT_REQUIRE has its name. */
+ * $MOEKIT_BACKEND asks for it or $MOEKIT_REQUIRE for a gpu. */
 static inline bool there_is(const struct backend_kind *kind)
 {
-    const char *required = getenv("MOEKIT_REQUIRE");
+    const char *require = getenv("MOEKIT_REQUIRE");
     if (backend_open(kind->name, 0, 1))
         return true;
-    if (strcmp(kind->name, "cuda") != 0 || error_status() != STATUS_ENV ||
-        (required && strstr(required, "cuda")))
+    if (strcmp(kind->name, "cuda") != 0 || error_status() != STATUS_ENV || getenv("MOEKIT_BACKEND") ||
+        (require && strstr(require, "gpu")))
         fail_msg("%s: %s", kind->name, error_text());
     printf("# not on cuda: %s\n", error_text());
     error_clear();

@@ -19,7 +19,8 @@ large=${MOEKIT_LARGE:-}
 steps=${large:+4}
 steps=${steps:-2}
 seq=${large:+16}
-batch="--seq ${seq:-8} --global-batch ${large:+1}8"
+micro=${large:+16}
+batch="--seq ${seq:-8} --global-batch ${micro:-4}"
 recipe="-d $T/text -s $steps --lr 2e-3 --warmup 2 --lr-steps $steps --eps 1e-6 --loads-every 1 --timeout 60"
 last=step-$(printf '%08d' "$steps")
 

@@ -28,12 +28,14 @@
 
 #define ABORT_S 20 /* ncclCommAbort() ends kernels and threads; longer than this it never will */
 
+struct made {
+    ncclComm_t comm;
+    char *name; /* NCCL may keep the pointer */
+};
+
 /* The communicators, the world's first. */
 struct nccl {
-    struct made {
-        ncclComm_t comm;
-        char *name; /* NCCL may keep the pointer */
-    } * list;
+    struct made *list;
     int count;
 };
 
@@ -172,7 +174,7 @@ static void close_nccl(struct comm *c)
 {
     struct nccl *m = c->above;
     const struct nccl_library *l = m->count ? nccl_library() : NULL;
-    struct watchdog *w = watchdog_start(c, "ncclCommFinalize", c->timeout, false);
+    struct watchdog *w = l ? watchdog_start(c, "ncclCommFinalize", c->timeout, false) : NULL;
     for (int i = m->count - 1; i >= 0; i--) {
         ncclComm_t comm = m->list[i].comm;
         struct patience p = patience(c->world, "ncclCommFinalize");

@@ -43,6 +43,7 @@ NVFLAGS    = -std=c++17 -O3 $(foreach a,$(CUDA_ARCHS),-gencode arch=compute_$(a)
 # With EMULATED=1 the same sources are compiled by g++, and linked with t/emulator instead of CUDA's libraries.
 EMULATOR_O = $(patsubst %.cpp,$(BUILD)/%.o,$(filter-out $(if $(SAN),t/emulator/hooks.cpp),$(wildcard t/emulator/*.cpp)))
 EMULATOR_TEST_O = $(patsubst %.cu,$(BUILD)/%.o,$(wildcard t/emulator/test/*.cu))
+GPU_CU     = $(patsubst %.cu,$(BUILD)/%.o,$(wildcard t/gpu/*.cu))
 EMULATED_FLAGS = -std=gnu++17 -O2 -g -Wall -Wextra -Wno-unused-function -Werror -fPIC -fvisibility=hidden -ffp-contract=off -D_GNU_SOURCE -DMOEKIT_EMULATED \
              $(SANFLAGS) -Ilib -Ikernels $(if $(CUDA_HOME),-isystem $(CUDA_HOME)/include,-It/emulator/include) -MMD -MP
 WATCHED    = -O3 -include t/emulator/device.h -fno-strict-aliasing $(if $(SAN),,-fsanitize=thread,alignment,bounds,signed-integer-overflow)
@@ -61,20 +62,22 @@ rooms    = $(call obj,$(1:%=lib/%/*.c))
 # The rooms of lib that each command is linked with; unit tests and the bench may use all.
 PARTITION_O  = $(call rooms,base model plan cost check choose emit)
 PLAN_CHECK_O = $(call rooms,base model plan cost check)
-STAT_O       = $(call rooms,base stat)
-CKPT_O       = $(filter-out $(BUILD)/lib/ckpt/save%,$(call rooms,base model plan tensors ckpt))
+STAT_O       = $(call rooms,base model plan stat draw)
+CKPT_O       = $(filter-out $(BUILD)/lib/ckpt/save%,$(call rooms,base model plan tensors ckpt pack))
 TRAIN_O      = $(call rooms,base model plan cost check tensors ckpt data comm engine train) $(KERNEL_O)
 ALL_O        = $(call rooms,*) $(KERNEL_O)
 KERNEL_O = $(call obj,kernels/*.c kernels/*/*.c)
 
-LIBS       = -ljansson -lz -lm
+LIBS       = -ljansson -lz -lm -pthread
+PACK_LIBS  = -larchive -lisal -lzstd
 TRAIN_LIBS = -ldnnl $(MPI_LIBS) -fopenmp
 BIN        = $(COMMANDS:%=$(BUILD)/bin/%)
 UNIT       = $(patsubst t/unit/%.c,$(BUILD)/t/%,$(wildcard t/unit/*.c))
+GPU_TESTS  = kernels kernels-route kernels-loss waits routing-compare $(addprefix gpu/,instructions products sizes bench)
 HELPERS    = $(patsubst t/lib/%.c,$(BUILD)/t/%,$(wildcard t/lib/*.c))
 
 .SECONDARY:
-.PHONY: all unit kernels emulator-test emulator-module portable check check-unit check-large check-sanitized prove-sanitized check-portable hunt fuzz $(FUZZ:%=fuzz-%) demo bench \
+.PHONY: all unit gpu kernels emulator-test emulator-module portable check check-unit check-large check-sanitized prove-sanitized check-portable hunt fuzz $(FUZZ:%=fuzz-%) demo bench \
         oracles install uninstall deps deps-clang deps-portable arm64 clean help
 all: $(BIN) $(CUDA_SO)
 	$(Q)ln -sfn $(notdir $(BUILD)) .build/current
@@ -89,6 +92,7 @@ help:
 	@echo 'make hunt         random layouts, over and over, with the heap watched; SECONDS=N, SEED=N, SAN=1'
 	@echo 'make oracles      a virtual environment with PyTorch and transformers, for the tests that compare with them'
 	@echo 'make bench        speed against PyTorch and against the machine'
+	@echo 'make gpu          what t/gpu/run runs on a machine with a GPU (t/gpu/README); t/gpu/pack carries it to one'
 	@echo 'make install      prefix=$(prefix) DESTDIR=$(DESTDIR)'
 	@echo 'make unit         build the unit tests into .build/release/t'
 	@echo 'make uninstall, make clean'
@@ -98,7 +102,7 @@ help:
 $(BUILD)/lib/comm/%.o: ALL_CFLAGS += $(MPI_CFLAGS)
 $(call obj,lib/comm/nccl*.c): ALL_CFLAGS += $(NCCL_CFLAGS)
 $(BUILD)/kernels/%.o: ALL_CFLAGS += -fopenmp
-$(BUILD)/kernels/cpu/%.o: ALL_CFLAGS += -O3
+$(BUILD)/kernels/cpu/%.o $(BUILD)/lib/pack/%.o: ALL_CFLAGS += -O3
 $(BUILD)/t/%: private ALL_CFLAGS += -fopenmp -It $(if $(CLANG),--rtlib=compiler-rt)# which has the conversions of lib/half.h
 
 # `make -j deps demo` must not compile before deps is through.
@@ -108,8 +112,12 @@ $(BUILD)/%.o: %.c Makefile | $(filter deps%,$(MAKECMDGOALS))
 	$(Q)$(CC) $(ALL_CFLAGS) -c -o $@ $<
 
 $(BUILD)/kernels/cuda.o: ALL_CFLAGS += $(if $(CUDA),-DMOEKIT_CUDA)
+# Built with the toolkit after a build without it, or the other way round: what knows of it is compiled again.
+WITH_CUDA := $(BUILD)/$(if $(CUDA),with,without)-cuda
+$(if $(wildcard $(WITH_CUDA)),,$(shell mkdir -p $(BUILD) && rm -f $(BUILD)/with-cuda $(BUILD)/without-cuda && touch $(WITH_CUDA)))
+$(BUILD)/kernels/cuda.o: $(WITH_CUDA)
 ifdef EMULATED
-$(CUDA_O) $(EMULATOR_TEST_O): $(BUILD)/%.o: %.cu Makefile
+$(CUDA_O) $(EMULATOR_TEST_O) $(GPU_CU): $(BUILD)/%.o: %.cu Makefile
 	$(call say,CXX,$<)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CXX) -x c++ $(EMULATED_FLAGS) $(WATCHED) -c -o $@ $<
@@ -127,9 +135,12 @@ $(BUILD)/t/emulator-test: $(EMULATOR_TEST_O) $(EMULATOR_O) $(BUILD)/kernels/fail
 	$(Q)$(CXX) -o $@ $^ -ldl
 emulator-module: $(CUDA_SO) $(BUILD)/t/emulator-test
 emulator-test: all emulator-module $(filter $(BUILD)/t/backends $(BUILD)/t/kernels $(BUILD)/t/kernels-%,$(UNIT))
+$(BUILD)/t/gpu/instructions: $(GPU_CU) $(EMULATOR_O) $(BUILD)/kernels/failure.o $(BUILD)/lib/base/error.o
+	$(call say,TEST,$@)
+	$(Q)$(CXX) $(SANFLAGS) -o $@ $^ -ldl
 else
 $(BUILD)/kernels/cuda/optim.o: NVFLAGS += -fmad=false
-$(CUDA_O): $(BUILD)/%.o: %.cu Makefile
+$(CUDA_O) $(GPU_CU): $(BUILD)/%.o: %.cu Makefile
 	$(call say,NVCC,$<)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(NVCC) $(NVFLAGS) -c -o $@ $<
@@ -137,11 +148,15 @@ $(BUILD)/lib/moekit/moekit-cuda.so: $(CUDA_O)
 	$(call say,LD,$@)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(NVCC) -shared -cudart static -o $@ $^ -L$(CUDA_HOME)/lib64 -lcublasLt -Xlinker -rpath,$(CUDA_HOME)/lib64
+$(BUILD)/t/gpu/instructions: $(GPU_CU) $(BUILD)/kernels/failure.o $(BUILD)/lib/base/error.o
+	$(call say,TEST,$@)
+	$(Q)$(NVCC) -cudart static -o $@ $^
 endif
 
 $(BUILD)/bin/moe-partition: $(PARTITION_O)
 $(BUILD)/bin/moe-plan-check: $(PLAN_CHECK_O)
 $(BUILD)/bin/moe-stat: $(STAT_O)
+$(BUILD)/bin/moe-ckpt: LIBS += $(PACK_LIBS)
 $(BUILD)/bin/moe-ckpt: $(CKPT_O)
 $(BUILD)/bin/moe-train: LIBS += $(TRAIN_LIBS)
 $(BUILD)/bin/moe-train: $(TRAIN_O)
@@ -154,21 +169,30 @@ $(BUILD)/bin/%: $(BUILD)/cmd/%.o
 $(BUILD)/t/%: t/unit/%.c $(ALL_O)
 	$(call say,TEST,$<)
 	$(Q)mkdir -p $(@D)
-	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $(filter %.c %.o,$^) $(LIBS) $(TRAIN_LIBS) -lcmocka
+	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $(filter %.c %.o,$^) $(LIBS) $(PACK_LIBS) $(TRAIN_LIBS) -lcmocka
 $(BUILD)/t/%: t/lib/%.c $(ALL_O)
 	$(call say,TEST,$<)
 	$(Q)mkdir -p $(@D)
-	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $(filter %.c %.o,$^) $(LIBS) $(TRAIN_LIBS)
-$(BUILD)/t/bench/%: t/bench/%.c $(KERNEL_O) $(call rooms,base)
+	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $(filter %.c %.o,$^) $(LIBS) $(PACK_LIBS) $(TRAIN_LIBS)
+$(BUILD)/t/bench/%: t/bench/%.c $(KERNEL_O) $(CKPT_O)
 	$(call say,BENCH,$<)
 	$(Q)mkdir -p $(@D)
-	$(Q)$(CC) $(ALL_CFLAGS) -o $@ $(filter %.c %.o,$^) $(LIBS) -ldnnl -fopenmp
+	$(Q)$(CC) $(ALL_CFLAGS) -o $@ $(sort $(filter %.c %.o,$^)) $(LIBS) $(PACK_LIBS) -ldnnl -fopenmp
+$(BUILD)/t/gpu/sizes: $(call obj,t/gpu/sizes*.c) $(KERNEL_O) $(call rooms,base)
+	$(call say,TEST,$@)
+	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS) -ldnnl -fopenmp
+$(BUILD)/t/gpu/%: t/gpu/%.c $(KERNEL_O) $(call rooms,base)
+	$(call say,TEST,$<)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $(filter %.c %.o,$^) $(LIBS) -ldnnl -fopenmp
 # A fuzz target is one file; it may use what needs no MPI.
 $(BUILD)/bin/fuzz-%: t/fuzz/%.c $(sort $(PLAN_CHECK_O) $(CKPT_O) $(STAT_O) $(call rooms,data))
 	$(call say,FUZZ,$<)
 	$(Q)mkdir -p $(@D)
-	$(Q)$(CC) $(ALL_CFLAGS) -It -fsanitize=fuzzer -o $@ $(filter %.c %.o,$^) $(LIBS)
+	$(Q)$(CC) $(ALL_CFLAGS) -It -fsanitize=fuzzer -o $@ $(filter %.c %.o,$^) $(LIBS) $(PACK_LIBS)
 unit: $(UNIT) $(HELPERS) $(CUDA_SO)
+# What t/gpu/run runs, beside the commands.
+gpu: all $(if $(CUDA),$(addprefix $(BUILD)/t/,$(GPU_TESTS)))
 kernels: $(KERNEL_O)
 portable: $(filter-out %/moe-train,$(BIN)) kernels
 
@@ -182,14 +206,14 @@ COMM_UNIT = $(filter $(BUILD)/t/comm%,$(UNIT))
 
 check: all unit
 	$(if $(SAN),,$(Q)$(MAKE) --no-print-directory FAULTS=1 all)
-	$(if $(SAN),,$(Q)$(MAKE) --no-print-directory EMULATED=1 emulator-test)
+	$(if $(SAN),,$(Q)$(MAKE) --no-print-directory EMULATED=1 emulator-test gpu)
 	$(if $(SAN),,$(if $(CUDA_HOME),$(Q)$(MAKE) --no-print-directory EMULATED=1 CUDA_HOME= emulator-module))
 	$(Q)$(PROVE_ENV) $(if $(SAN),,perl t/lib/budget.pl t/budget )prove -j $(JOBS) --timer $(UNIT) $(TESTS)
 check-unit: all unit
 	$(Q)$(PROVE_ENV) prove -j $(JOBS) --timer $(UNIT)
 check-large: all unit
 	$(Q)$(MAKE) --no-print-directory FAULTS=1 all
-	$(Q)$(MAKE) --no-print-directory EMULATED=1 emulator-test
+	$(Q)$(MAKE) --no-print-directory EMULATED=1 emulator-test gpu
 	$(if $(CUDA_HOME),$(Q)$(MAKE) --no-print-directory EMULATED=1 CUDA_HOME= emulator-module)
 	$(Q)$(PROVE_ENV) MOEKIT_LARGE=1 prove --timer $(UNIT) $(TESTS)
 # Unit tests, those of kernels with backend cuda on the emulator, and a handful of layouts under ASan and UBSan; leaks are looked for where no
@@ -218,9 +242,9 @@ bench: all $(patsubst t/bench/%.c,$(BUILD)/t/bench/%,$(wildcard t/bench/*.c))
 	$(Q)$(PROVE_ENV) sh t/bench/run
 
 # ---- what is needed, and what the tests compare with ----
-deps          = gcc libc6-dev pkg-config libjansson-dev zlib1g-dev libopenmpi-dev openmpi-bin libdnnl-dev libcmocka-dev perl jq gnuplot-nox mandoc
+deps          = gcc libc6-dev pkg-config libjansson-dev zlib1g-dev libarchive-dev libisal-dev libzstd-dev libopenmpi-dev openmpi-bin libdnnl-dev libcmocka-dev perl jq gnuplot-nox mandoc libarchive-tools
 deps-clang    = clang libclang-rt-dev libomp-dev
-deps-portable = $(deps-clang) gcc-aarch64-linux-gnu qemu-user libjansson-dev:arm64 zlib1g-dev:arm64
+deps-portable = $(deps-clang) gcc-aarch64-linux-gnu qemu-user libjansson-dev:arm64 zlib1g-dev:arm64 libarchive-dev:arm64 libisal-dev:arm64 libzstd-dev:arm64
 SUDO = $(if $(filter 0,$(shell id -u)),,sudo)
 deps deps-clang deps-portable:
 	$(Q)missing=$$(for p in $($@); do dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done); \

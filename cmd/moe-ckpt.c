@@ -4,21 +4,33 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/notice.h"
 #include "base/num.h"
 #include "base/options.h"
 #include "ckpt/diff.h"
 #include "ckpt/list.h"
 #include "ckpt/verify.h"
+#include "pack/contents.h"
+#include "pack/pack.h"
+#include "pack/restore.h"
 
 static const struct command top = {
     .name = "moe-ckpt",
     .synopsis = "moe-ckpt list [--tensors | --json] PATH\n"
                 "moe-ckpt verify PATH...\n"
-                "moe-ckpt diff [--tolerance X] [--optimizer] A B",
-    .about = "looks into checkpoints: step directories of moe-train and any Hugging Face MoE directory",
+                "moe-ckpt diff [--tolerance X] [--optimizer] A B\n"
+                "moe-ckpt pack [-o FILE] [--codec C] [--base DIR] [--experts LIST] DIR\n"
+                "moe-ckpt restore [--base DIR] [--experts LIST] FILE DIR",
+    .about = "looks after checkpoints: step directories of moe-train and any Hugging Face MoE directory",
     .notes = "moe-ckpt VERB -h shows a verb's options. Exit status: 0 done, 1 the answer is no, 2 bad input, 3 "
              "the environment failed.",
 };
+
+/* Of a PATH: a file or standard input, which can be nothing else. */
+static bool is_archive(const char *path)
+{
+    return strcmp(path, "-") == 0 || (file_exists(path) && !is_dir(path));
+}
 
 /* ---- list ---- */
 
@@ -30,7 +42,8 @@ static const struct opt list_opts[] = {
 static const struct command list_command = {
     .name = "moe-ckpt list",
     .synopsis = "moe-ckpt list [--tensors | --json] PATH",
-    .about = "shows what a checkpoint holds, a line a file; of a directory of steps, a line a step",
+    .about =
+        "shows what a checkpoint or an archive holds, a line a file; of a directory of steps, a line a step",
     OPTS(list_opts),
 };
 
@@ -43,37 +56,63 @@ static int list(int argc, char **argv)
         return error(STATUS_USAGE, "list takes one PATH (see 'moe-ckpt list -h')");
     if (want_tensors && want_json)
         return error(STATUS_USAGE, "--tensors and --json exclude each other");
+    if (is_archive(argv[first]) && want_tensors)
+        return error(STATUS_USAGE, "'%s' is a file: of archives list shows the files", argv[first]);
+    if (is_archive(argv[first]))
+        return contents_list(argv[first], want_json, stdout);
     return list_dir(argv[first], want_json ? LIST_JSON : want_tensors ? LIST_TENSORS : LIST_FILES, stdout);
 }
 
 /* ---- verify ---- */
 
+static int64_t threads;
+static const struct opt verify_opts[] = {
+    {'j', "threads", "N", "for archives: so many threads (default: one a processor)", OPT_INT, &threads, 1,
+     1024},
+};
 static const struct command verify_command = {
     .name = "moe-ckpt verify",
-    .synopsis = "moe-ckpt verify PATH...",
+    .synopsis = "moe-ckpt verify [--threads N] PATH...",
     .about = "proves that a checkpoint is whole: every file, every tensor, every byte",
+    OPTS(verify_opts),
     .notes =
+        "PATH may be an archive that moe-ckpt packed, '-' being standard input: every bit of it is checked.\n"
         "A Hugging Face directory has no checksums: there headers, shapes, the index and JSON are checked, "
         "and that no\n"
         "file is a Git LFS pointer. Files of weights that nothing refers to are named.\n"
         "Exit status: 0 whole, 1 not, 2 when a PATH does not exist or needs a newer moekit.",
 };
 
+static int thread_count(void)
+{
+    return threads ? (int)threads : pack_all_threads();
+}
+
+static void print_verified(const struct verified *v, const char *path, const char *archive)
+{
+    char size[24];
+    human_bytes((double)v->bytes, size);
+    if (v->problems.count)
+        printf("%s: not whole: %d problem%s\n", path, v->problems.count, v->problems.count > 1 ? "s" : "");
+    else if (archive)
+        printf("%s: whole: %s: %d files, %s\n", path, archive, v->files, size);
+    else
+        printf("%s: %s: %d files, %d tensors, %s\n", path, v->step ? "whole" : "well formed", v->files,
+               v->tensors, size);
+}
+
 static int verify_one(const char *path, bool *whole)
 {
     struct verified v;
-    char size[24];
-    if (verify_dir(&v, path) < 0)
+    char about[160];
+    bool archive = is_archive(path);
+    if ((archive ? verify_archive(&v, path, thread_count(), about) : verify_dir(&v, path)) < 0)
         return -1;
     for (int i = 0; i < v.problems.count && i < MOST_PROBLEMS; i++)
         fprintf(stderr, "moe-ckpt verify: %s\n", v.problems.list[i]);
     if (v.problems.count > MOST_PROBLEMS)
         fprintf(stderr, "moe-ckpt verify: and %d problems more\n", v.problems.count - MOST_PROBLEMS);
-    if (v.problems.count)
-        printf("%s: not whole: %d problem%s\n", path, v.problems.count, v.problems.count > 1 ? "s" : "");
-    else
-        printf("%s: %s: %d files, %d tensors, %s\n", path, v.step ? "whole" : "well formed", v.files, v.tensors,
-               human_bytes((double)v.bytes, size));
+    print_verified(&v, path, archive ? about : NULL);
     *whole &= v.problems.count == 0;
     verified_release(&v);
     return 0;
@@ -148,6 +187,95 @@ static int diff(int argc, char **argv)
     return rc;
 }
 
+/* ---- pack, restore ---- */
+
+static struct pack_request packing;
+static const char *codec_name;
+static const struct opt pack_opts[] = {
+    {'o', "output", "FILE", "write the archive there (default, and '-': standard output)", OPT_TEXT,
+     &packing.out},
+    {'c', "codec", "CODEC", "%s (default split)", OPT_CHOICE, &codec_name, .words = &codec_words},
+    {'b', "base", "DIR", "pack the difference from this checkpoint, an earlier step say", OPT_TEXT,
+     &packing.base},
+    {'e', "experts", "LIST", "of experts' files only those that hold some of 0-3,7 or LAYER:EXPERT", OPT_TEXT,
+     &packing.experts},
+    {'j', "threads", "N", "so many threads (default: one a processor)", OPT_INT, &threads, 1, 1024},
+};
+static const struct command pack_command = {
+    .name = "moe-ckpt pack",
+    .synopsis = "moe-ckpt pack [-o FILE] [--codec CODEC] [--base DIR] [--experts LIST] [--threads N] DIR",
+    .about = "packs a checkpoint into an archive, a tar in which every flipped bit is found",
+    OPTS(pack_opts),
+    .notes =
+        "none: members are the files, for tar -x; gzip: 'cat NAME.part-*.gz | gunzip' gives a file; split: "
+        "exponents\n"
+        "and mantissas of numbers apart, smallest and fastest, and weights that are their f32 master rounded "
+        "left out.\n"
+        "Exit status: 0 done, 2 DIR is no whole checkpoint, 3 the environment failed.",
+};
+
+static int pack(int argc, char **argv)
+{
+    struct packed done;
+    char from[24], to[24], made[24];
+    int first = options_parse(&pack_command, argc, argv);
+    if (first < 0)
+        return -1;
+    if (argc - first != 1)
+        return error(STATUS_USAGE, "pack takes one DIR (see 'moe-ckpt pack -h')");
+    packing.dir = argv[first];
+    packing.codec = codec_name ? (enum codec)word_index(&codec_words, codec_name) : CODEC_SPLIT;
+    packing.threads = thread_count();
+    if (pack_dir(&packing, &done) < 0)
+        return -1;
+    notice("'%s': %d files, %s, packed into %s (%.3f)", packing.dir, done.files,
+           human_bytes((double)done.bytes, from), human_bytes((double)done.archive, to),
+           (double)done.archive / (double)(done.bytes ? done.bytes : 1));
+    if (done.made_bytes)
+        notice("%s of weights are their master rounded, and will be made again",
+               human_bytes((double)done.made_bytes, made));
+    return STATUS_DONE;
+}
+
+static struct restore_request restoring;
+static const struct opt restore_opts[] = {
+    {'b', "base", "DIR", "the checkpoint that the archive is the difference from", OPT_TEXT, &restoring.base},
+    {'e', "experts", "LIST", "of experts' files only those that hold some of 0-3,7 or LAYER:EXPERT", OPT_TEXT,
+     &restoring.experts},
+    {'j', "threads", "N", "so many threads (default: one a processor)", OPT_INT, &threads, 1, 1024},
+};
+static const struct command restore_command = {
+    .name = "moe-ckpt restore",
+    .synopsis = "moe-ckpt restore [--base DIR] [--experts LIST] [--threads N] FILE DIR",
+    .about = "makes a directory from an archive ('-': standard input), byte for byte what was packed",
+    OPTS(restore_opts),
+    .notes = "DIR must not be there, or be empty; it appears when all is in it and every sum was right.\n"
+             "Exit status: 0 done, 2 FILE is damaged or DIR is there, 3 the environment failed.",
+};
+
+static int restore(int argc, char **argv)
+{
+    struct restored done;
+    char bytes[24], read[24];
+    int first = options_parse(&restore_command, argc, argv);
+    if (first < 0)
+        return -1;
+    if (argc - first != 2)
+        return error(STATUS_USAGE, "restore takes FILE and DIR (see 'moe-ckpt restore -h')");
+    restoring.archive = argv[first];
+    restoring.dir = argv[first + 1];
+    restoring.threads = thread_count();
+    if (restore_archive(&restoring, &done) < 0)
+        return -1;
+    notice("'%s': %d files, %s, from %s of the archive", restoring.dir, done.files,
+           human_bytes((double)done.bytes, bytes), human_bytes((double)done.read, read));
+    if (done.left_out)
+        notice("%d files of other experts are left out", done.left_out);
+    if (done.skipped)
+        notice("the archive's own sum was not compared, as not all of it was read; the files' were");
+    return STATUS_DONE;
+}
+
 /* ---- all ---- */
 
 static const struct verb {
@@ -155,9 +283,8 @@ static const struct verb {
     int (*run)(int argc, char **argv);
     const struct command *command;
 } verbs[] = {
-    {"list", list, &list_command},
-    {"verify", verify, &verify_command},
-    {"diff", diff, &diff_command},
+    {"list", list, &list_command}, {"verify", verify, &verify_command},    {"diff", diff, &diff_command},
+    {"pack", pack, &pack_command}, {"restore", restore, &restore_command},
 };
 
 int main(int argc, char **argv)
@@ -169,9 +296,9 @@ int main(int argc, char **argv)
     if (!verb) {
         int first = options_parse(&top, argc, argv);
         if (first >= 0 && first < argc)
-            error(STATUS_USAGE, "no verb '%s': use list, verify or diff", argv[first]);
+            error(STATUS_USAGE, "no verb '%s': use list, verify, diff, pack or restore", argv[first]);
         else if (first >= 0)
-            error(STATUS_USAGE, "which verb: list, verify or diff? (see 'moe-ckpt -h')");
+            error(STATUS_USAGE, "which verb: list, verify, diff, pack or restore? (see 'moe-ckpt -h')");
         return command_failed(&top);
     }
     int rc = verb->run(argc - 1, argv + 1);

@@ -11,6 +11,7 @@
 #include "base/options.h"
 #include "check/runnable.h"
 #include "choose/make.h"
+#include "cost/explain.h"
 #include "emit/emit.h"
 #include "plan/fields.h"
 #include "plan/schedule.h"
@@ -79,10 +80,11 @@ static const struct command plan_command = {
     "moe-partition",
     "moe-partition [plan] -m MODEL [-c CLUSTER] [-n WORLD] [layout] [-o PLAN]\n"
     "moe-partition [plan] --strategy NAME [layout] [-o PLAN]\n"
-    "moe-partition emit json PLAN [-o FILE]",
+    "moe-partition emit json PLAN [-o FILE]\n"
+    "moe-partition explain PLAN [-o FILE]",
     "make a plan for training a mixture-of-experts model in exactly this layout",
     OPTS(plan_opts),
-    "'moe-partition emit -h' tells of that verb.\n"
+    "'moe-partition VERB -h' tells of a verb.\n"
     "Exit status: 0 done, 2 bad usage, bad input or an illegal layout, 3 the environment failed.",
 };
 
@@ -173,13 +175,44 @@ static int run_emit(int argc, char **argv)
     return r;
 }
 
+static const struct command explain_command = {
+    "moe-partition explain",
+    "moe-partition explain PLAN [-o FILE]",
+    "say in a page where a plan's memory and time go",
+    OPTS(emit_opts),
+    NULL,
+};
+
+static int run_explain(int argc, char **argv)
+{
+    int first = options_parse(&explain_command, argc, argv);
+    if (first < 0)
+        return -1;
+    if (argc - first != 1)
+        return error(STATUS_USAGE, "takes a plan (see 'moe-partition explain -h')");
+    struct plan p;
+    if (plan_read(&p, argv[first]) < 0)
+        return -1;
+    int r = write_plan(&p, plan_explain);
+    plan_release(&p);
+    return r;
+}
+
+static bool is_verb(int argc, char **argv, const char *verb)
+{
+    return argc > 1 && strcmp(argv[1], verb) == 0;
+}
+
 int main(int argc, char **argv)
 {
-    bool emit = argc > 1 && strcmp(argv[1], "emit") == 0, plan = argc > 1 && strcmp(argv[1], "plan") == 0;
+    bool emit = is_verb(argc, argv, "emit"), explain = is_verb(argc, argv, "explain"),
+         plan = is_verb(argc, argv, "plan");
     char *by = made_by(argc, argv);
-    int r = emit ? run_emit(argc - 1, argv + 1) : run_plan(argc - plan, argv + plan, by);
+    int r = emit      ? run_emit(argc - 1, argv + 1)
+            : explain ? run_explain(argc - 1, argv + 1)
+                      : run_plan(argc - plan, argv + plan, by);
     free(by);
     if (r < 0 || stdout_close() < 0)
-        return command_failed(emit ? &emit_command : &plan_command);
+        return command_failed(emit ? &emit_command : explain ? &explain_command : &plan_command);
     return STATUS_DONE;
 }

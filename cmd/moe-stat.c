@@ -4,16 +4,20 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/error.h"
 #include "base/file.h"
 #include "base/memory.h"
+#include "base/num.h"
 #include "base/options.h"
+#include "draw/pictures.h"
+#include "plan/text.h"
+#include "stat/beside.h"
 #include "stat/check.h"
-#include "stat/plot.h"
+#include "stat/compare.h"
+#include "stat/follow.h"
 #include "stat/report.h"
-#include "stat/steplog.h"
-#include "stat/summary.h"
 
 struct claims {
     struct claim {
@@ -23,9 +27,11 @@ struct claims {
     int count;
 };
 
-static const char *format = "text", *output, *plot;
-static int64_t skip;
-static bool loads;
+static const char *format = "text", *output, *plan_path;
+static struct pictures pictures = {.last = INT64_MAX};
+static int64_t skip, threads, last = 100;
+static double every = 1;
+static bool loads, experts, figures, compare, follow;
 static struct claims claims;
 
 static int take_check(const char *arg, void *value)
@@ -36,29 +42,64 @@ static int take_check(const char *arg, void *value)
     return check_parse(&c->claim[c->count++].check, arg);
 }
 
+static int take_skip(const char *arg, void *value)
+{
+    int64_t *n = value;
+    if (strcmp(arg, "auto") == 0)
+        *n = SKIP_WARMUP;
+    else if (!parse_int(arg, 0, (int64_t)1e15, n))
+        return error(STATUS_USAGE, "'%s' is neither a number of steps nor 'auto'", arg);
+    return 0;
+}
+
 static const struct opt opts[] = {
-    {'f', "format", "FORMAT", "text, json or csv", OPT_CHOICE, &format, .choices = "text|json|csv"},
-    {'s', "skip", "N", "leave the first N steps of the log out of throughput", OPT_INT, &skip, 0, 1e15},
+    {'f', "format", "FORMAT", "text, json, csv, markdown or prom (Prometheus)", OPT_CHOICE, &format,
+     .choices = "text|json|csv|markdown|prom"},
+    {'s', "skip", "N", "leave the first N steps of the log out of throughput; auto: while they warm up",
+     OPT_CALL, &skip, .call = take_skip},
     {'c', "check", "'FIGURE OP X'", "verdict on a figure: 1 if it does not hold", OPT_CALL, &claims,
      .call = take_check},
+    {0, "compare", NULL, "two LOGs, A and B: 1 if B is slower beyond noise", OPT_FLAG, &compare},
+    {'p', "plan", "PLAN", "what it predicts beside what was measured, worst first", OPT_TEXT, &plan_path},
+    {0, "experts", NULL, "how even the experts' loads are: a line a MoE layer", OPT_FLAG, &experts},
     {0, "loads", NULL, "the experts' loads over the log: a line a MoE layer", OPT_FLAG, &loads},
-    {0, "plot", "FILE", "draw loss and speed, as FILE.png, FILE.svg or - (SVG)", OPT_TEXT, &plot},
+    {0, "follow", NULL, "a log that grows: its last steps, again and again", OPT_FLAG, &follow},
+    {0, "last", "N", "with --follow: of how many steps (100)", OPT_INT, &last, 1, 10000},
+    {0, "every", "S", "with --follow: at most once in so many seconds (1)", OPT_NUM, &every, 0, 1e6},
+    {0, "plot", "FILE", "draw the run, as FILE.png, FILE.svg, or - for a terminal", OPT_TEXT, &pictures.plot},
+    {0, "panels", "LIST", "with --plot: some of %s, separated by commas", OPT_CALL, &pictures,
+     .call = pictures_panels, .words = &panel_words},
+    {0, "html", "FILE", "the report and all panels on one page", OPT_TEXT, &pictures.html},
+    {0, "trace", "FILE", "timelines (moe-train --timeline) as a trace for ui.perfetto.dev", OPT_TEXT,
+     &pictures.trace},
+    {0, "steps", "A-B", "of timelines these steps alone", OPT_CALL, &pictures, .call = pictures_steps},
+    {0, "figures", NULL, "list all figures: name, unit, where it comes from, definition", OPT_FLAG, &figures},
     {'o', "output", "FILE", "write there instead of to stdout", OPT_TEXT, &output},
+    {'t', "threads", "N", "how many read the log (one a processor)", OPT_INT, &threads, 1, 64},
 };
 
 static const struct command command = {
     .name = "moe-stat",
-    .synopsis = "moe-stat [-f FORMAT] [--skip N] [-o FILE] LOG...\n"
-                "moe-stat --check 'FIGURE OP X' [--check ...] [--skip N] LOG...\n"
-                "moe-stat --loads [-o FILE] LOG...\n"
-                "moe-stat --plot FILE.png|FILE.svg|- [--skip N] LOG...",
+    .synopsis =
+        "moe-stat [-f FORMAT] [--skip N|auto] [-o FILE] LOG...\n"
+        "moe-stat --check 'FIGURE OP X' [--check ...] [--plan PLAN] [--skip N|auto] LOG...\n"
+        "moe-stat --compare [-f text|json] [--skip N|auto] A B\n"
+        "moe-stat --plan PLAN [-f text|json] [--skip N|auto] LOG...\n"
+        "moe-stat --loads|--experts [-o FILE] LOG...\n"
+        "moe-stat --follow [-f prom -o FILE] [--last N] [--every S] LOG\n"
+        "moe-stat --plot FILE.png|FILE.svg|- [--panels LIST] [--skip N|auto] [--steps A-B] LOG|TIMELINE...\n"
+        "moe-stat --html FILE [--plan PLAN] [--skip N|auto] [--steps A-B] LOG... [TIMELINE...]\n"
+        "moe-stat --trace FILE.json|- [--steps A-B] TIMELINE...\n"
+        "moe-stat --figures",
     .about = "reports on a training run from its step log; several LOGs are one run in pieces, in order",
     OPTS(opts),
-    .notes =
-        "FIGURE is a name from --format json; OP is < <= > >= = (to the digits written) or ~ (within 10%).\n"
-        "Exit status: 0 done, 1 a check does not hold, 2 bad usage or input, 3 the environment failed.\n"
-        "Example: moe-stat --skip 10 --check 'mfu > 0.4' --check 'dropped = 0' run.jsonl",
+    .notes = "FIGURE is a name from --figures; OP is < <= > >= = (to the digits written) or ~ (within 10%).\n"
+             "Exit status: 0 done, 1 a check does not hold or B is slower, 2 bad usage or input, 3 the "
+             "environment failed.\n"
+             "Example: moe-stat --skip 10 --check 'mfu > 0.4' --check 'dropped = 0' run.jsonl",
 };
+
+/* ---- one run ---- */
 
 /* A line a claim; STATUS_NO when one of them does not hold. */
 static int print_verdicts(FILE *f, const struct summary *s)
@@ -76,41 +117,205 @@ static int print_verdicts(FILE *f, const struct summary *s)
     return status;
 }
 
-static int print_all(FILE *f, const struct steplog *log, const struct summary *s)
+static bool is(const char *wanted)
+{
+    return strcmp(format, wanted) == 0;
+}
+
+static int print_all(FILE *f, const struct report *r, const struct plan *plan)
 {
     if (loads)
-        return report_loads(f, log);
+        return report_loads(f, r->loads);
+    if (experts)
+        return report_experts(f, r->loads);
     if (claims.count)
-        return print_verdicts(f, s);
-    if (strcmp(format, "json") == 0)
-        report_json(f, log, s);
-    else if (strcmp(format, "csv") == 0)
-        report_csv(f, log, s);
+        return print_verdicts(f, &r->s);
+    if (plan)
+        beside_report(f, plan, &r->s, is("json") ? BESIDE_JSON : BESIDE_TEXT);
+    else if (is("json"))
+        report_json(f, r);
+    else if (is("csv"))
+        report_csv(f, r);
+    else if (is("markdown"))
+        report_markdown(f, r);
+    else if (is("prom"))
+        report_prom(f, r);
     else
-        report_text(f, log, s, skip);
+        report_text(f, r);
     return STATUS_DONE;
 }
 
-/* Returns the status, or -1 with error() set. */
-static int run(struct steplog *log, char **logs, int count)
+/* Loads are long: they are read when something that is asked for needs them. */
+static bool needs_loads(void)
 {
-    struct summary s;
+    bool any = (!claims.count && !plan_path) || pictures.html;
+    for (int i = 0; i < claims.count; i++)
+        any |= figure_needs_loads(claims.claim[i].check.figure);
+    return any;
+}
+
+/* Returns the status, or -1 with error() set. */
+static int report(struct steplog *log, struct loads *l, const struct plan *plan, char **logs, int count,
+                  int all)
+{
+    struct report r = {.log = log, .loads = l, .warmup = skip == SKIP_WARMUP};
+    struct known_figures known = plan ? beside_known(plan) : (struct known_figures){NAN, NAN, NAN};
     struct output o;
-    for (int i = 0; i < count; i++)
-        if (steplog_read(log, logs[i]) < 0)
-            return -1;
-    if (summary_make(&s, log, skip) < 0)
+    TRY(steplog_read(log, logs, count, (int)threads));
+    if (needs_loads())
+        TRY(loads_read(l, log, (int)threads));
+    if (summary_make(&r.s, log, l, skip, &known) < 0)
         return error_prefix("%s", logs[count - 1]);
-    if (plot)
-        return plot_write(plot, log, &s);
-    if (output_open(&o, output) < 0)
-        return -1;
-    int status = print_all(o.stream, log, &s);
-    if (status < 0) {
+    r.skip = summary_skipped(&r.s, skip);
+    report_notices(&r);
+    if (plan)
+        beside_notices(plan, log);
+    if (pictures.plot || pictures.html)
+        return pictures_write(&pictures, &r, plan, plan_path, logs, count, all);
+    TRY(output_open(&o, output));
+    int status = print_all(o.stream, &r, plan);
+    if (status < 0 || steplog_error(log) < 0) {
         output_abandon(&o);
         return error_prefix("%s", logs[count - 1]);
     }
     return output_commit(&o) < 0 ? -1 : status;
+}
+
+static int report_run(char **logs, int count)
+{
+    struct steplog log;
+    struct loads l = {0};
+    struct plan plan;
+    int all = count;
+    if (pictures.plot || pictures.html)
+        count = pictures_sort(logs, all);
+    if (!count)
+        return pictures_write(&pictures, NULL, NULL, NULL, logs, 0, all);
+    if (plan_path)
+        TRY(plan_read(&plan, plan_path));
+    steplog_init(&log);
+    if (plan_path) {
+        log.hint.seq = plan.batch.seq;
+        log.hint.global_batch = plan.batch.global;
+        log.hint.world = plan.world;
+    }
+    int status = report(&log, &l, plan_path ? &plan : NULL, logs, count, all);
+    steplog_release(&log);
+    loads_release(&l);
+    if (plan_path)
+        plan_release(&plan);
+    return status;
+}
+
+/* ---- two runs ---- */
+
+static int read_side(struct steplog *log, char *path, int64_t *from)
+{
+    struct report r = {.log = log};
+    TRY(steplog_read(log, &path, 1, (int)threads));
+    if (summary_make(&r.s, log, NULL, skip, NULL) < 0)
+        return error_prefix("%s", path);
+    *from = summary_skipped(&r.s, skip);
+    report_notices(&r);
+    return 0;
+}
+
+static int compare_logs(struct steplog side[static 2], char **paths)
+{
+    struct compare c;
+    struct output o;
+    int64_t from[2];
+    TRY(read_side(&side[0], paths[0], &from[0]));
+    TRY(read_side(&side[1], paths[1], &from[1]));
+    TRY(compare_make(&c, &side[0], &side[1], from[0], from[1]));
+    TRY(steplog_error(&side[0]));
+    TRY(steplog_error(&side[1]));
+    TRY(output_open(&o, output));
+    if (is("json"))
+        compare_json(o.stream, &c);
+    else
+        compare_text(o.stream, &c, paths[0], paths[1]);
+    TRY(output_commit(&o));
+    return compare_slower(&c) ? STATUS_NO : STATUS_DONE;
+}
+
+static int compare_runs(char **paths)
+{
+    struct steplog side[2];
+    steplog_init(&side[0]);
+    steplog_init(&side[1]);
+    int status = compare_logs(side, paths);
+    steplog_release(&side[0]);
+    steplog_release(&side[1]);
+    return status;
+}
+
+/* ---- the command ---- */
+
+static int list_figures(void)
+{
+    static const char *const origin[] = {[MEASURED] = "log", [PREDICTED] = "plan", [BOTH] = "both"};
+    for (int i = 0; i < FIGURES; i++)
+        printf("%s\t%s\t%s\t%s\n", figure_table[i].name, unit_name[figure_table[i].unit],
+               origin[figure_table[i].origin], figure_table[i].meaning);
+    return 0;
+}
+
+/* What does not go together. */
+static int check_usage(int logs)
+{
+    bool form = option_given("format"), beside = plan_path && !claims.count && !pictures.html;
+    bool plot = pictures.plot, html = pictures.html, trace = pictures.trace;
+    if (loads + experts + compare + follow + figures + beside + plot + html + trace + (claims.count > 0) > 1)
+        return error(STATUS_USAGE,
+                     "one of --check, --compare, --plan, --loads, --experts, --follow, --plot, --html, --trace "
+                     "and --figures at a time (but --check and --html may have a --plan)");
+    if (form && (loads || experts || plot || html || trace || figures || claims.count))
+        return error(
+            STATUS_USAGE,
+            "--format does not go with --loads, --experts, --plot, --html, --trace, --figures or --check");
+    if ((compare || beside) && !is("text") && !is("json"))
+        return error(STATUS_USAGE, "--compare and --plan have the formats text and json");
+    if (follow && form && !(is("text") || (is("prom") && output)))
+        return error(STATUS_USAGE, "--follow has the formats text, and prom with --output FILE");
+    if (follow && (output != NULL) != is("prom"))
+        return error(STATUS_USAGE, "--follow writes --output FILE with --format prom only");
+    if (follow && skip)
+        return error(STATUS_USAGE, "--follow has no --skip: its figures are of the last steps");
+    if ((plot || html || trace) && output)
+        return error(STATUS_USAGE,
+                     "--plot, --html and --trace name their own file: --output does not go with them");
+    if (option_given("panels") && !plot)
+        return error(STATUS_USAGE, "--panels goes with --plot");
+    if (option_given("steps") && !(plot || html || trace))
+        return error(STATUS_USAGE, "--steps goes with --plot, --html and --trace");
+    if (!figures && logs < 1)
+        return error(STATUS_USAGE, "no log is named (see 'moe-stat -h')");
+    if (compare && logs != 2)
+        return error(STATUS_USAGE, "--compare takes two logs, A and B, not %d", logs);
+    if (follow && logs != 1)
+        return error(STATUS_USAGE, "--follow takes one log, not %d", logs);
+    return 0;
+}
+
+static int run(char **logs, int count)
+{
+    TRY(check_usage(count));
+    if (figures)
+        return list_figures();
+    if (compare)
+        return compare_runs(logs);
+    if (pictures.trace)
+        return pictures_trace(&pictures, logs, count);
+    if (!follow)
+        return report_run(logs, count);
+    const struct follow f = {.out = stdout,
+                             .path = logs[0],
+                             .last = last,
+                             .every_s = every,
+                             .prom = output,
+                             .terminal = isatty(STDOUT_FILENO) == 1};
+    return follow_log(&f);
 }
 
 int main(int argc, char **argv)
@@ -118,19 +323,9 @@ int main(int argc, char **argv)
     int first = options_parse(&command, argc, argv);
     if (first < 0)
         return command_failed(&command);
-    if (first == argc)
-        error(STATUS_USAGE, "no log is named (see 'moe-stat -h')");
-    else if (loads + (plot != NULL) + (claims.count > 0) + option_given("format") > 1)
-        error(STATUS_USAGE, "--format, --loads, --plot and --check do not go together");
-    else if (plot && output)
-        error(STATUS_USAGE, "--plot names its own file: --output does not go with it");
-    else {
-        struct steplog log = {0};
-        int status = run(&log, argv + first, argc - first);
-        steplog_release(&log);
-        free(claims.claim);
-        if (status >= 0 && stdout_close() == 0)
-            return status;
-    }
+    int status = run(argv + first, argc - first);
+    free(claims.claim);
+    if (status >= 0 && stdout_close() == 0)
+        return status;
     return command_failed(&command);
 }

@@ -70,16 +70,32 @@ struct device_work {
     void (*release)(struct device_work *w);
 };
 
+/* The device that a backend computes on, as it was when it was opened. */
+struct backend_device {
+    char name[256];
+    char id[32]; /* tells it from the host's others: its address on the bus, "0000:1b:00.0" */
+    int64_t bytes;
+    /* What is taken of them before the backend allocates anything: its own context, those of other processes,
+     * and what the driver keeps. */
+    int64_t context_bytes;
+};
+
 struct backend {
     const char *name;
+    const struct backend_device *device; /* NULL: the host computes */
 
-    /* Device memory, aligned to 64 bytes; NULL on failure (error() is set). What it holds is undefined. It may
-     * be freed when the host has waited for all that touches it. */
+    /* Device memory, aligned to 64 bytes (SCRATCH_ALIGN on a device); NULL on failure (error() is set; errno is
+     * ENOMEM when there is not so much). What it holds is undefined. It may be freed when the host has waited
+     * for all that touches it. */
     void *(*alloc)(size_t bytes);
     void (*free)(void *p, size_t bytes);
 
+    /* NULL in place of a stream, here and below: done before the call returns, after nothing. */
     struct stream *(*stream_new)(void);
     void (*stream_free)(struct stream *s);
+    /* Memory for what operations in s need besides their arguments, aligned to SCRATCH_ALIGN (scratch.h): kept,
+     * not owned. A backend that needs some, and was given none or too little, allocates its own. */
+    void (*stream_scratch)(struct stream *s, void *p, size_t bytes);
     struct event *(*event_new)(void);
     void (*event_free)(struct event *e);
     void (*event_record)(struct event *e, struct stream *s); /* e happens when all work now in s is done */
@@ -106,6 +122,13 @@ struct backend {
     /* Moves the work of the host on as far as it goes without waiting: for a host that waits for something
      * else meanwhile. 0, or -1 with error() set as sync(). */
     int (*poll)(void);
+
+    /* How it computes where a library has several ways, as text that a later process may be given before its
+     * first operation, so that the bits are the same; NULL where there is no choice. use_algorithms(): what is
+     * for another device or library is passed over, and said; -1 with error() set, beginning with the line's
+     * number, if it is no such text. */
+    char *(*algorithms)(void);
+    int (*use_algorithms)(const char *text);
 
     /* The operations of ops.h: be->rmsnorm(stream, &(struct rmsnorm){...}). */
 #define X(name) void (*name)(struct stream *, const struct name *);

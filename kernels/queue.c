@@ -446,6 +446,11 @@ static void stream_free(struct stream *s)
     free(s);
 }
 
+/* On the host they take what they need. */
+static void stream_scratch(struct stream *s, void *p, size_t bytes)
+{
+}
+
 static struct event *event_new(void)
 {
     return xcalloc(1, sizeof(struct event));
@@ -495,10 +500,20 @@ static double elapsed(const struct event *from, const struct event *to)
     return to->latest->at_s - from->latest->at_s;
 }
 
+static char *no_algorithms(void)
+{
+    return NULL;
+}
+static int use_no_algorithms(const char *text)
+{
+    return 0;
+}
+
 void queue_install(struct backend *be)
 {
     be->stream_new = stream_new;
     be->stream_free = stream_free;
+    be->stream_scratch = stream_scratch;
     be->event_new = event_new;
     be->event_free = event_free;
     be->event_record = event_record;
@@ -511,4 +526,6 @@ void queue_install(struct backend *be)
     be->download = queue_download;
     be->host_work = queue_host_work;
     be->poll = queue_poll;
+    be->algorithms = no_algorithms;
+    be->use_algorithms = use_no_algorithms;
 }

@@ -20,6 +20,7 @@ while read -r line; do
 done <"$T/commands" >"$T/printed"
 is "$(cat "$T/printed")" "$(cat "$T/shown")" 'they print it'
 is "$(head -c 4 "$T/loss.png" 2>/dev/null | tail -c 3)" PNG 'and draw it'
+is "$(head -c 15 "$T/run.html" 2>/dev/null)" '<!DOCTYPE html>' 'and make a page of it'
 
 # The reference job.
 moe-partition --strategy ep16-tp4-pp2 -o ref

@@ -69,8 +69,9 @@ fi
 
 run moe-stat --format json "$v1/run.jsonl"
 is "$status" 0 'log of version 1 is read'
-printf '%s\n' "$out" | sed 's/,$//' >"$T/figures" # there may be more figures by now
-is "$(sed 's/,$//' "$v1/run.json" | grep -vxFf "$T/figures")" '' 'to the figures it had'
+printf '%s\n' "$out" >"$T/figures" # there may be more figures by now, and sums are rounded better
+none "$(awk -F': ' '{ sub(/,$/, "") } FNR == NR { now[$1] = $2; next } /^ / && now[$1] != $2 && !((now[$1] - $2) ^ 2 <= (1e-13 * $2) ^ 2 && $2 + 0 != 0)' \
+    "$T/figures" "$v1/run.json")" 'to the figures it had'
 
 # ---- what is written names its version ----
 like "$(head -1 "$T/one.log")" '^\{"kind":"start","format":1,"version":"'"$version"'"' 'a log names its format'

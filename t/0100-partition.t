@@ -77,8 +77,84 @@ echo '{"nodes": 0}' >"$T/bad.json"
 refuse 'bad.json:1:2: key .nodes.' -m moe-tiny -c "$T/bad.json"
 echo '{"nodes": 1' >"$T/bad.json"
 refuse 'bad.json:' -m moe-tiny -c "$T/bad.json"
+number=0
+while read -r key value; do
+    printf '{\n "nodes": 2,\n "flops": {"bf16": 1e14},\n  "%s": %s}' "$key" "$value" >"$T/bad.json"
+    refuse "bad.json:4:3: key .$key." -m moe-tiny -c "$T/bad.json"
+    number=$((number + 1))
+done <<'END'
+memory_bytes 0
+memory_bytes 1e30
+memory_bytes 80
+memory_bytes "80e9"
+memory_Bps 0
+memory_Bps -1
+intra_Bps 0
+inter_Bps 1e40
+intra_s 0
+inter_s 100
+host_s 5
+node_mtbf_s 0
+ranks_per_node 0
+ranks_per_node 1e9
+efficiency 0.5
+efficiency [[1e9]]
+efficiency [[1e9,1.5]]
+efficiency [[1e9,0]]
+efficiency [[1e9,0.5],[1e9,0.6]]
+efficiency [[1,0.1],[2,0.1],[3,0.1],[4,0.1],[5,0.1],[6,0.1],[7,0.1],[8,0.1],[9,0.1]]
+memory_byte 80e9
+END
+is "$number" 21 'zero, absurd and unknown members of a cluster are refused'
+printf '{"flops": {"bf16": 0}}' >"$T/bad.json"
+refuse 'bad.json:1:12: key .bf16. is 0, outside' -m moe-tiny -c "$T/bad.json"
+printf '{"_source": "mine", "nodes": 1, "efficiency": [[1e9, 0.25], [1e12, 0.75]], "memory_Bps": 2e12}' >"$T/good.json"
+like "$(moe-partition -m moe-tiny -c "$T/good.json" | tee "$T/e.plan" | grep '^machine')" ' memory_Bps=2000000000000 host_s=0 node_mtbf_s=0 efficiency=1e\+09:0.25,1e\+12:0.75$' \
+    'bandwidth and efficiency are in the plan'
+sed '/^sum /d; s/ flops_fp8=.*0.75$//' "$T/e.plan" >"$T/old.plan"
+moe-plan-check -q "$T/old.plan" | grep -v ' sealed' >"$T/out"
+is "$(grep -c '^FAIL' "$T/out"), $(grep -c . "$T/out")" "0, $(($(moe-plan-check --rules | grep -c .) - 1))" 'and a plan from before they were is read'
+for c in local ref-64g a100-80g h100 h200 gb200-nvl72 mi300x; do
+    run moe-partition -q -m moe-tiny -c $c -n 8
+    is "$status" 0 "cluster $c"
+done
 echo '{"device": "tpu"}' >"$T/bad.json"
 refuse 'cpu.*or.*cuda' -m moe-tiny -c "$T/bad.json"
+
+# ---- presets, and models that can only be planned ----
+count=0
+for m in mixtral-8x7b mixtral-8x22b qwen3-30b-a3b qwen3-235b-a22b qwen3-next-80b-a3b deepseek-v2-lite deepseek-v3 moonlight-16b-a3b \
+    olmoe-7b gpt-oss-20b gpt-oss-120b glm-4.5-air moe-7b moe-tiny; do
+    moe-partition -q -m $m -c h100 -n 64 --ep 8 -o "$T/$m.plan" && moe-plan-check -q "$T/$m.plan" >"$T/rules"
+    grep '^FAIL' "$T/rules" | grep -v memory-fits >"$T/failing"
+    [ -s "$T/rules" ] && [ ! -s "$T/failing" ] && count=$((count + 1)) || diag "$m: $(cat "$T/failing")"
+done
+is "$count" 14 'every preset is planned, and no rule but that of memory fails'
+is "$(ls "$top/share/models" | grep -c json)" 14 'there are no others'
+run moe-partition -m deepseek-v3 -n 64
+like "$err" 'moe-train cannot run .*multi-head latent attention' 'what cannot be trained is planned and said'
+for m in llama qwen3; do
+    printf '{"model_type": "%s"}' "$m" >"$T/$m.json"
+    moe-partition -q -m "$T/$m.json" -c h100 -n 8 --tp 4 --pp 2 | moe-plan-check -q - >"$T/rules"
+    is "$(grep -c ok "$T/rules"), $(grep FAIL "$T/rules")" "$(($(grep -c . "$T/rules") - 1)), " "a dense model of $m is planned"
+    run moe-partition -m "$T/$m.json" -n 8 --ep 2
+    is "$status" 2 'but has no experts to spread'
+    like "$err" 'rule experts-divide: a model without experts takes ep 1' 'which is said'
+done
+printf '{"model_type": "qwen3_vl_moe", "text_config": {"model_type": "qwen3_vl_moe_text", "num_experts": 8, "num_hidden_layers": 2},
+ "quantization_config": {"quant_method": "fp8"}}' >"$T/vl.json"
+run moe-partition -m "$T/vl.json"
+is "$status" 0 'a config around a text_config is read'
+like "$err" 'only the text part of this qwen3_vl_moe is planned, as a model of qwen3_moe' 'for its text part, as is said'
+like "$err" 'quantised \(fp8\); what is planned is the model before that' 'and quantised weights are said'
+run moe-plan-check -q - <<EOF
+$out
+EOF
+is "$status" 0 'its plan is complete in itself'
+printf '{"model_type": "bert"}' >"$T/bert.json"
+run moe-partition -m "$T/bert.json"
+is "$status" 2 'an unknown model_type is bad input'
+like "$err" "bert.json:1:2: key 'model_type' is 'bert', not mixtral, .*qwen3_next, .* or qwen3" 'and the known ones are named'
 
 # ---- -o appears whole or not at all ----
 run moe-partition -m moe-tiny -o "$T/none/x.plan"
@@ -109,7 +185,8 @@ if need jq command -v jq; then
     is "$(j '.schedules[1][0:3]')" '["F0.0","F1.0","F0.1"]' 'schedules'
     is "$(j .predict.flops_per_token)" 2013265920 'flops a token'
     near "$(j .predict.bubble)" 0.030303030303030304 1e-12 'bubble'
-    is "$(j .predict.step_s,.predict.mfu | tr '\n' ' ')" 'null null ' 'what is not computed is null'
+    is "$(j '.predict.step_s > 0, .predict.mfu < 1' | tr '\n' ' ')" 'true true ' 'seconds and utilisation'
+    is "$(moe-partition -q -m moe-tiny | moe-partition emit json - | jq -c '[.predict.step_s,.predict.mfu]')" '[null,null]' 'what is not computed is null'
     is "$(j .model.config.num_local_experts)" 64 'the config is in it'
     moe-partition -m moe-tiny | moe-partition emit json - | jq -e '.world == 1' >/dev/null
     ok $? 'emit reads standard input'

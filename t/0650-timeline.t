@@ -16,18 +16,21 @@ is "$?" 0 'two stages of a pipeline' || diag "$(head -3 "$T/pp2.err")"
 for rank in 0 1; do
     f=$T/times.$rank
     is "$(head -1 "$f" | jq -c '[.kind, .format, .rank, .ranks, (.unix_s > 1e9)]')" "[\"timeline\",1,$rank,2,true]" "rank $rank: the head"
-    is "$(jq -s '[.[1:][].step] | unique' -c "$f")" '[2,3]' "rank $rank: the steps asked for"
-    is "$(jq -s '[.[1:][] | select(.start_s > .end_s or .start_s < 0)] | length' "$f")" 0 'none ends before it starts'
-    is "$(jq -s '[.[1:] | group_by(.stream)[] | . as $s | range(1; length) | select($s[.].start_s < $s[. - 1].end_s)] | length' "$f")" 0 \
+    is "$(jq -s '[.[] | select(.kind == "op") | .step] | unique' -c "$f")" '[2,3]' "rank $rank: the steps asked for"
+    is "$(jq -s '[.[] | select(.kind == "op") | select(.start_s > .end_s or .start_s < 0)] | length' "$f")" 0 'none ends before it starts'
+    is "$(jq -s '[map(select(.kind == "op")) | group_by(.stream)[] | . as $s | range(1; length) | select($s[.].start_s < $s[. - 1].end_s)] | length' "$f")" 0 \
         'in one stream they follow each other'
     # Beside the experts' a layer has three products (q|k|v, o, router) and twice as many backward: 9, for one layer and four microbatches.
-    is "$(jq -s '[.[1:][] | select(.op == "matmul" and .step == 2)] | length >= 36' "$f")" true 'products are there'
-    is "$(jq -s -c '[.[1:][] | select(.group == "pp" and .step == 2) | .op] | group_by(.) | map([.[0], length])' "$f")" \
+    is "$(jq -s '[.[] | select(.kind == "op") | select(.op == "matmul" and .step == 2)] | length >= 36' "$f")" true 'products are there'
+    is "$(jq -s -c '[.[] | select(.kind == "op") | select(.group == "pp" and .step == 2) | .op] | group_by(.) | map([.[0], length])' "$f")" \
         '[["receive",4],["send",4]]' 'and a message each way a microbatch'
-    is "$(jq -s -c '[.[1:][] | select(.group == "pp") | .bytes] | unique' "$f")" '[3072]' 'of 16 tokens, 48 wide, in f32'
+    is "$(jq -s -c '[.[] | select(.kind == "op") | select(.group == "pp") | .bytes] | unique' "$f")" '[3072]' 'of 16 tokens, 48 wide, in f32'
 done
+is "$(jq -c 'select(.kind == "group" or .kind == "peer") | [.group // .stream, .ranks // .rank]' "$T/times.1")" '["pp",[0,1]]
+["out",0]
+["in",0]' 'who is in a group, and whom messages go to'
 # What a step's operations took together is no more than the step.
-spent=$(jq -s '[.[1:][] | select(.step == 3 and .stream == "compute")] | (map(.end_s) | max) - (map(.start_s) | min)' "$T/times.0")
+spent=$(jq -s '[.[] | select(.kind == "op") | select(.step == 3 and .stream == "compute")] | (map(.end_s) | max) - (map(.start_s) | min)' "$T/times.0")
 step=$(jq -s '.[] | select(.kind == "step" and .step == 3) | .time_s' "$T/pp2.log")
 below "$spent" "$step"
 ok $? "the step's operations ($spent s) lie within its time ($step s)"

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 # Files of others against those who read them: headers of safetensors against the safetensors library, config.json against
-# transformers' config classes and the modules that they build, key by key.
+# transformers' config classes and the modules that they build, key by key; each family's and preset's tensors, name by name.
 . "$(dirname "$0")/lib/tap.sh"
 
 python=${MOEKIT_PYTHON:-$top/.build/oracles/bin/python}
@@ -25,5 +25,9 @@ looked_at 600
 run "$python" "$top/contrib/oracle/configs.py" "$figures" "$T/configs"
 is "$status" 0 'config.json means what it means to transformers: every default and every edge'
 [ "$status" -eq 0 ] || diag "$(printf '%s\n' "$out" "$err" | tail -n 30)"
-looked_at 500
+looked_at 1200
+run "$python" "$top/contrib/oracle/inventory.py" "${figures%figures}tensors" "$T/defaults" "$top"/share/models/*.json
+is "$status" 0 "every preset and every family's default model has transformers' tensors, by name and shape"
+[ "$status" -eq 0 ] || diag "$(printf '%s\n' "$out" "$err" | head -n 30)"
+is "$(printf '%s\n' "$out" | sort)" "$(grep -v '^#' "$top/t/data/model-totals" | sort)" 'and the golden totals are those'
 done_testing

@@ -12,8 +12,8 @@ bin=$top/.build/$build/bin
 PATH=$bin:$PATH
 . "$(dirname "$0")/lib/layouts.sh"
 need_for_all mpi command -v mpirun
-unset MOEKIT_EMULATOR_FAIL MOEKIT_EMULATOR_DEVICES MOEKIT_EMULATOR_NCCL MOEKIT_LIB MOEKIT_FAULT MOEKIT_HALT
-export MOEKIT_EMULATOR_SEED=1
+unset MOEKIT_EMULATOR_FAIL CUDA_VISIBLE_DEVICES MOEKIT_EMULATOR_NCCL MOEKIT_LIB MOEKIT_FAULT MOEKIT_HALT
+export MOEKIT_EMULATOR_SEED=1 MOEKIT_EMULATOR_DEVICES=8
 
 large=${MOEKIT_LARGE:-}
 steps=${large:+4}
@@ -106,6 +106,9 @@ job() {
 }
 only=()
 
+MOEKIT_EMULATOR_DEVICES=2 job shared
+is "$status" 3 'two ranks on a device: status 3'
+like "$err" 'ranks 0 and 2 of the 3 on host .* would share device' 'and they are named'
 MOEKIT_EMULATOR_NCCL=22105 job old
 is "$status" 3 'an old NCCL: status 3'
 like "$err" "' is NCCL 2\.21\.5, which is too old: 2\.[0-9]+ or later is needed" 'and it is named, and refused'

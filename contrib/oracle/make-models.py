@@ -4,7 +4,7 @@
 
 usage: make-models.py OUTDIR [FAMILY...] [--tied]
 
-OUTDIR/FAMILY is one model; FAMILY is any of mixtral qwen2_moe qwen3_moe olmoe glm4_moe, by default all. The sizes are
+OUTDIR/FAMILY is one model; FAMILY is any of FAMILIES, by default all. The sizes are
 awkward on purpose: a vocabulary that nothing divides, fewer key/value heads than heads, heads that are not
 hidden/heads, dense layers between, a clip that bites. Weights are wide (std 0.1), so that no two experts nearly tie.
 The same arguments give the same weights.
@@ -91,6 +91,51 @@ FAMILIES = {
         partial_rotary_factor=0.5,
         num_nextn_predict_layers=0,
     ),
+    "qwen3_next": dict(
+        num_hidden_layers=4,
+        num_experts=8,
+        head_dim=16,
+        intermediate_size=72,
+        moe_intermediate_size=24,
+        shared_expert_intermediate_size=40,
+        mlp_only_layers=[1],
+        linear_num_key_heads=2,
+        linear_num_value_heads=4,
+        linear_key_head_dim=8,
+        linear_value_head_dim=12,
+        attention_bias=True,
+    ),
+    "deepseek_v2": dict(
+        num_key_value_heads=4,
+        n_routed_experts=8,
+        intermediate_size=72,
+        moe_intermediate_size=24,
+        kv_lora_rank=20,
+        q_lora_rank=28,
+        qk_nope_head_dim=16,
+        qk_rope_head_dim=8,
+        v_head_dim=12,
+        first_k_dense_replace=1,
+        attention_bias=True,
+        mlp_bias=True,
+    ),
+    "deepseek_v3": dict(
+        num_key_value_heads=4,
+        n_routed_experts=8,
+        intermediate_size=72,
+        moe_intermediate_size=24,
+        kv_lora_rank=20,
+        q_lora_rank=None,
+        qk_nope_head_dim=16,
+        qk_rope_head_dim=8,
+        v_head_dim=12,
+        first_k_dense_replace=1,
+        n_group=2,
+        topk_group=1,
+    ),
+    "gpt_oss": dict(num_local_experts=8, head_dim=16, intermediate_size=40),
+    "llama": dict(intermediate_size=72, attention_bias=True, mlp_bias=True),
+    "qwen3": dict(head_dim=16, intermediate_size=72, attention_bias=True),
 }
 
 
@@ -103,7 +148,7 @@ def randomise(model, generator):
                 p.copy_(0.1 * noise)
             elif name.endswith("norm.weight"):
                 p.copy_(1 + 0.2 * noise)
-            elif name.endswith(".bias"):
+            elif name.endswith((".bias", "_bias", ".sinks", ".A_log")):
                 p.copy_(0.2 * noise)
 
 

@@ -1,21 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 /* The table of the cuda backend, its memory and copies. */
+#include <errno.h>
 #include <stdlib.h>
 #include <vector>
 
 #include "cuda.h"
 #include "library.h"
 #include "open.h"
+#include "products.h"
 #include "streams.h"
 
 /* ---- failures ---- */
 
 void cuda_keep(cudaError_t e, const char *what)
 {
-    if (e == cudaSuccess)
-        return;
-    cudaGetLastError(); /* told here; the next call shall not be blamed for it */
-    failure_set("cuda: %s: %s", what, device_trouble(e));
+    if (e != cudaSuccess && !kernel_failed())
+        failure_set("cuda: %s: %s", what, device_trouble(e));
 }
 
 /* ---- memory ---- */
@@ -26,23 +26,17 @@ static void *alloc_device(size_t bytes)
     bytes = bytes ? bytes : 1;
     cudaError_t e = cudaMalloc(&p, bytes);
     if (e != cudaSuccess) {
-        size_t available = 0, all = 0;
+        size_t left = 0, all = 0;
         cudaGetLastError();
-        if (e != cudaErrorMemoryAllocation || cudaMemGetInfo(&available, &all) != cudaSuccess)
-            error(STATUS_ENV, "cannot allocate %zu bytes: %s", bytes, device_trouble(e));
+        if (e != cudaErrorMemoryAllocation || cudaMemGetInfo(&left, &all) != cudaSuccess)
+            error(STATUS_ENV, "cannot allocate memory of the device: %s", device_trouble(e));
         else
-            error(STATUS_ENV, "the device has %zu of its %zu bytes free, and %zu are asked for", available, all,
-                  bytes);
+            error(STATUS_ENV, "out of memory: the device has %zu bytes free of %zu, and %zu are needed", left,
+                  all, bytes);
+        errno = e == cudaErrorMemoryAllocation ? ENOMEM : EIO;
         return NULL;
     }
-    e = cudaMemsetAsync(p, 0, bytes, NULL);
-    if (e == cudaSuccess)
-        e = cudaStreamSynchronize(NULL);
-    if (e == cudaSuccess)
-        return p;
-    error(STATUS_ENV, "cannot zero %zu bytes: %s", bytes, device_trouble(e));
-    cudaFree(p);
-    return NULL;
+    return p;
 }
 
 static void free_device(void *p, size_t)
@@ -50,63 +44,93 @@ static void free_device(void *p, size_t)
     cuda_keep(cudaFree(p), "freeing memory");
 }
 
+static void take_scratch(struct stream *s, void *p, size_t bytes)
+{
+    if (s->owns_scratch) /* cudaFree() waits for what still uses it */
+        cuda_keep(cudaFree(s->scratch), "freeing a stream's scratch");
+    s->owns_scratch = false;
+    s->scratch = p;
+    s->scratch_bytes = p ? bytes : 0;
+    if (reinterpret_cast<uintptr_t>(p) % SCRATCH_ALIGN)
+        failure_set("cuda: a stream's scratch is not aligned to %d bytes", SCRATCH_ALIGN);
+}
+
 void *cuda_scratch(struct stream *s, size_t bytes)
 {
-    if (bytes > CUDA_SCRATCH) {
-        failure_set("cuda: an operation needs %zu bytes of scratch, and there are %zu", bytes, CUDA_SCRATCH);
-        return NULL;
-    }
-    if (!s->scratch)
-        cuda_keep(cudaMalloc(&s->scratch, CUDA_SCRATCH), "allocating a stream's scratch");
-    return s->scratch;
+    if (s->scratch && bytes <= s->scratch_bytes)
+        return s->scratch;
+    void *p = NULL;
+    size_t room = SCRATCH_BYTES;
+    if (room < bytes)
+        room = bytes;
+    cuda_keep(cudaMalloc(&p, room), "allocating a stream's scratch");
+    take_scratch(s, p, room);
+    s->owns_scratch = p != NULL;
+    return p;
 }
 
-/* ---- copies, in the order of streams.h ---- */
+/* ---- what is queued, in the order of streams.h ---- */
 
-static void zero_bytes(struct stream *s, void *dst, size_t bytes)
+/* issue(s) in its turn; for no stream: done on return. */
+template <class F> static void in_turn(struct stream *to, F issue)
 {
-    if (bytes)
-        stream_issue(s, [=] { cuda_keep(cudaMemsetAsync(dst, 0, bytes, s->cuda), "zeroing"); });
+    struct stream *s = to ? to : stream_aside();
+    if (stream_clear(s))
+        issue(s);
+    else
+        stream_issue(s, [=] { issue(s); });
+    if (!to)
+        stream_finish(s);
 }
 
-static void copy_bytes(struct stream *s, void *dst, const void *src, size_t bytes)
+static void zero_bytes(struct stream *to, void *dst, size_t bytes)
 {
     if (bytes)
-        stream_issue(s, [=] {
+        in_turn(to, [=](struct stream *s) { cuda_keep(cudaMemsetAsync(dst, 0, bytes, s->cuda), "zeroing"); });
+}
+
+static void copy_bytes(struct stream *to, void *dst, const void *src, size_t bytes)
+{
+    if (bytes)
+        in_turn(to, [=](struct stream *s) {
             cuda_keep(cudaMemcpyAsync(dst, src, bytes, cudaMemcpyDeviceToDevice, s->cuda), "copying");
         });
 }
 
-static void upload_bytes(struct stream *s, void *dst, const void *host, size_t bytes)
+static void upload_bytes(struct stream *to, void *dst, const void *host, size_t bytes)
 {
+    struct stream *s = to ? to : stream_aside();
     if (stream_clear(s)) {
         staging_upload(&s->staging, s->cuda, dst, host, bytes);
-        return;
+    } else {
+        std::vector<char> copy(static_cast<const char *>(host), static_cast<const char *>(host) + bytes);
+        stream_issue(s, [=] { staging_upload(&s->staging, s->cuda, dst, copy.data(), bytes); });
     }
-    std::vector<char> copy(static_cast<const char *>(host), static_cast<const char *>(host) + bytes);
-    stream_issue(s, [=] { staging_upload(&s->staging, s->cuda, dst, copy.data(), bytes); });
+    if (!to)
+        stream_finish(s);
 }
 
-static int download_bytes(struct stream *s, void *host, const void *src, size_t bytes)
+static int download_bytes(struct stream *to, void *host, const void *src, size_t bytes)
 {
+    struct stream *s = to ? to : stream_aside();
     if (stream_sync(s) < 0)
         return -1;
     staging_download(&s->staging, s->cuda, host, src, bytes);
     return failure_take();
 }
 
-/* ---- the table ---- */
-
 #define X(op)                                                                                                  \
-    static void issue_##op(struct stream *s, const struct op *p)                                               \
+    static void issue_##op(struct stream *to, const struct op *p)                                              \
     {                                                                                                          \
-        if (stream_clear(s))                                                                                   \
-            cuda_##op(s, p);                                                                                   \
-        else                                                                                                   \
-            stream_issue(s, [s, copy = *p] { cuda_##op(s, &copy); });                                          \
+        in_turn(to, [copy = *p](struct stream *s) {                                                            \
+            operation_queued = #op;                                                                            \
+            cuda_##op(s, &copy);                                                                               \
+        });                                                                                                    \
     }
 BACKEND_OPS(X)
 #undef X
+
+/* ---- the table ---- */
 
 static struct backend table(void)
 {
@@ -116,6 +140,7 @@ static struct backend table(void)
     be.free = free_device;
     be.stream_new = stream_make;
     be.stream_free = stream_end;
+    be.stream_scratch = take_scratch;
     be.event_new = event_make;
     be.event_free = event_end;
     be.event_record = event_mark;
@@ -129,6 +154,8 @@ static struct backend table(void)
     be.host_work = work_queue;
     be.device_work = library_queue;
     be.poll = work_poll;
+    be.algorithms = algorithms_text;
+    be.use_algorithms = algorithms_use;
 #define X(op) be.op = issue_##op;
     BACKEND_OPS(X)
 #undef X
@@ -138,8 +165,10 @@ static struct backend table(void)
 const struct backend *cuda_open(int device)
 {
     static struct backend be;
-    if (device_take(device) < 0)
+    static struct backend_device taken;
+    if (device_take(device, &taken) < 0 || products_open() < 0)
         return NULL;
     be = table();
+    be.device = &taken;
     return &be;
 }

@@ -12,29 +12,30 @@ extern "C" {
 #include "backend.h"
 #include "base/error.h"
 #include "base/memory.h"
+#include "scratch.h"
 }
 
 struct kept;  /* streams.cu */
 struct marks; /* library.cu */
 struct stream {
     cudaStream_t cuda;
-    void *scratch; /* [CUDA_SCRATCH] of the device; NULL until it is used */
+    void *scratch; /* given, or the stream's own; NULL until there is one */
+    size_t scratch_bytes;
+    bool owns_scratch;
     struct staging staging;
-    struct kept *first, **last; /* what waits for the host */
+    struct kept *first, **last; /* what waits for the host, */
+    int kept;                   /* and how many that is */
     struct marks *marks;        /* around work of libraries; NULL until there is some */
     struct stream *next;        /* of all streams */
 };
-
-/* A stream's scratch: partial sums and lists of one operation, and the workspace of cuBLASLt. */
-constexpr size_t CUDA_SCRATCH = 32 << 20;
 
 static inline cudaStream_t cuda_stream(struct stream *s)
 {
     return s->cuda;
 }
 
-/* Device memory that is the caller's operation's alone, since its stream runs one at a time; aligned to 256
- * bytes. NULL, and a failure is kept, if there is none or `bytes` is more than CUDA_SCRATCH. */
+/* Device memory that is the caller's operation's alone, since its stream runs one at a time (scratch.h). NULL,
+ * and a failure is kept, if there is none. */
 void *cuda_scratch(struct stream *s, size_t bytes);
 
 template <class T> static inline T *cuda_scratch_of(struct stream *s, int64_t count)

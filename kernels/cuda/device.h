@@ -16,6 +16,7 @@
 #include <cuda_runtime_api.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <tuple>
 #include <utility>
 
@@ -79,6 +80,45 @@ cudaError_t launch_values(Function kernel, Values &values, std::index_sequence<I
 #endif
 }
 
+/* What e means, in words for whoever runs the program. */
+inline const char *device_trouble(cudaError_t e)
+{
+    switch (e) {
+    case cudaErrorNoDevice:
+        return "no device is visible (CUDA_VISIBLE_DEVICES, or the scheduler, may hide them)";
+    case cudaErrorDevicesUnavailable:
+        return "the device is in use by another process, or may be used by one only (nvidia-smi shows which)";
+    case cudaErrorECCUncorrectable:
+        return "the device's memory has an uncorrectable (ECC) error: the device must be reset or replaced";
+    case cudaErrorMemoryAllocation:
+        return "the device is out of memory";
+    case cudaErrorNoKernelImageForDevice:
+        return "this build has no code for the device";
+    default:
+        return cudaGetErrorString(e);
+    }
+}
+
+/* The operation of ops.h that was queued last, for reports. */
+inline const char *operation_queued = "none";
+
+/* Keeps the failure if a kernel has gone wrong: all calls return its error then, whatever they are for. */
+inline bool kernel_failed(void)
+{
+    cudaGetLastError(); /* told here; the next call shall not be blamed for it */
+    cudaError_t e = cudaPeekAtLastError();
+    const char *blocking = getenv("CUDA_LAUNCH_BLOCKING");
+    if (e == cudaErrorECCUncorrectable)
+        failure_set("cuda: %s", device_trouble(e));
+    else if (e != cudaSuccess && blocking && *blocking == '1')
+        failure_set("cuda: '%s' failed: %s", operation_queued, cudaGetErrorString(e));
+    else if (e != cudaSuccess)
+        failure_set("cuda: '%s', or an operation queued before it, failed: %s (CUDA_LAUNCH_BLOCKING=1 tells "
+                    "which)",
+                    operation_queued, cudaGetErrorString(e));
+    return e != cudaSuccess;
+}
+
 /* Queues kernel(args…) in `s` over `grid` blocks of `block` threads, each block with `shared` bytes of dynamic
  * shared memory. A grid with a zero in it is no launch. A failure is kept (failure.h). */
 template <class... P, class... A>
@@ -93,11 +133,10 @@ void launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t shared, cudaStre
     std::tuple<P...> values(static_cast<P>(args)...);
     if (e == cudaSuccess)
         e = launch_values(kernel, values, std::index_sequence_for<P...>(), grid, block, shared, s);
-    if (e != cudaSuccess) {
-        cudaGetLastError(); /* told here; the next call shall not be blamed for it */
-        failure_set("cuda: launching %u x %u x %u blocks of %u threads with %zu bytes of shared memory: %s",
-                    grid.x, grid.y, grid.z, block.x * block.y * block.z, shared, cudaGetErrorString(e));
-    }
+    if (e != cudaSuccess && !kernel_failed())
+        failure_set(
+            "cuda: '%s': launching %u x %u x %u blocks of %u threads with %zu bytes of shared memory: %s",
+            operation_queued, grid.x, grid.y, grid.z, block.x * block.y * block.z, shared, device_trouble(e));
 }
 
 #endif

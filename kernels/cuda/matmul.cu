@@ -3,20 +3,17 @@
  * column-major matrix of `columns` rows and `rows` columns, so C = op(A)·op(B) is asked for as Cᵀ =
  * op(B)ᵀ·op(A)ᵀ, and what is stored is never moved.
  *
- * Arithmetic is f32 (no TF32); partial sums of a split K meet in the workspace, in order, and not in C. Which
- * algorithm runs is asked of the library's heuristic once for each shape and alignment, and kept. */
-#include <cublasLt.h>
+ * Arithmetic is f32: of f32 strictly so (no TF32, and nothing that is put together of smaller types); partial
+ * sums of a split K meet in the workspace, in order, and not in C. Which algorithm runs: products.h. */
 #include <stdlib.h>
 #include <string.h>
 
+#include "products.h"
 #include "rows.h"
 
-/* What a choice of algorithm depends on. */
-struct product {
-    int64_t m, n, k, lda, ldb, ldc;
-    int32_t ta, tb, in, out, beta;
-    int32_t aligned[3]; /* bytes: of a, b, c */
-};
+extern "C" {
+#include "base/notice.h"
+}
 
 /* Everything the library wants to know of a product, made once. */
 struct known_product {
@@ -28,7 +25,6 @@ struct known_product {
 };
 
 static struct known_product *known;
-static cublasLtHandle_t library;
 
 /* Bytes that p is a multiple of, up to what the library asks for at most. */
 static int32_t alignment(const void *p)
@@ -58,7 +54,8 @@ static cublasStatus_t describe(struct known_product *p)
 {
     const struct product *k = &p->key;
     const cublasOperation_t plain = CUBLAS_OP_N, turned = CUBLAS_OP_T;
-    cublasStatus_t e = cublasLtMatmulDescCreate(&p->how, CUBLAS_COMPUTE_32F, CUDA_R_32F);
+    cublasStatus_t e = cublasLtMatmulDescCreate(
+        &p->how, k->in == F32 ? CUBLAS_COMPUTE_32F_PEDANTIC : CUBLAS_COMPUTE_32F, CUDA_R_32F);
     if (e == CUBLAS_STATUS_SUCCESS) /* the library's first matrix is our second */
         e = cublasLtMatmulDescSetAttribute(p->how, CUBLASLT_MATMUL_DESC_TRANSA, k->tb ? &turned : &plain,
                                            sizeof plain);
@@ -77,16 +74,26 @@ static cublasStatus_t describe(struct known_product *p)
     return e;
 }
 
-static cublasStatus_t set(cublasLtMatmulPreference_t to, cublasLtMatmulPreferenceAttributes_t what,
-                          const void *value, size_t bytes)
+/* The algorithm from before, if the library can use it. */
+static bool choose_known(struct known_product *p)
 {
-    return cublasLtMatmulPreferenceSetAttribute(to, what, value, bytes);
+    cublasLtMatmulHeuristicResult_t result;
+    if (!algorithm_known(&p->key, &p->algorithm))
+        return false;
+    if (cublasLtMatmulAlgoCheck(products_library(), p->how, p->b, p->a, p->c, p->c, &p->algorithm, &result) ==
+            CUBLAS_STATUS_SUCCESS &&
+        result.workspaceSize <= SCRATCH_BYTES)
+        return true;
+    notice("the checkpoint's algorithm of a product of %lld x %lld x %lld cannot be used: it is chosen anew",
+           static_cast<long long>(p->key.m), static_cast<long long>(p->key.n),
+           static_cast<long long>(p->key.k));
+    return false;
 }
 
 /* Asks for the algorithm. */
 static cublasStatus_t choose(struct known_product *p)
 {
-    const uint64_t workspace = CUDA_SCRATCH;
+    const uint64_t workspace = SCRATCH_BYTES;
     const uint32_t sums = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE; /* in f32, outside of C */
     uint32_t aligned[3];
     for (int i = 0; i < 3; i++)
@@ -95,19 +102,29 @@ static cublasStatus_t choose(struct known_product *p)
     cublasStatus_t e = cublasLtMatmulPreferenceCreate(&wish);
     if (e != CUBLAS_STATUS_SUCCESS)
         return e;
-    set(wish, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &workspace, sizeof workspace);
-    set(wish, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &sums, sizeof sums);
-    set(wish, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, &aligned[1], sizeof *aligned);
-    set(wish, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, &aligned[0], sizeof *aligned);
-    set(wish, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, &aligned[2], sizeof *aligned);
-    set(wish, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, &aligned[2], sizeof *aligned);
-    cublasLtMatmulHeuristicResult_t best;
+    const struct {
+        cublasLtMatmulPreferenceAttributes_t what;
+        const void *value;
+        size_t bytes;
+    } wishes[] = {{CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &workspace, sizeof workspace},
+                  {CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &sums, sizeof sums},
+                  {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, &aligned[1], sizeof *aligned},
+                  {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, &aligned[0], sizeof *aligned},
+                  {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, &aligned[2], sizeof *aligned},
+                  {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, &aligned[2], sizeof *aligned}};
+    for (size_t i = 0; i < sizeof wishes / sizeof *wishes && e == CUBLAS_STATUS_SUCCESS; i++)
+        e = cublasLtMatmulPreferenceSetAttribute(wish, wishes[i].what, wishes[i].value, wishes[i].bytes);
+    cublasLtMatmulHeuristicResult_t best = {};
     int found = 0;
-    e = cublasLtMatmulAlgoGetHeuristic(library, p->how, p->b, p->a, p->c, p->c, wish, 1, &best, &found);
+    if (e == CUBLAS_STATUS_SUCCESS)
+        e = cublasLtMatmulAlgoGetHeuristic(products_library(), p->how, p->b, p->a, p->c, p->c, wish, 1, &best,
+                                           &found);
     cublasLtMatmulPreferenceDestroy(wish);
-    if (e == CUBLAS_STATUS_SUCCESS && found < 1)
+    if (e == CUBLAS_STATUS_SUCCESS && (found < 1 || best.state != CUBLAS_STATUS_SUCCESS))
         e = CUBLAS_STATUS_NOT_SUPPORTED;
     p->algorithm = best.algo;
+    if (e == CUBLAS_STATUS_SUCCESS)
+        algorithm_keep(&p->key, &p->algorithm);
     return e;
 }
 
@@ -117,21 +134,18 @@ static struct known_product *find(const struct product *key)
     for (struct known_product *p = known; p; p = p->next)
         if (memcmp(&p->key, key, sizeof *key) == 0)
             return p;
-    cublasStatus_t e = library ? CUBLAS_STATUS_SUCCESS : cublasLtCreate(&library);
     struct known_product *p = static_cast<struct known_product *>(xcalloc(1, sizeof *p));
     p->key = *key;
-    if (e == CUBLAS_STATUS_SUCCESS)
-        e = describe(p);
-    if (e == CUBLAS_STATUS_SUCCESS)
+    cublasStatus_t e = describe(p);
+    if (e == CUBLAS_STATUS_SUCCESS && !choose_known(p))
         e = choose(p);
     if (e == CUBLAS_STATUS_SUCCESS) {
         p->next = known;
         return known = p;
     }
     free(p);
-    failure_set("cuda: cublasLt has no product of %lld x %lld x %lld: status %d",
-                static_cast<long long>(key->m), static_cast<long long>(key->n), static_cast<long long>(key->k),
-                static_cast<int>(e));
+    failure_set("cuda: cublasLt has no product of %lld x %lld x %lld: %s", static_cast<long long>(key->m),
+                static_cast<long long>(key->n), static_cast<long long>(key->k), cublasLtGetStatusString(e));
     return NULL;
 }
 
@@ -154,14 +168,14 @@ void cuda_matmul(struct stream *s, const struct matmul *p)
     }
     struct product key = product_of(p);
     struct known_product *how = find(&key);
-    void *workspace = cuda_scratch(s, CUDA_SCRATCH);
+    void *workspace = cuda_scratch(s, SCRATCH_BYTES);
     if (!how || !workspace)
         return;
     const float one = 1, beta = p->beta;
-    cublasStatus_t e = cublasLtMatmul(library, how->how, &one, p->b, how->b, p->a, how->a, &beta, p->c, how->c,
-                                      p->c, how->c, &how->algorithm, workspace, CUDA_SCRATCH, s->cuda);
-    if (e != CUBLAS_STATUS_SUCCESS)
-        failure_set("cuda: cublasLt: a product of %lld x %lld x %lld failed: status %d",
-                    static_cast<long long>(p->m), static_cast<long long>(p->n), static_cast<long long>(p->k),
-                    static_cast<int>(e));
+    cublasStatus_t e =
+        cublasLtMatmul(products_library(), how->how, &one, p->b, how->b, p->a, how->a, &beta, p->c, how->c,
+                       p->c, how->c, &how->algorithm, workspace, SCRATCH_BYTES, s->cuda);
+    if (e != CUBLAS_STATUS_SUCCESS && !kernel_failed())
+        failure_set("cuda: cublasLt: a product of %lld x %lld x %lld failed: %s", static_cast<long long>(p->m),
+                    static_cast<long long>(p->n), static_cast<long long>(p->k), cublasLtGetStatusString(e));
 }

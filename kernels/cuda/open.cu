@@ -1,28 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #include "open.h"
 
-#include "cuda.h"
+#include <stdio.h>
 
 /* Code is made for these and later devices (the Makefile's architectures). */
 constexpr int OLDEST = 80;
-
-const char *device_trouble(cudaError_t e)
-{
-    switch (e) {
-    case cudaErrorNoDevice:
-        return "no device is visible (CUDA_VISIBLE_DEVICES, or the scheduler, may hide them)";
-    case cudaErrorDevicesUnavailable:
-        return "the device is in use by another process, or may be used by one only (nvidia-smi shows which)";
-    case cudaErrorECCUncorrectable:
-        return "the device's memory has an uncorrectable (ECC) error: the device must be reset or replaced";
-    case cudaErrorMemoryAllocation:
-        return "the device is out of memory";
-    case cudaErrorNoKernelImageForDevice:
-        return "this build has no code for the device";
-    default:
-        return cudaGetErrorString(e);
-    }
-}
 
 /* CUDA writes 12.4 as 12040. */
 static int major_of(int version)
@@ -47,8 +29,27 @@ static int no_driver(void)
                  major_of(driver), minor_of(driver), major_of(runtime), minor_of(runtime));
 }
 
+/* What is known of it, when nothing but its context is there. */
+static cudaError_t describe(int device, struct backend_device *d)
+{
+    size_t left = 0, all = 0;
+    cudaDeviceProp properties;
+    *d = {};
+    cudaError_t e = cudaGetDeviceProperties(&properties, device);
+    if (e == cudaSuccess)
+        e = cudaDeviceGetPCIBusId(d->id, sizeof d->id, device);
+    if (e == cudaSuccess)
+        e = cudaMemGetInfo(&left, &all);
+    if (e != cudaSuccess)
+        return e;
+    snprintf(d->name, sizeof d->name, "%s", properties.name);
+    d->bytes = static_cast<int64_t>(all);
+    d->context_bytes = static_cast<int64_t>(all - left);
+    return e;
+}
+
 /* The device is new enough, and answers. */
-static int begin(int device)
+static int begin(int device, struct backend_device *taken)
 {
     int major = 0, minor = 0;
     cudaError_t e = cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device);
@@ -63,12 +64,14 @@ static int begin(int device)
     if (e == cudaSuccess)
         e = cudaFree(NULL); /* begins the device's context: all that is wrong with it shows */
     if (e == cudaSuccess)
+        e = describe(device, taken);
+    if (e == cudaSuccess)
         return 0;
     cudaGetLastError();
     return error(STATUS_ENV, "CUDA device %d cannot be used: %s", device, device_trouble(e));
 }
 
-int device_take(int device)
+int device_take(int device, struct backend_device *taken)
 {
     int count = 0;
     cudaError_t e = cudaGetDeviceCount(&count);
@@ -79,5 +82,5 @@ int device_take(int device)
         e = cudaErrorNoDevice;
     if (e != cudaSuccess)
         return error(STATUS_ENV, "CUDA cannot be used: %s", device_trouble(e));
-    return begin(device % count);
+    return begin(device % count, taken);
 }

@@ -3,13 +3,10 @@
 #ifndef KERNELS_CUDA_OPEN_H
 #define KERNELS_CUDA_OPEN_H
 
-#include <cuda_runtime_api.h>
+#include "cuda.h"
 
-/* Makes the machine's device number `device`, modulo their number, the current one. -1 with error() set: no
- * driver, one too old, no device, one too old, one in use. */
-int device_take(int device);
-
-/* What e means, in words for whoever runs the program. */
-const char *device_trouble(cudaError_t e);
+/* Makes the machine's device number `device`, modulo their number, the current one, and says which that is. -1
+ * with error() set: no driver, one too old, no device, one too old, one in use. */
+int device_take(int device, struct backend_device *taken);
 
 #endif

@@ -166,7 +166,12 @@ static inline struct lines lines_over(int64_t rows, int64_t width, int n)
     unsigned x = ceil_quotient(width, n) <= 4 * WARP_THREADS ? WARP_THREADS : BLOCK_THREADS;
     struct lines l;
     l.block = dim3(x, BLOCK_THREADS / x);
-    l.grid = dim3(static_cast<unsigned>(ceil_quotient(rows, l.block.y)));
+    int64_t blocks = ceil_quotient(rows, l.block.y);
+    if (blocks > INT32_MAX) {
+        failure_set("cuda: %lld rows are too many for a launch", static_cast<long long>(rows));
+        blocks = 0;
+    }
+    l.grid = dim3(static_cast<unsigned>(blocks));
     return l;
 }
 
@@ -250,9 +255,10 @@ __device__ __forceinline__ float line_max(float v)
  * every device. */
 static inline int64_t column_parts(int64_t rows, int64_t width)
 {
-    constexpr int64_t FLOATS = CUDA_SCRATCH / sizeof(float);
+    constexpr int64_t FLOATS = SCRATCH_BYTES / sizeof(float);
     int64_t parts = ceil_quotient(rows, 32), most = width > 0 ? FLOATS / width : FLOATS;
     most = most < 512 ? most : 512;
+    most = most > 1 ? most : 1; /* a row so wide that its sums alone fill the scratch, or do not fit */
     return parts < most ? parts : most;
 }
 

@@ -7,7 +7,7 @@
  *   scatter   block b: a choice's row is that, and one more for each earlier choice of its key in the tile */
 #include "rows.h"
 
-constexpr int TILE = 512, SCAN_THREADS = 1024;
+constexpr int TILE = SORT_TILE, SCAN_THREADS = 1024;
 
 /* What is sorted: choice i has key topk[i], or slot_of[topk[i]], unless keep[i] is 0. */
 struct keyed {
@@ -109,7 +109,7 @@ __global__ void sort_scatter(struct keyed p, const int32_t *row_of_tile, int32_t
 /* Integers of scratch that it takes: of_tile and row_of_tile. */
 static int64_t sort_scratch(const struct keyed &p)
 {
-    return 2 * ceil_quotient(p.choices, TILE) * p.keys;
+    return sort_integers(p.choices, p.keys);
 }
 
 static void sort(struct stream *s, const struct keyed &p, int32_t *scratch, int32_t *count, int32_t *first,

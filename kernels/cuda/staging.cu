@@ -33,7 +33,7 @@ static char *next_slot(struct staging *g)
     cudaEvent_t done = g->done[g->slot];
     cuda_keep(
         library_await([done] { return cudaEventQuery(done); }, [done] { return cudaEventSynchronize(done); }),
-        "an operation failed");
+        "waiting for the device");
     return bytes_of(g, g->slot);
 }
 
@@ -82,7 +82,7 @@ void staging_download(struct staging *g, cudaStream_t s, void *host, const void 
         }
         at = first;
         for (int i = 0; i < staging::SLOTS && at < bytes; i++, at += PIECE) {
-            cuda_keep(cudaEventSynchronize(g->done[slot[i]]), "an operation failed");
+            cuda_keep(cudaEventSynchronize(g->done[slot[i]]), "waiting for the device");
             memcpy(static_cast<char *>(host) + at, bytes_of(g, slot[i]), piece(bytes, at));
         }
     }

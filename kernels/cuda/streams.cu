@@ -6,6 +6,7 @@
 
 #include "library.h"
 #include "pinned.h"
+#include "queue.h"
 
 extern "C" {
 #include "base/alive.h"
@@ -30,7 +31,7 @@ struct host_job {
     cudaEvent_t copied;                  /* what the work reads is in it */
 };
 
-/* What is kept: host work, a wait for an event's record, or anything else. */
+/* What is kept: host work, a wait for an event's record, or anything else. They are used again. */
 struct kept {
     struct kept *next = nullptr;
     std::function<void()> issue;   /* of all but host work and waits */
@@ -39,8 +40,9 @@ struct kept {
     struct host_job *job = nullptr;
 };
 
-static struct stream *streams;
+static struct stream *streams, *aside;
 static int kept_count; /* in all of them */
+static struct kept *spare;
 
 /* ---- host work ---- */
 
@@ -102,8 +104,10 @@ static int advance_job(struct stream *s, struct host_job *j, bool *moved)
         cudaError_t e = cudaEventQuery(j->copied);
         if (e == cudaErrorNotReady)
             return 0;
-        if (e != cudaSuccess)
-            return error(STATUS_ENV, "an operation failed: %s", cudaGetErrorString(e));
+        if (e != cudaSuccess) {
+            cuda_keep(e, "copying for the host");
+            return failure_take();
+        }
         j->phase = WORK_MOVING;
         *moved = true;
         r = j->work->start(j->work);
@@ -117,10 +121,21 @@ static int advance_job(struct stream *s, struct host_job *j, bool *moved)
 
 /* ---- what is kept ---- */
 
+static struct kept *new_kept(void)
+{
+    struct kept *k = spare;
+    if (!k)
+        return new kept;
+    spare = k->next;
+    k->next = nullptr;
+    return k;
+}
+
 static void keep(struct stream *s, struct kept *k)
 {
     *s->last = k;
     s->last = &k->next;
+    s->kept++;
     kept_count++;
 }
 
@@ -130,12 +145,15 @@ static void pop(struct stream *s)
     s->first = k->next;
     if (!s->first)
         s->last = &s->first;
+    s->kept--;
     kept_count--;
     if (k->job)
         end_job(s, k->job);
     if (k->event)
         event_end(k->event);
-    delete k;
+    *k = kept();
+    k->next = spare;
+    spare = k;
 }
 
 /* Host work has failed: nothing that was queued makes sense any more. */
@@ -190,12 +208,12 @@ static struct host_job *blocker(const struct stream *s)
     return NULL;
 }
 
-/* Until nothing of s is kept. */
-static void drain(struct stream *s)
+/* Until no more than `most` of s are kept. */
+static void drain(struct stream *s, int most)
 {
-    while (s->first) {
+    while (s->kept > most) {
         alive();
-        if (pass() || !s->first)
+        if (pass() || s->kept <= most)
             continue;
         struct host_job *j = blocker(s);
         if (j && j->phase == WORK_COPYING) { /* the device's turn */
@@ -207,6 +225,14 @@ static void drain(struct stream *s)
         if (!j || j->work->await(j->work) < 0)
             drop_all();
     }
+}
+
+/* Something has been kept of s. */
+static void bound(struct stream *s)
+{
+    pass();
+    if (s->kept > QUEUE_MOST)
+        drain(s, QUEUE_MOST / 2);
 }
 
 bool stream_clear(struct stream *s)
@@ -222,26 +248,36 @@ void stream_issue(struct stream *s, std::function<void()> issue)
         issue();
         return;
     }
-    struct kept *k = new kept;
+    struct kept *k = new_kept();
     k->issue = std::move(issue);
     keep(s, k);
+    bound(s);
+}
+
+void stream_finish(struct stream *s)
+{
+    drain(s, 0);
+    cuda_keep(
+        library_await([s] { return cudaStreamQuery(s->cuda); }, [s] { return cudaStreamSynchronize(s->cuda); }),
+        "waiting for the device");
 }
 
 int stream_sync(struct stream *s)
 {
-    drain(s);
-    cuda_keep(
-        library_await([s] { return cudaStreamQuery(s->cuda); }, [s] { return cudaStreamSynchronize(s->cuda); }),
-        "an operation failed");
+    if (s)
+        stream_finish(s);
     return failure_take();
 }
 
-void work_queue(struct stream *s, struct host_work *w)
+void work_queue(struct stream *to, struct host_work *w)
 {
-    struct kept *k = new kept;
+    struct stream *s = to ? to : stream_aside();
+    struct kept *k = new_kept();
     k->job = new host_job{w, WORK_NEW, {}, NULL};
     keep(s, k);
-    pass();
+    bound(s);
+    if (!to)
+        stream_finish(s);
 }
 
 int work_poll(void)
@@ -264,11 +300,16 @@ struct stream *stream_make(void)
     return *at = s;
 }
 
+struct stream *stream_aside(void)
+{
+    return aside = aside ? aside : stream_make();
+}
+
 void stream_end(struct stream *s)
 {
     if (!s)
         return;
-    drain(s);
+    drain(s, 0);
     library_await([s] { return cudaStreamQuery(s->cuda); }, [s] { return cudaStreamSynchronize(s->cuda); });
     library_end(s); /* what it still had to do needed the memory below */
     struct stream **at = &streams;
@@ -276,7 +317,8 @@ void stream_end(struct stream *s)
         at = &(*at)->next;
     *at = s->next;
     staging_release(&s->staging);
-    cudaFree(s->scratch);
+    if (s->owns_scratch)
+        cudaFree(s->scratch);
     cudaStreamDestroy(s->cuda);
     free(s);
 }
@@ -302,8 +344,9 @@ void event_end(struct event *e)
     free(e);
 }
 
-void event_mark(struct event *e, struct stream *s)
+void event_mark(struct event *e, struct stream *to)
 {
+    struct stream *s = to ? to : stream_aside();
     int64_t number = ++e->recorded;
     e->in = s;
     e->users++;
@@ -318,12 +361,20 @@ void event_await(struct stream *s, struct event *e)
 {
     if (e->recorded == 0 || fault("event-wait"))
         return; /* counts as happened */
-    struct kept *k = new kept;
+    if (!s) {
+        if (e->issued < e->recorded)
+            drain(e->in, 0);
+        cuda_keep(
+            library_await([e] { return cudaEventQuery(e->cuda); }, [e] { return cudaEventSynchronize(e->cuda); }),
+            "waiting for an event");
+        return;
+    }
+    struct kept *k = new_kept();
     k->event = e;
     k->record = e->recorded;
     e->users++;
     keep(s, k);
-    pass();
+    bound(s);
 }
 
 double event_elapsed(const struct event *from, const struct event *to)

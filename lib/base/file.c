@@ -56,6 +56,17 @@ char *file_read(const char *path, size_t max, size_t *size)
     return text;
 }
 
+int file_nameless(void)
+{
+    const char *dir = getenv("TMPDIR");
+    char *path = xasprintf("%s/moekit-XXXXXX", dir && *dir ? dir : "/tmp");
+    int fd = mkostemp(path, O_CLOEXEC);
+    if (fd >= 0)
+        unlink(path);
+    free(path);
+    return fd;
+}
+
 /* ---- output ---- */
 
 /* The descriptor that a name of the kind of /dev/stdout or /dev/fd/3 stands for, or -1. To open such a name

@@ -37,6 +37,10 @@ int file_sync(int fd, const char *path);
 int sync_dir(const char *path);
 int sync_parent(const char *path); /* of the directory that this name is in */
 
+/* A file that has no name, in $TMPDIR (/tmp), to write and read: it goes when it is closed. A descriptor, or -1
+ * with errno. */
+int file_nameless(void);
+
 int make_dirs(const char *path);   /* mkdir -p; what it makes is synced */
 int remove_tree(const char *path); /* rm -r; a path that is not there is fine */
 bool is_dir(const char *path);

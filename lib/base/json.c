@@ -21,22 +21,34 @@ static void place_of(const char *text, const char *at, int *line, int *column)
     }
 }
 
-/* Where `"key" :` first stands in the text; 1:1 for a key that is not there (or is written with escapes).
- * jansson keeps no positions, and a second parse for the sake of messages is not worth having. */
-static void find_key(const struct json_doc *d, const char *key, int *line, int *column)
+/* The first `"key" :` that is looked for, or NULL. */
+static const char *key_at(const struct json_doc *d, const char *key)
 {
-    *line = *column = 1;
     size_t length = strlen(key);
-    for (const char *p = d->text; p && (p = strstr(p, key)); p++) {
+    for (const char *p = d->from ? d->from : d->text; p && (p = strstr(p, key)); p++) {
         const char *after = p + length;
         if (p == d->text || p[-1] != '"' || *after != '"')
             continue;
         after += 1 + strspn(after + 1, " \t\r\n");
-        if (*after != ':')
-            continue;
-        place_of(d->text, p - 1, line, column);
-        return;
+        if (*after == ':')
+            return p - 1;
     }
+    return NULL;
+}
+
+/* Its line and column; 1:1 for a key that is not there (or is written with escapes).
+ * jansson keeps no positions, and a second parse for the sake of messages is not worth having. */
+static void find_key(const struct json_doc *d, const char *key, int *line, int *column)
+{
+    const char *at = key_at(d, key);
+    *line = *column = 1;
+    if (at)
+        place_of(d->text, at, line, column);
+}
+
+void json_enter(struct json_doc *d, const char *key)
+{
+    d->from = key_at(d, key);
 }
 
 int json_bad(const struct json_doc *d, const char *key, const char *fmt, ...)

@@ -10,8 +10,9 @@
 
 struct json_doc {
     json_t *root;
-    char *where; /* the file, for messages */
-    char *text;  /* its text, to find where a key stands */
+    char *where;      /* the file, for messages */
+    char *text;       /* its text, to find where a key stands */
+    const char *from; /* in text: keys are looked for from here on; NULL: from its start */
 };
 
 /* text is copied. The root must be an object. Duplicate keys are refused, and a Git LFS pointer by that name.
@@ -24,6 +25,9 @@ void json_close(struct json_doc *d);
  * Returns -1. */
 int json_bad(const struct json_doc *d, const char *key, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
+
+/* From now on json_bad() looks for keys behind this one: they are read from the object that it names. */
+void json_enter(struct json_doc *d, const char *key);
 
 /* Members of obj. A missing member (or null) leaves *value alone and returns 0; the `need_` forms fail instead.
  * 1 if it was there. -1: wrong type or outside [min,max]. */

@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 #include "base/presets.h"
 
+#include <dirent.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#include "base/memory.h"
 
 /* Where the data files are, from where this program is: TREE/.build/…/bin/NAME has TREE/share, PREFIX/bin/NAME
  * has PREFIX/share/moekit. So an installed tree may be moved. */
@@ -33,4 +36,26 @@ const char *data_dir(void)
     else
         beside_program(dir, sizeof dir);
     return dir;
+}
+
+static int is_json(const struct dirent *e)
+{
+    size_t n = strlen(e->d_name);
+    return n > 5 && e->d_name[0] != '.' && strcmp(e->d_name + n - 5, ".json") == 0;
+}
+
+char *presets_text(const char *dir)
+{
+    struct dirent **found = NULL;
+    int count = scandir(dir, &found, is_json, alphasort);
+    char *list = xstrdup("");
+    for (int i = 0; i < count; i++) {
+        char *longer =
+            xasprintf("%s%s%.*s", list, i ? ", " : "", (int)strlen(found[i]->d_name) - 5, found[i]->d_name);
+        free(list);
+        list = longer;
+        free(found[i]);
+    }
+    free(found);
+    return list;
 }

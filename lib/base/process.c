@@ -4,20 +4,28 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
-static int64_t status_bytes(const char *key)
+/* The number behind `key` in a file of lines "KEY NUMBER", or the first number for ""; `none` where there is
+ * none. */
+static int64_t number_in(const char *path, const char *key, int64_t none)
 {
     char line[256];
-    long long kib = 0;
-    FILE *f = fopen("/proc/self/status", "r");
+    long long n = none;
+    FILE *f = fopen(path, "r");
     while (f && fgets(line, sizeof line, f))
-        if (strncmp(line, key, strlen(key)) == 0)
-            sscanf(line + strlen(key), "%lld", &kib);
+        if (strncmp(line, key, strlen(key)) == 0 && sscanf(line + strlen(key), "%lld", &n) == 1)
+            break;
     if (f)
         fclose(f);
-    return kib * 1024;
+    return n;
+}
+
+static int64_t status_bytes(const char *key)
+{
+    return number_in("/proc/self/status", key, 0) * 1024;
 }
 
 int64_t process_resident_bytes(void)
@@ -28,6 +36,43 @@ int64_t process_resident_bytes(void)
 int64_t process_peak_bytes(void)
 {
     return status_bytes("VmHWM:");
+}
+
+/* What a control group's limit leaves: memory that files take can be had back. No limit reads "max". */
+static int64_t group_leaves(const char *dir)
+{
+    char path[600];
+    snprintf(path, sizeof path, "%s/memory.max", dir);
+    int64_t most = number_in(path, "", INT64_MAX);
+    if (most == INT64_MAX)
+        return most;
+    snprintf(path, sizeof path, "%s/memory.current", dir);
+    int64_t used = number_in(path, "", 0);
+    snprintf(path, sizeof path, "%s/memory.stat", dir);
+    int64_t files = number_in(path, "file ", 0);
+    return most > used - files ? most - used + files : 0;
+}
+
+int64_t process_available_bytes(void)
+{
+    int64_t least = number_in("/proc/meminfo", "MemAvailable:", 0) * 1024;
+    char line[512], dir[560] = "";
+    FILE *f = fopen("/proc/self/cgroup", "r");
+    while (f && fgets(line, sizeof line, f))
+        if (strncmp(line, "0::/", 4) == 0)
+            snprintf(dir, sizeof dir, "/sys/fs/cgroup%.*s", (int)strcspn(line + 3, "\n"), line + 3);
+    if (f)
+        fclose(f);
+    for (char *end; strlen(dir) > strlen("/sys/fs/cgroup") && (end = strrchr(dir, '/')); *end = '\0') {
+        int64_t leaves = group_leaves(dir);
+        least = leaves < least ? leaves : least;
+    }
+    struct rlimit own;
+    if (getrlimit(RLIMIT_AS, &own) == 0 && own.rlim_cur != RLIM_INFINITY) {
+        int64_t leaves = (int64_t)own.rlim_cur - status_bytes("VmSize:");
+        least = leaves < least ? leaves : least;
+    }
+    return least > 0 ? least : 0;
 }
 
 void process_host(char name[static HOST_NAME])

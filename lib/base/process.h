@@ -10,6 +10,10 @@
 int64_t process_resident_bytes(void);
 int64_t process_peak_bytes(void);
 
+/* Bytes that this host could still give to this process: what Linux calls available, or what the limits of its
+ * control groups (version 2; files in memory do not count) or `ulimit -v` leave; 0 where unknown. */
+int64_t process_available_bytes(void);
+
 /* The name of this host, as the job's scheduler calls it where there is one: $SLURMD_NODENAME, else
  * gethostname(). */
 enum { HOST_NAME = 64 };

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "base/notice.h"
 #include "base/num.h"
 #include "cost/cluster.h"
 #include "cost/predict.h"
@@ -151,6 +152,16 @@ static void place_experts(struct plan *p)
             p->expert_slot[l * m->experts + e] = m->moe[l] ? (int16_t)e : -1;
 }
 
+static void say_what_is_planned(const struct model *m)
+{
+    if (*m->wrapped)
+        notice("%s: only the text part of this %s is planned, as a model of %s", m->name, m->wrapped,
+               model_family(m)->type);
+    if (*m->quantised)
+        notice("%s: its weights are quantised (%s); what is planned is the model before that", m->name,
+               m->quantised);
+}
+
 static int make(struct plan *p, struct request *r)
 {
     if (r->strategy && apply_strategy(r) < 0)
@@ -160,6 +171,7 @@ static int make(struct plan *p, struct request *r)
     if (model_load(&p->model, r->model) < 0 || set_axes(p, r) < 0 ||
         cluster_load(&p->machine, r->cluster, p->world) < 0)
         return -1;
+    say_what_is_planned(&p->model);
     p->routing = r->routing;
     if (!(p->routing.lambda > 0))
         p->routing.lambda = 1.5;

@@ -97,11 +97,10 @@ static int find_state(struct loader *l, const struct tensor *t, enum state s, co
     const struct st_tensor *x = st_find(f, map_tensor_name(&l->s->plan->model, t, s, full));
     if (!x)
         return 0;
-    if (x->dims != t->dims || x->shape[0] != t->rows || (t->dims == 2 && x->shape[1] != t->cols) ||
-        strcmp(x->dtype, "F32") != 0) {
-        char shape[192];
-        return error(STATUS_USAGE, "%s: tensor '%s' should be F32 of %" PRId64 " by %" PRId64 ", not %s %s",
-                     f->path, full, t->rows, t->cols, x->dtype, st_shape_text(x, shape));
+    if (!source_same_shape(x, t) || strcmp(x->dtype, "F32") != 0) {
+        char is[192], should[128];
+        return error(STATUS_USAGE, "%s: tensor '%s' should be F32 %s, not %s %s", f->path, full,
+                     tensor_shape_text(t, should), x->dtype, st_shape_text(x, is));
     }
     out->dir = &l->optimizer;
     out->at = (struct stored){hf_file_named(&l->optimizer, weights_file), x->begin, NUMBER_F32};

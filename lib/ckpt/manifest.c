@@ -124,7 +124,8 @@ static int read_text(struct manifest *m, const char *text, size_t size, const ch
     char sum[64];
     if (size < SUM_BYTES)
         return bad(path, "is truncated");
-    snprintf(sum, sizeof sum, SUM_FORMAT, (uint32_t)crc32_z(0, (const Bytef *)text, size - SUM_BYTES));
+    m->sum = (uint32_t)crc32_z(0, (const Bytef *)text, size - SUM_BYTES);
+    snprintf(sum, sizeof sum, SUM_FORMAT, m->sum);
     if (strlen(sum) != SUM_BYTES || memcmp(text + size - SUM_BYTES, sum, SUM_BYTES) != 0)
         return bad(path, "its sum does not match its text: it is damaged or was edited");
     struct json_doc d;

@@ -31,6 +31,7 @@ struct manifest {
     int64_t step;
     struct manifest_file *files;
     int count;
+    uint32_t sum; /* of its text, after it was read */
     bool refused; /* after manifest_read() failed: its sum is right, but it is for a newer moekit */
 };
 

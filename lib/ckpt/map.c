@@ -115,18 +115,16 @@ void map_release(struct ckpt_map *l)
 char *map_header(const struct ckpt_map *l, int file, int64_t *bytes)
 {
     const struct map_file *f = &l->files[file];
-    char *text, name[160];
+    char *text, name[160], shape[128];
     size_t size;
     FILE *out = open_memstream(&text, &size);
     fprintf(out, "........{\"__metadata__\":{\"format\":\"pt\"}");
     for (int i = f->first; i < f->first + f->count; i++) {
         const struct map_entry *e = &l->entries[i];
         const struct tensor *t = &l->plan->inventory.tensors[e->tensor];
-        fprintf(out, ",\"%s\":{\"dtype\":\"%s\",\"shape\":[%" PRId64, map_entry_name(l, e, name),
-                e->type == F32 ? "F32" : "BF16", t->rows);
-        if (t->dims == 2)
-            fprintf(out, ",%" PRId64, t->cols);
-        fprintf(out, "],\"data_offsets\":[%" PRId64 ",%" PRId64 "]}", e->begin, e->begin + e->bytes);
+        fprintf(out, ",\"%s\":{\"dtype\":\"%s\",\"shape\":%s,\"data_offsets\":[%" PRId64 ",%" PRId64 "]}",
+                map_entry_name(l, e, name), e->type == F32 ? "F32" : "BF16", tensor_shape_text(t, shape),
+                e->begin, e->begin + e->bytes);
     }
     fputc('}', out);
     while (ftell(out) % 8)

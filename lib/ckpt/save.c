@@ -19,6 +19,7 @@
 #include "base/memory.h"
 #include "base/notice.h"
 #include "base/num.h"
+#include "base/process.h"
 #include "ckpt/names.h"
 #include "ckpt/save_units.h"
 #include "ckpt/steps.h"
@@ -138,7 +139,7 @@ static int put_companions(struct saver *v, struct manifest *m, const char *root)
         complain("the small files of '%s', the tokenizer's say, do not go along: it cannot be opened",
                  v->s->companions);
     for (struct dirent *e; d && rc == 0 && (e = readdir(d));) {
-        if (!is_companion(from, e->d_name))
+        if (!is_companion(from, e->d_name) || (v->as.algorithms && strcmp(e->d_name, ALGORITHMS_FILE) == 0))
             continue;
         if (!utf8_valid(e->d_name)) {
             complain("%s/%s: left out of the checkpoint: its name is not UTF-8, which a manifest is", from,
@@ -196,7 +197,7 @@ static bool is_ours(const struct saver *v, const char *final)
 {
     struct line l = {0};
     char *manifest = path_join(final, MANIFEST_FILE);
-    bool ours = file_exists(manifest) && step_line(final, &l) == 0 && line_has(v->as->line, l.run, v->as->step);
+    bool ours = file_exists(manifest) && step_line(final, &l) == 0 && line_has(v->as.line, l.run, v->as.step);
     free(manifest);
     line_release(&l);
     return ours;
@@ -230,7 +231,7 @@ static char *name_aside(const struct saver *v, const char *final, const char **w
 {
     struct line l;
     *why = step_line(final, &l) == 0 ? "abandoned" : "broken";
-    char *aside = step_aside_path(v->as->root, v->as->step, l.run, *why);
+    char *aside = step_aside_path(v->as.root, v->as.step, l.run, *why);
     line_release(&l);
     return aside;
 }
@@ -250,11 +251,11 @@ static int give_name(struct saver *v, const char *final)
 {
     char *aside = NULL;
     const char *why = "";
-    int rc = v->as && v->as->mark ? mark_check(v->as->mark) : 0;
+    int rc = v->as.mark ? mark_check(v->as.mark) : 0;
     if (rc == 0 && renameat2(AT_FDCWD, v->dir, AT_FDCWD, final, RENAME_NOREPLACE) != 0 &&
         (errno != EINVAL || rename(v->dir, final) != 0)) {
         bool there = errno == EEXIST || errno == ENOTEMPTY;
-        if (there && v->as && !is_ours(v, final))
+        if (there && !v->gradients && !is_ours(v, final))
             rc = change_places(v, final, aside = name_aside(v, final, &why));
         else if (there)
             rc = error(STATUS_USAGE, "'%s' is there already", final);
@@ -264,15 +265,15 @@ static int give_name(struct saver *v, const char *final)
     if (rc == 0 && sync_parent(final) < 0)
         rc = take_back(v, final, aside);
     if (rc == 0 && aside)
-        step_say_aside(v->as->step, aside, why);
+        step_say_aside(v->as.step, aside, why);
     free(aside);
     return rc;
 }
 
 static int seal(struct saver *v, const char *final, int64_t *bytes)
 {
-    const char *state = v->as && v->as->state_json ? v->as->state_json : "{}\n";
-    struct manifest m = {.step = v->as ? v->as->step : 0};
+    const char *state = v->as.state_json ? v->as.state_json : "{}\n";
+    struct manifest m = {.step = v->as.step};
     const struct model *model = &v->s->plan->model;
     char *optimizer = path_join(v->dir, OPTIMIZER_DIR), *index = map_index_json(&v->l);
     char *root = path_parent(final);
@@ -283,11 +284,13 @@ static int seal(struct saver *v, const char *final, int64_t *bytes)
         rc = put_plan(v, &m);
     if (rc == 0 && !v->gradients)
         rc = put_file(v, &m, STATE_FILE, state, strlen(state));
+    if (rc == 0 && v->as.algorithms)
+        rc = put_file(v, &m, ALGORITHMS_FILE, v->as.algorithms, strlen(v->as.algorithms));
     if (rc == 0)
         rc = put_companions(v, &m, root);
     for (int f = 0; f < v->l.file_count && rc == 0; f++)
-        rc = file_sums(v, &m, f, v->ranges, v->range_count, &next);
-    if (rc == 0 && next != v->range_count)
+        rc = file_sums(v, &m, f, v->writer.ranges, v->writer.range_count, &next);
+    if (rc == 0 && next != v->writer.range_count)
         rc = error(STATUS_ENV, "a part of the checkpoint was written twice");
     char *text = manifest_text(&m);
     if (rc == 0)
@@ -309,29 +312,42 @@ static int seal(struct saver *v, const char *final, int64_t *bytes)
     return rc;
 }
 
+/* ---- a save ---- */
+
 /* After a failure of communication messages may still come and go: their memory stays until the process
  * ends. */
-static void saver_release(struct saver *v)
+static void release_messages(struct saver *v)
 {
     if (comm_fault(v->comm))
         return;
     for (int i = 0; i < SENDS; i++)
         free(v->sends[i].buffer);
     for (int i = 0; i < GATHERS; i++) {
-        struct gathering *g = &v->gathers[i];
-        free(g->unit.segments);
-        free(g->list);
-        free(g->senders);
-        free(g->bytes);
-        free(g->incoming);
+        free(v->gathers[i].list);
+        free(v->gathers[i].senders);
+        free(v->gathers[i].incoming);
     }
-    if (v->fd >= 0)
-        close(v->fd);
+    memset(v->sends, 0, sizeof v->sends);
+    memset(v->gathers, 0, sizeof v->gathers);
+}
+
+/* The save is over. */
+static void release(struct saver *v)
+{
+    release_messages(v);
+    writer_release(&v->writer);
     free(v->scratch);
-    free(v->ranges);
     free(v->touched);
+    free(v->state_json);
+    free(v->algorithms);
+    free(v->dir);
+    free(v->final);
+    v->scratch = v->state_json = v->algorithms = v->dir = v->final = NULL;
+    v->scratch_room = 0;
+    v->touched = NULL;
     units_release(&v->u);
     map_release(&v->l);
+    v->busy = v->made = v->failed = false;
 }
 
 /* On failure rank 0 takes away what there is of it. The error stays what it was. */
@@ -340,63 +356,143 @@ static int doomed(struct saver *v)
     char text[700];
     enum status status = error_status();
     snprintf(text, sizeof text, "%s", error_text());
+    writer_join(&v->writer);
     if (v->made)
         remove_tree(v->dir);
+    release(v);
     return error(status, "%s", text);
 }
 
-static int save_tree(struct saver *v, const char *final, int64_t *bytes)
+/* The ring's size: a slot for every unit of this rank's where there is room. */
+static void make_room(struct saver *v)
 {
-    int64_t total = 0;
+    int units, few = GATHERS + 2;
+    int64_t bytes = save_share(&v->l, v->rank, &units);
+    if (units <= few || units <= v->ring.count || bytes <= v->as.room) {
+        ring_grow(&v->ring, units > few ? units : few);
+        return;
+    }
+    ring_grow(&v->ring, few);
+    if (v->as.root && !v->said)
+        notice("training waits while its checkpoints are written: a snapshot would take %" PRId64
+               " MiB on this rank, which may have %" PRId64,
+               bytes >> 20, v->as.room >> 20);
+    v->said = true;
+}
+
+/* With s, as or gradients, dir and final set. */
+static int begin(struct saver *v)
+{
+    v->busy = true;
+    v->begun = now_s();
+    map_init(&v->l, v->s->plan, v->gradients ? MAP_GRADIENTS : MAP_STATE);
+    units_init(&v->u, &v->l, v->rank);
+    v->touched = xcalloc(v->l.file_count, sizeof *v->touched);
+    v->writer = (struct writer){0};
+    make_room(v);
     if (v->rank == 0 && make_tree(v) < 0)
         save_failed(v);
-    if (agree(v) < 0 || save_units(v) < 0 || agree(v) < 0 || save_gather_ranges(v) < 0)
-        return doomed(v);
-    if (v->rank == 0 && seal(v, final, &total) < 0)
+    if (!v->failed && writer_start(&v->writer, &v->ring, &v->l, v->dir, v->touched) < 0)
         save_failed(v);
-    if (agree(v) < 0 || host_broadcast(v->world, 0, &total, sizeof total) < 0)
+    if (agree(v) < 0 || save_units(v) < 0)
         return doomed(v);
-    if (bytes)
-        *bytes = total;
+    v->walked = now_s();
     return 0;
 }
 
-static void saver_init(struct saver *v, const struct rank_state *s, struct comm *c, float *const *gradients)
+bool saver_written(struct saver *v)
 {
-    *v = (struct saver){
-        .s = s, .gradients = gradients, .comm = c, .world = comm_world(c), .fd = -1, .fd_file = -1};
+    return !v->busy || writer_done(&v->writer);
+}
+
+int saver_end(struct saver *v, struct saved *out, bool *agreed)
+{
+    int64_t total = 0;
+    double asked = now_s();
+    v->agreed = agreed;
+    if (writer_join(&v->writer) < 0)
+        save_failed(v);
+    if (agree(v) < 0 || save_gather_ranges(v) < 0)
+        return doomed(v);
+    double written = now_s();
+    if (v->rank == 0 && seal(v, v->final, &total) < 0)
+        save_failed(v);
+    if (agree(v) < 0 || host_broadcast(v->world, 0, &total, sizeof total) < 0)
+        return doomed(v);
+    if (out)
+        *out = (struct saved){total, v->walked - v->begun, written - v->walked, written - asked,
+                              now_s() - written};
+    release(v);
+    return 0;
+}
+
+void saver_abandon(struct saver *v)
+{
+    if (v->busy)
+        doomed(v);
+}
+
+int saver_begin(struct saver *v, const struct rank_state *s, const struct save_as *as, bool *agreed)
+{
+    v->state = *s;
+    v->s = &v->state;
+    v->as = *as;
+    v->as.state_json = v->state_json = as->state_json ? xstrdup(as->state_json) : NULL;
+    v->as.algorithms = v->algorithms = as->algorithms ? xstrdup(as->algorithms) : NULL;
+    v->agreed = agreed;
+    v->dir = step_hidden_path(as->root, as->step, as->line->run, "tmp");
+    v->final = step_path(as->root, as->step);
+    return begin(v);
+}
+
+struct saver *saver_new(struct comm *c)
+{
+    struct saver *v = xcalloc(1, sizeof *v);
+    v->comm = c;
+    v->world = comm_world(c);
     v->rank = comm_rank(c);
     v->size = comm_size(c);
-    map_init(&v->l, s->plan, gradients ? MAP_GRADIENTS : MAP_STATE);
-    units_init(&v->u, &v->l, v->rank);
-    v->touched = xcalloc(v->l.file_count, sizeof *v->touched);
+    return v;
+}
+
+void saver_free(struct saver *v)
+{
+    if (!v)
+        return;
+    saver_abandon(v);
+    if (!comm_fault(v->comm))
+        ring_release(&v->ring);
+    free(v);
 }
 
 int checkpoint_save(const struct rank_state *s, struct comm *c, const struct save_as *as, int64_t *bytes,
                     bool *agreed)
 {
-    struct saver v;
-    saver_init(&v, s, c, NULL);
-    v.as = as;
-    v.agreed = agreed;
-    v.dir = step_hidden_path(as->root, as->step, as->line->run, "tmp");
-    char *final = step_path(as->root, as->step);
-    int rc = save_tree(&v, final, bytes);
-    free(final);
-    free(v.dir);
-    saver_release(&v);
+    struct saver *v = saver_new(c);
+    struct saved saved = {0};
+    int rc = saver_begin(v, s, as, agreed);
+    if (rc == 0)
+        rc = saver_end(v, &saved, agreed);
+    if (bytes)
+        *bytes = saved.bytes;
+    saver_free(v);
     return rc;
 }
 
 int checkpoint_save_gradients(const struct rank_state *s, struct comm *c, float *const gradients[2],
                               const char *dir, bool *agreed)
 {
-    struct saver v;
-    saver_init(&v, s, c, gradients);
-    v.agreed = agreed;
-    v.dir = xasprintf("%s.tmp", dir);
-    int rc = save_tree(&v, dir, NULL);
-    free(v.dir);
-    saver_release(&v);
+    struct saver *v = saver_new(c);
+    v->state = *s;
+    v->s = &v->state;
+    v->as = (struct save_as){0};
+    v->gradients = gradients;
+    v->agreed = agreed;
+    v->dir = xasprintf("%s.tmp", dir);
+    v->final = xstrdup(dir);
+    int rc = begin(v);
+    if (rc == 0)
+        rc = saver_end(v, NULL, agreed);
+    saver_free(v);
     return rc;
 }

@@ -8,15 +8,11 @@
  * the writer waits for a lower one. */
 #include "ckpt/save_units.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 #include <zlib.h>
 
 #include "base/error.h"
-#include "base/file.h"
 #include "base/memory.h"
 #include "base/notice.h"
 #include "base/num.h"
@@ -114,19 +110,9 @@ static int send_unit(struct saver *v, const struct unit *n)
 
 /* ---- gathering ---- */
 
-/* Keeps the unit and what others give to it, beyond the walk's next step. */
-static void keep_unit(struct gathering *g, const struct unit *n, const struct units *u, int rank)
+/* Keeps what others give to the unit, beyond the walk's next step. */
+static void keep_list(struct gathering *g, const struct units *u, int rank)
 {
-    if (g->unit.room < n->count) {
-        g->unit.room = n->room;
-        g->unit.segments = xrealloc(g->unit.segments, n->room, sizeof *n->segments);
-    }
-    struct segment *segments = g->unit.segments;
-    int room = g->unit.room;
-    memcpy(segments, n->segments, n->count * sizeof *segments);
-    g->unit = *n;
-    g->unit.segments = segments;
-    g->unit.room = room;
     if (g->list_room < u->list_count) {
         g->list_room = u->list_count;
         g->list = xrealloc(g->list, g->list_room, sizeof *g->list);
@@ -150,7 +136,7 @@ static void note_sender(struct saver *v, struct gathering *g, int i)
         *last = (struct sender){.rank = g->list[i].rank, .first = i};
     }
     last->count++;
-    last->bytes += contribution_bytes(v, &g->unit, &g->list[i]);
+    last->bytes += contribution_bytes(v, &g->slot->unit, &g->list[i]);
 }
 
 /* This rank's own part of a unit it writes. */
@@ -161,98 +147,17 @@ static void fill_own(struct saver *v, struct gathering *g)
         const struct contribution *c = &v->u.list[i];
         if (c->rank != v->rank)
             continue;
-        int64_t bytes = contribution_bytes(v, &g->unit, c), at = unit_run(&v->u, &g->unit, c);
+        int64_t bytes = contribution_bytes(v, &g->slot->unit, c), at = unit_run(&v->u, &g->slot->unit, c);
         if (at >= 0) {
-            copying_add(v, &run, held_at(v, &g->unit, c), g->bytes + at, bytes);
+            copying_add(v, &run, held_at(v, &g->slot->unit, c), g->slot->bytes + at, bytes);
             continue;
         }
         char *packed = room_for(&v->scratch, &v->scratch_room, bytes);
-        if (v->s->be->download(v->s->stream, packed, held_at(v, &g->unit, c), bytes) < 0)
+        if (v->s->be->download(v->s->stream, packed, held_at(v, &g->slot->unit, c), bytes) < 0)
             save_failed(v);
-        unit_scatter(&v->u, &g->unit, c, packed, g->bytes);
+        unit_scatter(&v->u, &g->slot->unit, c, packed, g->slot->bytes);
     }
     copying_flush(v, &run);
-}
-
-/* A file system without it has nothing to start or to wait for; fsync() does it all at the end. */
-static int write_back(struct saver *v, int64_t offset, int64_t bytes, unsigned flags)
-{
-    if (sync_file_range(v->fd, offset, bytes, flags) == 0 || errno == ENOSYS || errno == EINVAL ||
-        errno == ESPIPE || errno == EOPNOTSUPP)
-        return 0;
-    return error_errno("cannot write '%s'", v->l.files[v->fd_file].name);
-}
-
-/* Waits for what was written last to be on the disk, so that no more than a unit is ever outstanding. */
-static int settle(struct saver *v)
-{
-    int64_t bytes = v->settling_bytes;
-    v->settling_bytes = 0;
-    return bytes ? write_back(v, v->settling, bytes,
-                              SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER)
-                 : 0;
-}
-
-/* Synced through the descriptor that wrote: another one need not hear of an error. */
-static int close_file(struct saver *v)
-{
-    if (v->fd < 0)
-        return 0;
-    const char *name = v->l.files[v->fd_file].name;
-    int rc = settle(v);
-    if (rc == 0)
-        rc = file_sync(v->fd, name);
-    if (close(v->fd) != 0 && rc == 0)
-        rc = error_errno("cannot write '%s'", name);
-    v->fd = v->fd_file = -1;
-    return rc < 0 ? error_prefix("%s", v->dir) : 0;
-}
-
-static int open_file(struct saver *v, int file)
-{
-    if (v->fd_file == file)
-        return 0;
-    if (close_file(v) < 0)
-        return -1;
-    char *path = path_join(v->dir, v->l.files[file].name);
-    v->fd = open(path, O_WRONLY | O_CLOEXEC);
-    v->fd_file = v->fd < 0 ? -1 : file;
-    int rc = v->fd < 0 ? error_errno("cannot write '%s'", path) : 0;
-    free(path);
-    return rc;
-}
-
-/* What was written of one entry. */
-static void note_range(struct saver *v, const struct gathering *g, const struct segment *x)
-{
-    if (v->range_count == v->range_room) {
-        v->range_room = v->range_room ? 2 * v->range_room : 256;
-        v->ranges = xrealloc(v->ranges, v->range_room, sizeof *v->ranges);
-    }
-    uint32_t crc = (uint32_t)crc32_z(0, (const Bytef *)g->bytes + x->at, x->bytes);
-    v->ranges[v->range_count++] = (struct range){.entry = x->entry,
-                                                 .crc32 = crc,
-                                                 .begin = x->row * row_bytes(&v->l, &v->l.entries[x->entry]),
-                                                 .bytes = x->bytes};
-}
-
-static int write_unit(struct saver *v, const struct gathering *g)
-{
-    const struct unit *n = &g->unit;
-    if (open_file(v, n->file) < 0)
-        return -1;
-    int rc = pwrite_all(v->fd, g->bytes, n->bytes, n->offset, v->l.files[n->file].name);
-    if (rc == 0)
-        rc = write_back(v, n->offset, n->bytes, SYNC_FILE_RANGE_WRITE);
-    if (rc == 0)
-        rc = settle(v);
-    if (rc < 0)
-        return error_prefix("%s", v->dir);
-    v->settling = n->offset;
-    v->settling_bytes = n->bytes;
-    for (int i = 0; i < n->count; i++)
-        note_range(v, g, &n->segments[i]);
-    return 0;
 }
 
 static int finish(struct saver *v, struct gathering *g)
@@ -267,12 +172,11 @@ static int finish(struct saver *v, struct gathering *g)
         if (comm_wait(s->request, NULL) < 0)
             rc = -1;
         for (int i = s->first; i < s->first + s->count && rc == 0; i++) {
-            unit_scatter(&v->u, &g->unit, &g->list[i], from, g->bytes);
-            from += contribution_bytes(v, &g->unit, &g->list[i]);
+            unit_scatter(&v->u, &g->slot->unit, &g->list[i], from, g->slot->bytes);
+            from += contribution_bytes(v, &g->slot->unit, &g->list[i]);
         }
     }
-    if (rc == 0 && !v->failed && write_unit(v, g) < 0)
-        save_failed(v);
+    writer_give(&v->writer);
     return rc;
 }
 
@@ -282,13 +186,13 @@ static int gather_unit(struct saver *v, const struct unit *n)
     struct gathering *g = &v->gathers[v->next_gather++ % GATHERS];
     if (finish(v, g) < 0)
         return -1;
-    keep_unit(g, n, &v->u, v->rank);
+    g->slot = writer_take(&v->writer, n);
+    keep_list(g, &v->u, v->rank);
     for (int i = 0; i < g->count; i++)
         note_sender(v, g, i);
     int64_t bytes = 0;
     for (int k = 0; k < g->sender_count; k++)
         bytes += g->senders[k].bytes;
-    room_for(&g->bytes, &g->room, n->bytes);
     char *to = room_for(&g->incoming, &g->incoming_room, bytes);
     g->busy = true;
     for (int k = 0; k < g->sender_count; k++) {
@@ -306,22 +210,6 @@ static int gather_unit(struct saver *v, const struct unit *n)
 
 /* ---- the walk ---- */
 
-/* Those that rank 0 made: their headers. What units wrote is synced by their writers. */
-static void sync_files(struct saver *v)
-{
-    for (int f = 0; f < v->l.file_count && !v->failed; f++) {
-        if (!v->touched[f])
-            continue;
-        char *path = path_join(v->dir, v->l.files[f].name);
-        int fd = open(path, O_WRONLY | O_CLOEXEC);
-        if ((fd < 0 ? error_errno("cannot write '%s'", path) : file_sync(fd, path)) < 0)
-            save_failed(v);
-        if (fd >= 0)
-            close(fd);
-        free(path);
-    }
-}
-
 static int walk_units(struct saver *v)
 {
     int64_t done = 0, all = max64(1, v->u.bytes[FLAT_DENSE] + v->u.bytes[FLAT_EXPERT]);
@@ -338,6 +226,20 @@ static int walk_units(struct saver *v)
     return 0;
 }
 
+int64_t save_share(const struct ckpt_map *l, int rank, int *units)
+{
+    struct units u;
+    int64_t bytes = 0;
+    *units = 0;
+    units_init(&u, l, rank);
+    for (const struct unit *n; (n = units_next(&u));) {
+        *units += n->writer == rank;
+        bytes += n->writer == rank ? n->bytes : 0;
+    }
+    units_release(&u);
+    return bytes;
+}
+
 int save_units(struct saver *v)
 {
     if (walk_units(v) < 0)
@@ -351,9 +253,7 @@ int save_units(struct saver *v)
         if (comm_wait(r, NULL) < 0)
             return -1;
     }
-    if (close_file(v) < 0)
-        save_failed(v);
-    sync_files(v);
+    writer_close(&v->writer);
     if (v->rank == 0)
         progress_end();
     return 0;
@@ -372,11 +272,11 @@ static int by_place(const void *a, const void *b)
 /* Sorted, and those that adjoin made one. */
 static void join_ranges(struct saver *v)
 {
-    struct range *list = v->ranges;
+    struct range *list = v->writer.ranges;
     int count = 0;
-    if (v->range_count)
-        qsort(list, v->range_count, sizeof *list, by_place);
-    for (int i = 0; i < v->range_count; i++) {
+    if (v->writer.range_count)
+        qsort(list, v->writer.range_count, sizeof *list, by_place);
+    for (int i = 0; i < v->writer.range_count; i++) {
         struct range *last = count ? &list[count - 1] : NULL;
         if (last && last->entry == list[i].entry && last->begin + last->bytes == list[i].begin) {
             last->crc32 = (uint32_t)crc32_combine64(last->crc32, list[i].crc32, list[i].bytes);
@@ -385,7 +285,7 @@ static void join_ranges(struct saver *v)
             list[count++] = list[i];
         }
     }
-    v->range_count = count;
+    v->writer.range_count = count;
 }
 
 static int wait_for(struct comm_request *r)
@@ -395,11 +295,11 @@ static int wait_for(struct comm_request *r)
 
 static int send_ranges(struct saver *v, int to)
 {
-    int64_t count = v->range_count;
+    int64_t count = v->writer.range_count;
     int rc = wait_for(host_send(v->world, to, 0, &count, sizeof count));
     if (rc == 0 && count)
-        rc = wait_for(host_send(v->world, to, 0, v->ranges, count * sizeof *v->ranges));
-    v->range_count = 0;
+        rc = wait_for(host_send(v->world, to, 0, v->writer.ranges, count * sizeof *v->writer.ranges));
+    v->writer.range_count = 0;
     return rc;
 }
 
@@ -410,11 +310,12 @@ static int receive_ranges(struct saver *v, int from)
         return -1;
     if (!count)
         return 0;
-    v->range_room = (int)(v->range_count + count);
-    v->ranges = xrealloc(v->ranges, v->range_room, sizeof *v->ranges);
-    if (wait_for(host_recv(v->world, from, 0, v->ranges + v->range_count, count * sizeof *v->ranges)) < 0)
+    v->writer.range_room = (int)(v->writer.range_count + count);
+    v->writer.ranges = xrealloc(v->writer.ranges, v->writer.range_room, sizeof *v->writer.ranges);
+    if (wait_for(host_recv(v->world, from, 0, v->writer.ranges + v->writer.range_count,
+                           count * sizeof *v->writer.ranges)) < 0)
         return -1;
-    v->range_count += (int)count;
+    v->writer.range_count += (int)count;
     join_ranges(v);
     return 0;
 }

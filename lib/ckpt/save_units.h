@@ -8,16 +8,10 @@
 #include "ckpt/manifest.h"
 #include "ckpt/map.h"
 #include "ckpt/save.h"
+#include "ckpt/save_write.h"
 #include "ckpt/state.h"
 #include "ckpt/units.h"
 #include "comm/comm.h"
-
-/* The checksum of bytes that one writer wrote: a part of one entry. */
-struct range {
-    int entry;
-    uint32_t crc32;
-    int64_t begin, bytes; /* in the entry */
-};
 
 enum { SENDS = 8, GATHERS = 3 };
 
@@ -35,38 +29,45 @@ struct sender {
     struct comm_request *request;
 };
 
-/* A unit being assembled at its writer. */
+/* A unit being assembled at its writer, in a slot of the ring. */
 struct gathering {
     bool busy;
-    struct unit unit;          /* segments are its own */
+    struct slot *slot;
     struct contribution *list; /* those of other ranks, a copy */
     int count, list_room;
     struct sender *senders;
     int sender_count, sender_room;
-    char *bytes, *incoming;
-    int64_t room, incoming_room;
+    char *incoming;
+    int64_t incoming_room;
 };
 
 struct saver {
-    const struct rank_state *s;
-    const struct save_as *as; /* NULL: gradients are saved */
-    float *const *gradients;  /* NULL: the whole state is saved */
-    bool *agreed;             /* comm_agree()'s, or NULL */
+    /* From one save to the next. */
     struct comm *comm;
     struct group *world; /* all of it */
     int rank, size;
+    struct ring ring;
+    bool said; /* that training waits for the disk */
+    /* The save under way. */
+    bool busy;
+    struct rank_state state;
+    const struct rank_state *s; /* = &state */
+    struct save_as as;          /* root NULL: gradients are saved */
+    char *state_json;           /* as.state_json's memory */
+    char *algorithms;           /* as.algorithms' memory */
+    float *const *gradients;    /* NULL: the whole state is saved */
+    bool *agreed;               /* comm_agree()'s, or NULL */
+    double begun, walked;       /* now_s(): at the start, and when the state was out of the device */
     struct ckpt_map l;
     struct units u;
     char *dir;   /* the temporary directory */
+    char *final; /* what its name will be */
     bool made;   /* by this rank: rank 0 */
     bool failed; /* here; the others learn of it in agree() */
     enum status status;
     char text[640];
-    int fd, fd_file;
-    int64_t settling, settling_bytes; /* what was written to fd last, and is on its way to the disk */
-    bool *touched;                    /* files to be synced at the end */
-    struct range *ranges;
-    int range_count, range_room;
+    bool *touched; /* files that rank 0 wrote a header to */
+    struct writer writer;
     struct sending sends[SENDS];
     int next_send;
     struct gathering gathers[GATHERS];
@@ -77,8 +78,10 @@ struct saver {
 
 /* Keeps the recorded error as this rank's, unless it has one. */
 void save_failed(struct saver *v);
-/* All units through all ranks, and this rank's files synced. -1: communication failed; local failures wait in
- * v. */
+/* How many bytes, in how many units, a rank writes: what a snapshot takes there. */
+int64_t save_share(const struct ckpt_map *l, int rank, int *units);
+/* All units through all ranks to their writers, which may still have them to write. -1: communication failed;
+ * local failures wait in v and its writer. */
 int save_units(struct saver *v);
 /* Collective, up a tree: everyone's ranges at rank 0, in the order of their places, those that adjoin made
  * one. A part written twice stays to be seen. */

@@ -9,6 +9,7 @@
  *                                                    parameter (plan/states.h), f32
  *     plan.moe                                       the plan that wrote it
  *     state.json                                     step, data position, recipe
+ *     algorithms.txt                                 of a run on GPUs: how its products are computed
  *     manifest.json                                  size and crc32 of every file, of every tensor
  *
  * Offsets follow from the inventory (map.h), so any plan can write and read any part. A writer gathers whole

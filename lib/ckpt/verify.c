@@ -46,7 +46,8 @@ static void find_unlisted(struct verified *v, const struct manifest *m, const ch
         return;
     }
     for (struct dirent *e; (e = readdir(d));) {
-        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
+        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0 ||
+            strcmp(e->d_name, ARCHIVE_FOLDER) == 0)
             continue;
         char *path = path_join(dir, e->d_name), *name = xasprintf("%s%s", prefix, e->d_name);
         if (is_dir(path) && lists_in(m, name)) {
@@ -120,7 +121,7 @@ static void check_weights(struct verified *v, struct hf_dir *d, const struct mod
     for (int i = 0; i < inv->count; i++) {
         const struct tensor *t = &inv->tensors[i];
         char name[128];
-        if (m->quantised && is_quantised(d, m, t))
+        if (*m->quantised && is_quantised(d, m, t))
             continue;
         if (source_has(d, m, t) < 0)
             recorded(v);
@@ -140,8 +141,7 @@ static void check_state(struct verified *v, const struct st_file *f, const struc
     const struct st_tensor *x = st_find(f, map_tensor_name(m, t, s, full));
     if (!x)
         problem(&v->problems, "%s: has no tensor '%s'", f->path, full);
-    else if (strcmp(x->dtype, "F32") != 0 || x->dims != t->dims || x->shape[0] != t->rows ||
-             (t->dims == 2 && x->shape[1] != t->cols))
+    else if (strcmp(x->dtype, "F32") != 0 || !source_same_shape(x, t))
         problem(&v->problems, "%s: tensor '%s' is %s %s, which the model does not say", f->path, full, x->dtype,
                 st_shape_text(x, shape));
 }
@@ -277,9 +277,7 @@ static bool begins_as_ours(const char *dir, const char *name)
     return strstr(start, "\"moekit\"");
 }
 
-/* Whether this is, or was meant to be, one of ours: by what is in it. Its name says nothing: other trainers
- * have directories called step-1000 too, and files called manifest.json. */
-static bool is_step(const char *path)
+bool is_step_dir(const char *path)
 {
     char *plan = path_join(path, PLAN_FILE), *moments = path_join(path, OPTIMIZER_DIR "/dense.safetensors");
     bool ours = file_exists(plan) || file_exists(moments) || begins_as_ours(path, MANIFEST_FILE) ||
@@ -320,7 +318,7 @@ int verify_dir(struct verified *v, const char *path)
     char *plain = xstrdup(path);
     for (size_t n = strlen(plain); n > 1 && plain[n - 1] == '/'; n--)
         plain[n - 1] = '\0';
-    v->step = is_step(plain);
+    v->step = is_step_dir(plain);
     int rc = v->step ? verify_step(v, plain) : 0;
     if (rc == 0)
         check_model(v, plain);

@@ -19,5 +19,8 @@ struct verified {
  * (status 2 or 3). */
 int verify_dir(struct verified *v, const char *path);
 void verified_release(struct verified *v);
+/* Whether the directory is, or was meant to be, one of ours: by what is in it. Its name says nothing: other
+ * trainers have directories called step-1000 too, and files called manifest.json. */
+bool is_step_dir(const char *path);
 
 #endif

@@ -9,7 +9,9 @@
 #include "base/fence.h"
 #include "base/memory.h"
 #include "base/num.h"
+#include "cost/region.h"
 #include "plan/schedule.h"
+#include "scratch.h"
 
 /* The least and most scratch for sums that pays (comm/comm.h). */
 enum { ALIGN = 64, LEAST_COMM_SCRATCH = 4 << 20, MOST_COMM_SCRATCH = 16 << 20 };
@@ -88,18 +90,38 @@ static void layout_cheap(struct laying *l, struct cursor *c, struct acts *x, boo
         x->mlp_act = take(c, l->T * mlp, l->e);
 }
 
-/* Dear: outputs of matrix products and attention, and the router's small tables. */
-static void layout_dear(struct laying *l, struct cursor *c, struct acts *x, bool moe, int64_t mlp)
+/* Linear attention keeps its projections before and after the convolution, gates, and its output. No engine
+ * runs it: for planning only. */
+static void layout_linear(struct laying *l, struct cursor *c, struct acts *x)
+{
+    int64_t tp = l->p->axes.tp, keys = linear_keys(l->m) / tp, values = linear_values(l->m) / tp;
+    x->qkv = take(c, l->T * (4 * keys + 3 * values + 2 * l->m->linear.value_heads / tp), l->e);
+    x->o = take(c, l->T * values, l->e);
+}
+
+static void layout_attention(struct laying *l, struct cursor *c, struct acts *x)
 {
     struct arena *a = l->a;
-    int64_t E = l->m->experts, nk = l->n * l->K;
+    if (l->m->kv_rank)
+        x->latent = take(c, l->n * (l->m->q_rank + l->m->kv_rank + l->m->rotary_dim), l->e);
     x->qkv = take(c, l->T * (a->q + 2 * a->kv), l->e);
     if (l->m->qk_norm != QK_NORM_NONE)
         x->qk_raw = take(c, l->T * (a->q + a->kv), l->e);
     if (l->m->qk_norm == QK_NORM_FULL)
         x->qk_ss = take(c, 2 * l->T, 4);
-    x->o = take(c, l->T * a->q, l->e);
+    x->o = take(c, l->T * a->o, l->e);
     x->lse = take(c, l->T * a->heads, 4);
+}
+
+/* Dear: outputs of matrix products and attention, and the router's small tables. */
+static void layout_dear(struct laying *l, struct cursor *c, struct acts *x, bool linear, bool moe, int64_t mlp)
+{
+    struct arena *a = l->a;
+    int64_t E = l->m->experts, nk = l->n * l->K;
+    if (linear)
+        layout_linear(l, c, x);
+    else
+        layout_attention(l, c, x);
     x->x2 = take(c, l->n * l->H, l->e);
     if (moe) {
         x->logits = take(c, l->n * E, 4);
@@ -145,7 +167,7 @@ static void layout_stash(struct laying *l, struct cursor *c, struct stash *stash
         if (l->p->training.recompute == RECOMPUTE_NONE)
             layout_cheap(l, c, x, moe, mlp);
         if (l->p->training.recompute != RECOMPUTE_FULL)
-            layout_dear(l, c, x, moe, mlp);
+            layout_dear(l, c, x, l->m->mixer[st->first + i] == MIX_LINEAR, moe, mlp);
         if (!l->split)
             x->dy_rows = l->shared.dy_rows;
         if (moe && sources_of(l->p) > 1) /* other ranks' counts: not to be made again alone */
@@ -167,73 +189,7 @@ static int64_t stash_bytes(struct laying *l, int stage)
     return c.at;
 }
 
-/* ---- which stash each (chunk, microbatch) uses ----
- *
- * First fit over the program: a stash lives from its F to its last op (B, or W where there is one), and then
- * its bytes are free again. 1F1B on rank 2 of 4 holds two microbatches, so it has two stashes of s bytes
- * whatever their number: F0 takes [0,s), F1 [s,2s), B0 frees [0,s), F2 takes it, B1 frees [s,2s),
- * F3 takes it, …
- *
- * Chunks may differ in size. Interleaved, p = 2, v = 2, m = 4 (the program is in plan/schedule.c), rank 0, the
- * first chunk of 10 bytes and the second of 20:
- *
- *   F0.0 [0,10)   F1.0 [10,20)   F0.1 [20,40)   F1.1 [40,60)   F2.0 [60,70)
- *   B0.1 frees [20,40): F3.0 [20,30)
- *   B1.1 frees [40,60): F2.1 [30,50)
- *   B0.0 frees [0,10), which is too small, as [50,60) is: F3.1 [70,90)
- *
- * The region is 90 bytes. A stash is a stage and a place, so F0.1 and F3.0 have stashes of their own. */
-
-/* The block of one chunk and microbatch, while it lives and after; number 0 is none, and lies before all. */
-struct stay {
-    int64_t begin, end;
-    int before, after; /* its neighbours among those that live, by place; 0 at either end */
-    int chunk;
-    bool taken, lives;
-};
-
-struct region {
-    struct stay *list; /* [1 + chunk·m + microbatch] */
-    /* No gap before the end of this block is as large as the smallest stash: the search begins here. In
-     * gpipe it is the last one until the backwards begin, and nothing is searched. */
-    int from;
-    int64_t smallest;
-};
-
-/* The lowest gap that is large enough. */
-static void take_block(struct region *b, int number, int chunk, int64_t bytes)
-{
-    struct stay *list = b->list;
-    int at = b->from, next;
-    for (; (next = list[at].after) && list[next].begin - list[at].end < bytes; at = next)
-        if (at == b->from && list[next].begin - list[at].end < b->smallest)
-            b->from = next;
-    list[number] = (struct stay){.begin = list[at].end,
-                                 .end = list[at].end + bytes,
-                                 .before = at,
-                                 .after = next,
-                                 .chunk = chunk,
-                                 .taken = true,
-                                 .lives = true};
-    list[at].after = number;
-    if (next)
-        list[next].before = number;
-    if (b->from == at)
-        b->from = number;
-}
-
-static void free_block(struct region *b, int number)
-{
-    struct stay *list = b->list, *x = &list[number];
-    if (!x->lives)
-        return;
-    x->lives = false;
-    list[x->before].after = x->after;
-    if (x->after)
-        list[x->after].before = x->before;
-    if (b->from == number || list[x->before].end < list[b->from].end)
-        b->from = x->before;
-}
+/* ---- which stash each (chunk, microbatch) uses (region.h) ---- */
 
 static int by_stash(const void *a, const void *b, void *list)
 {
@@ -276,12 +232,12 @@ static int play_op(struct laying *l, int pp, struct region *b, const int64_t *by
                      o->microbatch);
     int number = 1 + o->chunk * (int)m + o->microbatch;
     if (o->kind == (l->split ? 'W' : 'B'))
-        free_block(b, number);
+        region_free(b, number);
     if (o->kind != 'F')
         return 0;
     if (b->list[number].taken)
         return error(STATUS_USAGE, "schedule of stage %d: op %d repeats a forward", pp, i);
-    take_block(b, number, o->chunk, bytes[o->chunk]);
+    region_take(b, number, o->chunk, bytes[o->chunk]);
     return b->list[number].end >= MAX_BYTES ? too_large(p) : 0;
 }
 
@@ -309,24 +265,46 @@ static int assign_stashes(struct laying *l, int pp, int64_t *region)
 
 /* ---- the parts ---- */
 
-static void layout_parameters(struct laying *l, struct cursor *c, const struct shards *s)
+static int64_t layers_of(const struct plan *p, int pp)
+{
+    int64_t layers = 0;
+    for (int v = 0; v < p->stage_count; v++)
+        layers += p->stages[v].pp == pp ? p->stages[v].layers : 0;
+    return max64(1, layers);
+}
+
+/* At the very beginning of the block, where it is as aligned as the block is. */
+static void layout_scratch(struct laying *l, struct cursor *c)
+{
+    struct arena *a = l->a;
+    if (l->p->machine.device == DEVICE_CPU)
+        return;
+    a->ws.scratch_bytes = scratch_bytes(l->T * l->K, l->m->experts);
+    a->ws.scratch = take(c, a->ws.scratch_bytes, 1);
+    a->bytes.scratch = c->at;
+}
+
+static void layout_parameters(struct laying *l, struct cursor *c, const struct shards *s, int pp)
 {
     struct arena *a = l->a;
     int64_t begin = c->at;
+    int zero = l->p->training.zero; /* 2 and 3: for planning only */
     for (int f = 0; f < FLATS; f++)
-        a->weights[f] = take(c, s->padded[f], f == FLAT_BUFFER ? 4 : l->e);
+        a->weights[f] = take(c, zero == 3 ? s->slice[f] : s->padded[f], f == FLAT_BUFFER ? 4 : l->e);
+    if (zero == 3) /* weights gathered: those of the layer at work, and of the next */
+        take(c, 2 * ceil_div(s->padded[FLAT_DENSE] + s->padded[FLAT_EXPERT], layers_of(l->p, pp)), l->e);
     a->cos_sin = take(c, l->p->batch.seq * l->m->rotary_dim, 4);
     a->slot_of = take(c, l->m->layers * l->m->experts, 4);
     a->bytes.weights = c->at - begin;
     begin = c->at;
     for (int f = 0; f < 2; f++)
-        a->grad[f] = take(c, s->padded[f], 4);
+        a->grad[f] = take(c, zero >= 2 ? s->slice[f] : s->padded[f], l->p->training.grad_bf16 ? 2 : 4);
     a->bytes.gradients = c->at - begin;
     begin = c->at;
     for (int f = 0; f < 2; f++)
         for (int i = 0; i < STATES; i++)
             if (plan_keeps(l->p, i))
-                a->state[i][f] = take(c, s->slice[f], 4);
+                a->state[i][f] = take(c, s->slice[f], l->p->training.moment_bf16 && i != STATE_MASTER ? 2 : 4);
     a->bytes.optimizer = c->at - begin;
 }
 
@@ -337,7 +315,7 @@ static void layout_shared(struct laying *l, struct cursor *c)
     int64_t mlp = l->a->mlp;
     bool moe = l->m->moe_layers > 0;
     if (l->p->training.recompute == RECOMPUTE_FULL)
-        layout_dear(l, c, &l->shared, moe, mlp);
+        layout_dear(l, c, &l->shared, false, moe, mlp);
     if (l->p->training.recompute != RECOMPUTE_NONE)
         layout_cheap(l, c, &l->shared, moe, mlp);
     if (moe && !l->split)
@@ -424,25 +402,31 @@ static void layout_workspace(struct laying *l, struct cursor *c, bool last_stage
     if (l->split)
         w->keep_d = take(c, nH, l->e);
     w->dqkv = take(c, qkv, l->e);
-    w->d_o = take(c, l->T * a->q, l->e);
+    w->d_o = take(c, l->T * a->o, l->e);
     w->delta = take(c, l->T * a->heads, 4);
     if (l->m->qk_norm == QK_NORM_FULL)
         w->norm_sums = take(c, l->T, 4);
+    int64_t begin = c->at;
     if (l->m->moe_layers)
         layout_router(l, c);
+    a->bytes.dispatch = c->at - begin;
     if (a->mlp)
         w->mlp_d_act = take(c, l->T * a->mlp, l->e);
     if (l->m->shared_gate) {
         w->mlp_dy = take(c, nH, l->e);
         w->mlp_dg = take(c, l->n, 4);
     }
+    begin = c->at;
     if (last_stage)
         layout_head(l, c);
+    a->bytes.head = c->at - begin;
     w->scalar = take(c, 1, 8);
+    begin = c->at;
     if (world > 1) {
         w->comm_bytes = l->p->axes.tp > 1 ? min64(TH * l->e, MOST_COMM_SCRATCH) : 0;
         w->comm_bytes = max64(w->comm_bytes, LEAST_COMM_SCRATCH);
         w->comm = take(c, w->comm_bytes, 1);
+        a->bytes.communication = w->comm_bytes;
     }
 }
 
@@ -486,7 +470,8 @@ static int measure(struct laying *l, const struct coords *at)
     a->heads = m->heads / p->axes.tp;
     a->kv_heads = max64(1, m->kv_heads / p->axes.tp);
     a->q = a->heads * m->head_dim;
-    a->kv = a->kv_heads * m->head_dim;
+    a->o = a->heads * m->value_dim;
+    a->kv = a->kv_heads * (m->head_dim + m->value_dim) / 2;
     a->ffn = m->expert_ffn / p->axes.etp;
     double rows = m->moe_layers ? row_capacity(p, l->n) : 0;
     if (rows > INT32_MAX || l->n * l->K > INT32_MAX)
@@ -544,12 +529,14 @@ int arena_layout(struct arena *a, const struct plan *p, int rank, const struct s
     if (measure(&l, at) < 0)
         return -1;
     struct cursor c = {base, 0, true};
-    layout_parameters(&l, &c, s);
+    layout_scratch(&l, &c);
+    int64_t scratch = c.at;
+    layout_parameters(&l, &c, s, at->pp);
     int64_t begin = c.at;
     layout_step(&l, &c, at->pp);
     layout_shared(&l, &c);
     layout_workspace(&l, &c, plan_is_last(p, at->pp), p->world);
-    a->bytes.workspace = c.at - begin;
+    a->bytes.workspace = scratch + c.at - begin;
     int64_t region;
     int r = assign_stashes(&l, at->pp, &region);
     if (r == 0 && c.at + region >= MAX_BYTES)

@@ -58,6 +58,7 @@ struct acts {
     void *act;                  /* [C,F'] act */
     void *dy_rows;              /* [C,H] act: gradient of the rows' outputs */
 
+    void *latent;      /* [n,ranks of q and of k|v, RoPE's part] act, in latent attention; for planning only */
     void *mlp_gate_up; /* [T,2M/tp] act, M the width of the dense MLP or the shared expert */
     void *mlp_act;     /* [T,M/tp] */
     void *mlp_out;     /* [n,H] act: shared expert before its sigmoid gate; NULL without a gate */
@@ -108,13 +109,17 @@ struct workspace {
     double *scalar;               /* [1] */
     void *comm;                   /* scratch for sums */
     int64_t comm_bytes;
+    void *scratch; /* of the stream that computes (scratch.h); NULL in plans for machines without a device */
+    int64_t scratch_bytes;
 };
 
 /* Bytes of it, by what they are for. */
 struct memory {
     int64_t weights, gradients, optimizer; /* optimizer: the states of plan/states.h */
     int64_t activations;                   /* kept from forward to backward, all microbatches in flight */
-    int64_t workspace;                     /* shared by all layers, logits and communication included */
+    int64_t workspace;                     /* shared by all layers, with the next four: */
+    int64_t head, dispatch, communication; /* logits and loss; rows under way; scratch for sums */
+    int64_t scratch;                       /* of a device's operations */
     int64_t total;
 };
 struct arena {
@@ -132,18 +137,20 @@ struct arena {
     int64_t tokens, local_tokens, row_capacity; /* T, n, C */
     int64_t wire_rows, wire_bytes;              /* rows that can come at once; bytes of one with its weight */
     int64_t q, kv, heads, kv_heads, ffn, mlp;   /* this rank's q and kv widths, heads, F', widest M/tp */
-    int64_t vocab_first, vocab;                 /* this rank's part of the vocabulary */
+    int64_t o; /* width of attention's output: q but in models that are only planned (latent attention) */
+    int64_t vocab_first, vocab; /* this rank's part of the vocabulary */
     struct memory bytes;
     struct acts *acts_block; /* owned host tables */
     void **x_block;
 };
 
 /* The version of the layout: it rises when the same plan comes to other bytes, so that a plan whose memory
- * another version counted is known for what it is (rule predict-matches). 2: rows as they travel, scratch of 4
- * MiB, rows reserved by the capacity alone. */
-enum { ARENA_VERSION = 2 };
+ * another version counted is known for what it is (rule predict-matches). 2: rows as they travel, scratch of
+ * 4 MiB, rows reserved by the capacity alone. 3: gradients and moments in bf16, zero 2 and 3, latent and
+ * linear attention; plans for devices have the scratch of their operations. */
+enum { ARENA_VERSION = 3 };
 
-/* Lays the rank's memory out from `base` (64-byte aligned; NULL: only count, all device pointers are then
+/* Lays the rank's memory out from `base` (aligned as by alloc(); NULL: only count, all device pointers are then
  * meaningless, and stashes have places but no acts and x). a->bytes.total is what is needed. -1 with error()
  * if the plan's program or sizes do not allow it. */
 int arena_layout(struct arena *a, const struct plan *p, int rank, const struct shards *s, void *base);

@@ -11,6 +11,8 @@
 #include "base/memory.h"
 #include "base/num.h"
 #include "base/presets.h"
+#include "base/words.h"
+#include "cost/curve.h"
 #include "plan/fields.h"
 
 #define MAX_CLUSTER_BYTES (1 << 20)
@@ -47,6 +49,50 @@ static int check_types(const struct json_doc *d, json_t *flops)
     return 0;
 }
 
+static int read_efficiency(struct machine *m, const struct json_doc *d)
+{
+    static const char key[] = "efficiency";
+    json_t *list = json_object_get(d->root, key), *point;
+    struct curve c = {0};
+    size_t i;
+    if (!list || json_is_null(list))
+        return 0;
+    if (!json_is_array(list))
+        return json_bad(d, key, "must be an array of [flops, share]");
+    json_array_foreach(list, i, point)
+    {
+        const json_t *flops = json_array_get(point, 0), *share = json_array_get(point, 1);
+        if (json_array_size(point) != 2 || !json_is_number(flops) || !json_is_number(share) ||
+            !curve_add(&c, json_number_value(flops), json_number_value(share)))
+            return json_bad(
+                d, key,
+                "has as its point %zu no [flops, share] with more flops than the one before and a share "
+                "above 0, at most 1 (or it is one more than %d)",
+                i + 1, CURVE_POINTS);
+    }
+    if (!curve_text(&c, m->efficiency))
+        return json_bad(d, key, "is too long");
+    return 0;
+}
+
+/* A member that nothing knows is a mistake too; those that begin with '_' are remarks. */
+static int check_members(const struct json_doc *d)
+{
+    static const char *const known[] = {"name",       "device",  "nodes",      "ranks_per_node", "memory_bytes",
+                                        "memory_Bps", "flops",   "efficiency", "intra_Bps",      "inter_Bps",
+                                        "intra_s",    "inter_s", "host_s",     "node_mtbf_s",    NULL};
+    const struct words words = WORDS(known);
+    const char *key;
+    char list[300];
+    json_t *value;
+    json_object_foreach(d->root, key, value)
+    {
+        if (*key != '_' && word_index(&words, key) < 0)
+            return json_bad(d, key, "is not one of a cluster's: %s", words_text(&words, list, sizeof list));
+    }
+    return 0;
+}
+
 static int read_figures(struct machine *m, const struct json_doc *d)
 {
     const json_t *root = d->root;
@@ -54,18 +100,30 @@ static int read_figures(struct machine *m, const struct json_doc *d)
     if (flops && !json_is_object(flops))
         return json_bad(d, "flops", "must be an object with \"bf16\" and \"f32\"");
     TRY(check_types(d, flops));
-    if (json_int(d, root, "nodes", 1, 1 << 20, &m->nodes) < 0 ||
-        json_int(d, root, "ranks_per_node", 1, 1 << 20, &m->per_node) < 0 ||
-        json_num(d, root, "memory_bytes", 1, 1e18, &m->memory_bytes) < 0 ||
-        (flops && json_num(d, flops, "bf16", 1, 1e21, &m->flops_bf16) < 0) ||
-        (flops && json_num(d, flops, "f32", 1, 1e21, &m->flops_f32) < 0))
-        return -1;
-    if (json_num(d, root, "intra_Bps", 1, 1e18, &m->intra_Bps) < 0 ||
-        json_num(d, root, "inter_Bps", 1, 1e18, &m->inter_Bps) < 0 ||
-        json_num(d, root, "intra_s", 0, 10, &m->intra_s) < 0 ||
-        json_num(d, root, "inter_s", 0, 10, &m->inter_s) < 0)
-        return -1;
-    return 0;
+    TRY(json_int(d, root, "nodes", 1, 1 << 20, &m->nodes));
+    TRY(json_int(d, root, "ranks_per_node", 1, 1 << 20, &m->per_node));
+    const struct {
+        const char *key;
+        const json_t *in;
+        double min, max; /* bounds beyond which a figure is a mistake: a unit too small or too large */
+        double *to;
+    } figures[] = {
+        {"memory_bytes", root, 1e6, 1e15, &m->memory_bytes},
+        {"memory_Bps", root, 1e6, 1e15, &m->memory_Bps},
+        {"bf16", flops, 1e6, 1e18, &m->flops_bf16},
+        {"f32", flops, 1e6, 1e18, &m->flops_f32},
+        {"fp8", flops, 1e6, 1e18, &m->flops_fp8},
+        {"intra_Bps", root, 1e3, 1e14, &m->intra_Bps},
+        {"inter_Bps", root, 1e3, 1e14, &m->inter_Bps},
+        {"intra_s", root, 1e-9, 1, &m->intra_s},
+        {"inter_s", root, 1e-9, 1, &m->inter_s},
+        {"host_s", root, 1e-9, 1, &m->host_s},
+        {"node_mtbf_s", root, 1, 1e12, &m->node_mtbf_s},
+    };
+    for (size_t i = 0; i < sizeof figures / sizeof *figures; i++)
+        if (figures[i].in)
+            TRY(json_num(d, figures[i].in, figures[i].key, figures[i].min, figures[i].max, figures[i].to));
+    return read_efficiency(m, d);
 }
 
 static char *find_file(const char *what)
@@ -76,7 +134,11 @@ static char *find_file(const char *what)
     if (file_exists(path))
         return path;
     free(path);
-    error(STATUS_USAGE, "no cluster '%s': neither a file nor a preset (%s/clusters)", what, data_dir());
+    char *dir = path_join(data_dir(), "clusters"), *list = presets_text(dir);
+    error(STATUS_USAGE, "no cluster '%s': no such file; the presets are %s", what,
+          *list ? list : "not installed");
+    free(list);
+    free(dir);
     return NULL;
 }
 
@@ -92,7 +154,7 @@ int cluster_load(struct machine *m, const char *what, int64_t world)
     free(path);
     if (r < 0)
         return -1;
-    r = read_name(m, &d) < 0 ? -1 : read_figures(m, &d);
+    r = check_members(&d) < 0 || read_name(m, &d) < 0 ? -1 : read_figures(m, &d);
     json_close(&d);
     if (r < 0)
         return -1;

@@ -17,10 +17,12 @@ struct play {
     const struct plan *p;
     int pp, vpp, stages;
     int64_t m;
-    double cost[3], *end[3]; /* of F, B, W: [virtual stage][microbatch], negative: not done */
-    bool *split;             /* [pp] the program has W ops */
-    int *at;                 /* [pp] next op */
-    double *free_s;          /* [pp] */
+    const struct stage_times *times; /* [virtual stage] */
+    double message_s;
+    double *end[3]; /* of F, B, W: [virtual stage][microbatch], negative: not done */
+    bool *split;    /* [pp] the program has W ops */
+    int *at;        /* [pp] next op */
+    double *free_s; /* [pp] */
 };
 
 static int kind_index(char kind)
@@ -58,6 +60,8 @@ static int waits_for(const struct play *y, int i, const struct op *o, struct op 
             *wait = (struct op){need[k].kind, from[k] / y->pp, o->microbatch};
             return from[k] % y->pp;
         }
+        if (from[k] % y->pp != i)
+            end += y->message_s;
         if (end > *ready_s)
             *ready_s = end;
     }
@@ -91,6 +95,16 @@ static int check_program(const struct play *y, int i)
     return r;
 }
 
+static double time_of(const struct play *y, int i, const struct op *o)
+{
+    const struct stage_times *t = &y->times[o->chunk * y->pp + i];
+    if (o->kind == 'F')
+        return t->f_s;
+    if (o->kind == 'W')
+        return t->w_s;
+    return t->b_s + (y->split[i] ? 0 : t->w_s);
+}
+
 /* Runs rank i until it waits or ends; 1 if it ran anything. */
 static int advance(struct play *y, int i, struct simulation *out)
 {
@@ -104,7 +118,7 @@ static int advance(struct play *y, int i, struct simulation *out)
             break;
         if (start < y->free_s[i])
             start = y->free_s[i];
-        double cost = y->cost[kind_index(o->kind)] + (o->kind == 'B' && !y->split[i] ? y->cost[2] : 0);
+        double cost = time_of(y, i, o);
         out->start_s[i][y->at[i]] = start;
         y->free_s[i] = *end_of(y, o->kind, o->chunk * y->pp + i, o->microbatch) = start + cost;
     }
@@ -171,12 +185,14 @@ static void count_in_flight(const struct play *y, struct simulation *out)
     }
 }
 
-static void sum_up(const struct play *y, double f_s, double b_s, double w_s, struct simulation *out)
+static void sum_up(const struct play *y, struct simulation *out)
 {
     for (int i = 0; i < y->pp; i++)
         if (y->free_s[i] > out->span_s)
             out->span_s = y->free_s[i];
-    double busy = (double)y->vpp * (double)y->m * (f_s + b_s + w_s); /* of every rank */
+    double busy = 0; /* the mean rank's */
+    for (int s = 0; s < y->stages; s++)
+        busy += (double)y->m * (y->times[s].f_s + y->times[s].b_s + y->times[s].w_s) / y->pp;
     out->bubble = out->span_s > 0 ? (out->span_s - busy) / out->span_s : 0;
     if (out->bubble < 1e-12) /* rounding of the sum of the steps */
         out->bubble = 0;
@@ -222,13 +238,24 @@ int plan_programs_complete(const struct plan *p)
 
 int plan_simulate(const struct plan *p, double f_s, double b_s, double w_s, struct simulation *out)
 {
+    int64_t stages = p->axes.pp * p->axes.vpp;
+    struct stage_times *times = xmalloc((size_t)stages * sizeof *times);
+    for (int64_t i = 0; i < stages; i++)
+        times[i] = (struct stage_times){f_s, b_s, w_s};
+    int r = plan_simulate_stages(p, times, 0, out);
+    free(times);
+    return r;
+}
+
+int plan_simulate_stages(const struct plan *p, const struct stage_times *times, double message_s,
+                         struct simulation *out)
+{
     *out = (struct simulation){0};
     struct play y = play_init(p);
     int r = check_programs(&y);
     if (r == 0) {
-        y.cost[0] = f_s;
-        y.cost[1] = b_s;
-        y.cost[2] = w_s;
+        y.times = times;
+        y.message_s = message_s;
         for (int k = 0; k < 3; k++) {
             y.end[k] = xcalloc(y.stages * y.m, sizeof(double));
             for (int64_t c = 0; c < y.stages * y.m; c++)
@@ -241,7 +268,7 @@ int plan_simulate(const struct plan *p, double f_s, double b_s, double w_s, stru
             out->start_s[i] = xcalloc(p->programs[i].count, sizeof(double));
         r = play_all(&y, out);
         if (r == 0)
-            sum_up(&y, f_s, b_s, w_s, out);
+            sum_up(&y, out);
         else
             simulation_release(out);
     }

@@ -2,7 +2,10 @@
 /* What a rank has: memory, groups, and the addresses of its parameters. */
 #include "engine/setup.h"
 
+#include <errno.h>
+#include <inttypes.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <zlib.h>
@@ -11,8 +14,11 @@
 #include "base/error.h"
 #include "base/fence.h"
 #include "base/memory.h"
+#include "base/notice.h"
 #include "base/num.h"
+#include "cost/fit.h"
 #include "engine/dispatch.h"
+#include "scratch.h"
 
 static struct weight weight_at(const struct engine *e, const struct shard *s)
 {
@@ -203,6 +209,35 @@ static int make_messages(struct engine *e)
     return r < 0 ? -1 : open_mail(e);
 }
 
+/* The rank's one block of device memory. */
+static int take_memory(struct engine *e)
+{
+    int64_t bytes = e->arena.bytes.total;
+    errno = 0;
+    if ((e->memory = e->be->alloc((size_t)bytes)))
+        return 0;
+    if (errno != ENOMEM)
+        return error_prefix("%" PRId64 " bytes", bytes);
+    char said[400], advice[400];
+    snprintf(said, sizeof said, "%s", error_text());
+    const struct backend_device *d = e->be->device;
+    int64_t limit = d ? d->bytes - d->context_bytes : bytes;
+    fit_advice(e->plan, e->rank, min64(limit, bytes - 1), advice);
+    return error(STATUS_ENV, "%s; %s", said, advice);
+}
+
+/* The backend's own, where the plan has some. */
+static void give_scratch(struct engine *e)
+{
+    if (e->ws->scratch)
+        e->be->stream_scratch(e->s, e->ws->scratch, (size_t)e->ws->scratch_bytes);
+    else if (e->be->device)
+        notice(
+            "the plan is for machines without a device: the %d MiB of scratch that operations take on it are "
+            "beside what it counts",
+            SCRATCH_BYTES >> 20);
+}
+
 int engine_init(struct engine *e, const struct plan *plan, const struct backend *be, struct stream *s,
                 struct comm *comm)
 {
@@ -226,13 +261,12 @@ int engine_init(struct engine *e, const struct plan *plan, const struct backend 
     memcpy(e->loss_coef, m->loss_coef, sizeof e->loss_coef);
     shards_init(&e->shards, plan, e->rank);
     TRY(arena_layout(&e->arena, plan, e->rank, &e->shards, NULL));
-    size_t bytes = (size_t)e->arena.bytes.total;
+    TRY(take_memory(e));
     arena_release(&e->arena);
-    if (!(e->memory = be->alloc(bytes)))
-        return error_prefix("%zu bytes for rank %d", bytes, e->rank);
     TRY(arena_layout(&e->arena, plan, e->rank, &e->shards, e->memory));
     if (e->ws->comm)
         comm_set_scratch(comm, e->ws->comm, (size_t)e->ws->comm_bytes);
+    give_scratch(e);
     locate_all(e);
     TRY(make_groups(e));
     zero_lasting(e);
@@ -253,6 +287,8 @@ void engine_release(struct engine *e)
         if (e->group[k])
             comm_group_free(e->group[k]);
     if (e->memory) {
+        if (e->ws->scratch)
+            e->be->stream_scratch(e->s, NULL, 0);
         fence_take_down(e->memory, (size_t)e->arena.bytes.total);
         e->be->free(e->memory, (size_t)e->arena.bytes.total);
     }

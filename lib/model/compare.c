@@ -80,6 +80,15 @@ static int compare_family(const struct model *a, const struct model *b, struct m
         AT(SHAPE, WHOLE, experts, f->experts[0]),
         AT(SHAPE, WHOLE, expert_ffn, f->expert_ffn.key),
         AT(SHAPE, WHOLE, shared_ffn, f->shared_ffn.key ? f->shared_ffn.key : f->shared_experts.key),
+        AT(SHAPE, WHOLE, kv_rank, f->latent.kv_rank.key),
+        AT(SHAPE, WHOLE, q_rank, f->latent.q_rank.key),
+        AT(SHAPE, WHOLE, value_dim, f->latent.value.key),
+        AT(SHAPE, WHOLE, linear.key_heads, f->linear.key_heads.key),
+        AT(SHAPE, WHOLE, linear.value_heads, f->linear.value_heads.key),
+        AT(SHAPE, WHOLE, linear.key_dim, f->linear.key_dim.key),
+        AT(SHAPE, WHOLE, linear.value_dim, f->linear.value_dim.key),
+        AT(SHAPE, WHOLE, linear.taps, f->linear.taps.key),
+        AT(SHAPE, FLAG, mlp_bias, f->mlp_bias.key),
         AT(SHAPE, FLAG, qkv_bias, f->qkv_bias.key),
         AT(SHAPE, FLAG, o_bias, f->o_bias ? "the bias of o_proj" : NULL),
         AT(FORWARD, NUMBER, clip_qkv, f->clip_qkv.key),
@@ -128,6 +137,31 @@ static int compare_layers(const struct model *a, const struct model *b, struct m
     return 1;
 }
 
+/* "full 0-3, window 4-4": what the layers mix tokens by; cut where it is long. */
+static void mixers_text(const struct model *m, char text[static 160])
+{
+    size_t used = 0;
+    *text = '\0';
+    for (int64_t l = 0, end; l < m->layers && used < 120; l = end) {
+        for (end = l; end < m->layers && m->mixer[end] == m->mixer[l]; end++)
+            ;
+        used += (size_t)snprintf(text + used, 160 - used, "%s%s %" PRId64 "-%" PRId64, used ? ", " : "",
+                                 mixer_name[m->mixer[l]], l, end - 1);
+    }
+}
+
+static int compare_mixers(const struct model *a, const struct model *b, struct model_figure *out)
+{
+    const struct family *f = model_family(a);
+    const char *key = f->linear.types ? f->linear.types : f->window.types;
+    if (!key)
+        return 0;
+    *out = (struct model_figure){.key = key, .kind = f->linear.types ? FIGURE_SHAPE : FIGURE_FORWARD};
+    mixers_text(a, out->a);
+    mixers_text(b, out->b);
+    return 1;
+}
+
 int model_figures(const struct model *a, const struct model *b, struct model_figure out[static MODEL_FIGURES])
 {
     if (a->family != b->family) {
@@ -144,5 +178,6 @@ int model_figures(const struct model *a, const struct model *b, struct model_fig
                                         offsetof(struct model, loss_coef) + (size_t)i * sizeof a->loss_coef[0]};
         n += compare(&f, a, b, &out[n]);
     }
+    n += compare_mixers(a, b, &out[n]);
     return n + compare_layers(a, b, &out[n]);
 }

@@ -17,7 +17,7 @@ struct model_figure {
     char a[160], b[160]; /* the value in both, as text */
 };
 
-enum { MODEL_FIGURES = 40 }; /* there are no more */
+enum { MODEL_FIGURES = 60 }; /* there are no more */
 
 /* All figures of both models, into f; their number. (Of models of two families: model_type alone.) */
 int model_figures(const struct model *a, const struct model *b, struct model_figure f[static MODEL_FIGURES]);

@@ -14,6 +14,39 @@
 #include "model/config_moe.h"
 #include "model/size.h"
 
+/* The row of this model_type, or -1. */
+static int family_of(const char *type)
+{
+    for (int i = 0; families[i].type; i++)
+        if (strcmp(families[i].type, type) == 0 || (families[i].also && strcmp(families[i].also, type) == 0))
+            return i;
+    return -1;
+}
+
+/* Models that see or hear hold their language model's config in one of these; of what stands around it some
+ * counts where the inner one is silent. */
+static int enter_text(struct config *c)
+{
+    static const char key[] = "text_config";
+    const json_t *text = json_object_get(c->root, key);
+    const char *type = NULL;
+    TRY(json_text(&c->doc, c->root, "model_type", &type));
+    if (!json_is_object(text) || (type && family_of(type) >= 0))
+        return 0;
+    snprintf(c->m->wrapped, sizeof c->m->wrapped, "%s", type ? type : "a config without model_type");
+    config_plan_only(c, "it is the text part of %s", c->m->wrapped);
+    static const char *const shared[] = {"tie_word_embeddings", "torch_dtype", "dtype", "quantization_config",
+                                         "quantization"};
+    for (size_t i = 0; i < sizeof shared / sizeof *shared; i++) {
+        json_t *outer = json_object_get(c->root, shared[i]);
+        if (outer && !json_object_get(text, shared[i]))
+            json_object_set((json_t *)text, shared[i], outer);
+    }
+    c->root = text;
+    json_enter(&c->doc, key);
+    return 0;
+}
+
 static int read_family(struct config *c)
 {
     const char *type = NULL;
@@ -21,7 +54,7 @@ static int read_family(struct config *c)
     TRY(json_text(&c->doc, c->root, "model_type", &type));
     if (!type)
         return json_bad(&c->doc, "model_type", "is missing");
-    c->m->family = word_index(&family_words, type);
+    c->m->family = family_of(type);
     if (c->m->family < 0)
         return json_bad(&c->doc, "model_type", "is '%.60s', not %s", type,
                         words_text(&family_words, known, sizeof known));
@@ -92,22 +125,40 @@ static int read_dtype(struct config *c)
     return 0;
 }
 
+/* As transformers and its quantizers say it, or (`quantization`) MLX. */
+static int read_quantised(struct config *c)
+{
+    static const char *const keys[] = {"quantization_config", "compression_config", "quantization"};
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        const json_t *o = config_member(c, keys[i]);
+        const char *method = i == 2 ? "mlx" : "quantised";
+        if (json_object_size(o) == 0)
+            continue;
+        TRY(json_text(&c->doc, o, "quant_method", &method));
+        snprintf(c->m->quantised, sizeof c->m->quantised, "%s", method);
+        config_plan_only(c, "%s: its weights are quantised", keys[i]);
+        return 0;
+    }
+    return 0;
+}
+
 static int read_rest(struct config *c)
 {
     const char *act = "silu";
     TRY(json_text(&c->doc, c->root, "hidden_act", &act));
     if (strcmp(act, "silu") != 0 && strcmp(act, "swish") != 0)
         config_plan_only(c, "hidden_act '%.40s'", act);
-    c->m->quantised = json_object_size(config_member(c, "quantization_config")) > 0;
-    if (c->m->quantised)
-        config_plan_only(c, "quantization_config: its weights are quantised");
+    TRY(read_quantised(c));
     return read_dtype(c);
 }
 
 static int read_config(struct config *c)
 {
+    TRY(enter_text(c));
     TRY(read_family(c));
     TRY(read_sizes(c));
+    c->m->moe = xcalloc((size_t)c->m->layers, sizeof *c->m->moe);
+    c->m->mixer = xcalloc((size_t)c->m->layers, sizeof *c->m->mixer);
     TRY(config_attention(c));
     TRY(config_moe(c));
     TRY(read_rest(c));

@@ -4,26 +4,64 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/num.h"
+
+/* The widths of multi-head latent attention. What config.json calls head_dim means nothing there. */
+static int read_latent(struct config *c)
+{
+    struct model *m = c->m;
+    const struct latent_keys *k = &c->family->latent;
+    int64_t nope, q_rank = 0;
+    if (m->kv_heads != m->heads)
+        return json_bad(&c->doc, "num_key_value_heads", "is %lld, not num_attention_heads %lld",
+                        (long long)m->kv_heads, (long long)m->heads);
+    TRY(config_int_of(c, &k->kv_rank, 1, MAX_WIDTH, &m->kv_rank));
+    if (!json_object_get(c->root, k->q_rank.key))
+        q_rank = k->q_rank.absent;
+    TRY(config_int(c, k->q_rank.key, 1, MAX_WIDTH, &q_rank));
+    TRY(config_int_of(c, &k->nope, 1, MAX_HEADS, &nope));
+    TRY(config_int_of(c, &k->rope, 1, MAX_HEADS, &m->rotary_dim));
+    TRY(config_int_of(c, &k->value, 1, MAX_HEADS, &m->value_dim));
+    m->q_rank = q_rank;
+    m->head_dim = nope + m->rotary_dim;
+    if (m->rotary_dim % 2)
+        return json_bad(&c->doc, k->rope.key, "is %lld: RoPE turns an even number of dimensions",
+                        (long long)m->rotary_dim);
+    if (m->heads * max64(m->head_dim, m->value_dim) > MAX_WIDTH)
+        return json_bad(&c->doc, "num_attention_heads", "is %lld: with heads of %lld they are wider than %d",
+                        (long long)m->heads, (long long)max64(m->head_dim, m->value_dim), MAX_WIDTH);
+    config_plan_only(c, "multi-head latent attention");
+    return 0;
+}
 
 /* Heads, and the size of one. */
 static int read_heads(struct config *c)
 {
     struct model *m = c->m;
     const json_t *kv = json_object_get(c->root, "num_key_value_heads");
-    m->kv_heads = c->family->kv_heads && !json_is_null(kv) ? c->family->kv_heads : m->heads;
+    const struct family *f = c->family;
+    m->kv_heads = f->kv_heads && !json_is_null(kv) ? f->kv_heads : m->heads;
     TRY(config_int(c, "num_key_value_heads", 1, MAX_HEADS, &m->kv_heads));
     if (m->heads % m->kv_heads)
         return json_bad(&c->doc, "num_attention_heads", "is %lld, not a multiple of num_key_value_heads %lld%s",
                         (long long)m->heads, (long long)m->kv_heads, kv ? "" : " (the family's default)");
+    if (f->whole_heads && m->hidden % m->heads)
+        return json_bad(&c->doc, "hidden_size", "is %lld, not a multiple of num_attention_heads %lld",
+                        (long long)m->hidden, (long long)m->heads);
+    if (f->latent.kv_rank.key)
+        return read_latent(c);
     int given = config_int(c, "head_dim", 1, MAX_HEADS, &m->head_dim);
     TRY(given);
-    if (!given) {
+    if (!given && f->head_dim && !json_object_get(c->root, "head_dim")) {
+        m->head_dim = f->head_dim;
+    } else if (!given) {
         m->head_dim = m->hidden / m->heads; /* rounded down, as transformers does */
         if (!m->head_dim)
             return json_bad(&c->doc, "hidden_size",
                             "is %lld, less than num_attention_heads %lld, and there is no head_dim",
                             (long long)m->hidden, (long long)m->heads);
     }
+    m->value_dim = m->head_dim;
     if (model_q_dim(m) > MAX_WIDTH)
         return json_bad(&c->doc, "num_attention_heads",
                         "is %lld: with heads of %lld the queries are wider than %d", (long long)m->heads,
@@ -45,6 +83,13 @@ static int read_projections(struct config *c)
     if (f->qk_norm_on)
         TRY(config_flag(c, f->qk_norm_on, &norm));
     m->qk_norm = norm ? f->qk_norm : QK_NORM_NONE;
+    TRY(config_flag_of(c, &f->mlp_bias, &m->mlp_bias));
+    if (m->mlp_bias)
+        config_plan_only(c, "%s", f->mlp_bias.key);
+    if (f->sinks)
+        config_plan_only(c, "attention sinks");
+    if (f->q_gate)
+        config_plan_only(c, "attention with an output gate");
     TRY(config_num_of(c, &f->clip_qkv, 1e-30, 1e30, &m->clip_qkv));
     double dropout = 0;
     TRY(config_num(c, "attention_dropout", 0, 1, &dropout));
@@ -87,6 +132,8 @@ static int rope_object(struct config *c, const json_t **rope)
 static int read_rotary(struct config *c, double part)
 {
     struct model *m = c->m;
+    if (m->kv_rank) /* read_latent() has it */
+        return 0;
     m->rotary_dim = c->family->rotary_part > 0 ? (int64_t)((double)m->head_dim * part) : m->head_dim;
     if (m->rotary_dim == m->head_dim && m->rotary_dim % 2)
         return json_bad(&c->doc, "head_dim", "makes RoPE turn %lld dimensions: that must be an even number",
@@ -103,7 +150,7 @@ static int read_rope(struct config *c)
 {
     struct model *m = c->m;
     const json_t *rope;
-    const char *type = "default";
+    const char *type = c->family->yarn ? "yarn" : "default";
     double part = c->family->rotary_part;
     m->rope_theta = c->family->rope_theta;
     TRY(rope_object(c, &rope));
@@ -112,6 +159,7 @@ static int read_rope(struct config *c)
         part = 1; /* not the same as absent */
     TRY(config_num(c, "partial_rotary_factor", 0, 1, &part));
     if (rope) {
+        type = "default";
         TRY(json_text(&c->doc, rope, "type", &type));
         TRY(json_text(&c->doc, rope, "rope_type", &type));
         TRY(json_num(&c->doc, rope, "rope_theta", 1, 1e18, &m->rope_theta));
@@ -122,11 +170,13 @@ static int read_rope(struct config *c)
     return read_rotary(c, part);
 }
 
-/* Of a list of what each layer does: 1 when one attends through a window, 0 when none does, -1 on error. */
-static int any_window(struct config *c, const char *key, const json_t *types)
+/* The list of what each layer does: those that do not attend to all mix by `other`. 1 when one does not, 0 when
+ * all do, -1 on error. */
+static int read_types(struct config *c, const char *key, const json_t *types, enum mixer other)
 {
     const json_t *type;
     size_t i;
+    int any = 0;
     if (!json_is_array(types))
         return json_bad(&c->doc, key, "must be an array");
     if ((int64_t)json_array_size(types) != c->m->layers)
@@ -134,8 +184,29 @@ static int any_window(struct config *c, const char *key, const json_t *types)
                         (long long)c->m->layers);
     json_array_foreach(types, i, type)
     {
-        if (!json_is_string(type) || strcmp(json_string_value(type), "full_attention") != 0)
-            return 1;
+        if (json_is_string(type) && strcmp(json_string_value(type), "full_attention") == 0)
+            continue;
+        c->m->mixer[i] = (unsigned char)other;
+        any = 1;
+    }
+    return any;
+}
+
+/* Where no list says which layers have the window. */
+static int spread_window(struct config *c)
+{
+    const struct window_keys *w = &c->family->window;
+    int64_t edge = 0;
+    TRY(config_int_of(c, &w->layers, 0, MAX_POSITIONS, &edge));
+    for (int64_t l = 0; l < c->m->layers; l++) {
+        const bool windowed[] = {
+            [WINDOW_ALL] = true,
+            [WINDOW_EVEN] = l % 2 == 0,
+            [WINDOW_EVEN_BELOW] = l % 2 == 0 && l < edge,
+            [WINDOW_FROM] = l >= edge,
+        };
+        if (windowed[w->which])
+            c->m->mixer[l] = MIX_WINDOW;
     }
     return 0;
 }
@@ -156,19 +227,47 @@ static int read_window(struct config *c)
     TRY(config_int(c, w->tokens.key, 0, MAX_POSITIONS, &tokens));
     const json_t *types = config_member(c, w->types);
     if (types) {
-        int any = any_window(c, w->types, types);
+        int any = read_types(c, w->types, types, MIX_WINDOW);
         TRY(any);
         if (any && !used)
             tokens = 0; /* what transformers makes of a window that is switched off and asked for */
-        used = any;
-    } else if (w->layers.key) {
-        int64_t layers;
-        TRY(config_int_of(c, &w->layers, 0, MAX_POSITIONS, &layers));
-        used = used && layers > 0;
+    } else if (used) {
+        TRY(spread_window(c));
     }
+    used = memchr(c->m->mixer, MIX_WINDOW, (size_t)c->m->layers);
     if (used && tokens == 0)
         config_plan_only(c, "%s 0 lets no token attend to any", w->tokens.key);
     c->m->window = used && tokens > 0 ? tokens : 0;
+    if (!c->m->window)
+        memset(c->m->mixer, MIX_FULL, (size_t)c->m->layers);
+    return 0;
+}
+
+static int read_linear(struct config *c)
+{
+    const struct linear_keys *k = &c->family->linear;
+    struct linear *x = &c->m->linear;
+    int64_t interval;
+    if (!k->types)
+        return 0;
+    TRY(config_int_of(c, &k->key_heads, 1, MAX_HEADS, &x->key_heads));
+    TRY(config_int_of(c, &k->value_heads, 1, MAX_HEADS, &x->value_heads));
+    TRY(config_int_of(c, &k->key_dim, 1, MAX_HEADS, &x->key_dim));
+    TRY(config_int_of(c, &k->value_dim, 1, MAX_HEADS, &x->value_dim));
+    TRY(config_int_of(c, &k->taps, 1, MAX_HEADS, &x->taps));
+    if (x->value_heads % x->key_heads)
+        return json_bad(&c->doc, k->value_heads.key, "is %lld, not a multiple of %s %lld",
+                        (long long)x->value_heads, k->key_heads.key, (long long)x->key_heads);
+    if (max64(linear_keys(c->m), linear_values(c->m)) > MAX_WIDTH)
+        return json_bad(&c->doc, k->value_heads.key, "and the heads' widths are more than %d", MAX_WIDTH);
+    const json_t *types = config_member(c, k->types);
+    TRY(config_int_of(c, &k->interval, 1, MAX_LAYERS, &interval));
+    if (types)
+        TRY(read_types(c, k->types, types, MIX_LINEAR));
+    for (int64_t l = 0; l < c->m->layers && !types; l++)
+        c->m->mixer[l] = (l + 1) % interval ? MIX_LINEAR : MIX_FULL;
+    if (memchr(c->m->mixer, MIX_LINEAR, (size_t)c->m->layers))
+        config_plan_only(c, "linear attention");
     return 0;
 }
 
@@ -177,5 +276,6 @@ int config_attention(struct config *c)
     TRY(read_heads(c));
     TRY(read_projections(c));
     TRY(read_rope(c));
-    return read_window(c);
+    TRY(read_window(c));
+    return read_linear(c);
 }

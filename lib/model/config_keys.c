@@ -31,14 +31,19 @@ static void add_phrase(char *list, size_t room, const char *phrase)
         snprintf(list + have, room - have, "%s%s", have ? "; " : "", phrase);
 }
 
-int config_size(struct config *c, const char *key, int64_t absent, int64_t max, int64_t *value)
+void config_assume(struct config *c, const char *key, int64_t value)
 {
     char phrase[80];
+    snprintf(phrase, sizeof phrase, "%s %lld", key, (long long)value);
+    add_phrase(c->m->assumed, sizeof c->m->assumed, phrase);
+}
+
+int config_size(struct config *c, const char *key, int64_t absent, int64_t max, int64_t *value)
+{
     if (json_object_get(c->root, key))
         return json_need_int(&c->doc, c->root, key, 1, max, value) < 0 ? -1 : 0;
     *value = absent;
-    snprintf(phrase, sizeof phrase, "%s %lld", key, (long long)absent);
-    add_phrase(c->m->assumed, sizeof c->m->assumed, phrase);
+    config_assume(c, key, absent);
     return 0;
 }
 

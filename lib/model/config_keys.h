@@ -51,6 +51,9 @@ int config_flag_of(struct config *c, const struct flag_key *k, bool *value);
  * so do we, noting it in `assumed`. 0, or -1 with error(). */
 int config_size(struct config *c, const char *key, int64_t absent, int64_t max, int64_t *value);
 
+/* Notes in `assumed` that this key is taken for that. */
+void config_assume(struct config *c, const char *key, int64_t value);
+
 /* The member, or NULL where it is absent or null, or key is NULL. */
 const json_t *config_member(const struct config *c, const char *key);
 

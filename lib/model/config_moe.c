@@ -1,14 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 #include "model/config_moe.h"
 
+#include <stdlib.h>
+#include <string.h>
+
 #include "base/error.h"
-#include "base/memory.h"
 #include "base/num.h"
 
 int config_experts(struct config *c)
 {
     struct model *m = c->m;
     const char *const *keys = c->family->experts, *first = NULL;
+    if (!keys[0])
+        return 0;
     for (int i = 0; keys[i]; i++) {
         int64_t n;
         int found = config_int(c, keys[i], 1, MAX_EXPERTS, &n);
@@ -41,13 +45,29 @@ static int read_losses(struct config *c)
     return 0;
 }
 
+/* Whether a router that has groups goes by them. */
+static int groups_count(struct config *c, bool *used)
+{
+    const char *key = c->family->grouped_by, *method = "greedy";
+    TRY(json_text(&c->doc, c->root, key, &method));
+    *used = strcmp(method, "group_limited_greedy") == 0;
+    if (!*used && strcmp(method, "greedy") != 0)
+        return json_bad(&c->doc, key, "is '%.40s', not \"greedy\" or \"group_limited_greedy\"", method);
+    if (*used)
+        config_plan_only(c, "%s '%s'", key, method);
+    return 0;
+}
+
 /* Experts in groups, of which the best few are open to a token. */
 static int read_groups(struct config *c)
 {
     struct model *m = c->m;
     const char *groups = c->family->groups.key, *top = c->family->top_groups.key;
     m->groups = m->top_groups = 1;
-    if (!groups)
+    bool used = groups;
+    if (c->family->grouped_by)
+        TRY(groups_count(c, &used));
+    if (!used)
         return 0;
     TRY(config_int_of(c, &c->family->groups, 1, MAX_EXPERTS, &m->groups));
     TRY(config_int_of(c, &c->family->top_groups, 1, MAX_EXPERTS, &m->top_groups));
@@ -55,7 +75,7 @@ static int read_groups(struct config *c)
     if (m->experts % m->groups)
         return json_bad(&c->doc, groups, "is %lld, which does not divide the %lld experts",
                         (long long)m->groups, (long long)m->experts);
-    if (m->groups > 1 && each < 2) /* a group's score is the sum of its best two */
+    if (m->groups > 1 && each < 2 && !c->family->grouped_by) /* a group's score is the sum of its best two */
         return json_bad(&c->doc, groups, "is %lld: a group needs 2 experts or more, and there are %lld experts",
                         (long long)m->groups, (long long)m->experts);
     if (m->top_groups > m->groups)
@@ -72,13 +92,18 @@ static int read_router(struct config *c)
 {
     struct model *m = c->m;
     const struct family *f = c->family;
-    m->top_k = f->top_k;
-    TRY(config_int(c, "num_experts_per_tok", 1, MAX_EXPERTS, &m->top_k));
+    m->top_k = llabs(f->top_k);
+    int given = config_int(c, "num_experts_per_tok", 1, MAX_EXPERTS, &m->top_k);
+    TRY(given);
+    if (!given && f->top_k < 0)
+        config_assume(c, "num_experts_per_tok", m->top_k);
     if (m->top_k > m->experts)
         return json_bad(&c->doc, "num_experts_per_tok", "is %lld, more than the %lld experts",
                         (long long)m->top_k, (long long)m->experts);
     m->sigmoid = f->sigmoid;
     TRY(config_flag_of(c, &f->renormalise, &m->renormalise));
+    if (f->renormalise.key && json_is_null(json_object_get(c->root, f->renormalise.key)))
+        m->renormalise = false; /* null is not absent */
     TRY(read_losses(c));
     for (int i = 0; f->untrained[i]; i++) {
         double value = 0;
@@ -136,7 +161,6 @@ static int read_layers(struct config *c)
     if (c->family->sparse_step)
         TRY(config_int(c, c->family->sparse_step, 1, MAX_LAYERS, &step));
     TRY(config_int_of(c, &c->family->first_dense, 0, MAX_LAYERS, &dense));
-    m->moe = xcalloc((size_t)m->layers, sizeof *m->moe);
     for (int64_t l = 0; l < m->layers; l++)
         m->moe[l] = l >= dense && (l + 1) % step == 0;
     TRY(read_dense_list(c));
@@ -154,6 +178,12 @@ static int read_layers(struct config *c)
 
 int config_moe(struct config *c)
 {
+    if (!c->family->experts[0]) {
+        config_plan_only(c, "no layer is MoE");
+        return 0;
+    }
+    if (c->family->stacked)
+        config_plan_only(c, "experts with biases and a SwiGLU that is clamped");
     TRY(read_router(c));
     TRY(read_shared(c));
     return read_layers(c);

@@ -26,6 +26,8 @@ bool tensor_multiplies(enum tensor_kind kind);
 
 /* The HF name, e.g. "model.layers.3.mlp.experts.7.up_proj.weight", into buf, which it returns. */
 char *tensor_name(const struct model *m, const struct tensor *t, char buf[static 128]);
+/* Its shape as JSON has it, "[64,128]", into buf, which it returns. */
+char *tensor_shape_text(const struct tensor *t, char buf[static 128]);
 /* Index of the tensor with this HF name, or -1. */
 int inventory_find(const struct inventory *v, const struct model *m, const char *name);
 

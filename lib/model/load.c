@@ -2,7 +2,6 @@
 /* MODEL of the command line: a file, a directory, stdin or a preset. */
 #include "model/load.h"
 
-#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,28 +15,14 @@
 
 enum { MAX_CONFIG_BYTES = 16 << 20 };
 
-static int is_json(const struct dirent *e)
-{
-    size_t n = strlen(e->d_name);
-    return n > 5 && e->d_name[0] != '.' && strcmp(e->d_name + n - 5, ".json") == 0;
-}
-
 static int unknown_preset(const char *name)
 {
-    char list[800] = "", *dir = path_join(data_dir(), "models");
-    struct dirent **found = NULL;
-    int count = scandir(dir, &found, is_json, alphasort);
-    for (int i = 0; i < count; i++) {
-        size_t n = strlen(list);
-        snprintf(list + n, sizeof list - n, "%s%.*s", i ? ", " : "", (int)strlen(found[i]->d_name) - 5,
-                 found[i]->d_name);
-        free(found[i]);
-    }
-    free(found);
-    if (count > 0)
+    char *dir = path_join(data_dir(), "models"), *list = presets_text(dir);
+    if (*list)
         error(STATUS_USAGE, "unknown model '%.200s': no such file; the presets are %s", name, list);
     else
         error(STATUS_USAGE, "unknown model '%.200s': no such file, and no presets in '%s'", name, dir);
+    free(list);
     free(dir);
     return -1;
 }

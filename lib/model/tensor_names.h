@@ -18,6 +18,7 @@ struct tensor_names {
 /* One for each style: adding one is a table here and in tensor_names.c. */
 extern const struct tensor_names names_common, /* mlp.gate, mlp.experts, mlp.shared_expert */
     names_shared_experts,                      /* the same with mlp.shared_experts, also where it is one */
+    names_router,                              /* the same with mlp.router */
     names_block_sparse_moe;                    /* block_sparse_moe.gate, .experts.#.w1 w3 w2: gate up down */
 
 /* The template of this kind; never NULL. */

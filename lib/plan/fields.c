@@ -45,8 +45,17 @@ const struct words precision_words = WORDS(precision_name), recompute_words = WO
     {                                                                                                          \
         .key = name, .type = FIELD_TEXT, MEMBER(record, member)                                                \
     }
-#define KNOWN(name)     NUM(#name, FIELD_KNOWN, machine.name, MAX_FIGURE)
+#define KNOWN(name) NUM(#name, FIELD_KNOWN, machine.name, MAX_FIGURE)
+#define LATER(name)                                                                                            \
+    {                                                                                                          \
+        .key = #name, .type = FIELD_KNOWN, MEMBER(struct plan, machine.name), .max = MAX_FIGURE, .later = true \
+    }
 #define PREDICTED(name) NUM(#name, FIELD_PREDICTED, predict.name, MAX_FIGURE)
+#define PREDICTED_LATER(name)                                                                                  \
+    {                                                                                                          \
+        .key = #name, .type = FIELD_PREDICTED, MEMBER(struct plan, predict.name), .max = MAX_FIGURE,           \
+        .later = true                                                                                          \
+    }
 #define MODEL(name)                                                                                            \
     {                                                                                                          \
         .key = #name, .type = FIELD_INT, MEMBER(struct model, name)                                            \
@@ -96,7 +105,9 @@ RECORD(machine_fields, "machine",
        INT("nodes", machine.nodes, 1, MAX_WORLD),
        INT("per_node", machine.per_node, 1, MAX_WORLD),
        KNOWN(memory_bytes), KNOWN(flops_bf16), KNOWN(flops_f32),
-       KNOWN(intra_Bps), KNOWN(inter_Bps), KNOWN(intra_s), KNOWN(inter_s));
+       KNOWN(intra_Bps), KNOWN(inter_Bps), KNOWN(intra_s), KNOWN(inter_s),
+       LATER(flops_fp8), LATER(memory_Bps), LATER(host_s), LATER(node_mtbf_s),
+       {.key = "efficiency", .type = FIELD_TEXT, MEMBER(struct plan, machine.efficiency), .later = true});
 
 RECORD(predict_fields, "predict",
        PREDICTED(memory_bytes),
@@ -105,6 +116,9 @@ RECORD(predict_fields, "predict",
        PREDICTED(step_s), PREDICTED(tokens_per_s), PREDICTED(flops_per_token), PREDICTED(mfu),
        PREDICTED(bubble),
        {.key = "arena", .type = FIELD_INT, MEMBER(struct plan, predict.arena), .min = 1, .max = 1 << 20,
+        .later = true},
+       PREDICTED_LATER(hfu), PREDICTED_LATER(step_skewed_s),
+       {.key = "seconds", .type = FIELD_INT, MEMBER(struct plan, predict.seconds), .max = 1 << 20,
         .later = true});
 
 RECORD(model_fields, "model",
@@ -212,7 +226,9 @@ static int read_int(const struct field *f, struct records *in, void *base, const
 static int read_num(const struct field *f, struct records *in, void *base)
 {
     double *value = (double *)((char *)base + f->at);
-    *value = 0;
+    *value = f->type == FIELD_PREDICTED ? NAN : 0;
+    if (f->later && !record_take(in, f->key))
+        return 0;
     struct record_word *w = f->unknown ? record_take(in, f->key) : NULL;
     if (w && strcmp(w->value, f->unknown) == 0)
         return 0;
@@ -220,6 +236,16 @@ static int read_num(const struct field *f, struct records *in, void *base)
     if (f->type != FIELD_PREDICTED && isnan(*value))
         return record_bad(in, "%s cannot be null%s", f->key,
                           f->type == FIELD_KNOWN && !f->unknown ? "; 0 is unknown" : "");
+    return 0;
+}
+
+static int read_text(const struct field *f, struct records *in, char *text)
+{
+    if (f->later && !record_take(in, f->key))
+        return 0;
+    TRY(record_text(in, f->key, text, f->bytes));
+    if (strcmp(text, "-") == 0)
+        *text = '\0';
     return 0;
 }
 
@@ -235,7 +261,7 @@ static int read_field(const struct field *f, struct records *in, void *base, con
         set_int(f, base, i);
         return 0;
     case FIELD_TEXT:
-        return record_text(in, f->key, (char *)base + f->at, f->bytes);
+        return read_text(f, in, (char *)base + f->at);
     case FIELD_COUNTED:
         return 0;
     default:

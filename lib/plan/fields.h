@@ -25,7 +25,7 @@ struct field {
     enum field_type type;
     size_t at, bytes; /* the member, from the start of the record's struct */
     double min, max;
-    bool later;   /* FIELD_INT: came with a later moekit; where it is left out it is min */
+    bool later;   /* came with a later moekit; where it is left out it is min, or "" */
     size_t below; /* FIELD_INT: offset in struct plan of an int64_t that the value stays below; 0: see max */
     const char *unknown;
     const struct words *words;

@@ -55,7 +55,7 @@ int plan_group_nodes(const struct plan *p, const struct plan_group *g)
 
 int64_t plan_expert_capacity(const struct plan *p, int64_t tokens)
 {
-    if (!(p->routing.capacity > 0))
+    if (!(p->routing.capacity > 0) || !p->model.experts)
         return 0;
     double mean = (double)(tokens * p->model.top_k) / (double)p->model.experts;
     return (int64_t)ceil(mean * p->routing.capacity);

@@ -102,6 +102,11 @@ struct machine {
     double flops_bf16, flops_f32; /* a rank's peak, 0: unknown */
     double intra_Bps, inter_Bps;  /* a rank's, one direction, inside a node and between nodes; 0: unknown */
     double intra_s, inter_s;      /* latency of a message; 0: unknown */
+    double flops_fp8;             /* 0: unknown */
+    double memory_Bps;            /* of a rank's memory; 0: unknown */
+    double host_s;                /* seconds a host takes to start an operation; 0: unknown */
+    double node_mtbf_s;           /* mean seconds between failures of a node; 0: unknown */
+    char efficiency[120];         /* shares of the peak by work of a product (cost/curve.h); "": unknown */
 };
 
 /* Predicted figures; NaN where not computed. Bytes are of the worst rank. */
@@ -110,6 +115,9 @@ struct predict {
     int memory_rank;
     int arena; /* the version of the memory's layout that was counted (cost/arena.h) */
     double step_s, tokens_per_s, flops_per_token, mfu, bubble;
+    double hfu;           /* as mfu, with what is computed again */
+    double step_skewed_s; /* step_s when every layer's loads are as uneven as memory is reserved for */
+    int seconds;          /* the version of the formulas that gave the seconds (cost/seconds.h); 0: none */
 };
 
 struct plan {

@@ -88,6 +88,8 @@ static enum verdict axes_pipeline(const struct plan *p, char text[static 400])
 
 static enum verdict heads_divide(const struct plan *p, char text[static 400])
 {
+    if (memchr(p->model.mixer, MIX_LINEAR, (size_t)p->model.layers) && p->model.linear.key_heads % p->axes.tp)
+        return divides(text, "heads of linear attention", p->model.linear.key_heads, "tp", p->axes.tp);
     return divides(text, "attention heads", p->model.heads, "tp", p->axes.tp);
 }
 
@@ -128,6 +130,9 @@ static enum verdict experts_divide(const struct plan *p, char text[static 400])
     if (m->experts > INT16_MAX || m->layers * m->experts > MAX_EXPERT_SLOTS)
         return say(text, VERDICT_FAIL, "%lld experts in %lld layers are too many", (ll)m->experts,
                    (ll)m->layers);
+    if (!m->moe_layers && p->axes.ep * p->axes.etp > 1)
+        return say(text, VERDICT_FAIL, "a model without experts takes ep 1 and etp 1, not ep %lld and etp %lld",
+                   (ll)p->axes.ep, (ll)p->axes.etp);
     return divides(text, "experts", m->experts, "ep", p->axes.ep);
 }
 

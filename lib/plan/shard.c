@@ -25,7 +25,8 @@ int64_t even_index(int64_t total, int64_t n, int64_t at)
 /* The rows and columns of t that coordinate `at` holds, and how its gradient is partial. */
 static void cut_tensor(const struct plan *p, const struct tensor *t, const struct coords *at, struct shard *s)
 {
-    int64_t tp = t->expert >= 0 ? p->axes.etp : p->axes.tp, i = t->expert >= 0 ? at->etp : at->tp;
+    bool expert = tensor_of_experts(t);
+    int64_t tp = expert ? p->axes.etp : p->axes.tp, i = expert ? at->etp : at->tp;
     int64_t kv = p->model.kv_heads;
     *s = (struct shard){.rows = t->rows, .cols = t->cols, .counted = true};
     switch (t->cut) {
@@ -128,8 +129,11 @@ static void add_shards(struct shards *s, const struct plan *p, const struct coor
         struct shard one;
         cut_tensor(p, t, at, &one);
         one.tensor = i;
-        one.flat = !t->trained ? FLAT_BUFFER : t->expert >= 0 ? FLAT_EXPERT : FLAT_DENSE;
-        if (t->expert >= 0) {
+        one.flat = !t->trained ? FLAT_BUFFER : tensor_of_experts(t) ? FLAT_EXPERT : FLAT_DENSE;
+        if (t->stack) { /* for planning only: counted, not placed by slots */
+            one.offset = s->elements[FLAT_EXPERT];
+            s->elements[FLAT_EXPERT] += each * one.rows * one.cols;
+        } else if (t->expert >= 0) {
             int64_t size = one.rows * one.cols; /* gate, up and down are of one size */
             if (base < 0) {
                 base = s->elements[FLAT_EXPERT];

@@ -12,9 +12,10 @@
 static int no_figure(const char *name, size_t length)
 {
     char names[1600] = "";
-    for (int i = 0; i < summary_figures; i++) {
+    for (int i = 0; i < FIGURES; i++) {
         size_t n = strlen(names);
-        snprintf(names + n, sizeof names - n, " %s", summary_figure[i].name);
+        if (figure_table[i].origin & MEASURED)
+            snprintf(names + n, sizeof names - n, " %s", figure_table[i].name);
     }
     return error(STATUS_USAGE, "no figure '%.*s'; there are:%s", (int)(length < 64 ? length : 64), name, names);
 }
@@ -49,7 +50,7 @@ int check_parse(struct check *c, const char *text)
     size_t ops = strspn(p, "<>=~");
     if (!length || ops < 1 || ops > 2 || (ops == 2 && (p[1] != '=' || !strchr("<>", p[0]))))
         return error(STATUS_USAGE, "'%s' is not a check: write NAME OP VALUE, OP one of < <= > >= = ~", text);
-    c->figure = figure_find(name, length);
+    c->figure = figure_find(name, length, MEASURED);
     if (!c->figure)
         return no_figure(name, length);
     memcpy(c->op, p, ops);

@@ -3,160 +3,16 @@
 
 #include <inttypes.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/error.h"
 #include "base/json.h"
 #include "base/num.h"
 
-/* ---- text ---- */
-
-struct texts {
-    char s[8][40];
-    int next;
-};
-
-/* The value as printf would have it, or `-`; good until eight more were asked for. */
-static const char *word(struct texts *w, const char *fmt, double value)
-{
-    char *s = w->s[w->next++ % 8];
-    if (isfinite(value))
-        snprintf(s, sizeof w->s[0], fmt, value);
-    else
-        strcpy(s, "-");
-    return s;
-}
-
-/* A number with the digits that matter, never in powers of ten where people would not write one. */
-static const char *plain(struct texts *w, double v)
-{
-    double a = fabs(v);
-    return word(w, a >= 1000 ? "%.0f" : a >= 100 ? "%.1f" : a >= 1 || a == 0 ? "%.3f" : "%.4g", v);
-}
-
-/* With one of six letters for thousands, millions, ...: people say 7B parameters and 2 GFLOP. */
-static const char *scaled(struct texts *w, double v, const char *letters)
-{
-    int u = 0;
-    if (!isfinite(v))
-        return word(w, "", v);
-    for (; fabs(v) >= 999.5 && u < 6; u++)
-        v /= 1000;
-    char *s = w->s[w->next++ % 8];
-    snprintf(s, sizeof w->s[0], "%.3g%s%.*s", v, letters[0] == ' ' ? " " : "", u > 0, letters + u);
-    return s;
-}
-
-static void text_header(FILE *f, const struct steplog *log, const struct summary *s, struct texts *w)
-{
-    fprintf(f, "%s", *log->model ? log->model : "(no start record)");
-    if (log->world > 0)
-        fprintf(f, ", %d rank%s", log->world, log->world == 1 ? "" : "s");
-    if (*log->backend)
-        fprintf(f, ", %s", log->backend);
-    if (*log->precision)
-        fprintf(f, ", %s", log->precision);
-    if (log->parameters > 0)
-        fprintf(f, ", %s parameters", scaled(w, (double)log->parameters, "-KMBTPE"));
-    if (log->active_parameters > 0)
-        fprintf(f, " (%s active)", scaled(w, (double)log->active_parameters, "-KMBTPE"));
-    fprintf(f, "\n%-12s%.0f to %.0f (%.0f)", "steps", s->first_step, s->last_step, s->steps);
-    if (s->steps_counted != s->steps)
-        fprintf(f, ", %.0f counted for speed", s->steps_counted);
-    if (log->abandoned)
-        fprintf(f, "\n%-12s%zu: steps that were gone back on, or repeated; they count nowhere", "abandoned",
-                log->abandoned);
-    fprintf(f, "\n\n");
-}
-
-static void text_figures(FILE *f, const struct steplog *log, const struct summary *s, struct texts *w)
-{
-    fprintf(f, "%-12s%s -> %s", "loss", word(w, "%.4f", s->loss_first), word(w, "%.4f", s->loss_last));
-    if (log->evals)
-        fprintf(f, "   eval %s (step %.0f)", word(w, "%.4f", s->eval_loss), log->eval_step[log->evals - 1]);
-    fprintf(f, "\n%-12s%s   p50 %s  p95 %s  p99 %s\n", "tokens/s", plain(w, s->tokens_per_s),
-            plain(w, s->tokens_per_s_p50), plain(w, s->tokens_per_s_p95), plain(w, s->tokens_per_s_p99));
-    fprintf(f, "%-12s%s s   p50 %s  p95 %s\n", "step", plain(w, s->step_s), plain(w, s->step_s_p50),
-            plain(w, s->step_s_p95));
-    fprintf(f, "%-12s%s", "MFU", word(w, isfinite(s->mfu) ? "%.2f %%" : "", 100 * s->mfu));
-    if (log->flops_per_token > 0)
-        fprintf(f, "   %sFLOP a token", scaled(w, log->flops_per_token, " kMGTPE"));
-    if (log->peak_flops > 0)
-        fprintf(f, ", peak %sFLOP/s a rank", scaled(w, log->peak_flops, " kMGTPE"));
-    fprintf(f, "\n\n");
-}
-
-static void text_phases(FILE *f, const struct summary *s, struct texts *w)
-{
-    fprintf(f, "%-12s%10s%9s\n", "phase", "s a step", "share");
-    for (int p = 0; p < PHASES; p++)
-        fprintf(f, "%-12s%10s%9s\n", phase_name[p], word(w, "%.4f", s->phase_share[p] * s->step_s),
-                word(w, "%.1f %%", 100 * s->phase_share[p]));
-    fputc('\n', f);
-}
-
-/* Where the run was started more than once: a line for each of the last starts. */
-static void text_segments(FILE *f, const struct steplog *log, int64_t skip, struct texts *w)
-{
-    enum { MOST = 8 };
-    if (log->starts < 2)
-        return;
-    int first = log->segment_count > MOST ? log->segment_count - MOST : 0;
-    fprintf(f, "%-12s%10s%9s%9s%12s%10s\n", "start", "from step", "ranks", "steps", "tokens/s", "MFU");
-    if (first)
-        fprintf(f, "(%d before)\n", first);
-    for (int i = first; i < log->segment_count; i++) {
-        const struct log_segment *g = &log->segments[i];
-        struct segment_speed s;
-        summary_segment(&s, log, skip, i);
-        char name[12];
-        if (*g->run)
-            snprintf(name, sizeof name, "%.11s", g->run);
-        else
-            snprintf(name, sizeof name, "%d", i + 1);
-        fprintf(f, "%-12s%10s%9s%9zu%12s%10s%s\n", name, word(w, "%.0f", g->from < 0 ? NAN : (double)g->from),
-                word(w, "%.0f", g->world > 0 ? g->world : NAN), g->count, plain(w, s.tokens_per_s),
-                word(w, "%.2f %%", 100 * s.mfu), g->up_to == INT64_MIN ? "  abandoned" : "");
-    }
-    fputc('\n', f);
-}
-
-static void text_rest(FILE *f, const struct steplog *log, const struct summary *s, struct texts *w)
-{
-    char bytes[24];
-    fprintf(f, "%-12smax/mean %s  std %s", "expert load", plain(w, s->expert_load_max_over_mean),
-            plain(w, s->expert_load_std));
-    if (log->loads)
-        fprintf(f, "   (%d layers of %d)", log->moe_layers, log->experts);
-    fprintf(f, "\n%-12smax/mean %s  std %s\n", "  a step", plain(w, s->step_load_max_over_mean),
-            plain(w, s->step_load_std));
-    fprintf(f, "%-12s%.0f rows\n", "dropped", s->dropped);
-    fprintf(f, "%-12s%.0f layers took more than one pass\n", "overflow", s->overflow);
-    fprintf(f, "%-12s%s\n", "memory", isfinite(s->peak_bytes) ? human_bytes(s->peak_bytes, bytes) : "-");
-    fprintf(f, "%-12s%zu evals, %zu saves, %zu faults", "events", log->evals, log->saves, log->faults);
-    if (s->restarts > 0)
-        fprintf(f, ", %.0f restart%s", s->restarts, s->restarts > 1 ? "s" : "");
-    if (log->skipped_lines)
-        fprintf(f, ", %zu lines that are not records", log->skipped_lines);
-    fprintf(f, "\n%-12s%s\n", "ended",
-            *log->end_reason ? log->end_reason : "no word of an end: it still runs, or was killed");
-}
-
-void report_text(FILE *f, const struct steplog *log, const struct summary *s, int64_t skip)
-{
-    struct texts w = {0};
-    text_header(f, log, s, &w);
-    text_figures(f, log, s, &w);
-    text_phases(f, s, &w);
-    text_segments(f, log, skip, &w);
-    text_rest(f, log, s, &w);
-}
-
-/* ---- for programs ---- */
-
 static const char *value_text(double v, const char *unknown, char buf[static 32])
 {
-    return isnan(v) ? unknown : figure_text(v, buf);
+    return isfinite(v) ? figure_text(v, buf) : unknown;
 }
 
 static void put_text(FILE *f, const char *key, const char *value)
@@ -169,8 +25,78 @@ static void put_text(FILE *f, const char *key, const char *value)
     json_decref(s);
 }
 
-void report_json(FILE *f, const struct steplog *log, const struct summary *s)
+/* ---- JSON ---- */
+
+static void put_stages(FILE *f, const struct steplog *log)
 {
+    struct stage_memory m;
+    char buf[32];
+    report_stages(log, &m);
+    fputs("    \"memory_by_stage\": [", f);
+    for (int k = 0; k < m.count; k++)
+        fprintf(f, "%s{\"stage\": %d, \"bytes\": %s, \"rank\": %d}", k ? ", " : "", k,
+                value_text(m.bytes[k], "null", buf), m.rank[k]);
+    fputs("],\n", f);
+}
+
+static void put_stragglers(FILE *f, const struct report *r)
+{
+    struct straggler s[PHASES];
+    const char *comma = "";
+    char a[32], b[32];
+    summary_stragglers(s, r->log, r->skip);
+    fputs("    \"stragglers\": [", f);
+    for (int p = 0; p < PHASES; p++, comma = ",")
+        fprintf(
+            f,
+            "%s\n      {\"phase\": \"%s\", \"rank\": %d, \"times\": %.0f, \"steps\": %.0f, \"over_mean\": %s, "
+            "\"excess_share\": %s}",
+            comma, phase_name[p], s[p].rank, s[p].times, s[p].steps, value_text(s[p].excess, "null", a),
+            value_text(s[p].excess_share, "null", b));
+    fputs("],\n", f);
+}
+
+static void put_segments(FILE *f, const struct report *r)
+{
+    struct segment_speed *speed = summary_segments(r->log, r->skip);
+    const char *comma = "";
+    char a[32], b[32];
+    fputs("    \"starts\": [", f);
+    for (int i = 0; i < r->log->segment_count; i++, comma = ",") {
+        const struct log_segment *g = &r->log->segments[i];
+        fprintf(f,
+                "%s\n      {\"from\": %lld, \"world\": %d, \"steps\": %zu, \"abandoned\": %s, "
+                "\"tokens_per_s\": %s, \"mfu\": %s}",
+                comma, (long long)g->from, g->world, g->count, g->up_to == INT64_MIN ? "true" : "false",
+                value_text(speed[i].tokens_per_s, "null", a), value_text(speed[i].mfu, "null", b));
+    }
+    fputs("],\n", f);
+    free(speed);
+}
+
+static void put_experts(FILE *f, const struct loads *l)
+{
+    const char *comma = "";
+    fputs("    \"experts\": [", f);
+    for (int i = 0; l && i < l->layers; i++, comma = ",") {
+        struct layer_balance b;
+        char t[7][32];
+        loads_layer(&b, l, i);
+        fprintf(f,
+                "%s\n      {\"layer\": %d, \"mean\": %s, \"std\": %s, \"cv\": %s, \"max_over_mean\": %s, "
+                "\"min_over_mean\": %s, \"entropy\": %s, \"drift\": %s, \"dead\": %d, \"hottest\": %d, "
+                "\"coldest\": %d}",
+                comma, i, value_text(b.mean, "null", t[0]), value_text(b.std, "null", t[1]),
+                value_text(b.cv, "null", t[2]), value_text(b.max_over_mean, "null", t[3]),
+                value_text(b.min_over_mean, "null", t[4]), value_text(b.entropy, "null", t[5]),
+                value_text(b.drift, "null", t[6]), b.dead, b.hottest, b.coldest);
+    }
+    fputs("]\n", f);
+}
+
+void report_json(FILE *f, const struct report *r)
+{
+    const struct steplog *log = r->log;
     char buf[32];
     fputs("{\n", f);
     put_text(f, "model", log->model);
@@ -178,11 +104,22 @@ void report_json(FILE *f, const struct steplog *log, const struct summary *s)
     put_text(f, "precision", log->precision);
     put_text(f, "end_reason", log->end_reason);
     fprintf(f, "  \"world\": %s", log->world > 0 ? value_text(log->world, "", buf) : "null");
-    for (int i = 0; i < summary_figures; i++)
-        fprintf(f, ",\n  \"%s\": %s", summary_figure[i].name,
-                value_text(figure_value(s, &summary_figure[i]), "null", buf));
-    fputs("\n}\n", f);
+    for (int i = 0; i < FIGURES; i++)
+        if (figure_table[i].origin & MEASURED)
+            fprintf(f, ",\n  \"%s\": %s", figure_table[i].name,
+                    value_text(figure_value(&r->s, &figure_table[i]), "null", buf));
+    fprintf(f, ",\n  \"detail\": {\n    \"skipped_steps\": %lld,\n    \"flops_convention\": \"megatron\",\n",
+            (long long)r->skip);
+    fprintf(f, "    \"peak_flops\": %s,\n",
+            log->peak_flops > 0 ? value_text(log->peak_flops, "", buf) : "null");
+    put_stages(f, log);
+    put_stragglers(f, r);
+    put_segments(f, r);
+    put_experts(f, r->loads);
+    fputs("  }\n}\n", f);
 }
+
+/* ---- csv ---- */
 
 static void csv_text(FILE *f, const char *value)
 {
@@ -199,12 +136,14 @@ static void csv_text(FILE *f, const char *value)
     fputc('"', f);
 }
 
-void report_csv(FILE *f, const struct steplog *log, const struct summary *s)
+void report_csv(FILE *f, const struct report *r)
 {
+    const struct steplog *log = r->log;
     char buf[32];
     fputs("model,backend,precision,world", f);
-    for (int i = 0; i < summary_figures; i++)
-        fprintf(f, ",%s", summary_figure[i].name);
+    for (int i = 0; i < FIGURES; i++)
+        if (figure_table[i].origin & MEASURED)
+            fprintf(f, ",%s", figure_table[i].name);
     fputc('\n', f);
     csv_text(f, log->model);
     fputc(',', f);
@@ -212,20 +151,37 @@ void report_csv(FILE *f, const struct steplog *log, const struct summary *s)
     fputc(',', f);
     csv_text(f, log->precision);
     fprintf(f, ",%s", log->world > 0 ? value_text(log->world, "", buf) : "");
-    for (int i = 0; i < summary_figures; i++)
-        fprintf(f, ",%s", value_text(figure_value(s, &summary_figure[i]), "", buf));
+    for (int i = 0; i < FIGURES; i++)
+        if (figure_table[i].origin & MEASURED)
+            fprintf(f, ",%s", value_text(figure_value(&r->s, &figure_table[i]), "", buf));
     fputc('\n', f);
 }
 
-int report_loads(FILE *f, const struct steplog *log)
+/* ---- loads ---- */
+
+int report_no_loads(const struct loads *l)
+{
+    return l->layers ? 0
+                     : error(STATUS_USAGE,
+                             "the log has no expert_load (moe-train writes it every --loads-every steps)");
+}
+
+int report_loads(FILE *f, const struct loads *l)
 {
     char buf[32];
-    if (!log->loads)
-        return error(STATUS_USAGE,
-                     "the log has no expert_load (moe-train writes it every --loads-every steps)");
-    for (int l = 0; l < log->moe_layers; l++)
-        for (int e = 0; e < log->experts; e++)
-            fprintf(f, "%s%c", value_text(log->loads[(size_t)l * (size_t)log->experts + (size_t)e], "0", buf),
-                    e + 1 < log->experts ? ' ' : '\n');
+    if (report_no_loads(l) < 0)
+        return -1;
+    for (int i = 0; i < l->layers; i++)
+        for (int e = 0; e < l->experts; e++)
+            fprintf(f, "%s%c", value_text(l->sum[(size_t)i * (size_t)l->experts + (size_t)e], "0", buf),
+                    e + 1 < l->experts ? ' ' : '\n');
     return 0;
+}
+
+void report_stages(const struct steplog *log, struct stage_memory *m)
+{
+    stage_memory_clear(m);
+    for (int i = 0; i < log->segment_count; i++)
+        for (int k = 0; log->segments[i].count && k < log->segments[i].memory.count; k++)
+            stage_memory_add(m, k, log->segments[i].memory.bytes[k], log->segments[i].memory.rank[k]);
 }

@@ -1,49 +1,71 @@
 /* SPDX-License-Identifier: MIT */
-/* The figures of a run, each under the one name that it has in every output and in --check. */
+/* The measured figures of a run; base/figures.h is their table and says what each is. */
 #ifndef STAT_SUMMARY_H
 #define STAT_SUMMARY_H
 
 #include <stddef.h>
 
+#include "base/figures.h"
+#include "stat/loads.h"
 #include "stat/steplog.h"
 
-/* NaN where the log does not tell. Throughput, step time, utilisation and phases are over the steps counted;
- * the rest is over the whole log. Nothing is of steps that were abandoned (stat/steplog.h). What depends on the
+/* Each figure as a member (s->mfu) and by its id (s->value[FIGURE_mfu]). NaN where the log does not tell, and
+ * those that are only predicted. Throughput, step time, utilisation and phases are over the steps counted; the
+ * rest is over the whole log. Nothing is of steps that were abandoned (stat/steplog.h). What depends on the
  * ranks and their device (mfu) is computed of each segment with its own. */
+/* clang-format off */
 struct summary {
-    double steps, first_step, last_step, steps_counted, tokens, time_s;
-    double tokens_per_s, tokens_per_s_p50, tokens_per_s_p95, tokens_per_s_p99;
-    double step_s, step_s_p50, step_s_p95, mfu, hfu;
-    double loss_first, loss_last, eval_loss, router_loss[ROUTER_LOSSES], grad_norm;
-    double phase_share[PHASES];
-    double expert_load_std, expert_load_max_over_mean, step_load_std, step_load_max_over_mean;
-    double dropped, overflow, peak_bytes, evals, saves, faults, restarts, abandoned_steps, skipped_lines;
+    union {
+        struct {
+#define X(id, ...) double id;
+            FIGURE_ROWS
+#undef X
+        };
+        double value[FIGURES];
+    };
 };
+/* clang-format on */
 
-enum unit { UNIT_COUNT, UNIT_SECONDS, UNIT_RATE, UNIT_RATIO, UNIT_BYTES, UNIT_NUMBER };
-
-struct figure {
-    const char *name, *meaning;
-    enum unit unit;
-    size_t at; /* offset of a double in struct summary */
-};
-extern const struct figure summary_figure[];
-extern const int summary_figures;
-
+/* NaN unless finite. */
 double figure_value(const struct summary *s, const struct figure *f);
-const struct figure *figure_find(const char *name, size_t length); /* NULL: no such figure */
 
-/* The first `skip` steps do not count for throughput. -1 with error() set when the log has no step, or none is
- * left. */
-int summary_make(struct summary *s, const struct steplog *log, int64_t skip);
+/* What the log does not tell, from elsewhere (a plan): used where the log has none. NaN: not known there. */
+struct known_figures {
+    double flops_per_token, peak_flops, device_bytes;
+};
+
+enum { SKIP_WARMUP = -1 };
+
+/* The first `skip` steps do not count for throughput; SKIP_WARMUP: warmup_steps of them. `loads` may be NULL:
+ * then figures of loads summed over the log are unknown. `known` may be NULL. -1 with error() set when the log
+ * has no step, or none is left. */
+int summary_make(struct summary *s, struct steplog *log, const struct loads *loads, int64_t skip,
+                 const struct known_figures *known);
+/* How many steps that skips. */
+int64_t summary_skipped(const struct summary *s, int64_t skip);
+/* Whether a figure needs `loads`. */
+bool figure_needs_loads(const struct figure *f);
 
 /* A segment's own part of what counts for throughput. NaN where unknown. */
 struct segment_speed {
     double steps, tokens_per_s, mfu;
 };
-void summary_segment(struct segment_speed *s, const struct steplog *log, int64_t skip, int segment);
+/* Of all segments, [segment_count], for the caller to free; `skip` as summary_skipped() has it. */
+struct segment_speed *summary_segments(struct steplog *log, int64_t skip);
 
 /* What a step's rate is computed from: false for a step without tokens or time. */
 bool step_rate(const struct step_record *r, double *rate);
+
+/* The rank that was the slowest in a phase most often. */
+struct straggler {
+    int rank;            /* -1: the log has no ranks */
+    double times, steps; /* it was the slowest so often, of so many steps that tell */
+    double excess_share; /* in all steps: the slowest's time above the mean, as a share of step time */
+    double excess;       /* over the mean of the phase */
+};
+/* Of each phase, over the steps counted. A rank that is the slowest in less than one step of STRAGGLER_RANKS
+ * may be missed. */
+enum { STRAGGLER_RANKS = 64 };
+void summary_stragglers(struct straggler to[static PHASES], struct steplog *log, int64_t skip);
 
 #endif

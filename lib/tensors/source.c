@@ -19,6 +19,13 @@ char *source_fused_name(const struct model *m, const struct tensor *t, int64_t *
     return buf;
 }
 
+bool source_same_shape(const struct st_tensor *f, const struct tensor *t)
+{
+    int64_t shape[3];
+    int dims = tensor_shape(t, shape);
+    return f->dims == dims && memcmp(f->shape, shape, (size_t)dims * sizeof *shape) == 0;
+}
+
 static int wrong_shape(const struct hf_dir *d, int file, const struct st_tensor *found, const char *expected)
 {
     char shape[192];
@@ -63,7 +70,7 @@ static int find_fused(struct hf_dir *d, const struct model *m, const struct tens
 static int find(struct hf_dir *d, const struct model *m, const struct tensor *t, bool any_type,
                 struct stored *out)
 {
-    char name[128], expected[64];
+    char name[128];
     int file;
     bool failed;
     const struct st_tensor *f = hf_find(d, tensor_name(m, t, name), &file, &failed);
@@ -73,13 +80,8 @@ static int find(struct hf_dir *d, const struct model *m, const struct tensor *t,
         return find_fused(d, m, t, any_type, out);
     if (!f)
         return error(STATUS_USAGE, "%s: has no tensor '%s'", d->path, name);
-    if (f->dims != t->dims || f->shape[0] != t->rows || (t->dims == 2 && f->shape[1] != t->cols)) {
-        int n = snprintf(expected, sizeof expected, "[%" PRId64, t->rows);
-        if (t->dims == 2)
-            n += snprintf(expected + n, sizeof expected - n, ",%" PRId64, t->cols);
-        snprintf(expected + n, sizeof expected - n, "]");
-        return wrong_shape(d, file, f, expected);
-    }
+    if (!source_same_shape(f, t))
+        return wrong_shape(d, file, f, tensor_shape_text(t, name));
     if (any_type)
         return 0;
     out->offset = f->begin;
@@ -157,9 +159,12 @@ static bool is_known(const struct source_names *known, const char *name)
 static bool is_part(const struct source_names *known, const char *name)
 {
     const char *dot = strrchr(name, '.');
-    char *weight = xasprintf("%.*s.weight", (int)(dot ? dot - name : 0), name);
-    bool known_there = is_known(known, weight);
+    const char *low = strrchr(name, '_'); /* "….gate_up_proj_blocks" beside "….gate_up_proj" */
+    char *weight = xasprintf("%.*s.weight", (int)(dot ? dot - name : 0), name),
+         *bare = xasprintf("%.*s", (int)(low ? low - name : 0), name);
+    bool known_there = is_known(known, weight) || is_known(known, bare);
     free(weight);
+    free(bare);
     return known_there;
 }
 
@@ -168,7 +173,7 @@ const struct hf_name *source_stranger(const struct hf_dir *d, const struct model
 {
     while (*at < d->name_count) {
         const struct hf_name *n = &d->names[(*at)++];
-        if (!is_known(known, n->name) && !tolerated(m, n->name) && !(m->quantised && is_part(known, n->name)))
+        if (!is_known(known, n->name) && !tolerated(m, n->name) && !(*m->quantised && is_part(known, n->name)))
             return n;
     }
     return NULL;

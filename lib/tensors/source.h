@@ -16,6 +16,8 @@ struct stored {
     enum number number;
 };
 
+/* Whether a file has the tensor in this shape. */
+bool source_same_shape(const struct st_tensor *f, const struct tensor *t);
 /* -1 with error() (status 2: file, tensor, what was expected and what was found). */
 int source_find(struct hf_dir *d, const struct model *m, const struct tensor *t, struct stored *out);
 /* Whether it is there in its shape, in any dtype: also in one that can only be carried. 0 or -1 as above. */

@@ -15,6 +15,7 @@
 #include "base/json.h"
 #include "base/losses.h"
 #include "model/size.h"
+#include "plan/schedule.h"
 
 int log_open(struct log *l, const char *path)
 {
@@ -122,6 +123,15 @@ json_t *log_start_record(const struct engine *e, const struct train_options *o, 
                   "step", (json_int_t)step, "predicted_bytes", log_real(p->predict.memory_bytes));
     json_object_update(r, more);
     json_decref(more);
+    json_object_set_new(r, "schedule", json_string(plan_schedule(p)->name));
+    json_object_set_new(r, "recompute", json_string(recompute_name[p->training.recompute]));
+    json_object_set_new(r, "device_bytes",
+                        p->machine.memory_bytes > 0 ? log_real(p->machine.memory_bytes) : json_null());
+    const struct backend_device *d = e->be->device;
+    if (d)
+        json_object_update_new(r,
+                               json_pack("{s:o,s:I,s:I}", "device", json_bytes(d->name), "device_bytes",
+                                         (json_int_t)d->bytes, "context_bytes", (json_int_t)d->context_bytes));
     return r;
 }
 

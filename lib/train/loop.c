@@ -83,13 +83,30 @@ static int evaluate(struct run *run)
 
 /* ---- the loop ---- */
 
-/* Whether any rank was asked to stop. */
-static int stopping(struct run *run, bool *stop)
+/* Before a step: what any rank was asked, and whether every rank has written its part of the save. */
+struct news {
+    bool stop, unwritten;
+};
+
+static void combine_news(void *into, const void *from, size_t bytes)
 {
-    int64_t asked = stop_signalled();
-    TRY(host_max(comm_world(run->comm), &asked));
-    *stop = asked != 0;
-    return 0;
+    struct news *all = into;
+    const struct news *one = from;
+    (void)bytes;
+    all->stop |= one->stop;
+    all->unwritten |= one->unwritten;
+}
+
+static int hear_news(struct run *run, struct news *news)
+{
+    *news = (struct news){stop_signalled(), !saves_written(run)};
+    return host_all_reduce(comm_world(run->comm), news, sizeof *news, combine_news);
+}
+
+/* What went wrong on a device is not told by the ranks' messages: here is when. */
+static int step_failed(const struct run *run)
+{
+    return run->agreed || comm_fault(run->comm) ? -1 : error_prefix("step %" PRId64, run->step);
 }
 
 static int measure_process(struct run *run)
@@ -98,37 +115,69 @@ static int measure_process(struct run *run)
     return host_max(comm_world(run->comm), &run->process_bytes);
 }
 
+static int step_and_more(struct run *run)
+{
+    const struct train_options *o = run->o;
+    halt_at("step");
+    if (step_run(run) < 0)
+        return step_failed(run);
+    bool eval = run->eval && o->eval_every && run->step % o->eval_every == 0;
+    bool keep = o->save && o->save_every && run->step % o->save_every == 0;
+    if (eval)
+        TRY(evaluate(run));
+    if (keep)
+        TRY(saves_begin(run));
+    if (eval || keep)
+        profile_start(&run->e.profile);
+    return 0;
+}
+
+static int steps_until_stop(struct run *run)
+{
+    profile_start(&run->e.profile);
+    while (run->step < run->o->steps) {
+        struct news news;
+        TRY(hear_news(run, &news));
+        if (run->save_pending && !news.unwritten) {
+            TRY(saves_end(run));
+            profile_start(&run->e.profile);
+        }
+        if (news.stop) {
+            run->status = STATUS_REQUEUE;
+            return 0;
+        }
+        TRY(step_and_more(run));
+    }
+    return 0;
+}
+
+/* A run that ends with a failure all know of does not take the save that is under way with it. */
+static int end_save_all_the_same(struct run *run)
+{
+    char text[700];
+    enum status status = error_status();
+    snprintf(text, sizeof text, "%s", error_text());
+    if (run->agreed)
+        saves_end(run);
+    return error(status, "%s", text);
+}
+
 int run_steps(struct run *run)
 {
     const struct train_options *o = run->o;
     if (run->step > o->steps)
         notice("--steps %" PRId64 " is below step %" PRId64 ", which the run is at: there is nothing to do",
                o->steps, run->step);
-    profile_start(&run->e.profile);
-    while (run->step < o->steps) {
-        bool stop;
-        TRY(stopping(run, &stop));
-        if (stop) {
-            run->status = STATUS_REQUEUE;
-            break;
-        }
-        halt_at("step");
-        TRY(step_run(run));
-        bool eval = run->eval && o->eval_every && run->step % o->eval_every == 0;
-        bool keep = o->save && o->save_every && run->step % o->save_every == 0;
-        if (eval)
-            TRY(evaluate(run));
-        if (keep)
-            TRY(saves_write(run));
-        if (eval || keep)
-            profile_start(&run->e.profile);
-    }
-    if (o->save && run->saved != run->step)
-        TRY(saves_write(run));
+    if (steps_until_stop(run) < 0)
+        return end_save_all_the_same(run);
+    bool pending = run->save_pending && run->saving == run->step;
+    if (o->save && run->saved != run->step && !pending)
+        TRY(saves_begin(run));
+    TRY(saves_end(run));
     TRY(measure_process(run));
     if (*run->failed_save.text) {
         if (run_is_first(run))
-            error(STATUS_ENV, "the last checkpoint, of step %" PRId64 ", could not be saved", run->step);
+            error(STATUS_ENV, "the last checkpoint, of step %" PRId64 ", could not be saved", run->saving);
         return run_agree(run, run_is_first(run) ? -1 : 0);
     }
     if (run->status == STATUS_REQUEUE && !o->save) {

@@ -20,6 +20,7 @@
 #include "engine/setup.h"
 #include "model/compare.h"
 #include "model/load.h"
+#include "train/algorithms.h"
 #include "train/choose.h"
 #include "train/feed.h"
 #include "train/truth.h"
@@ -182,6 +183,8 @@ static int continue_from(struct run *run, const struct chosen *c)
         line_continue(&run->line, run->step, run->id);
         r = load(run, c->dir, true);
     }
+    if (r == 0)
+        r = algorithms_take(run, c->dir);
     if (r == 0)
         r = feed_open(run);
     if (r == 0)

@@ -16,6 +16,11 @@
 #include "train/options.h"
 #include "train/timeline.h"
 
+struct pace {
+    double time_s;
+    int64_t steps;
+};
+
 struct run {
     struct train_options options;  /* with rank 0's paths */
     const struct train_options *o; /* = &options */
@@ -36,11 +41,16 @@ struct run {
     struct mark *mark;                           /* rank 0: of --save's root */
     bool finite;                                 /* the weights at the start, on all ranks */
     bool tidied;                                 /* what is not of the line was set aside there */
-    struct heard failed_save;                    /* the last save, if it failed: a text */
-    double verify_s, load_s;                     /* at the start, of a checkpoint */
-    int64_t verified;                            /* bytes, by this rank */
-    int64_t step;                                /* last one done */
-    int64_t saved;                               /* last one saved, or -1 */
+    struct saver *saver;                         /* NULL until the first save */
+    bool save_pending;                           /* of the step `saving`: its files are being written */
+    int64_t saving;
+    bool said_wait;           /* that a save waited for the one before */
+    struct pace pace[2];      /* of the steps, [true]: those beside the last save */
+    struct heard failed_save; /* the last save, if it failed: a text */
+    double verify_s, load_s;  /* at the start, of a checkpoint */
+    int64_t verified;         /* bytes, by this rank */
+    int64_t step;             /* last one done */
+    int64_t saved;            /* last one saved, or -1 */
     int64_t start_step;
     int32_t *tokens;  /* this dp rank's part of a step */
     bool *want;       /* which samples of a step this rank reads */

@@ -2,6 +2,7 @@
 #include "train/saves.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -16,6 +17,7 @@
 #include "ckpt/steps.h"
 #include "comm/host.h"
 #include "engine/optimizer.h"
+#include "train/algorithms.h"
 #include "train/fault.h"
 #include "train/resume.h"
 
@@ -107,6 +109,8 @@ int saves_check_line(struct run *run)
 
 void saves_close(struct run *run)
 {
+    saver_free(run->saver);
+    run->saver = NULL;
     mark_release(run->mark);
     run->mark = NULL;
 }
@@ -130,13 +134,25 @@ static int tidy(struct run *run)
     return fault_survived(run, "prune", &h);
 }
 
-/* Rank 0, when the step has its name: the record, then what may go. */
-static int keep_house(struct run *run, int64_t bytes, double time_s)
+/* How much longer steps take while a save is being written, as a share; NAN where there were none of a kind. */
+static double slowdown(const struct run *run)
 {
-    char *path = step_path(run->o->save, run->step);
-    int r =
-        log_write(&run->log, json_pack("{s:s,s:I,s:o,s:I,s:f}", "kind", "save", "step", (json_int_t)run->step,
-                                       "path", json_bytes(path), "bytes", (json_int_t)bytes, "time_s", time_s));
+    const struct pace *beside = &run->pace[true], *alone = &run->pace[false];
+    return beside->steps && alone->steps
+               ? beside->time_s / (double)beside->steps / (alone->time_s / (double)alone->steps) - 1
+               : NAN;
+}
+
+/* Rank 0, when the step has its name: the record, then what may go. */
+static int keep_house(struct run *run, const struct saved *saved)
+{
+    char *path = step_path(run->o->save, run->saving);
+    json_t *record = json_pack(
+        "{s:s,s:I,s:o,s:I,s:f,s:f,s:f,s:f,s:f,s:o}", "kind", "save", "step", (json_int_t)run->saving, "path",
+        json_bytes(path), "bytes", (json_int_t)saved->bytes, "time_s",
+        saved->snapshot_s + saved->wait_s + saved->seal_s, "snapshot_s", saved->snapshot_s, "write_s",
+        saved->write_s, "wait_s", saved->wait_s, "seal_s", saved->seal_s, "slowdown", log_real(slowdown(run)));
+    int r = log_write(&run->log, record);
     free(path);
     if (r == 0)
         r = mark_check(run->mark);
@@ -144,13 +160,25 @@ static int keep_house(struct run *run, int64_t bytes, double time_s)
 }
 
 /* Rank 0 says and logs it. */
-static int report_failure(struct run *run, const struct heard *h)
+static int report_failure(struct run *run)
 {
+    const struct heard *h = &run->failed_save;
     char rank[32] = "";
+    if (!run_is_first(run))
+        return 0;
     if (h->rank)
         snprintf(rank, sizeof rank, "rank %d: ", h->rank);
-    complain("%sthe checkpoint of step %" PRId64 " was not saved: %s", rank, run->step, h->text);
+    complain("%sthe checkpoint of step %" PRId64 " was not saved: %s", rank, run->saving, h->text);
     return fault_survived(run, "checkpoint", h);
+}
+
+/* r is what a part of the save returned. 1: it failed, which is told and survived. */
+static int survive(struct run *run, int r, bool agreed)
+{
+    if (r < 0 && !agreed)
+        return r;
+    r = comm_hear(run->comm, r, &run->failed_save);
+    return r == 1 && run_agree(run, report_failure(run)) < 0 ? -1 : r;
 }
 
 /* An update can leave the numbers without the loss having shown it. Weights that were not finite when they
@@ -178,28 +206,81 @@ static int keep_mark(struct run *run)
     return comm_hear(run->comm, r, &run->failed_save) < 0 ? -1 : 0;
 }
 
-int saves_write(struct run *run)
+/* What a snapshot may take: this rank's part of half of what its host has left, as files need memory too. */
+static int64_t snapshot_room(const struct run *run)
 {
+    return process_available_bytes() / 2 / comm_local_ranks(run->comm);
+}
+
+/* The save before may be under way still. Said once, of a wait that one feels. */
+static int end_earlier(struct run *run)
+{
+    double begin = now_s();
+    TRY(saves_end(run));
+    double waited = now_s() - begin;
+    if (waited > 1 && !run->said_wait)
+        notice("the checkpoint of step %" PRId64 " was still being written when that of step %" PRId64
+               " was due: training waited %.1f s for it, and will again",
+               run->saving, run->step, waited);
+    run->said_wait |= waited > 1;
+    return 0;
+}
+
+int saves_begin(struct run *run)
+{
+    TRY(end_earlier(run));
     halt_at("save");
     TRY(check_update(run));
     TRY(keep_mark(run));
+    run->saving = run->step;
     if (*run->failed_save.text)
-        return run_agree(run, run_is_first(run) ? report_failure(run, &run->failed_save) : 0);
+        return run_agree(run, report_failure(run));
+    if (!run->saver)
+        run->saver = saver_new(run->comm);
     struct rank_state s = run_state(run);
+    char *algorithms;
+    TRY(algorithms_gather(run, &algorithms));
     char *text = run_state_text(run);
-    const struct save_as as = {
-        .root = run->o->save, .step = run->step, .state_json = text, .line = &run->line, .mark = run->mark};
-    int64_t bytes = 0;
-    double begin = now_s();
-    bool agreed = false, first = run_is_first(run);
-    int r = checkpoint_save(&s, run->comm, &as, &bytes, &agreed);
+    const struct save_as as = {.root = run->o->save,
+                               .step = run->step,
+                               .state_json = text,
+                               .algorithms = algorithms,
+                               .line = &run->line,
+                               .mark = run->mark,
+                               .room = snapshot_room(run)};
+    bool agreed = false;
+    int r = saver_begin(run->saver, &s, &as, &agreed);
     free(text);
-    if (r < 0 && !agreed)
-        return r;
-    r = comm_hear(run->comm, r, &run->failed_save);
-    TRY(r);
-    if (r == 1)
-        return run_agree(run, first ? report_failure(run, &run->failed_save) : 0);
-    run->saved = run->step;
-    return run_agree(run, first ? keep_house(run, bytes, now_s() - begin) : 0);
+    free(algorithms);
+    r = survive(run, r, agreed);
+    run->save_pending = r == 0;
+    memset(&run->pace[true], 0, sizeof run->pace[true]);
+    return r < 0 ? -1 : 0;
+}
+
+bool saves_written(const struct run *run)
+{
+    return !run->save_pending || saver_written(run->saver);
+}
+
+int saves_end(struct run *run)
+{
+    if (!run->save_pending)
+        return 0;
+    struct saved saved;
+    bool agreed = false;
+    int r = saver_end(run->saver, &saved, &agreed);
+    run->save_pending = false;
+    r = survive(run, r, agreed);
+    if (r != 0)
+        return r < 0 ? -1 : 0;
+    run->saved = run->saving;
+    return run_agree(run, run_is_first(run) ? keep_house(run, &saved) : 0);
+}
+
+void saves_count_step(struct run *run, double time_s)
+{
+    struct pace *p = &run->pace[run->save_pending];
+    p->time_s += time_s;
+    p->steps++;
 }

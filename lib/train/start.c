@@ -73,15 +73,26 @@ static int begin_log(struct run *run)
     return log_write(&run->log, record);
 }
 
-static void name_streams(struct run *run)
+/* What a reader of the timeline needs beside its operations. */
+static int describe_timeline(struct run *run)
 {
+    static const char *const out[] = {"out", "out 2"}, *const in[] = {"in", "in 2"};
     const struct engine *e = &run->e;
     timeline_name(run->timeline, e->s, "compute");
     timeline_name(run->timeline, e->side, "counts");
-    for (int i = 0; i < 2 && e->mail[i].out; i++) {
-        timeline_name(run->timeline, e->mail[i].out, i ? "out 2" : "out");
-        timeline_name(run->timeline, e->mail[i].in, i ? "in 2" : "in");
+    for (int k = 0; k < GROUP_KINDS; k++) {
+        const struct plan_group *g = plan_group_of(&run->plan, k, e->rank);
+        if (g && g->size > 1)
+            TRY(timeline_group(run->timeline, group_name[k], g->ranks, g->size));
     }
+    for (int i = 0; i < 2 && e->mail[i].out; i++) {
+        timeline_name(run->timeline, e->mail[i].out, out[i]);
+        timeline_name(run->timeline, e->mail[i].in, in[i]);
+        int peer = plan_group_of(&run->plan, GROUP_PP, e->rank)->ranks[e->mail[i].peer];
+        TRY(timeline_peer(run->timeline, out[i], peer));
+        TRY(timeline_peer(run->timeline, in[i], peer));
+    }
+    return 0;
 }
 
 int run_start(struct run *run)
@@ -96,6 +107,7 @@ int run_start(struct run *run)
     if (!o->dry_run)
         TRY(saves_open(run));
     TRY(run_agree(run, device_open(run)));
+    TRY(run_agree(run, device_check(run)));
     TRY(run_agree(run, comm_attach(run->comm, run->be)));
     TRY(run_agree(run, hosts_check(run->comm, &run->plan, strcmp(o->placement, "warn") == 0, &run->hosts)));
     run->resident = process_resident_bytes();
@@ -104,7 +116,7 @@ int run_start(struct run *run)
     if (o->dry_run)
         return 0;
     if (run->timeline)
-        name_streams(run);
+        TRY(run_agree(run, describe_timeline(run)));
     feed_mark(run);
     TRY(run_load_state(run));
     TRY(saves_check_line(run));

@@ -14,6 +14,7 @@
 #include "engine/pipeline.h"
 #include "engine/totals.h"
 #include "train/resume.h"
+#include "train/saves.h"
 
 static int dump_gradients(struct run *run)
 {
@@ -29,6 +30,7 @@ static int report_step(struct run *run, double lr)
     const struct plan *p = &run->plan;
     struct profile_times times;
     profile_close(&e->profile, &times);
+    saves_count_step(run, times.total_s);
     int pp = (int)p->axes.pp;
     struct figures *all = figures_new(e->rank, times.spent_s, e->arena.bytes.total, e->at.pp, pp);
     all->overflow = e->at.ep == 0 && e->at.etp == 0 ? e->overflow : 0;

@@ -213,6 +213,19 @@ static const char *name_of(const struct timeline *t, const struct stream *s)
     return "other";
 }
 
+int timeline_group(struct timeline *t, const char *name, const int *ranks, int count)
+{
+    json_t *list = json_array();
+    for (int i = 0; i < count; i++)
+        json_array_append_new(list, json_integer(ranks[i]));
+    return write_line(t, json_pack("{s:s,s:s,s:o}", "kind", "group", "group", name, "ranks", list));
+}
+
+int timeline_peer(struct timeline *t, const char *stream, int peer)
+{
+    return write_line(t, json_pack("{s:s,s:s,s:i}", "kind", "peer", "stream", stream, "rank", peer));
+}
+
 void timeline_begin(struct timeline *t, int64_t step, struct stream *s)
 {
     t->step = step;

@@ -14,6 +14,10 @@ struct timeline *timeline_open(const char *spec, const struct backend *be, int r
 const struct backend *timeline_backend(struct timeline *t);
 /* The stream's name; without one it is "other". */
 void timeline_name(struct timeline *t, const struct stream *s, const char *name);
+/* What goes with the file's operations: who is in a group that they name, and whom a stream's messages go to or
+ * come from (world ranks). 0 or -1. */
+int timeline_group(struct timeline *t, const char *name, const int *ranks, int count);
+int timeline_peer(struct timeline *t, const char *stream, int peer);
 /* Around a step, which is recorded if it is one of A to B. Nothing is queued at either end. 0 or -1. */
 void timeline_begin(struct timeline *t, int64_t step, struct stream *s);
 int timeline_end(struct timeline *t);

@@ -195,11 +195,29 @@ static cublasStatus_t shape_of(const description *d, const layout *a, const layo
         return CUBLAS_STATUS_INVALID_VALUE;
     bool floats = a->type == CUDA_R_32F && to->type == CUDA_R_32F;
     bool halves = a->type == CUDA_R_16BF && (to->type == CUDA_R_16BF || to->type == CUDA_R_32F);
-    if (d->compute != CUBLAS_COMPUTE_32F || d->scale != CUDA_R_32F ||
-        d->epilogue != CUBLASLT_EPILOGUE_DEFAULT || b->type != a->type || c->type != to->type ||
-        !(floats || halves))
+    bool computes = d->compute == CUBLAS_COMPUTE_32F || (floats && d->compute == CUBLAS_COMPUTE_32F_PEDANTIC);
+    if (!computes || d->scale != CUDA_R_32F || d->epilogue != CUBLASLT_EPILOGUE_DEFAULT || b->type != a->type ||
+        c->type != to->type || !(floats || halves))
         return CUBLAS_STATUS_NOT_SUPPORTED;
     return CUBLAS_STATUS_SUCCESS;
+}
+
+/* What it says a product needs, an algorithm may be used for where the library has it. */
+cublasStatus_t cublasLtMatmulAlgoCheck(cublasLtHandle_t, cublasLtMatmulDesc_t how, cublasLtMatrixLayout_t a,
+                                       cublasLtMatrixLayout_t b, cublasLtMatrixLayout_t c,
+                                       cublasLtMatrixLayout_t d, const cublasLtMatmulAlgo_t *algo,
+                                       cublasLtMatmulHeuristicResult_t *result)
+{
+    shape s;
+    preference p;
+    cublasStatus_t e =
+        shape_of(own<description>(how), own<layout>(a), own<layout>(b), own<layout>(c), own<layout>(d), &s);
+    memcpy(&p, algo, sizeof p);
+    for (uint32_t aligned : p.aligned)
+        if (!aligned || aligned > 256 || (aligned & (aligned - 1)))
+            e = CUBLAS_STATUS_INVALID_VALUE;
+    result->workspaceSize = p.workspace;
+    return e;
 }
 
 cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDesc_t how,
@@ -210,6 +228,8 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDe
 {
     shape s;
     *found = 0;
+    if (injected(__func__) != cudaSuccess)
+        return CUBLAS_STATUS_INTERNAL_ERROR;
     if (asked < 1)
         return CUBLAS_STATUS_INVALID_VALUE;
     cublasStatus_t e =

@@ -46,6 +46,7 @@ void memory_begin(); /* before the first use; does nothing later */
 void *memory_alloc(size_t bytes);
 bool memory_free(void *p); /* false: not one that memory_alloc() gave */
 size_t memory_left();
+size_t memory_used();
 void memory_open();
 void memory_close();
 /* [p, p+bytes) lies within one allocation or, for shared memory, one array of the block. */

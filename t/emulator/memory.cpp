@@ -187,6 +187,11 @@ bool memory_free(void *p)
     return true;
 }
 
+size_t memory_used()
+{
+    return taken * PAGE;
+}
+
 size_t memory_left()
 {
     return (PAGES - taken) * PAGE / 2; /* half: the rest keeps allocations apart */

@@ -2,7 +2,9 @@
 /* The rest of CUDA's runtime: devices, memory, copies. */
 #include "emulator.h"
 
+#include <algorithm>
 #include <map>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,10 +14,32 @@
 
 static int current_device;
 
+static size_t number_from(const char *variable, size_t otherwise)
+{
+    const char *given = getenv(variable);
+    return given ? strtoull(given, nullptr, 10) : otherwise;
+}
+
+/* The numbers of those that $CUDA_VISIBLE_DEVICES leaves: as in CUDA, up to the first that is none. */
+static std::vector<int> visible()
+{
+    int all = static_cast<int>(number_from("MOEKIT_EMULATOR_DEVICES", 1));
+    const char *given = getenv("CUDA_VISIBLE_DEVICES");
+    std::vector<int> list;
+    for (int i = 0; !given && i < all; i++)
+        list.push_back(i);
+    char *end;
+    for (const char *p = given; p && *p; p = *end == ',' ? end + 1 : "") {
+        long number = strtol(p, &end, 10);
+        if (end == p || number < 0 || number >= all)
+            break;
+        list.push_back(static_cast<int>(number));
+    }
+    return list;
+}
 static int devices()
 {
-    const char *given = getenv("MOEKIT_EMULATOR_DEVICES");
-    return given ? atoi(given) : 1;
+    return static_cast<int>(visible().size());
 }
 
 cudaError_t cudaGetDeviceCount(int *count)
@@ -46,7 +70,7 @@ cudaError_t cudaSetDeviceFlags(unsigned)
 cudaError_t cudaDriverGetVersion(int *version)
 {
     BEGIN;
-    *version = CUDART_VERSION;
+    *version = static_cast<int>(number_from("MOEKIT_EMULATOR_DRIVER", CUDART_VERSION));
     return cudaSuccess;
 }
 cudaError_t cudaRuntimeGetVersion(int *version)
@@ -57,7 +81,25 @@ cudaError_t cudaRuntimeGetVersion(int *version)
 }
 
 /* An A100's shape, but for few multiprocessors, so that persistent kernels have few blocks. */
-constexpr int MULTIPROCESSORS = 4, THREADS = 2048, MAJOR = 8, MINOR = 0, SHARED_EACH = 164 << 10;
+constexpr int MULTIPROCESSORS = 4, THREADS = 2048, SHARED_EACH = 164 << 10;
+
+static int capability()
+{
+    return static_cast<int>(number_from("MOEKIT_EMULATOR_CAPABILITY", 80));
+}
+
+/* What a context takes of a device's memory. */
+constexpr size_t CONTEXT = 3 << 20;
+
+static size_t memory_bytes()
+{
+    return number_from("MOEKIT_EMULATOR_MEMORY", MEMORY_SPAN / 2);
+}
+static size_t free_bytes()
+{
+    size_t used = memory_used() + CONTEXT;
+    return std::min(memory_left(), memory_bytes() > used ? memory_bytes() - used : 0);
+}
 
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int device)
 {
@@ -66,7 +108,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int device)
         return keep_error(cudaErrorInvalidDevice);
     memset(p, 0, sizeof *p);
     strcpy(p->name, "emulated device");
-    p->totalGlobalMem = MEMORY_SPAN / 2;
+    p->totalGlobalMem = memory_bytes();
     p->sharedMemPerBlock = SHARED_STATIC_MOST;
     p->sharedMemPerBlockOptin = SHARED_MOST;
     p->sharedMemPerMultiprocessor = SHARED_EACH;
@@ -74,8 +116,16 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int device)
     p->maxThreadsPerBlock = BLOCK_THREADS;
     p->maxThreadsPerMultiProcessor = THREADS;
     p->multiProcessorCount = MULTIPROCESSORS;
-    p->major = MAJOR;
-    p->minor = MINOR;
+    p->major = capability() / 10;
+    p->minor = capability() % 10;
+    return cudaSuccess;
+}
+cudaError_t cudaDeviceGetPCIBusId(char *id, int room, int device)
+{
+    BEGIN;
+    if (device < 0 || device >= devices() || room < 13)
+        return keep_error(cudaErrorInvalidValue);
+    snprintf(id, static_cast<size_t>(room), "0000:%02x:00.0", visible()[static_cast<size_t>(device)]);
     return cudaSuccess;
 }
 cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr what, int device)
@@ -83,8 +133,8 @@ cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr what, int device)
     BEGIN;
     static const std::map<cudaDeviceAttr, int> values = {
         {cudaDevAttrMultiProcessorCount, MULTIPROCESSORS},
-        {cudaDevAttrComputeCapabilityMajor, MAJOR},
-        {cudaDevAttrComputeCapabilityMinor, MINOR},
+        {cudaDevAttrComputeCapabilityMajor, capability() / 10},
+        {cudaDevAttrComputeCapabilityMinor, capability() % 10},
         {cudaDevAttrMaxSharedMemoryPerBlock, static_cast<int>(SHARED_STATIC_MOST)},
         {cudaDevAttrMaxSharedMemoryPerBlockOptin, static_cast<int>(SHARED_MOST)},
         {cudaDevAttrMaxSharedMemoryPerMultiprocessor, SHARED_EACH},
@@ -150,7 +200,7 @@ const char *cudaGetErrorString(cudaError_t e)
 cudaError_t cudaMalloc(void **p, size_t bytes)
 {
     BEGIN;
-    *p = bytes ? memory_alloc(bytes) : nullptr;
+    *p = bytes && bytes <= free_bytes() ? memory_alloc(bytes) : nullptr;
     return *p || !bytes ? cudaSuccess : keep_error(cudaErrorMemoryAllocation);
 }
 cudaError_t cudaFree(void *p)
@@ -163,8 +213,8 @@ cudaError_t cudaMemGetInfo(size_t *left, size_t *all)
 {
     BEGIN;
     memory_begin();
-    *left = memory_left();
-    *all = MEMORY_SPAN / 2;
+    *left = free_bytes();
+    *all = memory_bytes();
     return cudaSuccess;
 }
 

@@ -370,6 +370,9 @@ cudaError_t emulated_launch(const void *kernel, dim3 grid, dim3 size, size_t sha
     op.kernel = kernel;
     op.runs = grid.x * grid.y * grid.z;
     op.body = [=] { run_blocks(*running, grid, size, shared, run, held.get()); };
-    stream_queue(s, std::move(op));
-    return cudaSuccess;
+    std::shared_ptr<operation> queued = stream_queue(s, std::move(op));
+    const char *blocking = getenv("CUDA_LAUNCH_BLOCKING");
+    if (blocking && *blocking == '1')
+        stream_finish(queued);
+    return keep_error(sticky_error);
 }

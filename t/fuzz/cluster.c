@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Cluster files. */
 #include "cost/cluster.h"
+#include "cost/curve.h"
 #include "fuzz/fuzz.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -13,6 +14,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             continue;
         MUST(m.nodes * m.per_node >= worlds[i]);
         MUST(m.memory_bytes >= 0 && m.flops_bf16 >= 0 && m.intra_s >= 0);
+        struct curve c;
+        MUST(curve_parse(&c, m.efficiency) == 0 && curve_share(&c, 1e10) > 0 && curve_share(&c, 1e10) <= 1);
     }
     return 0;
 }

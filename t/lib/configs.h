@@ -51,6 +51,25 @@ static const char __attribute__((unused)) tiny_glm4[] = SIZES("glm4_moe", 3, 48,
     LINE("attention_bias", "true")
     LINE("use_qk_norm", "true")
     LINE("rope_parameters", "{\"partial_rotary_factor\": 0.5, \"rope_theta\": 1e4}") END;
+static const char __attribute__((unused)) tiny_qwen3_next[] = SIZES("qwen3_next", 4, 48, 4, 2, 97, 2)
+    LINE("head_dim", "16") LINE("intermediate_size", "72") LINE("moe_intermediate_size", "24")
+    LINE("shared_expert_intermediate_size", "40") LINE("num_experts", "8") LINE("mlp_only_layers", "[1]")
+    LINE("linear_num_key_heads", "2") LINE("linear_num_value_heads", "4") LINE("linear_key_head_dim", "8")
+    LINE("linear_value_head_dim", "12") LINE("attention_bias", "true") END;
+#define LATENT(q_rank) LINE("n_routed_experts", "8") LINE("intermediate_size", "72") \
+    LINE("moe_intermediate_size", "24") LINE("kv_lora_rank", "20") LINE("q_lora_rank", q_rank) \
+    LINE("qk_nope_head_dim", "16") LINE("qk_rope_head_dim", "8") LINE("v_head_dim", "12") \
+    LINE("first_k_dense_replace", "1")
+static const char __attribute__((unused)) tiny_deepseek2[] = SIZES("deepseek_v2", 3, 48, 4, 4, 97, 2)
+    LATENT("28") LINE("attention_bias", "true") LINE("mlp_bias", "true") END;
+static const char __attribute__((unused)) tiny_deepseek3[] = SIZES("deepseek_v3", 3, 48, 4, 4, 97, 2)
+    LATENT("null") LINE("n_group", "2") LINE("topk_group", "1") END;
+static const char __attribute__((unused)) tiny_gpt_oss[] = SIZES("gpt_oss", 3, 48, 4, 2, 97, 2)
+    LINE("head_dim", "16") LINE("intermediate_size", "40") LINE("num_local_experts", "8") END;
+static const char __attribute__((unused)) tiny_llama[] = SIZES("llama", 3, 48, 4, 2, 97, 2)
+    LINE("intermediate_size", "72") LINE("attention_bias", "true") LINE("mlp_bias", "true") END;
+static const char __attribute__((unused)) tiny_dense_qwen3[] = SIZES("qwen3", 3, 48, 4, 2, 97, 2)
+    LINE("head_dim", "16") LINE("intermediate_size", "72") LINE("attention_bias", "true") END;
 /* clang-format on */
 
 /* `config` with this key's line replaced, or added in front, or (value NULL) left out. Caller frees. */

@@ -22,6 +22,14 @@ static json_t *moe_layers(const struct model *m)
     return list;
 }
 
+static json_t *mixers(const struct model *m)
+{
+    json_t *list = json_array();
+    for (int64_t l = 0; l < m->layers; l++)
+        json_array_append_new(list, json_integer(m->mixer[l]));
+    return list;
+}
+
 static json_t *figures(const struct model *m)
 {
     json_t *o = json_object();
@@ -29,11 +37,19 @@ static json_t *figures(const struct model *m)
 #define NUM(member) json_object_set_new(o, #member, json_real((double)m->member))
     INT(layers), INT(hidden), INT(heads), INT(kv_heads), INT(head_dim), INT(vocab);
     INT(experts), INT(top_k), INT(expert_ffn), INT(shared_ffn), INT(dense_ffn);
+    INT(value_dim), INT(q_rank), INT(kv_rank), INT(mlp_bias);
     INT(tied), INT(qkv_bias), INT(o_bias), INT(qk_norm), INT(rotary_dim);
     INT(sigmoid), INT(renormalise), INT(groups), INT(top_groups), INT(max_positions), INT(window), INT(bf16);
     NUM(clip_qkv), NUM(rope_theta), NUM(norm_eps), NUM(init_std), NUM(route_scale);
     json_object_set_new(o, "aux_coef", json_real(m->loss_coef[LOSS_AUX]));
     json_object_set_new(o, "moe", moe_layers(m));
+    json_object_set_new(o, "mixer", mixers(m));
+    const struct linear *x = &m->linear;
+    bool any = memchr(m->mixer, MIX_LINEAR, (size_t)m->layers);
+    json_object_set_new(o, "linear",
+                        any ? json_pack("[I,I,I,I,I]", (json_int_t)x->key_heads, (json_int_t)x->value_heads,
+                                        (json_int_t)x->key_dim, (json_int_t)x->value_dim, (json_int_t)x->taps)
+                            : json_null());
     json_object_set_new(o, "parameters", json_integer(model_parameters(m)));
     json_object_set_new(o, "plan_only", json_string(m->plan_only));
     return o;

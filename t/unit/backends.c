@@ -31,6 +31,64 @@ static void unknown_name(void **state)
     error_clear();
 }
 
+/* Host work that takes its time; more is queued behind it than any backend keeps. */
+enum { SLOW = 20000 };
+static int moves;
+static int begin_work(struct host_work *w)
+{
+    return 0;
+}
+static int move_work(struct host_work *w)
+{
+    return ++moves > SLOW;
+}
+static void end_work(struct host_work *w)
+{
+}
+
+static void twice_and_turned(const struct backend *be)
+{
+    enum { COUNT = 100, TURNS = 2101 };
+    float in[COUNT], out[COUNT];
+    for (int i = 0; i < COUNT; i++)
+        in[i] = (float)i;
+    float *p = be->alloc(sizeof in);
+    struct stream *s = be->stream_new();
+    be->upload(NULL, p, in, sizeof in);
+    be->scale(NULL, &OP(scale, .count = COUNT, .x = p, .scale = 2));
+    moves = 0;
+    struct host_work work = {.what = "a wait",
+                             .group = "none",
+                             .start = begin_work,
+                             .move = move_work,
+                             .await = begin_work,
+                             .release = end_work};
+    be->host_work(s, &work);
+    for (int i = 0; i < TURNS; i++)
+        be->scale(s, &OP(scale, .count = COUNT, .x = p, .scale = -1));
+    assert_true(moves > SLOW); /* the host has waited */
+    assert_int_equal(be->download(s, out, p, sizeof out), 0);
+    for (int i = 0; i < COUNT; i++)
+        assert_true(out[i] == -2 * in[i]);
+    be->zero(NULL, p, sizeof in);
+    assert_int_equal(be->download(NULL, out, p, sizeof out), 0);
+    assert_true(out[COUNT - 1] == 0);
+    be->stream_free(s);
+    be->free(p, sizeof in);
+}
+
+/* No stream is one that is done at once; a long one is bounded. */
+static void streams_of_all(void **state)
+{
+    int tried = 0;
+    for (const struct backend_kind *kind = backend_kinds; kind->name; kind++)
+        if (there_is(kind)) {
+            twice_and_turned(backend_open(kind->name, 0, 1));
+            tried++;
+        }
+    assert_true(tried >= 3);
+}
+
 /* The same product gives the same bits. */
 static void same_bits(void **state)
 {
@@ -116,7 +174,8 @@ static void fenced_product(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(memory),         cmocka_unit_test(table_of_backends), cmocka_unit_test(unknown_name),
+        cmocka_unit_test(memory),         cmocka_unit_test(table_of_backends),
+        cmocka_unit_test(unknown_name),   cmocka_unit_test(streams_of_all),
         cmocka_unit_test(same_bits),      cmocka_unit_test(streams_in_turn),
 #ifdef __SANITIZE_ADDRESS__
         cmocka_unit_test(fenced_product),

@@ -106,6 +106,38 @@ static void windows(void **state)
     model_release(&m);
 }
 
+/* The parts that came with the later families. */
+static void later_families(void **state)
+{
+    struct model m;
+    load(&m, tiny_deepseek2);
+    assert_true(m.head_dim == 24 && m.value_dim == 12 && m.rotary_dim == 8 && m.q_rank == 28 &&
+                m.kv_rank == 20);
+    assert_true(m.groups == 1 && !m.sigmoid && m.mlp_bias);
+    model_release(&m);
+    char *grouped = with(tiny_deepseek2, "topk_method", "\"group_limited_greedy\"");
+    load_with(&m, grouped, "n_group", "4");
+    assert_true(m.groups == 4 && strstr(m.plan_only, "group_limited_greedy"));
+    model_release(&m);
+    free(grouped);
+    load_with(&m, tiny_deepseek2, "num_experts_per_tok", NULL);
+    assert_true(m.top_k == 6 && strstr(m.assumed, "num_experts_per_tok 6"));
+    model_release(&m);
+    load(&m, tiny_gpt_oss);
+    assert_true(m.mixer[0] == MIX_WINDOW && m.mixer[1] == MIX_FULL && m.mixer[2] == MIX_WINDOW &&
+                m.window == 128);
+    model_release(&m);
+    load(&m, tiny_qwen3_next);
+    assert_true(m.mixer[2] == MIX_LINEAR && m.mixer[3] == MIX_FULL && m.rotary_dim == 4);
+    model_release(&m);
+    load_with(&m, tiny_qwen3_next, "full_attention_interval", "2");
+    assert_true(m.mixer[0] == MIX_LINEAR && m.mixer[1] == MIX_FULL);
+    model_release(&m);
+    load_with(&m, tiny_dense_qwen3, "use_sliding_window", "true"); /* from layer 28 on */
+    assert_true(m.window == 0 && m.experts == 0 && m.moe_layers == 0 && m.dense_ffn == 72);
+    model_release(&m);
+}
+
 /* What transformers lets pass, and what it then means. */
 static void edges(void **state)
 {
@@ -177,7 +209,7 @@ static const struct {
     const char *config, *key, *value, *says, *named; /* named: the key blamed, when it is another */
 } hostile[] = {
     {tiny_mixtral, "model_type", NULL, "missing"},
-    {tiny_mixtral, "model_type", "\"llama\"", "is 'llama', not mixtral, qwen2_moe, "},
+    {tiny_mixtral, "model_type", "\"bert\"", "is 'bert', not mixtral, qwen2_moe, "},
     {tiny_mixtral, "model_type", "7", "a string"},
     {tiny_mixtral, "hidden_size", "null", "missing"},
     {tiny_mixtral, "hidden_size", "-48", "outside"},
@@ -224,6 +256,13 @@ static const struct {
     {tiny_qwen3, "mlp_only_layers", "\"1\"", "an array"},
     {tiny_olmoe, "head_dim", "16", "hidden_size / num_attention_heads"},
     {tiny_olmoe, "clip_qkv", "-1", "outside"},
+    {tiny_deepseek3, "num_key_value_heads", "2", "not num_attention_heads 4"},
+    {tiny_deepseek3, "qk_rope_head_dim", "7", "even"},
+    {tiny_deepseek3, "kv_lora_rank", "0", "outside"},
+    {tiny_deepseek2, "topk_method", "\"noaux_tc\"", "not \"greedy\" or"},
+    {tiny_qwen3_next, "linear_num_value_heads", "3", "not a multiple of linear_num_key_heads 2"},
+    {tiny_qwen3_next, "layer_types", "[\"full_attention\"]", "has 1 words for 4 layers"},
+    {tiny_llama, "hidden_size", "50", "not a multiple of num_attention_heads 4"},
     {tiny_glm4, "n_group", "3", "does not divide"},
     {tiny_glm4, "n_group", "8", "2 experts or more"},
     {tiny_glm4, "topk_group", "3", "more than n_group"},
@@ -249,6 +288,31 @@ static void hostile_values(void **state)
         free(quoted);
         free(text);
     }
+}
+
+/* A model within another's config, and weights that a quantizer made. */
+static void wrapped(void **state)
+{
+    char *text =
+        xasprintf("{\"model_type\": \"kimi_vl\", \"vision_config\": {\"hidden_size\": 7},\n"
+                  " \"tie_word_embeddings\": true, \"quantization\": {\"bits\": 4}, \"text_config\":\n%s}",
+                  tiny_deepseek3);
+    struct model m;
+    load(&m, text);
+    assert_string_equal(m.wrapped, "kimi_vl");
+    assert_string_equal(m.quantised, "mlx");
+    assert_true(m.hidden == 48 && m.tied && strstr(m.plan_only, "text part of kimi_vl"));
+    model_release(&m);
+    /* the place of a key is that of the text part's */
+    char *bad = with(text, "hidden_size", "-1");
+    refused(bad, strlen(bad), "t.json:6:", "hidden_size", "outside");
+    free(bad);
+    free(text);
+    load_with(&m, tiny_gpt_oss, "quantization_config", "{\"quant_method\": \"mxfp4\"}");
+    assert_string_equal(m.quantised, "mxfp4");
+    model_release(&m);
+    static const char stranger[] = "{\"model_type\": \"x\", \"text_config\": {\"model_type\": \"bert\"}}";
+    refused(stranger, strlen(stranger), "t.json:1:", "model_type", "is 'bert'");
 }
 
 static void hostile_sizes(void **state)
@@ -300,9 +364,10 @@ int main(void)
 {
     setenv("CMOCKA_MESSAGE_OUTPUT", "TAP", 0);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(spellings),     cmocka_unit_test(windows),        cmocka_unit_test(edges),
-        cmocka_unit_test(assumed),       cmocka_unit_test(planned_only),   cmocka_unit_test(hostile_values),
-        cmocka_unit_test(hostile_sizes), cmocka_unit_test(hostile_syntax),
+        cmocka_unit_test(spellings),      cmocka_unit_test(windows),        cmocka_unit_test(edges),
+        cmocka_unit_test(assumed),        cmocka_unit_test(later_families), cmocka_unit_test(wrapped),
+        cmocka_unit_test(planned_only),   cmocka_unit_test(hostile_values), cmocka_unit_test(hostile_sizes),
+        cmocka_unit_test(hostile_syntax),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

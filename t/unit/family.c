@@ -33,9 +33,9 @@ static void defaults(void **state)
 {
     for (const struct family *f = families; f->type; f++) {
         holds(f, f->layers > 0 && f->hidden > 0 && f->heads > 0 && f->vocab > 0, "sizes have defaults");
-        holds(f, f->expert_count > 0 && f->expert_ffn.absent > 0, "experts have defaults");
+        holds(f, !f->experts[0] || (f->expert_count > 0 && f->expert_ffn.absent > 0), "experts have defaults");
         holds(f, f->dense_ffn > 0 && f->max_positions > 0, "sizes have defaults");
-        holds(f, f->kv_heads >= 0 && f->top_k > 0, "numbers of heads and experts have defaults");
+        holds(f, f->kv_heads >= 0 && !f->top_k == !f->experts[0], "numbers of heads and experts have defaults");
         holds(f, f->norm_eps > 0 && f->norm_eps < 1e-3 && f->rope_theta >= 1, "norm_eps and rope_theta");
         holds(f, f->aux_coef >= 0 && f->aux_coef < 1, "aux_coef");
         holds(f, f->rotary_part >= 0 && f->rotary_part <= 1, "rotary_part");
@@ -55,7 +55,14 @@ static void pairs(void **state)
 {
     for (const struct family *f = families; f->type; f++) {
         const struct window_keys *w = &f->window;
-        holds(f, f->experts[0] && f->expert_ffn.key, "experts have keys");
+        holds(f, !f->experts[0] == !f->expert_ffn.key, "experts have keys");
+        holds(f, f->experts[0] || (!f->shared_ffn.key && !f->shared_experts.key && !f->stacked),
+              "dense is dense");
+        holds(f,
+              !f->latent.kv_rank.key == !f->latent.value.key && !f->latent.kv_rank.key == !f->latent.q_rank.key,
+              "latents have ranks and a width");
+        holds(f, !f->linear.types == !f->linear.taps.key && !f->linear.types == !f->linear.interval.key,
+              "linear attention has heads, taps and layers");
         holds(f, !f->experts[COUNT(f->experts) - 1] && !f->untrained[COUNT(f->untrained) - 1], "lists end");
         for (int i = 0; f->experts[i]; i++)
             for (int k = 0; k < i; k++)
@@ -67,6 +74,8 @@ static void pairs(void **state)
         holds(f, !f->groups.key == !f->top_groups.key, "groups and top_groups");
         holds(f, w->tokens.key || (!w->on && !w->types && !w->layers.key), "windows have a length");
         holds(f, w->types || !w->layers.key, "window.layers stands in for types");
+        holds(f, !w->layers.key == (w->which == WINDOW_ALL || w->which == WINDOW_EVEN),
+              "window.which has its layer");
     }
 }
 
@@ -120,6 +129,7 @@ static json_t *smallest(const struct family *f)
     json_object_set_new(o, "num_key_value_heads", json_null());
     put_int(o, "vocab_size", 96);
     put_int(o, f->experts[0], 16);
+    put_int(o, f->first_dense.key, 0);
     put_int(o, f->expert_ffn.key, 24);
     return o;
 }
@@ -141,8 +151,13 @@ static void absent(void **state)
     for (const struct family *f = families; f->type; f++) {
         struct model m;
         load(&m, f, smallest(f));
-        holds(f, m.experts == 16 && m.expert_ffn == 24 && m.kv_heads == 4 && m.head_dim == 16, "sizes");
-        holds(f, m.top_k == f->top_k && m.max_positions == f->max_positions, "defaults of sizes");
+        int64_t head = f->latent.kv_rank.key ? f->latent.nope.absent + f->latent.rope.absent
+                       : f->head_dim         ? f->head_dim
+                                             : 16;
+        holds(f, m.kv_heads == 4 && m.head_dim == head, "sizes of heads");
+        holds(f, f->experts[0] ? m.experts == 16 && m.expert_ffn == 24 : m.experts == 0 && m.moe_layers == 0,
+              "sizes");
+        holds(f, m.top_k == llabs(f->top_k) && m.max_positions == f->max_positions, "defaults of sizes");
         holds(f,
               m.norm_eps == f->norm_eps && m.rope_theta == f->rope_theta &&
                   m.loss_coef[LOSS_AUX] == f->aux_coef,
@@ -150,11 +165,13 @@ static void absent(void **state)
         holds(f, m.o_bias == (f->o_bias && m.qkv_bias), "a bias of o");
         holds(f, m.qkv_bias == f->qkv_bias.absent && m.renormalise == f->renormalise.absent, "flags");
         holds(f, m.qk_norm == (f->qk_norm_on ? QK_NORM_NONE : f->qk_norm), "norms of q and k");
-        holds(f, m.groups == (f->groups.key ? f->groups.absent : 1), "groups");
-        holds(f, m.route_scale == (f->route_scale.key ? f->route_scale.absent : 1), "route_scale");
+        holds(f, !f->experts[0] || m.groups == (f->groups.key ? f->groups.absent : 1), "groups");
+        holds(f, !f->experts[0] || m.route_scale == (f->route_scale.key ? f->route_scale.absent : 1),
+              "route_scale");
         holds(f, m.sigmoid == f->sigmoid && m.shared_gate == f->shared_gate, "router and shared expert");
         holds(f, m.shared_ffn == f->shared_ffn.absent + 24 * f->shared_experts.absent, "shared width");
-        holds(f, !*m.plan_only, "a model of defaults can be trained");
+        bool trained = !f->latent.kv_rank.key && !f->linear.types && !f->stacked && f->experts[0];
+        holds(f, trained == !*m.plan_only, "a model of defaults can be trained, or it is said why not");
         model_release(&m);
     }
 }
@@ -169,11 +186,13 @@ static void names_are_found(void **state)
         json_t *o = smallest(f);
         put_true(o, f->qkv_bias.key);
         put_true(o, f->qk_norm_on);
+        put_true(o, f->mlp_bias.key);
         put_int(o, f->first_dense.key, 1);
         if (f->dense_list)
             json_object_set_new(o, f->dense_list, json_pack("[i]", 1));
         load(&m, f, o);
-        holds(f, m.moe_layers == 3 - !!f->first_dense.key - !!f->dense_list, "dense layers");
+        holds(f, m.moe_layers == (f->experts[0] ? 3 - !!f->first_dense.key - !!f->dense_list : 0),
+              "dense layers");
         holds(f, m.qkv_bias == (f->qkv_bias.key || f->qkv_bias.absent) && m.qk_norm == f->qk_norm, "parts");
         assert_int_equal(inventory_init(&v, &m), 0);
         for (int i = 0; i < v.count; i++)

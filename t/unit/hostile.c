@@ -19,7 +19,7 @@
 #include "choose/make.h"
 #include "model/config.h"
 #include "plan/text.h"
-#include "stat/steplog.h"
+#include "stat/loads.h"
 #include "train/recipe.h"
 
 /* ---- plans ---- */
@@ -152,12 +152,16 @@ static void loads_of_another_shape(void **state)
                                "{\"kind\": \"start\", \"experts\": 1000000}\n";
     assert_int_equal(write(fd, text, sizeof text - 1), sizeof text - 1);
     close(fd);
-    struct steplog log = {0};
-    assert_int_equal(steplog_read(&log, path), 0);
+    struct steplog log;
+    struct loads loads;
+    steplog_init(&log);
+    assert_int_equal(steplog_read(&log, (char *[]){path}, 1, 2), 0);
+    assert_int_equal(loads_read(&loads, &log, 2), 0);
     unlink(path);
     assert_int_equal(log.count, 1);
     assert_int_equal(log.skipped_lines, 0);
-    assert_null(log.loads);
+    assert_null(loads.sum);
+    loads_release(&loads);
     steplog_release(&log);
 }
 

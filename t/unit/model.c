@@ -2,12 +2,14 @@
 /* The inventory: published totals, names and shapes as transformers saves them. The lists of names are checked
  * against what contrib/oracle/make-models.py printed; with MOEKIT_MODELS=its OUTDIR against the files as well.
  */
+#include <inttypes.h>
 #include <math.h>
 #include <zlib.h>
 
 #include "base/file.h"
 #include "base/json.h"
 #include "base/memory.h"
+#include "base/presets.h"
 #include "lib/configs.h"
 #include "lib/unit.h"
 #include "model/inventory.h"
@@ -25,6 +27,24 @@ static const struct {
     {.name = "qwen3_moe", .config = tiny_qwen3, .count = 92, .crc32 = 0x4ceabe53, .tied_crc32 = 0x75f6bfe4},
     {.name = "olmoe", .config = tiny_olmoe, .count = 114, .crc32 = 0xbbc512ae, .tied_crc32 = 0x752a3882},
     {.name = "glm4_moe", .config = tiny_glm4, .count = 97, .crc32 = 0x6df002a4, .tied_crc32 = 0xfaa8903f},
+    {.name = "qwen3_next",
+     .config = tiny_qwen3_next,
+     .count = 132,
+     .crc32 = 0xf115f0a4,
+     .tied_crc32 = 0x866f823a},
+    {.name = "deepseek_v2",
+     .config = tiny_deepseek2,
+     .count = 107,
+     .crc32 = 0x572a9514,
+     .tied_crc32 = 0x84c8b95c},
+    {.name = "deepseek_v3",
+     .config = tiny_deepseek3,
+     .count = 85,
+     .crc32 = 0x47e2511c,
+     .tied_crc32 = 0xf5e30070},
+    {.name = "gpt_oss", .config = tiny_gpt_oss, .count = 54, .crc32 = 0xf23235e3, .tied_crc32 = 0xcb0c5fa5},
+    {.name = "llama", .config = tiny_llama, .count = 51, .crc32 = 0x26ce6e3d, .tied_crc32 = 0x66c21b53},
+    {.name = "qwen3", .config = tiny_dense_qwen3, .count = 48, .crc32 = 0x1b43666f, .tied_crc32 = 0xa1aa753a},
 };
 enum { TINY = sizeof tiny / sizeof *tiny };
 
@@ -35,15 +55,20 @@ static int by_text(const void *a, const void *b)
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-static uint32_t list_crc32(const struct model *m, const struct inventory *v)
+/* Of the sorted lines "NAME 97x48", or "NAME [97,48]". */
+static uint32_t list_crc32(const struct model *m, const struct inventory *v, bool brackets)
 {
     uint32_t crc = 0;
     char **lines = xcalloc((size_t)v->count, sizeof *lines), name[128];
     for (int i = 0; i < v->count; i++) {
         const struct tensor *t = &v->tensors[i];
         tensor_name(m, t, name);
-        lines[i] = t->dims == 1 ? xasprintf("%s %lld\n", name, (long long)t->rows)
-                                : xasprintf("%s %lldx%lld\n", name, (long long)t->rows, (long long)t->cols);
+        char shape[128];
+        tensor_shape_text(t, shape);
+        for (char *p = shape; *p && !brackets; p++)
+            *p = *p == ',' ? 'x' : *p;
+        size_t cut = brackets ? 0 : 1;
+        lines[i] = xasprintf("%s %.*s\n", name, (int)(strlen(shape) - 2 * cut), shape + cut);
     }
     qsort(lines, (size_t)v->count, sizeof *lines, by_text);
     for (int i = 0; i < v->count; i++) {
@@ -76,9 +101,57 @@ static void totals(void **state)
     }
 }
 
+/* Presets and families' defaults as transformers builds them: t/data/model-totals. */
+static void golden(void **state)
+{
+    char *path = xasprintf("%s/../t/data/model-totals", data_dir()); /* the tree's, wherever this runs */
+    FILE *f = fopen(path, "r");
+    char line[256], name[64];
+    long long parameters;
+    int tensors, seen = 0;
+    uint32_t crc;
+    assert_non_null(f);
+    while (fgets(line, sizeof line, f)) {
+        struct model m;
+        struct inventory v;
+        if (*line == '#')
+            continue;
+        assert_int_equal(sscanf(line, "%63s %lld %d %" SCNx32, name, &parameters, &tensors, &crc), 4);
+        if (strncmp(name, "default:", 8) == 0) {
+            char *text = xasprintf("{\"model_type\": \"%s\"}", name + 8);
+            load(&m, text);
+            free(text);
+        } else if (model_load(&m, name) < 0) {
+            fail_msg("%s", error_text());
+        }
+        assert_int_equal(inventory_init(&v, &m), 0);
+        if (model_parameters(&m) != parameters || v.count != tensors || list_crc32(&m, &v, true) != crc)
+            fail_msg("%s: %lld parameters in %d tensors, not %lld in %d, or other names or shapes", name,
+                     (long long)model_parameters(&m), v.count, parameters, tensors);
+        inventory_release(&v);
+        model_release(&m);
+        seen++;
+    }
+    fclose(f);
+    free(path);
+    assert_true(seen >= 25);
+}
+
 static void flops(void **state)
 {
     struct model m;
+    double with,
+        without; /* attention of DeepSeek-V3: reference of Megatron's convention, 30.70 GFLOP at 4096 */
+    assert_int_equal(model_load(&m, "deepseek-v3"), 0);
+    with = model_flops_per_token(&m, 4096);
+    without = model_flops_per_token(&m, 0);
+    assert_true(fabs((with - without) / 30.70e9 - 1) < 1e-3);
+    model_release(&m);
+    /* windows of 128 in half of the layers */
+    assert_int_equal(model_load(&m, "gpt-oss-20b"), 0);
+    with = model_flops_per_token(&m, 4096) - model_flops_per_token(&m, 0);
+    assert_true(with == 6. * 12 * (2048 + 128) * 64 * 128);
+    model_release(&m);
     load(&m, qwen3_30b);
     assert_true(fabs(model_flops_per_token(&m, 4096) / 23.006e9 - 1) < 1e-4);
     model_release(&m);
@@ -128,7 +201,7 @@ static void lists(void **state)
             load_with(&m, tiny[i].config, "tie_word_embeddings", tied ? "true" : "false");
             assert_int_equal(inventory_init(&v, &m), 0);
             assert_int_equal(v.count, tiny[i].count - tied);
-            assert_int_equal(list_crc32(&m, &v), tied ? tiny[i].tied_crc32 : tiny[i].crc32);
+            assert_int_equal(list_crc32(&m, &v, false), tied ? tiny[i].tied_crc32 : tiny[i].crc32);
             for (int k = 0; k < v.count; k++) {
                 char name[128];
                 assert_int_equal(inventory_find(&v, &m, tensor_name(&m, &v.tensors[k], name)), k);
@@ -258,8 +331,9 @@ static void saved(void **state)
             const struct tensor *t = &v.tensors[k];
             json_t *o = json_object_get(d.root, tensor_name(&m, t, name)), *shape = json_object_get(o, "shape"),
                    *n;
-            assert_int_equal(json_array_size(shape), t->dims);
-            json_array_foreach(shape, at, n) assert_int_equal(json_integer_value(n), at ? t->cols : t->rows);
+            int64_t dims[3];
+            assert_int_equal(json_array_size(shape), tensor_shape(t, dims));
+            json_array_foreach(shape, at, n) assert_int_equal(json_integer_value(n), dims[at]);
         }
         inventory_release(&v);
         json_close(&d);
@@ -274,9 +348,9 @@ int main(void)
 {
     setenv("CMOCKA_MESSAGE_OUTPUT", "TAP", 0);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(totals), cmocka_unit_test(flops),        cmocka_unit_test(presets),
-        cmocka_unit_test(lists),  cmocka_unit_test(every_family), cmocka_unit_test(strangers),
-        cmocka_unit_test(order),  cmocka_unit_test(saved),
+        cmocka_unit_test(totals),    cmocka_unit_test(golden), cmocka_unit_test(flops),
+        cmocka_unit_test(presets),   cmocka_unit_test(lists),  cmocka_unit_test(every_family),
+        cmocka_unit_test(strangers), cmocka_unit_test(order),  cmocka_unit_test(saved),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

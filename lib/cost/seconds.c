@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: MIT */
+#include "cost/seconds.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#include "base/memory.h"
+#include "cost/simulate.h"
+#include "plan/shard.h"
+#include "plan/states.h"
+
+/* Layers that cost the same: by mixer, MoE or not. */
+enum { KINDS = 6 };
+struct kinds {
+    struct layer_cost cost[KINDS];
+    bool known[KINDS];
+};
+
+static const struct layer_cost *layer_of(struct kinds *k, const struct costing *c, int64_t layer)
+{
+    const struct model *m = &c->p->model;
+    int kind = m->mixer[layer] * 2 + m->moe[layer];
+    if (!k->known[kind])
+        cost_of_layer(c, layer, &k->cost[kind]);
+    k->known[kind] = true;
+    return &k->cost[kind];
+}
+
+static void add(struct layer_cost *sum, const struct layer_cost *x)
+{
+    for (int pass = 0; pass < PASSES; pass++)
+        for (int i = 0; i < PARTS; i++)
+            sum->s[pass][i] += x->s[pass][i];
+}
+
+/* Of all virtual stages, and the sums of pipeline ranks. */
+static void cost_stages(const struct costing *c, struct stage_times *times, struct layer_cost *of_rank)
+{
+    const struct plan *p = c->p;
+    struct kinds kinds = {0};
+    for (int i = 0; i < p->stage_count; i++) {
+        const struct stage *s = &p->stages[i];
+        struct layer_cost sum, ends;
+        cost_of_ends(c, i == 0, i == p->stage_count - 1, &ends);
+        sum = ends;
+        for (int k = 0; k < s->layers; k++)
+            add(&sum, layer_of(&kinds, c, s->first + k));
+        times[i] = (struct stage_times){pass_s(&sum, PASS_F), pass_s(&sum, PASS_B), pass_s(&sum, PASS_W)};
+        add(&of_rank[s->pp], &sum);
+    }
+}
+
+/* Gradients to those that update them, weights back (ring forms, links.h); once a step. */
+static double replicas_s(const struct plan *p, const struct shards *s, int rank)
+{
+    const struct machine *m = &p->machine;
+    const enum group_kind kinds[2] = {p->axes.cp > 1 ? GROUP_DP_CP : GROUP_DP, GROUP_EDP};
+    double sum = 0, grad = p->training.grad_bf16 ? 2 : 4, e = (double)plan_type_bytes(p);
+    for (int f = 0; f < 2; f++) {
+        struct reach g = group_reach(p, kinds[f], rank);
+        double count = (double)s->padded[f];
+        if (g.ranks == 1 || !(count > 0))
+            continue;
+        sum += gather_s(m, g, count * grad);
+        sum += gather_s(m, g, count * (p->training.zero ? e : grad));
+        if (p->training.zero == 3) /* weights are gathered for each forward and backward */
+            sum += (2 * (double)p->batch.microbatches - 1) * gather_s(m, g, count * e);
+    }
+    return sum;
+}
+
+/* Adam reads gradient, master weight and moments and writes all but the gradient, and the weight in its type;
+ * the norm reads gradients once more, and they are cleared. */
+static double optimizer_s(const struct plan *p, const struct shards *s)
+{
+    double grad = p->training.grad_bf16 ? 2 : 4, moment = p->training.moment_bf16 ? 2 : 4, bytes = 0;
+    double master = plan_keeps(p, STATE_MASTER) ? 8 : 0, e = (double)plan_type_bytes(p);
+    for (int f = 0; f < 2; f++)
+        bytes += (double)s->slice[f] * (2 * grad + 4 * moment + master + e) + (double)s->padded[f] * grad;
+    return bytes / (MEMORY_SHARE * p->machine.memory_Bps);
+}
+
+static int first_rank_of(const struct plan *p, int pp)
+{
+    for (int r = 0; r < p->world; r++)
+        if (p->ranks[r].pp == pp)
+            return r;
+    return 0;
+}
+
+static double between_stages_s(const struct costing *c)
+{
+    const struct plan *p = c->p;
+    if (p->axes.pp == 1)
+        return 0;
+    bool across = p->ranks[first_rank_of(p, 0)].node != p->ranks[first_rank_of(p, 1)].node;
+    return message_s(&p->machine, across, c->e * c->n * (double)p->model.hidden);
+}
+
+/* The schedule played, and who computes longest in it. */
+static int play(const struct costing *c, struct seconds *out)
+{
+    const struct plan *p = c->p;
+    double m = (double)p->batch.microbatches;
+    struct stage_times *times = xcalloc((size_t)p->stage_count, sizeof *times);
+    struct layer_cost *of_rank = xcalloc((size_t)p->axes.pp, sizeof *of_rank);
+    struct simulation s;
+    cost_stages(c, times, of_rank);
+    out->pp_s = between_stages_s(c);
+    int r = plan_simulate_stages(p, times, out->pp_s, &s);
+    if (r == 0) {
+        double most = -1;
+        out->least = INFINITY;
+        for (int i = 0; i < p->axes.pp; i++) {
+            double busy =
+                m * (pass_s(&of_rank[i], PASS_F) + pass_s(&of_rank[i], PASS_B) + pass_s(&of_rank[i], PASS_W));
+            if (busy > most) {
+                most = busy;
+                out->slowest = i;
+            }
+            out->least = fmin(out->least, busy);
+        }
+        for (int i = 0; i < PARTS; i++)
+            for (int pass = 0; pass < PASSES; pass++)
+                out->part_s[i] += m * of_rank[out->slowest].s[pass][i];
+        out->idle_s = fmax(0, s.span_s - most);
+        out->step_s = s.span_s;
+        simulation_release(&s);
+    }
+    free(times);
+    free(of_rank);
+    return r;
+}
+
+int plan_seconds(const struct plan *p, double lambda, struct seconds *out)
+{
+    struct costing c;
+    struct shards s;
+    *out = (struct seconds){0};
+    if (costing_init(&c, p, 0, lambda) < 0)
+        return -1;
+    if (isnan(c.rate)) {
+        *out = (struct seconds){.step_s = NAN};
+        return 0;
+    }
+    if (play(&c, out) < 0)
+        return -1;
+    int rank = first_rank_of(p, out->slowest);
+    shards_init(&s, p, rank);
+    out->dp_s = replicas_s(p, &s, rank);
+    out->optimizer_s = optimizer_s(p, &s);
+    shards_release(&s);
+    if (p->training.overlap) /* buckets leave during the backward passes */
+        out->dp_s = fmax(0.1 * out->dp_s, out->dp_s - out->step_s / 2);
+    out->step_s += out->dp_s + out->optimizer_s;
+    return 0;
+}

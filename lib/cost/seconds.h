@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT */
+/* Seconds of a step: layers (layer.h) summed over virtual stages, the plan's own schedule program played with
+ * them (simulate.h), gradients summed, parameters updated. */
+#ifndef COST_SECONDS_H
+#define COST_SECONDS_H
+
+#include "cost/layer.h"
+
+/* It rises when the formulas give other seconds for the same plan: plans name the one that gave theirs. */
+enum { SECONDS_VERSION = 1 };
+
+struct seconds {
+    double step_s;
+    /* These add up to step_s. Parts are those of the pipeline rank that computes longest. */
+    double part_s[PARTS], idle_s, dp_s, optimizer_s;
+    double pp_s;  /* one message between stages; its waits are in idle_s */
+    int slowest;  /* that pipeline rank */
+    double least; /* seconds that the pipeline rank with least to do computes */
+};
+
+/* With experts' loads of `lambda` on the worst rank, in every layer and microbatch. All NaN where the machine
+ * has no rates. -1 with error() as plan_simulate(), or for a malformed efficiency. Takes time in proportion
+ * to the schedule's operations and the layers. */
+int plan_seconds(const struct plan *p, double lambda, struct seconds *out);
+
+#endif

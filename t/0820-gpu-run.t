@@ -1,0 +1,70 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# t/gpu/run, the one command for a machine with a GPU, on the emulator at small sizes: every line of it runs, from a pack as it is carried there, in
+# an environment that has nothing of this one. What stands for nvidia-smi and compute-sanitizer only answers. And what is wrong is told.
+. "$(dirname "$0")/lib/tap.sh"
+unset MOEKIT_EMULATOR_FAIL MOEKIT_EMULATOR_CHECK MOEKIT_EMULATOR_DEVICES
+
+build=$top/.build/emulated
+[ -d "$build" ] || build=$top/.build/emulated-bare
+need_for_all emulator test -x "$build/t/gpu/sizes" # make EMULATED=1 gpu
+need_for_all mpi command -v mpirun
+
+mkdir "$T/stubs" "$T/tmp"
+cat >"$T/stubs/nvidia-smi" <<'END'
+#!/bin/sh
+case $* in *=memory.*) echo 1024 ;; *=compute_cap*) echo 9.0 ;; *) echo "stand-in for ${1#--query-gpu=}" ;; esac
+END
+cat >"$T/stubs/compute-sanitizer" <<'END'
+#!/bin/sh
+while :; do case $1 in --tool | --error-exitcode | --target-processes) shift 2 ;; *) break ;; esac; done
+"$@" || exit
+echo '========= ERROR SUMMARY: 0 errors'
+END
+chmod +x "$T/stubs"/*
+
+gpu_run() { # OPTION…: as on a machine that knows nothing of this tree
+    run env -i PATH="$T/stubs:/usr/bin:/bin" TMPDIR="$T/tmp" MOEKIT_PYTHON="${MOEKIT_PYTHON:-/none}" MOEKIT_EMULATOR_SEED=1 \
+        ${fault:+"$fault"} "$top/t/gpu/run" "$@"
+}
+
+run "$top/t/gpu/pack" --build "$build" -o "$T/pack.tar.gz"
+is "$status" 0 "a pack: ${out#"$T/"}"
+[ "$(stat -c %s "$T/pack.tar.gz")" -lt $((64 << 20)) ]
+ok $? 'is below 64 MiB'
+
+gpu_run --small --pack "$T/pack.tar.gz" -o "$T/table"
+is "$status" 0 "everything runs from it: $(tail -n 1 "$T/.out")"
+[ "$status" -eq 0 ] || diag "$(grep -v '^ok' "$T/.out")"
+is "$err" '' 'with nothing on stderr'
+for part in $(sed -n "s/^PARTS='\(.*\)'/\1/p" "$top/t/gpu/run"); do
+    [ "$(grep -c "^[a-zA-Z]*	$part	" "$T/table")" -gt 0 ]
+    ok $? "the table has lines of $part" || diag "$(cat "$T/table")"
+done
+is "$(grep -cE '^(ok|FAIL|skipped|short) ' "$T/.out")" "$(wc -l <"$T/table")" 'the file has as many lines as the table'
+none "$(cut -f1,2 "$T/table" | grep skipped | grep -v '	unit$' | { [ -n "${MOEKIT_PYTHON:-}" ] && cat || grep -vE '	(bench|model|device)$'; })" \
+    'nothing is skipped but what another test does'
+like "$(grep '	model	' "$T/table")" 'tokens/s' 'the model has its speed'
+if need torch "${MOEKIT_PYTHON:-/none}" -c 'import torch'; then
+    like "$(grep '	model	' "$T/table")" 'compiled	.*times as fast' "beside PyTorch's"
+    like "$(grep '	attention-64 backward	' "$T/table")" 'of the dense bf16 rate, .* times as fast as PyTorch' 'and so have the operations'
+fi
+none "$(ls "$T/tmp")" 'nothing is left behind'
+
+# ---- what is wrong is told ----
+fault=MOEKIT_EMULATOR_FAIL=kernel:5:719
+gpu_run --small --build "$build" instructions
+is "$status" 1 'a kernel that fails is a failure'
+like "$out" '^FAIL +instructions .*cudaErrorLaunchFailure' 'and is named'
+fault=MOEKIT_EMULATOR_DEVICES=0
+gpu_run --small --build "$build" products
+is "$status $out" '3 ' 'on a machine without a GPU nothing is run: exit 3'
+like "$err" '^run: nothing can be run: .*no device is visible' 'and that is said'
+fault=
+gpu_run --small --build "$T"
+is "$status $out" '3 ' 'nothing to run: exit 3'
+gpu_run --build "$build" nothing
+like "$status $err" "^2 run: 'nothing' is no part" 'a part that there is not: exit 2'
+gpu_run --fast
+like "$status $err" "^2 run: '--fast' is no option" 'an option that there is not: exit 2'
+done_testing

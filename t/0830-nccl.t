@@ -173,7 +173,7 @@ for fault in $seeded; do
     MOEKIT_FAULT=$fault train "$fault" 2 $short -s 2 --timeout 10
     status=$?
     [ $status -ne 0 ] || [ "$(figures "$fault")" != "$(figures pair)" ] || unnoticed="$unnoticed $fault"
-    diag "$fault: status $status, $(grep -m 1 -E 'emulator: |moe-train: ' "$T/$fault.err")"
+    diag "$fault: status $status, $(grep -m 1 -E 'emulator: |ncclComm' "$T/$fault.err")"
 done
 none "$unnoticed" "seeded faults are noticed: $(echo $seeded)"
 [ "$(echo "$seeded" | wc -l)" -ge 5 ]

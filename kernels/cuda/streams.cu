@@ -364,9 +364,9 @@ void event_await(struct stream *s, struct event *e)
     if (!s) {
         if (e->issued < e->recorded)
             drain(e->in, 0);
-        cuda_keep(
-            library_await([e] { return cudaEventQuery(e->cuda); }, [e] { return cudaEventSynchronize(e->cuda); }),
-            "waiting for an event");
+        cuda_keep(library_await([e] { return cudaEventQuery(e->cuda); },
+                                [e] { return cudaEventSynchronize(e->cuda); }),
+                  "waiting for an event");
         return;
     }
     struct kept *k = new_kept();

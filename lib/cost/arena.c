@@ -513,30 +513,51 @@ static void build_stashes(struct laying *l, struct cursor *c)
     }
 }
 
+/* All but the activations. */
+static int layout_fixed(struct laying *l, struct cursor *c, const struct coords *at, const struct shards *s)
+{
+    const struct plan *p = l->p;
+    l->m = &p->model;
+    l->e = (int64_t)plan_type_bytes(p);
+    l->n = plan_local_tokens(p);
+    l->H = p->model.hidden;
+    l->K = p->model.top_k;
+    l->T = l->n * p->axes.tp;
+    TRY(measure(l, at));
+    layout_scratch(l, c);
+    int64_t scratch = c->at;
+    layout_parameters(l, c, s, at->pp);
+    int64_t begin = c->at;
+    layout_step(l, c, at->pp);
+    layout_shared(l, c);
+    layout_workspace(l, c, plan_is_last(p, at->pp), p->world);
+    l->a->bytes.workspace = scratch + c->at - begin;
+    return 0;
+}
+
+int arena_bound(const struct plan *p, const struct coords *at, const struct shards *s, int64_t *bytes)
+{
+    const struct schedule *schedule = plan_schedule(p);
+    struct arena a = {0};
+    struct laying l = {.p = p, .a = &a, .split = schedule->splits};
+    struct cursor c = {0};
+    TRY(layout_fixed(&l, &c, at, s));
+    int64_t least = MAX_BYTES, region;
+    for (int chunk = 0; chunk < p->axes.vpp; chunk++)
+        least = min64(least, stash_bytes(&l, plan_stage_of(p, at->pp, chunk)));
+    if (!mul_ok(least, schedule->in_flight(plan_pipe(p, at->pp)), &region) || region >= MAX_BYTES - c.at)
+        region = MAX_BYTES - c.at;
+    *bytes = c.at + region;
+    return 0;
+}
+
 int arena_layout(struct arena *a, const struct plan *p, int rank, const struct shards *s, void *base)
 {
     *a = (struct arena){0};
     const struct coords *at = &p->ranks[rank];
-    struct laying l = {.p = p,
-                       .m = &p->model,
-                       .a = a,
-                       .e = (int64_t)plan_type_bytes(p),
-                       .n = plan_local_tokens(p),
-                       .H = p->model.hidden,
-                       .K = p->model.top_k,
-                       .split = program_splits_backward(&p->programs[at->pp])};
-    l.T = l.n * p->axes.tp;
-    if (measure(&l, at) < 0)
-        return -1;
+    struct laying l = {.p = p, .a = a, .split = program_splits_backward(&p->programs[at->pp])};
     struct cursor c = {base, 0, true};
-    layout_scratch(&l, &c);
-    int64_t scratch = c.at;
-    layout_parameters(&l, &c, s, at->pp);
-    int64_t begin = c.at;
-    layout_step(&l, &c, at->pp);
-    layout_shared(&l, &c);
-    layout_workspace(&l, &c, plan_is_last(p, at->pp), p->world);
-    a->bytes.workspace = scratch + c.at - begin;
+    TRY(layout_fixed(&l, &c, at, s));
     int64_t region;
     int r = assign_stashes(&l, at->pp, &region);
     if (r == 0 && c.at + region >= MAX_BYTES)

@@ -77,8 +77,8 @@ static double optimizer_s(const struct plan *p, const struct shards *s)
     return bytes / (MEMORY_SHARE * p->machine.memory_Bps);
 }
 
-double update_seconds(const struct plan *p, const struct shards *s, const struct reach replicas[2], double span_s,
-                      double *dp_s, double *optimizer)
+double update_seconds(const struct plan *p, const struct shards *s, const struct reach replicas[2],
+                      double span_s, double *dp_s, double *optimizer)
 {
     *dp_s = replicas_s(p, s, replicas);
     *optimizer = optimizer_s(p, s);

@@ -26,7 +26,7 @@ int plan_seconds(const struct plan *p, double lambda, struct seconds *out);
 
 /* The end of a step that takes span_s before: gradients summed over the replicas of the dense part and of the
  * experts, and the update, of a rank with these shards. Returns the whole step. */
-double update_seconds(const struct plan *p, const struct shards *s, const struct reach replicas[2], double span_s,
-                      double *dp_s, double *optimizer_s);
+double update_seconds(const struct plan *p, const struct shards *s, const struct reach replicas[2],
+                      double span_s, double *dp_s, double *optimizer_s);
 
 #endif

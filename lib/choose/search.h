@@ -30,7 +30,7 @@ struct search {
     struct splits splits;
     struct spread *spreads; /* of all axes, one after the other */
     int spread_count;
-    char orders[120][32];
+    char orders[120 + 1][32]; /* and room to write the next */
     int order_count;
     struct ways *ways;
     int ways_count;

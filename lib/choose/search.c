@@ -185,7 +185,9 @@ static int by_shape(const struct leaf *x, const struct leaf *y)
     if (x->field != y->field)                                                                                  \
         return x->field < y->field ? -1 : 1;
     THEN(zero)
-    THEN(node) THEN(spread) THEN(vpp) THEN(automatic) THEN(schedule)
+    THEN(node)
+    THEN(spread)
+    THEN(vpp) THEN(automatic) THEN(schedule)
 #undef THEN
         return 0;
 }

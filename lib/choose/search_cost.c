@@ -62,7 +62,14 @@ bool opened_stages(struct opened *o, int64_t vpp, bool automatic)
     return true;
 }
 
-/* Kinds of layers, then the ends. */
+static void put(struct layer_times *t, int kind, const struct layer_cost *x)
+{
+    t->f[kind] = pass_s(x, PASS_F);
+    t->b[kind] = pass_s(x, PASS_B);
+    t->w[kind] = pass_s(x, PASS_W);
+    t->all_of[kind] = t->f[kind] + t->b[kind] + t->w[kind];
+}
+
 int layers_time(const struct opened *o, const struct spread *s, struct layer_times *t)
 {
     const struct plan *p = &o->p;
@@ -78,21 +85,22 @@ int layers_time(const struct opened *o, const struct spread *s, struct layer_tim
         c.etp = s->etp;
     }
     t->all = 0;
-    for (int k = 0; k < (int)m->layers + 2; k++) {
-        int first = k == (int)m->layers, kind = k < m->layers ? model_layer_kind(m, k) : LAYER_KINDS + !first;
+    for (int64_t layer = 0; layer < m->layers; layer++) {
+        int kind = model_layer_kind(m, layer);
         struct layer_cost x;
-        if (k >= m->layers || !known[kind]) {
-            if (k < m->layers)
-                cost_of_layer(&c, k, &x);
-            else
-                cost_of_ends(&c, first, !first, &x);
-            t->f[kind] = pass_s(&x, PASS_F);
-            t->b[kind] = pass_s(&x, PASS_B);
-            t->w[kind] = pass_s(&x, PASS_W);
+        if (!known[kind]) {
+            cost_of_layer(&c, layer, &x);
+            put(t, kind, &x);
         }
-        if (k < m->layers)
-            known[kind] = true;
-        t->all += t->f[kind] + t->b[kind] + t->w[kind];
+        known[kind] = true;
+        t->all += t->all_of[kind];
+    }
+    for (int ends = 0; ends < ENDS; ends++) {
+        struct layer_cost x;
+        cost_of_ends(&c, ends != END_LAST, ends != END_FIRST, &x);
+        put(t, LAYER_KINDS + ends, &x);
+        if ((ends == END_BOTH) == (p->axes.pp == 1))
+            t->all += t->all_of[LAYER_KINDS + ends];
     }
     t->message = s && p->axes.pp > 1 ? message_s(&p->machine, s->across, c.e * c.n * (double)m->hidden) : 0;
     return 0;
@@ -113,10 +121,9 @@ void stages_time(struct opened *o, const struct layer_times *t)
     for (int i = 0; i < p->stage_count; i++) {
         struct stage_times *x = &o->times[i];
         *x = (struct stage_times){0};
-        if (i == 0)
-            add(x, t, LAYER_KINDS);
-        if (i == p->stage_count - 1)
-            add(x, t, LAYER_KINDS + 1);
+        bool first = i == 0, last = i == p->stage_count - 1;
+        if (first || last)
+            add(x, t, LAYER_KINDS + (first && last ? END_BOTH : first ? END_FIRST : END_LAST));
         for (int k = p->stages[i].first; k < p->stages[i].first + p->stages[i].layers; k++)
             add(x, t, model_layer_kind(&p->model, k));
         o->busy[i % p->axes.pp] += (double)p->batch.microbatches * (x->f_s + x->b_s + x->w_s);
@@ -158,19 +165,9 @@ double span_closed(const struct opened *o, double message_s)
     return span;
 }
 
-/* The stage whose rank computes longest, the first of them: as cost/seconds.c has it. */
-static int slowest(const struct opened *o)
-{
-    int most = 0;
-    for (int i = 1; i < o->p.axes.pp; i++)
-        if (o->busy[i] > o->busy[most])
-            most = i;
-    return most;
-}
-
 double step_of_span(struct opened *o, const struct spread *s, double span_s)
 {
-    int i = slowest(o);
+    int i = busiest_stage(o->busy, (int)o->p.axes.pp);
     double dp_s, optimizer_s;
     struct shards cut = o->sizes[i];
     shards_cut(&cut, &o->p, &o->ranks[i]);

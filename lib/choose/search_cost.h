@@ -87,9 +87,11 @@ void opened_release(struct opened *o);
 /* Stages, and with them the sizes of shards. False where no such split is searched. */
 bool opened_stages(struct opened *o, int64_t vpp, bool automatic);
 
-/* Costs of a layer of each kind and of both ends, under a spread. */
+/* Seconds of a layer of each kind, then of the ends: what one stage has of both is not the sum, as it waits for
+ * the host once. */
+enum { END_FIRST, END_LAST, END_BOTH, ENDS };
 struct layer_times {
-    double f[LAYER_KINDS + 2], b[LAYER_KINDS + 2], w[LAYER_KINDS + 2]; /* ends: first, last */
+    double f[LAYER_KINDS + ENDS], b[LAYER_KINDS + ENDS], w[LAYER_KINDS + ENDS], all_of[LAYER_KINDS + ENDS];
     double message;
     double all; /* a microbatch through all layers */
 };

@@ -87,6 +87,15 @@ double update_seconds(const struct plan *p, const struct shards *s, const struct
     return span_s + *dp_s + *optimizer;
 }
 
+int busiest_stage(const double *busy_s, int stages)
+{
+    int most = 0;
+    for (int i = 1; i < stages; i++)
+        if (busy_s[i] > busy_s[most] * (1 + 1e-9))
+            most = i;
+    return most;
+}
+
 static int first_rank_of(const struct plan *p, int pp)
 {
     for (int r = 0; r < p->world; r++)
@@ -116,17 +125,16 @@ static int play(const struct costing *c, struct seconds *out)
     out->pp_s = between_stages_s(c);
     int r = plan_simulate_stages(p, times, out->pp_s, &s);
     if (r == 0) {
-        double most = -1;
+        double *busy = xcalloc((size_t)p->axes.pp, sizeof *busy);
         out->least = INFINITY;
         for (int i = 0; i < p->axes.pp; i++) {
-            double busy =
+            busy[i] =
                 m * (pass_s(&of_rank[i], PASS_F) + pass_s(&of_rank[i], PASS_B) + pass_s(&of_rank[i], PASS_W));
-            if (busy > most) {
-                most = busy;
-                out->slowest = i;
-            }
-            out->least = fmin(out->least, busy);
+            out->least = fmin(out->least, busy[i]);
         }
+        out->slowest = busiest_stage(busy, (int)p->axes.pp);
+        double most = busy[out->slowest];
+        free(busy);
         for (int i = 0; i < PARTS; i++)
             for (int pass = 0; pass < PASSES; pass++)
                 out->part_s[i] += m * of_rank[out->slowest].s[pass][i];

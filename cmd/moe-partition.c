@@ -37,67 +37,6 @@ static int set_capacity(const char *arg, void *value)
         0, #name, "N", what, OPT_INT, &request.axes.name, 1, 1 << 20                                           \
     }
 
-/* What a search holds fixed where it is given, and what it never changes: tables of two verbs. */
-#define LAYOUT_OPTS                                                                                            \
-    AXIS(tp, "tensor parallelism of the dense part"), AXIS(etp, "tensor parallelism of the experts"),          \
-        AXIS(cp, "context parallelism"), AXIS(ep, "expert parallelism"), AXIS(dp, "data parallelism"),         \
-        AXIS(pp, "pipeline parallelism"), AXIS(vpp, "virtual stages a pipeline rank"),                         \
-        {0, "order", "ORDER", "axes, fastest first (tp-cp-ep-dp-pp)", OPT_TEXT, &order},                       \
-        {0, "split", "LIST", "layers of each virtual stage, or auto (even)", OPT_TEXT, &request.split},        \
-        {0, "micro-batch", "N", "sequences a microbatch (1)", OPT_INT, &request.batch.micro, 1, 1 << 20},      \
-        {0,                                                                                                    \
-         "schedule",                                                                                           \
-         "NAME",                                                                                               \
-         "%s (1f1b; interleaved with vpp)",                                                                    \
-         OPT_CHOICE,                                                                                           \
-         &request.schedule,                                                                                    \
-         .words = &schedule_words},                                                                            \
-        {0, "recompute", "WHAT", "%s (none)", OPT_CHOICE, &request.recompute, .words = &recompute_words},      \
-    {                                                                                                          \
-        0, "zero", "N", "optimizer sharding, 0 to 3 (1)", OPT_INT, &request.zero, 0, 3                         \
-    }
-#define JOB_OPTS                                                                                                 \
-    {0, "seq",  "N", "tokens a sequence (2048, or what the model allows)", OPT_INT, &request.batch.seq,          \
-     1, 1 << 30},                                                                                                \
-        {0,                                                                                                      \
-         "precision",                                                                                            \
-         "TYPE",                                                                                                 \
-         "%s (the config's)",                                                                                    \
-         OPT_CHOICE,                                                                                             \
-         &request.precision,                                                                                     \
-         .words = &precision_words},                                                                             \
-        {0,        "capacity-factor",                                                                            \
-         "X",      "drop tokens beyond X times the mean, or none (none)",                                        \
-         OPT_CALL, &request.routing.capacity,                                                                    \
-         0,        0,                                                                                            \
-         NULL,     set_capacity},                                                                                \
-        {0,                                                                                                      \
-         "capacity-scope",                                                                                       \
-         "SCOPE",                                                                                                \
-         "what capacity counts the tokens of: %s (microbatch)",                                                  \
-         OPT_CHOICE,                                                                                             \
-         &request.scope,                                                                                         \
-         .words = &scope_words},                                                                                 \
-        {0, "drop", "BY", "drop by %s (prob)", OPT_CHOICE, &request.drop, .words = &drop_words},                 \
-        {0,       "lambda",                                                                                      \
-         "X",     "reserve memory for this skew of expert loads (1.5)",                                          \
-         OPT_NUM, &request.routing.lambda,                                                                       \
-         1,       1e6},                                                                                          \
-        {0, NULL, NULL, "For other trainers' jobs (moe-train runs the defaults only):", OPT_FLAG},               \
-        {0, "dispatcher", "NAME", "%s (alltoall)", OPT_CHOICE, &request.dispatcher, .words = &dispatcher_words}, \
-        {0,                                                                                                      \
-         "overlap",                                                                                              \
-         "WHEN",                                                                                                 \
-         "overlap communication: %s (off)",                                                                      \
-         OPT_CHOICE,                                                                                             \
-         &request.overlap,                                                                                       \
-         .words = &flag_words},                                                                                  \
-        {0, "grad-dtype", "TYPE", "gradients: %s (f32)", OPT_CHOICE, &request.grad_dtype, .words = &type_words}, \
-    {                                                                                                            \
-        0, "moment-dtype", "TYPE", "optimizer moments: %s (f32)", OPT_CHOICE, &request.moment_dtype,             \
-            .words = &type_words                                                                                 \
-    }
-
 static const struct opt plan_opts[] = {
     {'m', "model", "MODEL", "config.json, model directory or preset", OPT_TEXT, &request.model},
     {'c', "cluster", "CLUSTER", "cluster file or preset (local)", OPT_TEXT, &request.cluster},
@@ -105,10 +44,39 @@ static const struct opt plan_opts[] = {
     {0, "strategy", "NAME", "ep16-tp4-pp2 or ep16-tp4-pp2-folded", OPT_TEXT, &request.strategy},
     {'o', "output", "FILE", "write the plan here (standard output)", OPT_TEXT, &out_path},
     {0, NULL, NULL, "Axes (those not given are derived, or 1):", OPT_FLAG},
-    LAYOUT_OPTS,
+    AXIS(tp, "tensor parallelism of the dense part"),
+    AXIS(etp, "tensor parallelism of the experts"),
+    AXIS(cp, "context parallelism"),
+    AXIS(ep, "expert parallelism"),
+    AXIS(dp, "data parallelism"),
+    AXIS(pp, "pipeline parallelism"),
+    AXIS(vpp, "virtual stages a pipeline rank"),
+    {0, "order", "ORDER", "axes, fastest first (tp-cp-ep-dp-pp)", OPT_TEXT, &order},
+    {0, "split", "LIST", "layers of each virtual stage, or auto (even)", OPT_TEXT, &request.split},
     {0, NULL, NULL, "Run:", OPT_FLAG},
+    {0, "seq", "N", "tokens a sequence (2048, or what the model allows)", OPT_INT, &request.batch.seq, 1,
+     1 << 30},
     {0, "global-batch", "N", "sequences a step", OPT_INT, &request.batch.global, 1, 1e12},
-    JOB_OPTS,
+    {0, "micro-batch", "N", "sequences a microbatch (1)", OPT_INT, &request.batch.micro, 1, 1 << 20},
+    {0, "schedule", "NAME", "%s (1f1b; interleaved with vpp)", OPT_CHOICE, &request.schedule,
+     .words = &schedule_words},
+    {0, "recompute", "WHAT", "%s (none)", OPT_CHOICE, &request.recompute, .words = &recompute_words},
+    {0, "precision", "TYPE", "%s (the config's)", OPT_CHOICE, &request.precision, .words = &precision_words},
+    {0, "zero", "N", "optimizer sharding, 0 to 3 (1)", OPT_INT, &request.zero, 0, 3},
+    {0, "capacity-factor", "X", "drop tokens beyond X times the mean, or none (none)", OPT_CALL,
+     &request.routing.capacity, 0, 0, NULL, set_capacity},
+    {0, "capacity-scope", "SCOPE", "what capacity counts the tokens of: %s (microbatch)", OPT_CHOICE,
+     &request.scope, .words = &scope_words},
+    {0, "drop", "BY", "drop by %s (prob)", OPT_CHOICE, &request.drop, .words = &drop_words},
+    {0, "lambda", "X", "reserve memory for this skew of expert loads (1.5)", OPT_NUM, &request.routing.lambda,
+     1, 1e6},
+    {0, NULL, NULL, "For other trainers' jobs (moe-train runs the defaults only):", OPT_FLAG},
+    {0, "dispatcher", "NAME", "%s (alltoall)", OPT_CHOICE, &request.dispatcher, .words = &dispatcher_words},
+    {0, "overlap", "WHEN", "overlap communication: %s (off)", OPT_CHOICE, &request.overlap,
+     .words = &flag_words},
+    {0, "grad-dtype", "TYPE", "gradients: %s (f32)", OPT_CHOICE, &request.grad_dtype, .words = &type_words},
+    {0, "moment-dtype", "TYPE", "optimizer moments: %s (f32)", OPT_CHOICE, &request.moment_dtype,
+     .words = &type_words},
 };
 
 static const struct command plan_command = {
@@ -190,20 +158,23 @@ static int run_plan(int argc, char **argv, const char *by)
 static int64_t top = 10;
 static bool as_json, any;
 
-static const struct opt search_opts[] = {
-    {'m', "model", "MODEL", "config.json, model directory or preset", OPT_TEXT, &request.model},
-    {'c', "cluster", "CLUSTER", "cluster file or preset (local)", OPT_TEXT, &request.cluster},
-    {'n', "world", "N", "ranks", OPT_INT, &request.world, 1, 1 << 20},
-    {'o', "output", "FILE", "write the plan of the best that moe-train runs here", OPT_TEXT, &out_path},
-    {0, "any", NULL, "the best of all, whether moe-train runs it or not", OPT_FLAG, &any},
+static const struct opt search_alone[] = {
+    {0, NULL, NULL, "Search (what is given above is held fixed, all else of the layout searched):", OPT_FLAG},
+    {0, "any", NULL, "write the best plan even if moe-train cannot run it", OPT_FLAG, &any},
     {0, "top", "N", "layouts to show (10)", OPT_INT, &top, 1, 1e6},
-    {0, "json", NULL, "as JSON", OPT_FLAG, &as_json},
-    {0, NULL, NULL, "Held fixed (searched when not given):", OPT_FLAG},
-    LAYOUT_OPTS,
-    {0, NULL, NULL, "The job:", OPT_FLAG},
-    {0, "global-batch", "N", "sequences a step (4 a rank)", OPT_INT, &request.batch.global, 1, 1e12},
-    JOB_OPTS,
+    {0, "json", NULL, "show them as JSON", OPT_FLAG, &as_json},
 };
+enum {
+    PLAN_OPTS = sizeof plan_opts / sizeof *plan_opts,
+    SEARCH_ALONE = sizeof search_alone / sizeof *search_alone
+};
+static struct opt search_opts[PLAN_OPTS + SEARCH_ALONE]; /* plan's, then those: search_options() */
+
+static void search_options(void)
+{
+    memcpy(search_opts, plan_opts, sizeof plan_opts);
+    memcpy(search_opts + PLAN_OPTS, search_alone, sizeof search_alone);
+}
 
 static const struct command search_command = {
     "moe-partition search",
@@ -215,14 +186,13 @@ static const struct command search_command = {
 };
 
 /* The best leaf's plan; where moe-train cannot run it and is to, the best that it can. */
-static int write_best(struct search *s, const char *by)
+static int write_best(struct layout_search *s, const char *by)
 {
-    struct search runnable = {0};
+    struct layout_search runnable = {0};
     struct plan p;
     int r = search_plan(s, s->leaves, by, &p);
     if (r == 0 && !any && plan_within_limits(&p) < 0) {
         search_plan_release(&p);
-        notice("the best is for planning only: written is the best that moe-train runs (--any: the best)");
         if (search_init(&runnable, &request) < 0 ||
             (runnable.only_runnable = true, search_run(&runnable)) < 0) {
             search_release(&runnable);
@@ -231,6 +201,8 @@ static int write_best(struct search *s, const char *by)
         r = search_plan(&runnable, runnable.leaves, by, &p);
         if (r == 0 && plan_within_limits(&p) < 0)
             r = error_prefix("no layout of this job runs (--any writes the best plan)");
+        else if (r == 0)
+            notice("the best is for planning only: written is the best that moe-train runs (--any: the best)");
     }
     if (r == 0)
         r = write_plan(&p, plan_write);
@@ -240,7 +212,7 @@ static int write_best(struct search *s, const char *by)
     return r;
 }
 
-static int report(const struct search *s)
+static int report(const struct layout_search *s)
 {
     struct output o;
     if (out_path && strcmp(out_path, "-") == 0) /* the plan goes there */
@@ -255,6 +227,7 @@ static int report(const struct search *s)
 
 static int run_search(int argc, char **argv, const char *by)
 {
+    search_options();
     int first = options_parse(&search_command, argc, argv);
     if (first < 0)
         return -1;
@@ -262,8 +235,9 @@ static int run_search(int argc, char **argv, const char *by)
         return error(STATUS_USAGE, "takes no '%s' (see 'moe-partition search -h')", argv[first]);
     TRY(take_order());
     if (request.batch.global == 0)
-        verbose("the global batch is 4 sequences a rank (--global-batch)");
-    struct search s;
+        notice("the global batch is taken as 4 sequences a rank, %lld (--global-batch)",
+               (long long)(4 * request.world));
+    struct layout_search s;
     int r = search_init(&s, &request);
     if (r == 0)
         r = search_run(&s);

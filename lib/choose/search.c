@@ -20,18 +20,18 @@ enum { THREADS = 2, FIRST_ROUND = 8, ROUND = 512, MOST_SEQUENCES = 1 << 20 };
 
 /* ---- two threads over a list ---- */
 
-struct crew {
-    struct search *s;
+struct search_crew {
+    struct layout_search *s;
     atomic_llong next;
     int64_t end;
-    void (*work)(struct crew *c, int64_t i);
+    void (*work)(struct search_crew *c, int64_t i);
     double within; /* seconds: what takes longer is not kept */
     pthread_mutex_t lock;
     bool failed;
     char why[400];
 };
 
-static void crew_failed(struct crew *c)
+static void crew_failed(struct search_crew *c)
 {
     pthread_mutex_lock(&c->lock);
     if (!c->failed)
@@ -42,17 +42,17 @@ static void crew_failed(struct crew *c)
 
 static void *crew_member(void *arg)
 {
-    struct crew *c = arg;
+    struct search_crew *c = arg;
     for (int64_t i; (i = atomic_fetch_add(&c->next, 1)) < c->end;)
         c->work(c, i);
     return NULL;
 }
 
 /* All of [first,end), in any order. */
-static int crew_run(struct search *s, int64_t first, int64_t end, double within,
-                    void (*work)(struct crew *, int64_t))
+static int crew_run(struct layout_search *s, int64_t first, int64_t end, double within,
+                    void (*work)(struct search_crew *, int64_t))
 {
-    struct crew c = {.s = s, .next = first, .end = end, .work = work, .within = within};
+    struct search_crew c = {.s = s, .next = first, .end = end, .work = work, .within = within};
     pthread_t other[THREADS - 1];
     int started = 0;
     pthread_mutex_init(&c.lock, NULL);
@@ -69,7 +69,7 @@ static int crew_run(struct search *s, int64_t first, int64_t end, double within,
 /* ---- bounds of nodes ---- */
 
 /* Each rank of the pipeline has, on average, its share of all layers, without any communication. */
-static void bound_node(struct crew *c, int64_t i)
+static void bound_node(struct search_crew *c, int64_t i)
 {
     struct node *n = &c->s->nodes[i];
     struct opened o = {.p = c->s->base, .node = n};
@@ -96,12 +96,12 @@ static int by_bound(const void *a, const void *b)
 
 /* ---- leaves of a node ---- */
 
-struct found {
+struct found_leaves {
     struct leaf *list;
     int64_t count, costed, fit;
 };
 
-static void found_add(struct found *f, const struct leaf *leaf)
+static void found_add(struct found_leaves *f, const struct leaf *leaf)
 {
     if ((f->count & (f->count - 1)) == 0)
         f->list = xrealloc(f->list, f->count ? 2 * (size_t)f->count : 1, sizeof *f->list);
@@ -109,13 +109,13 @@ static void found_add(struct found *f, const struct leaf *leaf)
 }
 
 /* Of one way and ZeRO: seconds under every spread; memory, which is the same under all, once it matters. */
-static int cost_way(struct opened *o, const struct search *s, const struct layer_times *times, struct leaf leaf,
-                    double within, struct found *f)
+static int cost_way(struct opened *o, const struct layout_search *s, const struct layer_times *times,
+                    struct leaf leaf, double within, struct found_leaves *f)
 {
     double memory = -1, room = o->p.machine.memory_bytes > 0 ? o->p.machine.memory_bytes : INFINITY;
     for (int i = 0; i < o->node->spreads; i++) {
         const struct layer_times *t = &times[i];
-        const struct spread *spread = &s->spreads[o->node->first_spread + i];
+        const struct order_spread *spread = &s->spreads[o->node->first_spread + i];
         if (!(t->all * (double)o->node->microbatches / (double)o->p.axes.pp <= within))
             continue;
         f->costed++;
@@ -135,13 +135,13 @@ static int cost_way(struct opened *o, const struct search *s, const struct layer
     return 0;
 }
 
-static void open_node(struct crew *c, int64_t at)
+static void open_node(struct search_crew *c, int64_t at)
 {
-    struct search *s = c->s;
+    struct layout_search *s = c->s;
     const struct node *n = &s->nodes[at];
     const struct ways *w = &s->ways[n->ways];
     struct layer_times *times = xcalloc((size_t)n->spreads, sizeof *times);
-    struct found f = {0};
+    struct found_leaves f = {0};
     struct opened o;
     int last_zero = s->request.zero >= 0 ? (int)s->request.zero : s->only_runnable ? 1 : 3;
     opened_init(&o, &s->base, &s->splits, n);
@@ -187,7 +187,8 @@ static int by_shape(const struct leaf *x, const struct leaf *y)
     THEN(zero)
     THEN(node)
     THEN(spread)
-    THEN(vpp) THEN(automatic) THEN(schedule)
+    THEN(vpp)
+    THEN(automatic) THEN(schedule)
 #undef THEN
         return 0;
 }
@@ -209,9 +210,9 @@ static int by_step(const void *a, const void *b)
     return x->memory_bytes != y->memory_bytes ? (x->memory_bytes < y->memory_bytes ? -1 : 1) : by_shape(x, y);
 }
 
-static void simulate(struct crew *c, int64_t i)
+static void simulate(struct search_crew *c, int64_t i)
 {
-    struct search *s = c->s;
+    struct layout_search *s = c->s;
     struct leaf *leaf = &s->leaves[i];
     struct opened o;
     if (!isnan(leaf->step_s))
@@ -225,7 +226,7 @@ static void simulate(struct crew *c, int64_t i)
 }
 
 /* [first,end) of the sorted leaves; the best that is found. */
-static int simulate_all(struct search *s, int64_t first, int64_t end)
+static int simulate_all(struct layout_search *s, int64_t first, int64_t end)
 {
     TRY(crew_run(s, first, end, INFINITY, simulate));
     for (int64_t i = first; i < end; i++)
@@ -234,7 +235,7 @@ static int simulate_all(struct search *s, int64_t first, int64_t end)
 }
 
 /* Drops what is beyond the margin, and simulates what may be better than the best so far. */
-static int improve(struct search *s)
+static int improve(struct layout_search *s)
 {
     qsort(s->leaves, (size_t)s->leaf_count, sizeof *s->leaves, by_closed);
     for (int64_t i = 0; i < s->leaf_count && s->leaves[i].closed_s * (1 + ROUNDING) < s->best_s; i++)
@@ -245,7 +246,7 @@ static int improve(struct search *s)
     return 0;
 }
 
-static int open_nodes(struct search *s)
+static int open_nodes(struct layout_search *s)
 {
     int64_t at = 0, round = FIRST_ROUND;
     while (at < s->node_count) {
@@ -265,7 +266,7 @@ static int open_nodes(struct search *s)
 }
 
 /* All within the margin of the best closed form, then what could still win. */
-static int simulate_close(struct search *s)
+static int simulate_close(struct layout_search *s)
 {
     qsort(s->leaves, (size_t)s->leaf_count, sizeof *s->leaves, by_closed);
     int64_t end = 0;
@@ -307,9 +308,9 @@ static int check_figures(const struct plan *p)
     return 0;
 }
 
-int search_init(struct search *s, const struct request *asked)
+int search_init(struct layout_search *s, const struct request *asked)
 {
-    *s = (struct search){.request = *asked, .best_s = INFINITY};
+    *s = (struct layout_search){.request = *asked, .best_s = INFINITY};
     struct request *r = &s->request;
     if (r->world < 1)
         return error(STATUS_USAGE, "how many ranks? name them with --world");
@@ -328,7 +329,7 @@ int search_init(struct search *s, const struct request *asked)
     return 0;
 }
 
-int search_run(struct search *s)
+int search_run(struct layout_search *s)
 {
     space_enumerate(s);
     if (!s->legal) {
@@ -347,7 +348,7 @@ int search_run(struct search *s)
     return s->leaf_count ? 0 : search_fits_nowhere(s);
 }
 
-void search_release(struct search *s)
+void search_release(struct layout_search *s)
 {
     space_release(s);
     free(s->leaves);
@@ -355,7 +356,7 @@ void search_release(struct search *s)
     plan_release(&s->base);
 }
 
-int search_plan(const struct search *s, const struct leaf *leaf, const char *made_by, struct plan *p)
+int search_plan(const struct layout_search *s, const struct leaf *leaf, const char *made_by, struct plan *p)
 {
     const struct node *n = &s->nodes[leaf->node];
     *p = s->base;

@@ -70,7 +70,7 @@ static void put(struct layer_times *t, int kind, const struct layer_cost *x)
     t->all_of[kind] = t->f[kind] + t->b[kind] + t->w[kind];
 }
 
-int layers_time(const struct opened *o, const struct spread *s, struct layer_times *t)
+int layers_time(const struct opened *o, const struct order_spread *s, struct layer_times *t)
 {
     const struct plan *p = &o->p;
     const struct model *m = &p->model;
@@ -165,7 +165,7 @@ double span_closed(const struct opened *o, double message_s)
     return span;
 }
 
-double step_of_span(struct opened *o, const struct spread *s, double span_s)
+double step_of_span(struct opened *o, const struct order_spread *s, double span_s)
 {
     int i = busiest_stage(o->busy, (int)o->p.axes.pp);
     double dp_s, optimizer_s;
@@ -198,7 +198,7 @@ int memory_closed(struct opened *o, bool exact, double *bytes)
     return 0;
 }
 
-int leaf_simulate(struct opened *o, const struct spread *s, struct leaf *leaf)
+int leaf_simulate(struct opened *o, const struct order_spread *s, struct leaf *leaf)
 {
     struct layer_times t;
     struct simulation x;
@@ -246,7 +246,7 @@ static struct reach reach_on(int64_t per_node, int64_t n, int64_t stride)
     return (struct reach){n, max64(1, min64(n, ceil_div(per_node, stride)))};
 }
 
-void spread_replicas(const struct plan *p, const struct spread *s, int stage, struct reach replicas[2])
+void spread_replicas(const struct plan *p, const struct order_spread *s, int stage, struct reach replicas[2])
 {
     const struct axes *a = &p->axes;
     enum axis order[AXES];
@@ -260,7 +260,7 @@ void spread_replicas(const struct plan *p, const struct spread *s, int stage, st
     replicas[1] = reach_of(base, per_node, a->edp, axis_stride(order, expert, AXIS_DP), 1, 0);
 }
 
-bool spread_make(struct spread *s, const struct plan *p, const char *text)
+bool spread_make(struct order_spread *s, const struct plan *p, const char *text)
 {
     const struct axes *a = &p->axes;
     enum axis order[AXES];
@@ -272,13 +272,13 @@ bool spread_make(struct spread *s, const struct plan *p, const char *text)
     int64_t pp = axis_stride(order, dense, AXIS_PP);
     if (a->pp > 1 && pp != axis_stride(order, expert, AXIS_PP)) /* rule axes-pipeline */
         return false;
-    *s = (struct spread){.tp = reach_on(per_node, a->tp, axis_stride(order, dense, AXIS_TP)),
-                         .cp = reach_on(per_node, a->cp, axis_stride(order, dense, AXIS_CP)),
-                         .ep = reach_on(per_node, a->ep, axis_stride(order, expert, AXIS_EP)),
-                         .etp = reach_on(per_node, a->etp, axis_stride(order, expert, AXIS_TP)),
-                         .pp_stride = a->pp > 1 ? pp : 0,
-                         .across = a->pp > 1 && pp >= per_node,
-                         .aligned = a->pp == 1 || pp % per_node == 0};
+    *s = (struct order_spread){.tp = reach_on(per_node, a->tp, axis_stride(order, dense, AXIS_TP)),
+                               .cp = reach_on(per_node, a->cp, axis_stride(order, dense, AXIS_CP)),
+                               .ep = reach_on(per_node, a->ep, axis_stride(order, expert, AXIS_EP)),
+                               .etp = reach_on(per_node, a->etp, axis_stride(order, expert, AXIS_TP)),
+                               .pp_stride = a->pp > 1 ? pp : 0,
+                               .across = a->pp > 1 && pp >= per_node,
+                               .aligned = a->pp == 1 || pp % per_node == 0};
     snprintf(s->order, sizeof s->order, "%s", text);
     spread_replicas(p, s, 0, s->replicas);
     return true;
@@ -289,7 +289,7 @@ static bool same_reach(struct reach a, struct reach b)
     return a.ranks == b.ranks && a.per_node == b.per_node;
 }
 
-bool spread_alike(const struct spread *a, const struct spread *b)
+bool spread_alike(const struct order_spread *a, const struct order_spread *b)
 {
     return same_reach(a->tp, b->tp) && same_reach(a->cp, b->cp) && same_reach(a->ep, b->ep) &&
            same_reach(a->etp, b->etp) && same_reach(a->replicas[0], b->replicas[0]) &&

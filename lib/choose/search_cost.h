@@ -26,7 +26,7 @@ struct splits {
 };
 
 /* How an order spreads groups over nodes. */
-struct spread {
+struct order_spread {
     char order[32];
     struct reach tp, cp, ep, etp, replicas[2]; /* of dense part and experts, of the first stage */
     int64_t pp_stride;
@@ -64,10 +64,10 @@ struct leaf {
 };
 
 /* Under this order, for p's axes. False where the order and the axes break rule axes-pipeline. */
-bool spread_make(struct spread *s, const struct plan *p, const char *order);
-bool spread_alike(const struct spread *a, const struct spread *b);
+bool spread_make(struct order_spread *s, const struct plan *p, const char *order);
+bool spread_alike(const struct order_spread *a, const struct order_spread *b);
 /* Of the replicas of this stage. */
-void spread_replicas(const struct plan *p, const struct spread *s, int stage, struct reach replicas[2]);
+void spread_replicas(const struct plan *p, const struct order_spread *s, int stage, struct reach replicas[2]);
 
 /* A node opened: the plan of its shape, which the functions below set to a leaf's. */
 struct opened {
@@ -95,16 +95,16 @@ struct layer_times {
     double message;
     double all; /* a microbatch through all layers */
 };
-int layers_time(const struct opened *o, const struct spread *s, struct layer_times *t);
+int layers_time(const struct opened *o, const struct order_spread *s, struct layer_times *t);
 /* o->times and o->busy of the stages set. */
 void stages_time(struct opened *o, const struct layer_times *t);
 /* The least that the span of the schedule set can be. */
 double span_closed(const struct opened *o, double message_s);
 /* With gradients and update, under the ZeRO set. */
-double step_of_span(struct opened *o, const struct spread *s, double span_s);
+double step_of_span(struct opened *o, const struct order_spread *s, double span_s);
 /* Of the worst stage, at least; with `exact` by its own program (programs set). */
 int memory_closed(struct opened *o, bool exact, double *bytes);
 /* Simulated: step and memory of the leaf. */
-int leaf_simulate(struct opened *o, const struct spread *s, struct leaf *leaf);
+int leaf_simulate(struct opened *o, const struct order_spread *s, struct leaf *leaf);
 
 #endif

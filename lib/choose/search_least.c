@@ -11,7 +11,7 @@
 #include "plan/axes.h"
 
 /* Whether a leaf of the node fits. */
-static bool node_fits(const struct search *s, const struct node *n, double *least)
+static bool node_fits(const struct layout_search *s, const struct node *n, double *least)
 {
     struct opened o;
     const struct ways *w = &s->ways[n->ways];
@@ -37,9 +37,9 @@ static bool node_fits(const struct search *s, const struct node *n, double *leas
 }
 
 /* On so many ranks. The layouts that need least are tried first: a long pipeline, all recomputed. */
-static bool fits_on(const struct search *of, int64_t world, double *least)
+static bool fits_on(const struct layout_search *of, int64_t world, double *least)
 {
-    struct search s = {.request = of->request, .base = of->base, .only_runnable = of->only_runnable};
+    struct layout_search s = {.request = of->request, .base = of->base, .only_runnable = of->only_runnable};
     bool fits = false;
     s.base.world = (int)world;
     s.base.machine.nodes = ceil_div(world, s.base.machine.per_node);
@@ -53,7 +53,7 @@ static bool fits_on(const struct search *of, int64_t world, double *least)
     return fits;
 }
 
-int search_fits_nowhere(const struct search *s)
+int search_fits_nowhere(const struct layout_search *s)
 {
     const struct machine *m = &s->base.machine;
     int64_t step = max64(1, m->per_node), most = min64(MAX_WORLD, max64(64, 16 * (int64_t)s->base.world));

@@ -5,8 +5,8 @@
 
 #include "choose/search.h"
 
-/* error(STATUS_USAGE) with the least number of ranks of whole nodes of this kind that a layout fits on, whatever
- * number of nodes the cluster has; -1. */
-int search_fits_nowhere(const struct search *s);
+/* error(STATUS_USAGE) with the least number of ranks of whole nodes of this kind that a layout fits on,
+ * whatever number of nodes the cluster has; -1. */
+int search_fits_nowhere(const struct layout_search *s);
 
 #endif

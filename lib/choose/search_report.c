@@ -31,7 +31,8 @@ static const char *share_name(int i)
     return i < PARTS ? part_name[i] : around[i - PARTS];
 }
 
-static int show(const struct search *s, const struct leaf *leaf, const struct shown *best, struct shown *x)
+static int show(const struct layout_search *s, const struct leaf *leaf, const struct shown *best,
+                struct shown *x)
 {
     struct seconds t;
     TRY(search_plan(s, leaf, NULL, &x->p));
@@ -68,7 +69,7 @@ static void reason(const struct shown *x, const struct shown *best, char text[st
         snprintf(text, 80, "%s +%.3g s", share_name(x->why), x->why_s);
 }
 
-static int show_all(const struct search *s, int64_t top, struct shown **list, int64_t *count)
+static int show_all(const struct layout_search *s, int64_t top, struct shown **list, int64_t *count)
 {
     *count = min64(top, s->leaf_count);
     *list = xcalloc((size_t)*count, sizeof **list);
@@ -84,12 +85,12 @@ static void shown_release(struct shown *list, int64_t count)
     free(list);
 }
 
-static const char *split_of(const struct search *s, const struct leaf *leaf)
+static const char *split_of(const struct layout_search *s, const struct leaf *leaf)
 {
     return s->request.split ? s->request.split : leaf->automatic ? "auto" : "even";
 }
 
-static void print_row(const struct search *s, int64_t i, const struct shown *list, FILE *f)
+static void print_row(const struct layout_search *s, int64_t i, const struct shown *list, FILE *f)
 {
     const struct plan *p = &list[i].p;
     const struct axes *a = &p->axes;
@@ -104,7 +105,7 @@ static void print_row(const struct search *s, int64_t i, const struct shown *lis
             human_bytes(p->predict.memory_bytes, memory), list[i].runs ? "runs-here" : "plan-only", why);
 }
 
-int search_print(const struct search *s, int64_t top, FILE *f)
+int search_print(const struct layout_search *s, int64_t top, FILE *f)
 {
     struct shown *list;
     int64_t count;
@@ -125,7 +126,7 @@ int search_print(const struct search *s, int64_t top, FILE *f)
     return r;
 }
 
-static json_t *row_json(const struct search *s, int64_t i, const struct shown *list)
+static json_t *row_json(const struct layout_search *s, int64_t i, const struct shown *list)
 {
     const struct plan *p = &list[i].p;
     const struct axes *a = &p->axes;
@@ -143,7 +144,7 @@ static json_t *row_json(const struct search *s, int64_t i, const struct shown *l
                      x->bubble, "runs", (int)list[i].runs, "loses_by", why);
 }
 
-int search_json(const struct search *s, int64_t top, FILE *f)
+int search_json(const struct layout_search *s, int64_t top, FILE *f)
 {
     struct shown *list;
     int64_t count;

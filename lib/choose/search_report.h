@@ -7,10 +7,10 @@
 
 #include "choose/search.h"
 
-/* The first `top` layouts, each that is not the best with what it loses most by: of the parts that a step's seconds
- * go to (cost/seconds.h), the one that grew most, and by how much. Then one line of counts. */
-int search_print(const struct search *s, int64_t top, FILE *f);
+/* The first `top` layouts, each that is not the best with what it loses most by: of the parts that a step's
+ * seconds go to (cost/seconds.h), the one that grew most, and by how much. Then one line of counts. */
+int search_print(const struct layout_search *s, int64_t top, FILE *f);
 /* One object: layouts[], their figures named as in moe-figures(5), and the counts. */
-int search_json(const struct search *s, int64_t top, FILE *f);
+int search_json(const struct layout_search *s, int64_t top, FILE *f);
 
 #endif

@@ -46,7 +46,7 @@ static bool wanted(int64_t fixed, int64_t value)
     return fixed == 0 || fixed == value;
 }
 
-static const struct ways *ways_of(struct search *s, struct plan *p, int64_t layers)
+static const struct ways *ways_of(struct layout_search *s, struct plan *p, int64_t layers)
 {
     for (int i = 0; i < s->ways_count; i++) {
         const struct ways *w = &s->ways[i];
@@ -77,12 +77,12 @@ static const struct ways *ways_of(struct search *s, struct plan *p, int64_t laye
 
 /* ---- nodes ---- */
 
-static int zeros_of(const struct search *s)
+static int zeros_of(const struct layout_search *s)
 {
     return s->request.zero >= 0 ? 1 : s->only_runnable ? 2 : 4;
 }
 
-static void add_node(struct search *s, struct plan *p, int first_spread, enum recompute recompute)
+static void add_node(struct layout_search *s, struct plan *p, int first_spread, enum recompute recompute)
 {
     p->training.recompute = recompute;
     const struct ways *w = ways_of(s, p, p->model.layers);
@@ -104,10 +104,10 @@ static void add_node(struct search *s, struct plan *p, int first_spread, enum re
     s->legal += n->leaves;
 }
 
-static void add_spreads(struct search *s, const struct plan *p, int first)
+static void add_spreads(struct layout_search *s, const struct plan *p, int first)
 {
     for (int i = 0; i < s->order_count; i++) {
-        struct spread one;
+        struct order_spread one;
         bool known = false;
         if (!spread_make(&one, p, s->orders[i]))
             continue;
@@ -122,7 +122,7 @@ static void add_spreads(struct search *s, const struct plan *p, int first)
     }
 }
 
-static void add_axes(struct search *s, struct plan *p)
+static void add_axes(struct layout_search *s, struct plan *p)
 {
     const struct request *r = &s->request;
     int64_t each = p->batch.global / p->axes.dp;
@@ -144,7 +144,7 @@ static void add_axes(struct search *s, struct plan *p)
 }
 
 /* The expert part's factors of one stage's ranks. */
-static void add_experts(struct search *s, struct plan *p, int64_t ranks)
+static void add_experts(struct layout_search *s, struct plan *p, int64_t ranks)
 {
     const struct axes *want = &s->request.axes;
     for (int64_t ep = 1; ep <= ranks; ep++)
@@ -158,7 +158,7 @@ static void add_experts(struct search *s, struct plan *p, int64_t ranks)
             }
 }
 
-static void add_dense(struct search *s, struct plan *p, int64_t ranks)
+static void add_dense(struct layout_search *s, struct plan *p, int64_t ranks)
 {
     const struct axes *want = &s->request.axes;
     int64_t most_cp = s->only_runnable ? 1 : ranks;
@@ -177,7 +177,7 @@ static void add_dense(struct search *s, struct plan *p, int64_t ranks)
         }
 }
 
-void space_enumerate(struct search *s)
+void space_enumerate(struct layout_search *s)
 {
     struct plan p = s->base;
     for (int64_t pp = 1; pp <= min64(p.world, p.model.layers); pp++)
@@ -189,7 +189,7 @@ void space_enumerate(struct search *s)
 
 /* ---- splits and orders, once ---- */
 
-static struct stage *split_of(const struct search *s, int64_t n, const char *split)
+static struct stage *split_of(const struct layout_search *s, int64_t n, const char *split)
 {
     struct plan p = s->base;
     p.stages = NULL;
@@ -207,7 +207,7 @@ static bool same_split(const struct stage *a, const struct stage *b, int64_t n)
 }
 
 /* Whether some pipeline of these ranks has so many virtual stages. */
-static bool stages_possible(const struct search *s, int64_t n)
+static bool stages_possible(const struct layout_search *s, int64_t n)
 {
     for (int64_t pp = 2; pp <= n; pp++)
         if (n % pp == 0 && s->base.world % pp == 0)
@@ -215,7 +215,7 @@ static bool stages_possible(const struct search *s, int64_t n)
     return n == 1;
 }
 
-static int make_splits(struct search *s)
+static int make_splits(struct layout_search *s)
 {
     struct splits *x = &s->splits;
     const char *given = s->request.split;
@@ -241,7 +241,7 @@ static int make_splits(struct search *s)
 }
 
 /* All 120, or the one given. */
-static void make_orders(struct search *s)
+static void make_orders(struct layout_search *s)
 {
     int n = 0;
     if (*s->request.axes.order) {
@@ -267,13 +267,13 @@ static void make_orders(struct search *s)
         }
 }
 
-int space_init(struct search *s)
+int space_init(struct layout_search *s)
 {
     make_orders(s);
     return make_splits(s);
 }
 
-void space_release(struct search *s)
+void space_release(struct layout_search *s)
 {
     for (int64_t n = 0; s->splits.even && n <= s->splits.layers; n++) {
         free(s->splits.even[n]);

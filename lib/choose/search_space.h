@@ -6,9 +6,9 @@
 #include "choose/search.h"
 
 /* Splits and orders; -1 with error() where the split given fits no pipeline. */
-int space_init(struct search *s);
+int space_init(struct layout_search *s);
 /* Nodes, their spreads and ways. */
-void space_enumerate(struct search *s);
-void space_release(struct search *s);
+void space_enumerate(struct layout_search *s);
+void space_release(struct layout_search *s);
 
 #endif

@@ -24,7 +24,8 @@ struct seconds {
  * to the schedule's operations and the layers. */
 int plan_seconds(const struct plan *p, double lambda, struct seconds *out);
 
-/* Which stage computes longest: of those that differ by rounding the first, in whatever order sums were made. */
+/* Which stage computes longest: of those that differ by rounding the first, in whatever order sums were
+ * made. */
 int busiest_stage(const double *busy_s, int stages);
 /* The end of a step that takes span_s before: gradients summed over the replicas of the dense part and of the
  * experts, and the update, of a rank with these shards. Returns the whole step. */

@@ -21,9 +21,9 @@ static const struct job jobs[] = {
     {"moonlight-16b-a3b", 4, 4, 4, 100e9},
 };
 
-static struct search ran(const struct job *j, bool everything)
+static struct layout_search ran(const struct job *j, bool everything)
 {
-    struct search s;
+    struct layout_search s;
     struct request r = tiny;
     r.model = j->model;
     r.cluster = "h100";
@@ -41,7 +41,7 @@ static struct search ran(const struct job *j, bool everything)
 }
 
 /* All that is within the margin of the best closed form, in the same order with the same seconds. */
-static void same_ranking(const struct search *some, const struct search *all)
+static void same_ranking(const struct layout_search *some, const struct layout_search *all)
 {
     double least = INFINITY;
     for (int64_t i = 0; i < some->leaf_count; i++)
@@ -58,7 +58,7 @@ static void same_ranking(const struct search *some, const struct search *all)
 }
 
 /* A closed form is never more than what is simulated, a node's bound never more than a leaf. */
-static void bounds_hold(const struct search *s)
+static void bounds_hold(const struct layout_search *s)
 {
     for (int64_t i = 0; i < s->leaf_count; i++) {
         const struct leaf *x = &s->leaves[i];
@@ -69,7 +69,7 @@ static void bounds_hold(const struct search *s)
 }
 
 /* The plan predicts what the search says, and fits. */
-static void plans_agree(const struct search *s)
+static void plans_agree(const struct layout_search *s)
 {
     for (int64_t i = 0; i < s->leaf_count; i += 1 + s->leaf_count / 40) {
         struct plan p;
@@ -87,7 +87,7 @@ static void plans_agree(const struct search *s)
 static void nothing_lost(void **state)
 {
     for (size_t i = 0; i < sizeof jobs / sizeof *jobs; i++) {
-        struct search some = ran(&jobs[i], false), all = ran(&jobs[i], true);
+        struct layout_search some = ran(&jobs[i], false), all = ran(&jobs[i], true);
         assert_true(all.legal == some.legal && all.costed == all.legal && all.pruned == 0);
         assert_true(some.costed + some.pruned == some.legal && some.pruned > 0);
         assert_true(all.simulated >= some.simulated && all.simulated == all.fit);
@@ -103,7 +103,7 @@ static void nothing_lost(void **state)
 static void all_legal(void **state)
 {
     struct request r = tiny;
-    struct search s;
+    struct layout_search s;
     int64_t count = 0;
     r.cluster = "h100";
     r.world = 4;

@@ -188,7 +188,8 @@ static int by_shape(const struct leaf *x, const struct leaf *y)
     THEN(node)
     THEN(spread)
     THEN(vpp)
-    THEN(automatic) THEN(schedule)
+    THEN(automatic)
+    THEN(schedule)
 #undef THEN
         return 0;
 }

@@ -1,16 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /* Seconds and bytes of a layout from closed forms, and simulated.
  *
- * Span of a pipeline, b without W being the whole backward; head_i is Σ f of the virtual stages before i, tail_i
- * Σ b of them, both with a message each, busy_i what pipeline rank i computes in the step:
+ * Span of a pipeline of p stages and m microbatches, b being the whole backward but where W is apart. head_i is
+ * Σ f of the virtual stages before i, tail_i Σ b of them, both with a message each; busy_i what pipeline rank i
+ * computes in the step:
  *
- *   gpipe      two flow shops, of equal jobs: Σf + (m−1)·max f + Σb + (m−1)·max b, and 2(p−1) messages. Exact.
- *   the others max over i of head_i + busy_i + tail_i: rank i cannot begin before its first microbatch has come
- *              through the stages before it, and these wait for the gradient of its last. With split backwards what
- *              a rank does last may be W, so the tail counts after the m F and B alone, with one W at the end.
+ *   gpipe       two flow shops of equal jobs, exactly:
+ *               Σf + (m−1)·max f + Σb + (m−1)·max b + 2(p−1) messages
+ *   the others  max over i of head_i + busy_i + tail_i: rank i cannot begin before its first microbatch has
+ *               come through the stages before it, and these wait for the gradient of its last. With split
+ *               backwards what a rank does last may be W: the tail then follows the m F and B alone.
  *
- * Neither is more than what the simulation gives. Gradients and update are exact (cost/seconds.h). Bytes are
- * arena_bound()'s of the first tp rank of each stage, which has the most of the vocabulary. */
+ * Neither is more than the simulation gives. Gradients and update are exact (cost/seconds.h). Bytes are
+ * arena_bound()'s of the first tp rank of each stage, which has most of the vocabulary. */
 #ifndef CHOOSE_SEARCH_COST_H
 #define CHOOSE_SEARCH_COST_H
 

@@ -181,17 +181,12 @@ static void open_node(struct search_crew *c, int64_t at)
 
 static int by_shape(const struct leaf *x, const struct leaf *y)
 {
-#define THEN(field)                                                                                            \
-    if (x->field != y->field)                                                                                  \
-        return x->field < y->field ? -1 : 1;
-    THEN(zero)
-    THEN(node)
-    THEN(spread)
-    THEN(vpp)
-    THEN(automatic)
-    THEN(schedule)
-#undef THEN
-        return 0;
+    const int a[] = {x->zero, x->node, x->spread, x->vpp, x->automatic, x->schedule};
+    const int b[] = {y->zero, y->node, y->spread, y->vpp, y->automatic, y->schedule};
+    for (size_t i = 0; i < sizeof a / sizeof *a; i++)
+        if (a[i] != b[i])
+            return a[i] < b[i] ? -1 : 1;
+    return 0;
 }
 
 static int by_closed(const void *a, const void *b)

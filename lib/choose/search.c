@@ -108,31 +108,86 @@ static void found_add(struct found_leaves *f, const struct leaf *leaf)
     f->list[f->count++] = *leaf;
 }
 
-/* Of one way and ZeRO: seconds under every spread; memory, which is the same under all, once it matters. */
-static int cost_way(struct opened *o, const struct layout_search *s, const struct layer_times *times,
-                    struct leaf leaf, double within, struct found_leaves *f)
+struct zeros {
+    int first, last;
+    double memory[4]; /* of the way at hand, the same under every spread; negative: not counted yet */
+};
+
+static struct zeros zeros_of(const struct layout_search *s)
 {
-    double memory = -1, room = o->p.machine.memory_bytes > 0 ? o->p.machine.memory_bytes : INFINITY;
-    for (int i = 0; i < o->node->spreads; i++) {
-        const struct layer_times *t = &times[i];
-        const struct order_spread *spread = &s->spreads[o->node->first_spread + i];
-        if (!(t->all * (double)o->node->microbatches / (double)o->p.axes.pp <= within))
-            continue;
+    int only = (int)s->request.zero;
+    return only >= 0 ? (struct zeros){only, only, {0}} : (struct zeros){0, s->only_runnable ? 1 : 3, {0}};
+}
+
+/* The leaves that differ in ZeRO alone, given the span that they share. */
+static void cost_zeros(struct opened *o, const struct order_spread *spread, struct leaf *leaf, double span_s,
+                       double within, struct zeros *z, struct found_leaves *f)
+{
+    double room = o->p.machine.memory_bytes > 0 ? o->p.machine.memory_bytes : INFINITY;
+    for (int zero = z->first; zero <= z->last; zero++) {
+        o->p.training.zero = zero;
         f->costed++;
-        stages_time(o, t);
-        leaf.closed_s = step_of_span(o, spread, span_closed(o, t->message));
-        if (!(leaf.closed_s <= within))
+        leaf->closed_s = step_of_span(o, spread, span_s);
+        if (!(leaf->closed_s <= within))
             continue;
-        if (memory < 0 && memory_closed(o, false, &memory) < 0)
-            return 0; /* a microbatch that is too large for any memory */
-        if (memory > room)
+        if (z->memory[zero] < 0 && memory_closed(o, false, &z->memory[zero]) < 0)
+            z->memory[zero] = INFINITY; /* a microbatch too large for any memory */
+        if (z->memory[zero] > room || isinf(z->memory[zero]))
             continue;
         f->fit++;
+        leaf->zero = (int8_t)zero;
+        leaf->memory_bytes = z->memory[zero];
+        found_add(f, leaf);
+    }
+}
+
+/* One way under every spread. Layers alone, and the span alone, are bounds. */
+static void cost_way(struct opened *o, const struct layout_search *s, const struct layer_times *times,
+                     struct leaf leaf, double within, struct found_leaves *f)
+{
+    struct zeros z = zeros_of(s);
+    for (int zero = z.first; zero <= z.last; zero++)
+        z.memory[zero] = -1;
+    for (int i = 0; i < o->node->spreads; i++) {
+        const struct layer_times *t = &times[i];
+        if (!(t->all * (double)o->node->microbatches / (double)o->p.axes.pp <= within))
+            continue;
+        stages_time(o, t);
+        double span = span_closed(o, t->message);
+        if (!(span <= within))
+            continue;
         leaf.spread = o->node->first_spread + i;
-        leaf.memory_bytes = memory;
-        found_add(f, &leaf);
+        cost_zeros(o, &s->spreads[leaf.spread], &leaf, span, within, &z, f);
+    }
+}
+
+/* Seconds of layers under each spread; those that differ in replicas alone have the same. */
+static int time_spreads(struct opened *o, const struct order_spread *spreads, int count,
+                        struct layer_times *times)
+{
+    for (int i = 0; i < count; i++) {
+        int k = 0;
+        while (k < i && !spread_same_layers(&spreads[k], &spreads[i]))
+            k++;
+        if (k < i)
+            times[i] = times[k];
+        else
+            TRY(layers_time(o, &spreads[i], &times[i]));
     }
     return 0;
+}
+
+static void keep(struct search_crew *c, const struct found_leaves *f)
+{
+    struct layout_search *s = c->s;
+    pthread_mutex_lock(&c->lock);
+    s->leaves = xrealloc(s->leaves, (size_t)(s->leaf_count + f->count) + 1, sizeof *s->leaves);
+    if (f->count)
+        memcpy(s->leaves + s->leaf_count, f->list, (size_t)f->count * sizeof *f->list);
+    s->leaf_count += f->count;
+    s->costed += f->costed;
+    s->fit += f->fit;
+    pthread_mutex_unlock(&c->lock);
 }
 
 static void open_node(struct search_crew *c, int64_t at)
@@ -143,37 +198,24 @@ static void open_node(struct search_crew *c, int64_t at)
     struct layer_times *times = xcalloc((size_t)n->spreads, sizeof *times);
     struct found_leaves f = {0};
     struct opened o;
-    int last_zero = s->request.zero >= 0 ? (int)s->request.zero : s->only_runnable ? 1 : 3;
     opened_init(&o, &s->base, &s->splits, n);
-    for (int i = 0; i < n->spreads; i++)
-        if (layers_time(&o, &s->spreads[n->first_spread + i], &times[i]) < 0)
-            crew_failed(c);
-    for (int k = 0; k < w->count && !c->failed; k++) {
+    bool timed = time_spreads(&o, &s->spreads[n->first_spread], n->spreads, times) == 0;
+    if (!timed)
+        crew_failed(c);
+    for (int k = 0; timed && k < w->count; k++) {
         const struct way *way = &w->list[k];
+        struct leaf leaf = {.node = (int)at,
+                            .vpp = way->vpp,
+                            .schedule = way->schedule,
+                            .automatic = way->automatic,
+                            .step_s = NAN};
         o.p.training.schedule = way->schedule;
         opened_stages(&o, way->vpp, way->automatic);
-        for (int zero = s->request.zero >= 0 ? last_zero : 0; zero <= last_zero; zero++) {
-            struct leaf leaf = {.node = (int)at,
-                                .vpp = way->vpp,
-                                .schedule = way->schedule,
-                                .automatic = way->automatic,
-                                .zero = (int8_t)zero,
-                                .step_s = NAN};
-            o.p.training.zero = zero;
-            if (cost_way(&o, s, times, leaf, c->within, &f) < 0)
-                crew_failed(c);
-        }
+        cost_way(&o, s, times, leaf, c->within, &f);
     }
     opened_release(&o);
     free(times);
-    pthread_mutex_lock(&c->lock);
-    s->leaves = xrealloc(s->leaves, (size_t)(s->leaf_count + f.count) + 1, sizeof *s->leaves);
-    if (f.count)
-        memcpy(s->leaves + s->leaf_count, f.list, (size_t)f.count * sizeof *f.list);
-    s->leaf_count += f.count;
-    s->costed += f.costed;
-    s->fit += f.fit;
-    pthread_mutex_unlock(&c->lock);
+    keep(c, &f);
     free(f.list);
 }
 

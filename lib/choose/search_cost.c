@@ -57,9 +57,16 @@ bool opened_stages(struct opened *o, int64_t vpp, bool automatic)
     for (int i = 0; i < n; i++)
         o->stages[i] =
             (struct stage){i % (int)p->axes.pp, i / (int)p->axes.pp, of[n][i].first, of[n][i].layers};
-    for (int i = 0; i < p->axes.pp; i++)
-        shards_sizes(&o->sizes[i], p, &o->ranks[i]);
+    o->sized = false;
     return true;
+}
+
+/* Elements of the stages set, once something asks for them. */
+static void make_sizes(struct opened *o)
+{
+    for (int i = 0; i < o->p.axes.pp && !o->sized; i++)
+        shards_sizes(&o->sizes[i], &o->p, &o->ranks[i]);
+    o->sized = true;
 }
 
 static void put(struct layer_times *t, int kind, const struct layer_cost *x)
@@ -169,6 +176,7 @@ double step_of_span(struct opened *o, const struct order_spread *s, double span_
 {
     int i = busiest_stage(o->busy, (int)o->p.axes.pp);
     double dp_s, optimizer_s;
+    make_sizes(o);
     struct shards cut = o->sizes[i];
     shards_cut(&cut, &o->p, &o->ranks[i]);
     struct reach replicas[2] = {s->replicas[0], s->replicas[1]};
@@ -180,6 +188,7 @@ double step_of_span(struct opened *o, const struct order_spread *s, double span_
 int memory_closed(struct opened *o, bool exact, double *bytes)
 {
     *bytes = 0;
+    make_sizes(o);
     for (int i = 0; i < o->p.axes.pp; i++) {
         int64_t need;
         struct shards cut = o->sizes[i];
@@ -240,9 +249,11 @@ static struct reach reach_of(int64_t base, int64_t per_node, int64_t n, int64_t 
     return r;
 }
 
-/* One axis, from rank 0: the first node has as many as any. */
-static struct reach reach_on(int64_t per_node, int64_t n, int64_t stride)
+/* One axis: where the first rank begins a node, its node has as many as any. */
+static struct reach reach_on(int64_t base, int64_t per_node, int64_t n, int64_t stride)
 {
+    if (base % per_node)
+        return reach_of(base, per_node, n, stride, 1, 0);
     return (struct reach){n, max64(1, min64(n, ceil_div(per_node, stride)))};
 }
 
@@ -255,9 +266,13 @@ void spread_replicas(const struct plan *p, const struct order_spread *s, int sta
     dense_sizes(a, dense);
     expert_sizes(a, expert);
     int64_t dp = axis_stride(order, dense, AXIS_DP), cp = axis_stride(order, dense, AXIS_CP);
-    replicas[0] = dp < cp ? reach_of(base, per_node, a->dp, dp, a->cp, cp)
-                          : reach_of(base, per_node, a->cp, cp, a->dp, dp);
-    replicas[1] = reach_of(base, per_node, a->edp, axis_stride(order, expert, AXIS_DP), 1, 0);
+    int64_t edp = axis_stride(order, expert, AXIS_DP);
+    if (a->cp == 1 || a->dp == 1)
+        replicas[0] = reach_on(base, per_node, a->dp * a->cp, a->cp == 1 ? dp : cp);
+    else
+        replicas[0] = dp < cp ? reach_of(base, per_node, a->dp, dp, a->cp, cp)
+                              : reach_of(base, per_node, a->cp, cp, a->dp, dp);
+    replicas[1] = reach_on(base, per_node, a->edp, edp);
 }
 
 bool spread_make(struct order_spread *s, const struct plan *p, const char *text)
@@ -272,10 +287,10 @@ bool spread_make(struct order_spread *s, const struct plan *p, const char *text)
     int64_t pp = axis_stride(order, dense, AXIS_PP);
     if (a->pp > 1 && pp != axis_stride(order, expert, AXIS_PP)) /* rule axes-pipeline */
         return false;
-    *s = (struct order_spread){.tp = reach_on(per_node, a->tp, axis_stride(order, dense, AXIS_TP)),
-                               .cp = reach_on(per_node, a->cp, axis_stride(order, dense, AXIS_CP)),
-                               .ep = reach_on(per_node, a->ep, axis_stride(order, expert, AXIS_EP)),
-                               .etp = reach_on(per_node, a->etp, axis_stride(order, expert, AXIS_TP)),
+    *s = (struct order_spread){.tp = reach_on(0, per_node, a->tp, axis_stride(order, dense, AXIS_TP)),
+                               .cp = reach_on(0, per_node, a->cp, axis_stride(order, dense, AXIS_CP)),
+                               .ep = reach_on(0, per_node, a->ep, axis_stride(order, expert, AXIS_EP)),
+                               .etp = reach_on(0, per_node, a->etp, axis_stride(order, expert, AXIS_TP)),
                                .pp_stride = a->pp > 1 ? pp : 0,
                                .across = a->pp > 1 && pp >= per_node,
                                .aligned = a->pp == 1 || pp % per_node == 0};
@@ -289,10 +304,15 @@ static bool same_reach(struct reach a, struct reach b)
     return a.ranks == b.ranks && a.per_node == b.per_node;
 }
 
-bool spread_alike(const struct order_spread *a, const struct order_spread *b)
+bool spread_same_layers(const struct order_spread *a, const struct order_spread *b)
 {
     return same_reach(a->tp, b->tp) && same_reach(a->cp, b->cp) && same_reach(a->ep, b->ep) &&
-           same_reach(a->etp, b->etp) && same_reach(a->replicas[0], b->replicas[0]) &&
-           same_reach(a->replicas[1], b->replicas[1]) && a->across == b->across && a->aligned == b->aligned &&
+           same_reach(a->etp, b->etp) && a->across == b->across;
+}
+
+bool spread_alike(const struct order_spread *a, const struct order_spread *b)
+{
+    return spread_same_layers(a, b) && same_reach(a->replicas[0], b->replicas[0]) &&
+           same_reach(a->replicas[1], b->replicas[1]) && a->aligned == b->aligned &&
            (a->aligned || a->pp_stride == b->pp_stride);
 }

@@ -67,6 +67,8 @@ struct leaf {
 
 /* Under this order, for p's axes. False where the order and the axes break rule axes-pipeline. */
 bool spread_make(struct order_spread *s, const struct plan *p, const char *order);
+/* Whether layers and messages take the same time; all does. */
+bool spread_same_layers(const struct order_spread *a, const struct order_spread *b);
 bool spread_alike(const struct order_spread *a, const struct order_spread *b);
 /* Of the replicas of this stage. */
 void spread_replicas(const struct plan *p, const struct order_spread *s, int stage, struct reach replicas[2]);
@@ -82,7 +84,7 @@ struct opened {
     double *busy;              /* [pp] */
     struct stage *stages;      /* those of vpp and automatic, 0 before any */
     int64_t vpp;
-    bool automatic;
+    bool automatic, sized;
 };
 void opened_init(struct opened *o, const struct plan *base, const struct splits *s, const struct node *n);
 void opened_release(struct opened *o);

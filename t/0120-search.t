@@ -45,7 +45,7 @@ refused() {
     is "$status" 2 "$name"
     like "$err" "$words" 'said'
 }
-refused 'what fits nowhere' 'no layout on 8 ranks fits.*16 ranks would do' -m mixtral-8x7b -c h100 -n 8 --seq 4096
+refused 'what fits nowhere' 'no layout on 8 ranks fits.*; 16 ranks would do' -m mixtral-8x7b -c h100 -n 8 --seq 4096
 refused 'what no layout has' 'rule axes-dense: tp 3' $job --tp 3
 refused 'no number of ranks' 'world' -m moe-tiny -c h100
 refused 'a cluster without rates' 'lacks what seconds' -m moe-tiny -n 2

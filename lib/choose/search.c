@@ -400,7 +400,7 @@ int search_plan(const struct layout_search *s, const struct leaf *leaf, const ch
     *p = s->base;
     p->axes = n->axes;
     p->axes.vpp = leaf->vpp;
-    snprintf(p->axes.order, sizeof p->axes.order, "%s", s->spreads[leaf->spread].order);
+    snprintf(p->axes.order, sizeof p->axes.order, "%s", s->spreads[leaf->spread].order->text);
     p->batch.micro = n->micro;
     p->batch.microbatches = n->microbatches;
     p->training.recompute = n->recompute;

@@ -32,7 +32,7 @@ struct layout_search {
     struct splits splits;
     struct order_spread *spreads; /* of all axes, one after the other */
     int spread_count;
-    char orders[120 + 1][32]; /* and room to write the next */
+    struct order *orders;
     int order_count;
     struct ways *ways;
     int ways_count;

@@ -187,9 +187,10 @@ double step_of_span(struct opened *o, const struct order_spread *s, double span_
 
 int memory_closed(struct opened *o, bool exact, double *bytes)
 {
+    double room = o->p.machine.memory_bytes;
     *bytes = 0;
     make_sizes(o);
-    for (int i = 0; i < o->p.axes.pp; i++) {
+    for (int i = 0; i < o->p.axes.pp && (exact || !(room > 0) || *bytes <= room); i++) {
         int64_t need;
         struct shards cut = o->sizes[i];
         if (exact) {
@@ -260,9 +261,8 @@ static struct reach reach_on(int64_t base, int64_t per_node, int64_t n, int64_t 
 void spread_replicas(const struct plan *p, const struct order_spread *s, int stage, struct reach replicas[2])
 {
     const struct axes *a = &p->axes;
-    enum axis order[AXES];
+    const enum axis *order = s->order->axes;
     int64_t dense[AXES], expert[AXES], per_node = max64(1, p->machine.per_node), base = stage * s->pp_stride;
-    order_parse(s->order, order);
     dense_sizes(a, dense);
     expert_sizes(a, expert);
     int64_t dp = axis_stride(order, dense, AXIS_DP), cp = axis_stride(order, dense, AXIS_CP);
@@ -275,26 +275,24 @@ void spread_replicas(const struct plan *p, const struct order_spread *s, int sta
     replicas[1] = reach_on(base, per_node, a->edp, edp);
 }
 
-bool spread_make(struct order_spread *s, const struct plan *p, const char *text)
+bool spread_make(struct order_spread *s, const struct plan *p, const struct order *o)
 {
     const struct axes *a = &p->axes;
-    enum axis order[AXES];
+    const enum axis *order = o->axes;
     int64_t dense[AXES], expert[AXES], per_node = max64(1, p->machine.per_node);
-    if (order_parse(text, order) < 0)
-        return false;
     dense_sizes(a, dense);
     expert_sizes(a, expert);
     int64_t pp = axis_stride(order, dense, AXIS_PP);
     if (a->pp > 1 && pp != axis_stride(order, expert, AXIS_PP)) /* rule axes-pipeline */
         return false;
-    *s = (struct order_spread){.tp = reach_on(0, per_node, a->tp, axis_stride(order, dense, AXIS_TP)),
+    *s = (struct order_spread){.order = o,
+                               .tp = reach_on(0, per_node, a->tp, axis_stride(order, dense, AXIS_TP)),
                                .cp = reach_on(0, per_node, a->cp, axis_stride(order, dense, AXIS_CP)),
                                .ep = reach_on(0, per_node, a->ep, axis_stride(order, expert, AXIS_EP)),
                                .etp = reach_on(0, per_node, a->etp, axis_stride(order, expert, AXIS_TP)),
                                .pp_stride = a->pp > 1 ? pp : 0,
                                .across = a->pp > 1 && pp >= per_node,
                                .aligned = a->pp == 1 || pp % per_node == 0};
-    snprintf(s->order, sizeof s->order, "%s", text);
     spread_replicas(p, s, 0, s->replicas);
     return true;
 }

@@ -17,7 +17,7 @@
 #define CHOOSE_SEARCH_COST_H
 
 #include "cost/layer.h"
-#include "plan/plan.h"
+#include "plan/axes.h"
 #include "plan/shard.h"
 
 /* Layers of n virtual stages, for all n up to the model's layers, made once. */
@@ -28,8 +28,12 @@ struct splits {
 };
 
 /* How an order spreads groups over nodes. */
+struct order {
+    char text[32];
+    enum axis axes[AXES]; /* of it */
+};
 struct order_spread {
-    char order[32];
+    const struct order *order;
     struct reach tp, cp, ep, etp, replicas[2]; /* of dense part and experts, of the first stage */
     int64_t pp_stride;
     bool across;  /* stages are on different nodes */
@@ -66,7 +70,7 @@ struct leaf {
 };
 
 /* Under this order, for p's axes. False where the order and the axes break rule axes-pipeline. */
-bool spread_make(struct order_spread *s, const struct plan *p, const char *order);
+bool spread_make(struct order_spread *s, const struct plan *p, const struct order *o);
 /* Whether layers and messages take the same time; all does. */
 bool spread_same_layers(const struct order_spread *a, const struct order_spread *b);
 bool spread_alike(const struct order_spread *a, const struct order_spread *b);
@@ -106,7 +110,7 @@ void stages_time(struct opened *o, const struct layer_times *t);
 double span_closed(const struct opened *o, double message_s);
 /* With gradients and update, under the ZeRO set. */
 double step_of_span(struct opened *o, const struct order_spread *s, double span_s);
-/* Of the worst stage, at least; with `exact` by its own program (programs set). */
+/* Of the worst stage, at least (of the first that does not fit, where one does not); with `exact` by its own program (programs set). */
 int memory_closed(struct opened *o, bool exact, double *bytes);
 /* Simulated: step and memory of the leaf. */
 int leaf_simulate(struct opened *o, const struct order_spread *s, struct leaf *leaf);

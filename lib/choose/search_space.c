@@ -109,7 +109,7 @@ static void add_spreads(struct layout_search *s, const struct plan *p, int first
     for (int i = 0; i < s->order_count; i++) {
         struct order_spread one;
         bool known = false;
-        if (!spread_make(&one, p, s->orders[i]))
+        if (!spread_make(&one, p, &s->orders[i]))
             continue;
         for (int k = first; k < s->spread_count && !known; k++)
             known = spread_alike(&s->spreads[k], &one);
@@ -241,35 +241,39 @@ static int make_splits(struct layout_search *s)
 }
 
 /* All 120, or the one given. */
-static void make_orders(struct layout_search *s)
+static int make_orders(struct layout_search *s)
 {
     int n = 0;
+    s->orders = xcalloc(120 + 1, sizeof *s->orders); /* and room to write what is not one */
     if (*s->request.axes.order) {
-        strcpy(s->orders[s->order_count++], s->request.axes.order);
-        return;
+        strcpy(s->orders[0].text, s->request.axes.order);
+        s->order_count = 1;
+        return order_parse(s->orders[0].text, s->orders[0].axes);
     }
-    for (int code = 0; code < 3125; code++) { /* five digits, each axis once; the default comes first */
+    for (int code = 0; code < 3125; code++) { /* five digits, each axis once */
         int seen = 0;
-        char *at = s->orders[n];
-        *at = '\0';
+        char *at = s->orders[n].text;
         for (int k = 0, rest = code; k < AXES; k++, rest /= AXES) {
             seen |= 1 << rest % AXES;
+            s->orders[n].axes[k] = rest % AXES;
             at = stpcpy(stpcpy(at, k ? "-" : ""), axis_name[rest % AXES]);
         }
         if (seen == (1 << AXES) - 1)
             n++;
     }
     s->order_count = n;
-    for (int i = 0; i < n; i++)
-        if (strcmp(s->orders[i], "tp-cp-ep-dp-pp") == 0) {
-            strcpy(s->orders[i], s->orders[0]);
-            strcpy(s->orders[0], "tp-cp-ep-dp-pp");
+    for (int i = 0; i < n; i++) /* the default comes first, and stands for those alike */
+        if (strcmp(s->orders[i].text, "tp-cp-ep-dp-pp") == 0) {
+            struct order first = s->orders[i];
+            s->orders[i] = s->orders[0];
+            s->orders[0] = first;
         }
+    return 0;
 }
 
 int space_init(struct layout_search *s)
 {
-    make_orders(s);
+    TRY(make_orders(s));
     return make_splits(s);
 }
 
@@ -284,6 +288,7 @@ void space_release(struct layout_search *s)
     for (int i = 0; i < s->ways_count; i++)
         free(s->ways[i].list);
     free(s->ways);
+    free(s->orders);
     free(s->nodes);
     free(s->spreads);
 }

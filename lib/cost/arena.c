@@ -535,6 +535,15 @@ static int layout_fixed(struct laying *l, struct cursor *c, const struct coords 
     return 0;
 }
 
+static bool same_layers(const struct plan *p, int a, int b)
+{
+    const struct stage *x = &p->stages[a], *y = &p->stages[b];
+    for (int i = 0; i < x->layers && x->layers == y->layers; i++)
+        if (model_layer_kind(&p->model, x->first + i) != model_layer_kind(&p->model, y->first + i))
+            return false;
+    return x->layers == y->layers;
+}
+
 int arena_bound(const struct plan *p, const struct coords *at, const struct shards *s, int64_t *bytes)
 {
     const struct schedule *schedule = plan_schedule(p);
@@ -544,7 +553,8 @@ int arena_bound(const struct plan *p, const struct coords *at, const struct shar
     TRY(layout_fixed(&l, &c, at, s));
     int64_t least = MAX_BYTES, region;
     for (int chunk = 0; chunk < p->axes.vpp; chunk++)
-        least = min64(least, stash_bytes(&l, plan_stage_of(p, at->pp, chunk)));
+        if (chunk == 0 || !same_layers(p, plan_stage_of(p, at->pp, chunk), plan_stage_of(p, at->pp, chunk - 1)))
+            least = min64(least, stash_bytes(&l, plan_stage_of(p, at->pp, chunk)));
     if (!mul_ok(least, schedule->in_flight(plan_pipe(p, at->pp)), &region) || region >= MAX_BYTES - c.at)
         region = MAX_BYTES - c.at;
     *bytes = c.at + region;

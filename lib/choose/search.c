@@ -110,21 +110,30 @@ static void found_add(struct found_leaves *f, const struct leaf *leaf)
 
 struct zeros {
     int first, last;
+    bool all;         /* cost what does not fit as well */
     double memory[4]; /* of the way at hand, the same under every spread; negative: not counted yet */
 };
 
 static struct zeros zeros_of(const struct layout_search *s)
 {
     int only = (int)s->request.zero;
-    return only >= 0 ? (struct zeros){only, only, {0}} : (struct zeros){0, s->only_runnable ? 1 : 3, {0}};
+    return only >= 0 ? (struct zeros){only, only, s->everything, {0}}
+                     : (struct zeros){0, s->only_runnable ? 1 : 3, s->everything, {0}};
+}
+
+static double room_of(const struct plan *p)
+{
+    return p->machine.memory_bytes > 0 ? p->machine.memory_bytes : INFINITY;
 }
 
 /* The leaves that differ in ZeRO alone, given the span that they share. */
 static void cost_zeros(struct opened *o, const struct order_spread *spread, struct leaf *leaf, double span_s,
                        double within, struct zeros *z, struct found_leaves *f)
 {
-    double room = o->p.machine.memory_bytes > 0 ? o->p.machine.memory_bytes : INFINITY;
+    double room = room_of(&o->p);
     for (int zero = z->first; zero <= z->last; zero++) {
+        if (!z->all && z->memory[zero] > room)
+            continue;
         o->p.training.zero = zero;
         f->costed++;
         leaf->closed_s = step_of_span(o, spread, span_s);
@@ -133,7 +142,7 @@ static void cost_zeros(struct opened *o, const struct order_spread *spread, stru
         if (z->memory[zero] < 0 && memory_closed(o, false, &z->memory[zero]) < 0)
             z->memory[zero] = INFINITY; /* a microbatch too large for any memory */
         if (z->memory[zero] > room || isinf(z->memory[zero]))
-            continue;
+            continue; /* under no order */
         f->fit++;
         leaf->zero = (int8_t)zero;
         leaf->memory_bytes = z->memory[zero];
@@ -141,14 +150,23 @@ static void cost_zeros(struct opened *o, const struct order_spread *spread, stru
     }
 }
 
-/* One way under every spread. Layers alone, and the span alone, are bounds. */
+static bool none_fits(const struct zeros *z, double room)
+{
+    for (int zero = z->first; zero <= z->last; zero++)
+        if (!(z->memory[zero] > room))
+            return false;
+    return true;
+}
+
+/* One way under every spread. Layers alone, and the span alone, are bounds; what does not fit under one order does
+ * under none. */
 static void cost_way(struct opened *o, const struct layout_search *s, const struct layer_times *times,
                      struct leaf leaf, double within, struct found_leaves *f)
 {
     struct zeros z = zeros_of(s);
     for (int zero = z.first; zero <= z.last; zero++)
         z.memory[zero] = -1;
-    for (int i = 0; i < o->node->spreads; i++) {
+    for (int i = 0; i < o->node->spreads && (z.all || !none_fits(&z, room_of(&o->p))); i++) {
         const struct layer_times *t = &times[i];
         if (!(t->all * (double)o->node->microbatches / (double)o->p.axes.pp <= within))
             continue;
@@ -294,10 +312,12 @@ static int open_nodes(struct layout_search *s)
             end--;
         if (end == at)
             break;
+        int64_t kept = s->leaf_count;
         TRY(crew_run(s, at, end, within, open_node));
-        TRY(improve(s));
+        if (s->leaf_count > kept)
+            TRY(improve(s));
         at = end;
-        round = isinf(s->best_s) ? round : ROUND;
+        round = min64(2 * round, ROUND);
     }
     s->pruned = s->legal - s->costed;
     return 0;

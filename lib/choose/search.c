@@ -27,7 +27,7 @@ struct search_crew {
     void (*work)(struct search_crew *c, int64_t i);
     double within; /* seconds: what takes longer is not kept */
     pthread_mutex_t lock;
-    bool failed;
+    atomic_bool failed;
     char why[400];
 };
 
@@ -284,6 +284,8 @@ static void simulate(struct search_crew *c, int64_t i)
 /* [first,end) of the sorted leaves; the best that is found. */
 static int simulate_all(struct layout_search *s, int64_t first, int64_t end)
 {
+    for (int64_t i = first; i < end; i++)
+        s->simulated += isnan(s->leaves[i].step_s);
     TRY(crew_run(s, first, end, INFINITY, simulate));
     for (int64_t i = first; i < end; i++)
         s->best_s = fmin(s->best_s, s->leaves[i].step_s);
@@ -336,10 +338,8 @@ static int simulate_close(struct layout_search *s)
         TRY(simulate_all(s, end, end + 1));
         end++;
     }
-    s->simulated = 0;
     for (int64_t i = 0; i < s->leaf_count; i++) {
         struct leaf *x = &s->leaves[i];
-        s->simulated += !isnan(x->step_s);
         if (isinf(x->step_s))
             x->step_s = NAN;
     }

@@ -147,8 +147,10 @@ static void add_axes(struct layout_search *s, struct plan *p)
 static void add_experts(struct layout_search *s, struct plan *p, int64_t ranks)
 {
     const struct axes *want = &s->request.axes;
-    for (int64_t ep = 1; ep <= ranks; ep++)
-        for (int64_t etp = 1; ranks % ep == 0 && wanted(want->ep, ep) && etp <= ranks / ep; etp++)
+    int64_t most_ep = min64(ranks, max64(1, p->model.experts)), widest = max64(1, p->model.expert_ffn);
+    for (int64_t ep = 1; ep <= most_ep; ep++)
+        for (int64_t etp = 1; ranks % ep == 0 && wanted(want->ep, ep) && etp <= min64(widest, ranks / ep);
+             etp++)
             if (ranks / ep % etp == 0 && wanted(want->etp, etp)) {
                 p->axes.ep = ep;
                 p->axes.etp = etp;
@@ -161,8 +163,8 @@ static void add_experts(struct layout_search *s, struct plan *p, int64_t ranks)
 static void add_dense(struct layout_search *s, struct plan *p, int64_t ranks)
 {
     const struct axes *want = &s->request.axes;
-    int64_t most_cp = s->only_runnable ? 1 : ranks;
-    for (int64_t tp = 1; tp <= ranks; tp++)
+    int64_t most_cp = s->only_runnable ? 1 : p->batch.seq;
+    for (int64_t tp = 1; tp <= min64(ranks, p->model.heads); tp++)
         for (int64_t cp = 1; ranks % tp == 0 && wanted(want->tp, tp) && cp <= min64(most_cp, ranks / tp);
              cp++) {
             if (ranks / tp % cp || !wanted(want->cp, cp) || !wanted(want->dp, ranks / tp / cp))

@@ -551,12 +551,17 @@ int arena_bound(const struct plan *p, const struct coords *at, const struct shar
     struct laying l = {.p = p, .a = &a, .split = schedule->splits};
     struct cursor c = {0};
     TRY(layout_fixed(&l, &c, at, s));
-    int64_t least = MAX_BYTES, region;
-    for (int chunk = 0; chunk < p->axes.vpp; chunk++)
-        if (chunk == 0 || !same_layers(p, plan_stage_of(p, at->pp, chunk), plan_stage_of(p, at->pp, chunk - 1)))
-            least = min64(least, stash_bytes(&l, plan_stage_of(p, at->pp, chunk)));
-    if (!mul_ok(least, schedule->in_flight(plan_pipe(p, at->pp)), &region) || region >= MAX_BYTES - c.at)
-        region = MAX_BYTES - c.at;
+    struct pipe pipe = plan_pipe(p, at->pp);
+    int64_t held = schedule->in_flight(pipe), turn = pipe.p * pipe.v, one = 0, region = 0, more;
+    for (int64_t chunk = 0; chunk < pipe.v; chunk++) {
+        int stage = plan_stage_of(p, at->pp, (int)chunk);
+        if (chunk == 0 || !same_layers(p, stage, plan_stage_of(p, at->pp, (int)chunk - 1)))
+            one = stash_bytes(&l, stage);
+        int64_t of_chunk = held / turn * pipe.p + max64(0, min64(pipe.p, held % turn - chunk * pipe.p));
+        if (!mul_ok(one, pipe.v > 1 ? of_chunk : held, &more) || !add_ok(region, more, &region))
+            region = MAX_BYTES;
+    }
+    region = min64(region, MAX_BYTES - c.at);
     *bytes = c.at + region;
     return 0;
 }

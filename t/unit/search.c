@@ -68,6 +68,25 @@ static void bounds_hold(const struct layout_search *s)
     }
 }
 
+/* Nor are bytes more than what is laid out, and with one chunk a rank they are those. */
+static void bytes_bound(const struct layout_search *s)
+{
+    for (int64_t i = 0; i < s->leaf_count; i += 7) {
+        const struct leaf *x = &s->leaves[i];
+        struct opened o;
+        double bytes;
+        opened_init(&o, &s->base, &s->splits, &s->nodes[x->node]);
+        o.p.training.schedule = x->schedule;
+        o.p.training.zero = x->zero;
+        assert_true(opened_stages(&o, x->vpp, x->automatic));
+        assert_int_equal(memory_closed(&o, false, &bytes), 0);
+        if (bytes > x->memory_bytes || (x->vpp == 1 && bytes != x->memory_bytes))
+            fail_msg("schedule %d, vpp %d: %.0f bytes at least, %.0f laid out", x->schedule, x->vpp, bytes,
+                     x->memory_bytes);
+        opened_release(&o);
+    }
+}
+
 /* The plan predicts what the search says, and fits. */
 static void plans_agree(const struct layout_search *s)
 {
@@ -93,6 +112,7 @@ static void nothing_lost(void **state)
         assert_true(all.simulated >= some.simulated && all.simulated == all.fit);
         same_ranking(&some, &all);
         bounds_hold(&all);
+        bytes_bound(&all);
         plans_agree(&all);
         search_release(&some);
         search_release(&all);

@@ -158,8 +158,8 @@ static bool none_fits(const struct zeros *z, double room)
     return true;
 }
 
-/* One way under every spread. Layers alone, and the span alone, are bounds; what does not fit under one order does
- * under none. */
+/* One way under every spread. Layers alone, and the span alone, are bounds; what does not fit under one order
+ * does under none. */
 static void cost_way(struct opened *o, const struct layout_search *s, const struct layer_times *times,
                      struct leaf leaf, double within, struct found_leaves *f)
 {

@@ -110,7 +110,8 @@ void stages_time(struct opened *o, const struct layer_times *t);
 double span_closed(const struct opened *o, double message_s);
 /* With gradients and update, under the ZeRO set. */
 double step_of_span(struct opened *o, const struct order_spread *s, double span_s);
-/* Of the worst stage, at least (of the first that does not fit, where one does not); with `exact` by its own program (programs set). */
+/* Of the worst stage, at least (of the first that does not fit, where one does not); with `exact` by its own
+ * program (programs set). */
 int memory_closed(struct opened *o, bool exact, double *bytes);
 /* Simulated: step and memory of the leaf. */
 int leaf_simulate(struct opened *o, const struct order_spread *s, struct leaf *leaf);

@@ -9,8 +9,11 @@
 #include "base/notice.h"
 #include "base/num.h"
 #include "base/options.h"
+#include "check/limits.h"
 #include "check/runnable.h"
 #include "choose/make.h"
+#include "choose/search.h"
+#include "choose/search_report.h"
 #include "cost/explain.h"
 #include "emit/emit.h"
 #include "plan/fields.h"
@@ -80,6 +83,7 @@ static const struct command plan_command = {
     "moe-partition",
     "moe-partition [plan] -m MODEL [-c CLUSTER] [-n WORLD] [layout] [-o PLAN]\n"
     "moe-partition [plan] --strategy NAME [layout] [-o PLAN]\n"
+    "moe-partition search -m MODEL -c CLUSTER -n WORLD [layout to hold fixed] [-o PLAN]\n"
     "moe-partition emit json PLAN [-o FILE]\n"
     "moe-partition explain PLAN [-o FILE]",
     "make a plan for training a mixture-of-experts model in exactly this layout",
@@ -120,6 +124,16 @@ static int write_plan(const struct plan *p, int (*write)(const struct plan *, FI
     return output_commit(&o);
 }
 
+static int take_order(void)
+{
+    if (order && strlen(order) >= sizeof request.axes.order)
+        return error(STATUS_USAGE, "rule axes-order: order '%s' must name tp, cp, ep, dp and pp once each",
+                     order);
+    if (order)
+        strcpy(request.axes.order, order);
+    return 0;
+}
+
 static int run_plan(int argc, char **argv, const char *by)
 {
     int first = options_parse(&plan_command, argc, argv);
@@ -127,11 +141,7 @@ static int run_plan(int argc, char **argv, const char *by)
         return -1;
     if (first < argc)
         return error(STATUS_USAGE, "no verb '%s' (see 'moe-partition -h')", argv[first]);
-    if (order && strlen(order) >= sizeof request.axes.order)
-        return error(STATUS_USAGE, "rule axes-order: order '%s' must name tp, cp, ep, dp and pp once each",
-                     order);
-    if (order)
-        strcpy(request.axes.order, order);
+    TRY(take_order());
     request.made_by = by;
     struct plan p;
     if (plan_make(&p, &request) < 0)
@@ -140,6 +150,102 @@ static int run_plan(int argc, char **argv, const char *by)
     plan_remarks(&p);
     int r = write_plan(&p, plan_write);
     plan_release(&p);
+    return r;
+}
+
+/* ---- search ---- */
+
+static int64_t top = 10;
+static bool as_json, any;
+
+static const struct opt search_alone[] = {
+    {0, NULL, NULL, "Search (what is given above is held fixed, all else of the layout searched):", OPT_FLAG},
+    {0, "any", NULL, "write the best plan even if moe-train cannot run it", OPT_FLAG, &any},
+    {0, "top", "N", "layouts to show (10)", OPT_INT, &top, 1, 1e6},
+    {0, "json", NULL, "show them as JSON", OPT_FLAG, &as_json},
+};
+enum {
+    PLAN_OPTS = sizeof plan_opts / sizeof *plan_opts,
+    SEARCH_ALONE = sizeof search_alone / sizeof *search_alone
+};
+static struct opt search_opts[PLAN_OPTS + SEARCH_ALONE]; /* plan's, then those: search_options() */
+
+static void search_options(void)
+{
+    memcpy(search_opts, plan_opts, sizeof plan_opts);
+    memcpy(search_opts + PLAN_OPTS, search_alone, sizeof search_alone);
+}
+
+static const struct command search_command = {
+    "moe-partition search",
+    "moe-partition search -m MODEL -c CLUSTER -n WORLD [layout to hold fixed] [--top N] [--json] [-o PLAN] "
+    "[--any]",
+    "rank every legal layout of a job by its predicted step",
+    OPTS(search_opts),
+    "Exit status: 0 done, 2 bad usage, bad input, or nothing that fits, 3 the environment failed.",
+};
+
+/* The best leaf's plan; where moe-train cannot run it and is to, the best that it can. */
+static int write_best(struct layout_search *s, const char *by)
+{
+    struct layout_search runnable = {0};
+    struct plan p;
+    int r = search_plan(s, s->leaves, by, &p);
+    if (r == 0 && !any && plan_within_limits(&p) < 0) {
+        search_plan_release(&p);
+        if (search_init(&runnable, &request) < 0 ||
+            (runnable.only_runnable = true, search_run(&runnable)) < 0) {
+            search_release(&runnable);
+            return -1;
+        }
+        r = search_plan(&runnable, runnable.leaves, by, &p);
+        if (r == 0 && plan_within_limits(&p) < 0)
+            r = error_prefix("no layout of this job runs (--any writes the best plan)");
+        else if (r == 0)
+            notice("the best is for planning only: written is the best that moe-train runs (--any: the best)");
+    }
+    if (r == 0)
+        r = write_plan(&p, plan_write);
+    search_plan_release(&p);
+    if (runnable.request.model)
+        search_release(&runnable);
+    return r;
+}
+
+static int report(const struct layout_search *s)
+{
+    struct output o;
+    if (out_path && strcmp(out_path, "-") == 0) /* the plan goes there */
+        return 0;
+    TRY(output_open(&o, NULL));
+    if ((as_json ? search_json : search_print)(s, top, o.stream) < 0) {
+        output_abandon(&o);
+        return -1;
+    }
+    return output_commit(&o);
+}
+
+static int run_search(int argc, char **argv, const char *by)
+{
+    search_options();
+    int first = options_parse(&search_command, argc, argv);
+    if (first < 0)
+        return -1;
+    if (first < argc)
+        return error(STATUS_USAGE, "takes no '%s' (see 'moe-partition search -h')", argv[first]);
+    TRY(take_order());
+    if (request.batch.global == 0)
+        notice("the global batch is taken as 4 sequences a rank, %lld (--global-batch)",
+               (long long)(4 * request.world));
+    struct layout_search s;
+    int r = search_init(&s, &request);
+    if (r == 0)
+        r = search_run(&s);
+    if (r == 0)
+        r = report(&s);
+    if (r == 0 && out_path)
+        r = write_best(&s, by);
+    search_release(&s);
     return r;
 }
 
@@ -206,13 +312,17 @@ static bool is_verb(int argc, char **argv, const char *verb)
 int main(int argc, char **argv)
 {
     bool emit = is_verb(argc, argv, "emit"), explain = is_verb(argc, argv, "explain"),
-         plan = is_verb(argc, argv, "plan");
+         search = is_verb(argc, argv, "search"), plan = is_verb(argc, argv, "plan");
     char *by = made_by(argc, argv);
     int r = emit      ? run_emit(argc - 1, argv + 1)
             : explain ? run_explain(argc - 1, argv + 1)
+            : search  ? run_search(argc - 1, argv + 1, by)
                       : run_plan(argc - plan, argv + plan, by);
     free(by);
     if (r < 0 || stdout_close() < 0)
-        return command_failed(emit ? &emit_command : explain ? &explain_command : &plan_command);
+        return command_failed(emit      ? &emit_command
+                              : explain ? &explain_command
+                              : search  ? &search_command
+                                        : &plan_command);
     return STATUS_DONE;
 }

@@ -43,7 +43,7 @@ layers='base
          data          base
          comm          base
          check         base model plan cost
-         choose        base model plan cost
+         choose        base model plan cost check
          engine        base model plan cost comm
          ckpt          base model plan tensors comm
          pack          base model plan tensors ckpt

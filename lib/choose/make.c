@@ -162,8 +162,9 @@ static void say_what_is_planned(const struct model *m)
                m->quantised);
 }
 
-static int make(struct plan *p, struct request *r)
+int plan_start(struct plan *p, struct request *r)
 {
+    *p = (struct plan){0};
     if (r->strategy && apply_strategy(r) < 0)
         return -1;
     if (!r->model)
@@ -176,13 +177,16 @@ static int make(struct plan *p, struct request *r)
     if (!(p->routing.lambda > 0))
         p->routing.lambda = 1.5;
     set_batch(p, r);
-    if (set_words(p, r) < 0 || shape_legal(p) < 0 || split_make(p, r->split) < 0)
-        return -1;
-    if (inventory_init(&p->inventory, &p->model) < 0)
+    return set_words(p, r);
+}
+
+int plan_finish(struct plan *p, const char *split, const char *made_by)
+{
+    if (shape_legal(p) < 0 || split_make(p, split) < 0 || inventory_init(&p->inventory, &p->model) < 0)
         return -1;
     layout_make(p);
     place_experts(p);
-    p->made_by = r->made_by ? xstrdup(r->made_by) : NULL;
+    p->made_by = made_by ? xstrdup(made_by) : NULL;
     schedule_make(p);
     return plan_predict(p);
 }
@@ -190,8 +194,7 @@ static int make(struct plan *p, struct request *r)
 int plan_make(struct plan *p, const struct request *asked)
 {
     struct request r = *asked;
-    *p = (struct plan){0};
-    if (make(p, &r) == 0)
+    if (plan_start(p, &r) == 0 && plan_finish(p, r.split, r.made_by) == 0)
         return 0;
     plan_release(p);
     return -1;

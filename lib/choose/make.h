@@ -26,5 +26,10 @@ struct request {
 /* Makes the plan, predictions included. A request that cannot be met: -1, status 2, naming the rule, the
  * numbers and the nearest legal values. */
 int plan_make(struct plan *p, const struct request *r);
+/* Its halves, for who chooses in between (search.h): model, machine, axes, batch and words, the strategy's
+ * filled into r; then, for what the plan's axes, batch and training say now, rules, stages, ranks, groups,
+ * programs and predictions. After a failure what there is of the plan is the caller's to release. */
+int plan_start(struct plan *p, struct request *r);
+int plan_finish(struct plan *p, const char *split, const char *made_by);
 
 #endif

@@ -513,30 +513,66 @@ static void build_stashes(struct laying *l, struct cursor *c)
     }
 }
 
+/* All but the activations. */
+static int layout_fixed(struct laying *l, struct cursor *c, const struct coords *at, const struct shards *s)
+{
+    const struct plan *p = l->p;
+    l->m = &p->model;
+    l->e = (int64_t)plan_type_bytes(p);
+    l->n = plan_local_tokens(p);
+    l->H = p->model.hidden;
+    l->K = p->model.top_k;
+    l->T = l->n * p->axes.tp;
+    TRY(measure(l, at));
+    layout_scratch(l, c);
+    int64_t scratch = c->at;
+    layout_parameters(l, c, s, at->pp);
+    int64_t begin = c->at;
+    layout_step(l, c, at->pp);
+    layout_shared(l, c);
+    layout_workspace(l, c, plan_is_last(p, at->pp), p->world);
+    l->a->bytes.workspace = scratch + c->at - begin;
+    return 0;
+}
+
+static bool same_layers(const struct plan *p, int a, int b)
+{
+    const struct stage *x = &p->stages[a], *y = &p->stages[b];
+    for (int i = 0; i < x->layers && x->layers == y->layers; i++)
+        if (model_layer_kind(&p->model, x->first + i) != model_layer_kind(&p->model, y->first + i))
+            return false;
+    return x->layers == y->layers;
+}
+
+int arena_bound(const struct plan *p, const struct coords *at, const struct shards *s, int64_t *bytes)
+{
+    const struct schedule *schedule = plan_schedule(p);
+    struct arena a = {0};
+    struct laying l = {.p = p, .a = &a, .split = schedule->splits};
+    struct cursor c = {0};
+    TRY(layout_fixed(&l, &c, at, s));
+    struct pipe pipe = plan_pipe(p, at->pp);
+    int64_t held = schedule->in_flight(pipe), turn = pipe.p * pipe.v, one = 0, region = 0, more;
+    for (int64_t chunk = 0; chunk < pipe.v; chunk++) {
+        int stage = plan_stage_of(p, at->pp, (int)chunk);
+        if (chunk == 0 || !same_layers(p, stage, plan_stage_of(p, at->pp, (int)chunk - 1)))
+            one = stash_bytes(&l, stage);
+        int64_t of_chunk = held / turn * pipe.p + max64(0, min64(pipe.p, held % turn - chunk * pipe.p));
+        if (!mul_ok(one, pipe.v > 1 ? of_chunk : held, &more) || !add_ok(region, more, &region))
+            region = MAX_BYTES;
+    }
+    region = min64(region, MAX_BYTES - c.at);
+    *bytes = c.at + region;
+    return 0;
+}
+
 int arena_layout(struct arena *a, const struct plan *p, int rank, const struct shards *s, void *base)
 {
     *a = (struct arena){0};
     const struct coords *at = &p->ranks[rank];
-    struct laying l = {.p = p,
-                       .m = &p->model,
-                       .a = a,
-                       .e = (int64_t)plan_type_bytes(p),
-                       .n = plan_local_tokens(p),
-                       .H = p->model.hidden,
-                       .K = p->model.top_k,
-                       .split = program_splits_backward(&p->programs[at->pp])};
-    l.T = l.n * p->axes.tp;
-    if (measure(&l, at) < 0)
-        return -1;
+    struct laying l = {.p = p, .a = a, .split = program_splits_backward(&p->programs[at->pp])};
     struct cursor c = {base, 0, true};
-    layout_scratch(&l, &c);
-    int64_t scratch = c.at;
-    layout_parameters(&l, &c, s, at->pp);
-    int64_t begin = c.at;
-    layout_step(&l, &c, at->pp);
-    layout_shared(&l, &c);
-    layout_workspace(&l, &c, plan_is_last(p, at->pp), p->world);
-    a->bytes.workspace = scratch + c.at - begin;
+    TRY(layout_fixed(&l, &c, at, s));
     int64_t region;
     int r = assign_stashes(&l, at->pp, &region);
     if (r == 0 && c.at + region >= MAX_BYTES)

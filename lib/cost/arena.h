@@ -154,6 +154,10 @@ enum { ARENA_VERSION = 3 };
  * meaningless, and stashes have places but no acts and x). a->bytes.total is what is needed. -1 with error()
  * if the plan's program or sizes do not allow it. */
 int arena_layout(struct arena *a, const struct plan *p, int rank, const struct shards *s, void *base);
+/* The total from the shape alone, where ranks, groups and programs are not made yet. It is that of the layout
+ * where all chunks of the rank keep the same bytes (with vpp 1, always). Where they differ it has what the
+ * first forwards keep, as many as are held at once and pp of a chunk in turn: at most what is laid out. */
+int arena_bound(const struct plan *p, const struct coords *at, const struct shards *s, int64_t *bytes);
 void arena_release(struct arena *a);
 
 #endif

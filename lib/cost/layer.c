@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/error.h"
 #include "base/num.h"
 
 const char *const part_name[PARTS] = {
@@ -15,16 +16,27 @@ const char *const part_name[PARTS] = {
 
 int costing_init(struct costing *c, const struct plan *p, int pp, double lambda)
 {
-    const struct machine *m = &p->machine;
     int rank = 0;
     while (rank < p->world - 1 && p->ranks[rank].pp != pp)
         rank++;
+    TRY(costing_of_shape(c, p, lambda));
+    c->tp = group_reach(p, GROUP_TP, rank);
+    c->cp = group_reach(p, GROUP_CP, rank);
+    c->ep = group_reach(p, GROUP_EP, rank);
+    c->etp = group_reach(p, GROUP_ETP, rank);
+    return 0;
+}
+
+int costing_of_shape(struct costing *c, const struct plan *p, double lambda)
+{
+    const struct machine *m = &p->machine;
+    const struct reach alone = {1, 1};
     *c = (struct costing){.p = p,
                           .lambda = p->axes.ep > 1 ? lambda : 1,
-                          .tp = group_reach(p, GROUP_TP, rank),
-                          .cp = group_reach(p, GROUP_CP, rank),
-                          .ep = group_reach(p, GROUP_EP, rank),
-                          .etp = group_reach(p, GROUP_ETP, rank),
+                          .tp = alone,
+                          .cp = alone,
+                          .ep = alone,
+                          .etp = alone,
                           .n = (double)plan_local_tokens(p),
                           .e = (double)plan_type_bytes(p)};
     c->T = c->n * (double)p->axes.tp;

@@ -83,6 +83,10 @@ struct costing {
  * machine says too little to count with. */
 int costing_init(struct costing *c, const struct plan *p, int pp, double lambda);
 
+/* The same from the shape alone, with groups of one rank, over which nothing takes time: for the caller to set.
+ */
+int costing_of_shape(struct costing *c, const struct plan *p, double lambda);
+
 void cost_of_layer(const struct costing *c, int64_t layer, struct layer_cost *out);
 /* The embedding (first) and final norm, head and loss (last). */
 void cost_of_ends(const struct costing *c, bool first, bool last, struct layer_cost *out);

@@ -10,13 +10,12 @@ int memory_of_rank(const struct plan *p, int rank, struct memory *m)
 {
     struct shards s;
     struct arena a;
-    shards_init(&s, p, rank);
+    shards_sizes(&s, p, &p->ranks[rank]);
     int r = arena_layout(&a, p, rank, &s, NULL);
     if (r == 0) {
         *m = a.bytes;
         arena_release(&a);
     }
-    shards_release(&s);
     return r;
 }
 

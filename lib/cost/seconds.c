@@ -9,17 +9,15 @@
 #include "plan/shard.h"
 #include "plan/states.h"
 
-/* Layers that cost the same: by mixer, MoE or not. */
-enum { KINDS = 6 };
+/* Layers that cost the same. */
 struct kinds {
-    struct layer_cost cost[KINDS];
-    bool known[KINDS];
+    struct layer_cost cost[LAYER_KINDS];
+    bool known[LAYER_KINDS];
 };
 
 static const struct layer_cost *layer_of(struct kinds *k, const struct costing *c, int64_t layer)
 {
-    const struct model *m = &c->p->model;
-    int kind = m->mixer[layer] * 2 + m->moe[layer];
+    int kind = model_layer_kind(&c->p->model, layer);
     if (!k->known[kind])
         cost_of_layer(c, layer, &k->cost[kind]);
     k->known[kind] = true;
@@ -51,13 +49,12 @@ static void cost_stages(const struct costing *c, struct stage_times *times, stru
 }
 
 /* Gradients to those that update them, weights back (ring forms, links.h); once a step. */
-static double replicas_s(const struct plan *p, const struct shards *s, int rank)
+static double replicas_s(const struct plan *p, const struct shards *s, const struct reach replicas[2])
 {
     const struct machine *m = &p->machine;
-    const enum group_kind kinds[2] = {p->axes.cp > 1 ? GROUP_DP_CP : GROUP_DP, GROUP_EDP};
     double sum = 0, grad = p->training.grad_bf16 ? 2 : 4, e = (double)plan_type_bytes(p);
     for (int f = 0; f < 2; f++) {
-        struct reach g = group_reach(p, kinds[f], rank);
+        struct reach g = replicas[f];
         double count = (double)s->padded[f];
         if (g.ranks == 1 || !(count > 0))
             continue;
@@ -78,6 +75,25 @@ static double optimizer_s(const struct plan *p, const struct shards *s)
     for (int f = 0; f < 2; f++)
         bytes += (double)s->slice[f] * (2 * grad + 4 * moment + master + e) + (double)s->padded[f] * grad;
     return bytes / (MEMORY_SHARE * p->machine.memory_Bps);
+}
+
+double update_seconds(const struct plan *p, const struct shards *s, const struct reach replicas[2],
+                      double span_s, double *dp_s, double *optimizer)
+{
+    *dp_s = replicas_s(p, s, replicas);
+    *optimizer = optimizer_s(p, s);
+    if (p->training.overlap) /* buckets leave during the backward passes */
+        *dp_s = fmax(0.1 * *dp_s, *dp_s - span_s / 2);
+    return span_s + *dp_s + *optimizer;
+}
+
+int busiest_stage(const double *busy_s, int stages)
+{
+    int most = 0;
+    for (int i = 1; i < stages; i++)
+        if (busy_s[i] > busy_s[most] * (1 + 1e-9))
+            most = i;
+    return most;
 }
 
 static int first_rank_of(const struct plan *p, int pp)
@@ -109,17 +125,16 @@ static int play(const struct costing *c, struct seconds *out)
     out->pp_s = between_stages_s(c);
     int r = plan_simulate_stages(p, times, out->pp_s, &s);
     if (r == 0) {
-        double most = -1;
+        double *busy = xcalloc((size_t)p->axes.pp, sizeof *busy);
         out->least = INFINITY;
         for (int i = 0; i < p->axes.pp; i++) {
-            double busy =
+            busy[i] =
                 m * (pass_s(&of_rank[i], PASS_F) + pass_s(&of_rank[i], PASS_B) + pass_s(&of_rank[i], PASS_W));
-            if (busy > most) {
-                most = busy;
-                out->slowest = i;
-            }
-            out->least = fmin(out->least, busy);
+            out->least = fmin(out->least, busy[i]);
         }
+        out->slowest = busiest_stage(busy, (int)p->axes.pp);
+        double most = busy[out->slowest];
+        free(busy);
         for (int i = 0; i < PARTS; i++)
             for (int pass = 0; pass < PASSES; pass++)
                 out->part_s[i] += m * of_rank[out->slowest].s[pass][i];
@@ -146,12 +161,9 @@ int plan_seconds(const struct plan *p, double lambda, struct seconds *out)
     if (play(&c, out) < 0)
         return -1;
     int rank = first_rank_of(p, out->slowest);
-    shards_init(&s, p, rank);
-    out->dp_s = replicas_s(p, &s, rank);
-    out->optimizer_s = optimizer_s(p, &s);
-    shards_release(&s);
-    if (p->training.overlap) /* buckets leave during the backward passes */
-        out->dp_s = fmax(0.1 * out->dp_s, out->dp_s - out->step_s / 2);
-    out->step_s += out->dp_s + out->optimizer_s;
+    const struct reach replicas[2] = {group_reach(p, p->axes.cp > 1 ? GROUP_DP_CP : GROUP_DP, rank),
+                                      group_reach(p, GROUP_EDP, rank)};
+    shards_sizes(&s, p, &p->ranks[rank]);
+    out->step_s = update_seconds(p, &s, replicas, out->step_s, &out->dp_s, &out->optimizer_s);
     return 0;
 }

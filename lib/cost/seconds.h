@@ -5,6 +5,7 @@
 #define COST_SECONDS_H
 
 #include "cost/layer.h"
+#include "plan/shard.h"
 
 /* It rises when the formulas give other seconds for the same plan: plans name the one that gave theirs. */
 enum { SECONDS_VERSION = 1 };
@@ -22,5 +23,13 @@ struct seconds {
  * has no rates. -1 with error() as plan_simulate(), or for a malformed efficiency. Takes time in proportion
  * to the schedule's operations and the layers. */
 int plan_seconds(const struct plan *p, double lambda, struct seconds *out);
+
+/* Which stage computes longest: of those that differ by rounding the first, in whatever order sums were
+ * made. */
+int busiest_stage(const double *busy_s, int stages);
+/* The end of a step that takes span_s before: gradients summed over the replicas of the dense part and of the
+ * experts, and the update, of a rank with these shards. Returns the whole step. */
+double update_seconds(const struct plan *p, const struct shards *s, const struct reach replicas[2],
+                      double span_s, double *dp_s, double *optimizer_s);
 
 #endif

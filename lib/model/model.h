@@ -85,6 +85,12 @@ static inline const struct family *model_family(const struct model *m)
 {
     return &families[m->family];
 }
+/* Layers of a kind have the same tensors and cost the same: by mixer, MoE or not. */
+enum { LAYER_KINDS = 2 * (MIX_LINEAR + 1) };
+static inline int model_layer_kind(const struct model *m, int64_t layer)
+{
+    return m->mixer[layer] * 2 + m->moe[layer];
+}
 static inline int64_t model_q_dim(const struct model *m)
 {
     return m->heads * m->head_dim;

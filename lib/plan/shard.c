@@ -6,6 +6,7 @@
 
 #include "base/memory.h"
 #include "base/num.h"
+#include "model/inventory.h"
 
 enum { SLICE_ALIGN = 64 };
 
@@ -83,8 +84,7 @@ static void place_dense(struct shards *s, const struct plan *p)
     }
 }
 
-/* Slices of equal size for the replicas. */
-static void cut_slices(struct shards *s, const struct plan *p, const struct coords *at)
+void shards_cut(struct shards *s, const struct plan *p, const struct coords *at)
 {
     s->replicas[FLAT_DENSE] = (int)(p->axes.dp * p->axes.cp);
     s->replica[FLAT_DENSE] = (int)(at->dp * p->axes.cp + at->cp);
@@ -116,6 +116,11 @@ static int layer_begin(const struct inventory *v, int layer)
     return low;
 }
 
+static enum flat flat_of(const struct tensor *t)
+{
+    return !t->trained ? FLAT_BUFFER : tensor_of_experts(t) ? FLAT_EXPERT : FLAT_DENSE;
+}
+
 /* What `at` holds of tensors [first,end) of the inventory, all of its pipeline rank: of experts those in its
  * slots, which lie in the order of the slots. */
 static void add_shards(struct shards *s, const struct plan *p, const struct coords *at, int first, int end)
@@ -129,7 +134,7 @@ static void add_shards(struct shards *s, const struct plan *p, const struct coor
         struct shard one;
         cut_tensor(p, t, at, &one);
         one.tensor = i;
-        one.flat = !t->trained ? FLAT_BUFFER : tensor_of_experts(t) ? FLAT_EXPERT : FLAT_DENSE;
+        one.flat = flat_of(t);
         if (t->stack) { /* for planning only: counted, not placed by slots */
             one.offset = s->elements[FLAT_EXPERT];
             s->elements[FLAT_EXPERT] += each * one.rows * one.cols;
@@ -169,7 +174,45 @@ void shards_init(struct shards *s, const struct plan *p, int rank)
     }
     place_dense(s, p);
     s->decayed[FLAT_EXPERT] = s->elements[FLAT_EXPERT];
-    cut_slices(s, p, at);
+    shards_cut(s, p, at);
+}
+
+/* Of one layer, or (-1, from first to last kind) of what stands outside the layers. */
+static void add_sizes(struct shards *s, const struct plan *p, const struct coords *at, int layer, int first,
+                      int last)
+{
+    int64_t each = p->model.experts / p->axes.ep;
+    struct tensor t;
+    struct shard one;
+    for (int k = first; k <= last; k++) {
+        if (!inventory_tensor(&p->model, k, layer, &t))
+            continue;
+        cut_tensor(p, &t, at, &one);
+        s->elements[flat_of(&t)] += (t.stack || t.expert >= 0 ? each : 1) * one.rows * one.cols;
+    }
+}
+
+void shards_sizes(struct shards *s, const struct plan *p, const struct coords *at)
+{
+    struct shards kinds[LAYER_KINDS];
+    bool known[LAYER_KINDS] = {false};
+    *s = (struct shards){0};
+    if (plan_is_first(p, at->pp) || (p->model.tied && plan_is_last(p, at->pp)))
+        add_sizes(s, p, at, -1, T_EMBED, T_EMBED);
+    for (int i = at->pp; i < p->stage_count; i += (int)p->axes.pp)
+        for (int layer = p->stages[i].first; layer < p->stages[i].first + p->stages[i].layers; layer++) {
+            int kind = model_layer_kind(&p->model, layer);
+            if (!known[kind]) {
+                kinds[kind] = (struct shards){0};
+                add_sizes(&kinds[kind], p, at, layer, T_INPUT_NORM, T_FINAL_NORM - 1);
+                known[kind] = true;
+            }
+            for (int f = 0; f < FLATS; f++)
+                s->elements[f] += kinds[kind].elements[f];
+        }
+    if (plan_is_last(p, at->pp))
+        add_sizes(s, p, at, -1, T_FINAL_NORM, T_HEAD);
+    shards_cut(s, p, at);
 }
 
 void shards_release(struct shards *s)

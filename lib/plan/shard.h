@@ -47,6 +47,11 @@ struct shards {
 
 /* In time of the layers that the rank holds, with all their experts. */
 void shards_init(struct shards *s, const struct plan *p, int rank);
+/* The same without the list: elements, padded and slices alone, which need neither ranks nor slots of a
+ * plan. In time of its layers; nothing to release. */
+void shards_sizes(struct shards *s, const struct plan *p, const struct coords *at);
+/* Slices of equal size for the replicas, from elements: replicas, padded and slices. */
+void shards_cut(struct shards *s, const struct plan *p, const struct coords *at);
 void shards_release(struct shards *s);
 
 /* Part [*first, +*count) of `total` that index i of n gets: as even as can be, the first ones longer. */

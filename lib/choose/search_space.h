@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: MIT */
+/* What a search goes over: search.h says what. */
+#ifndef CHOOSE_SEARCH_SPACE_H
+#define CHOOSE_SEARCH_SPACE_H
+
+#include "choose/search.h"
+
+/* Splits and orders; -1 with error() where the split given fits no pipeline. */
+int space_init(struct layout_search *s);
+/* Nodes, their spreads and ways. */
+void space_enumerate(struct layout_search *s);
+void space_release(struct layout_search *s);
+
+#endif

@@ -7,12 +7,14 @@
 #include "base/notice.h"
 #include "base/num.h"
 #include "base/options.h"
+#include "base/words.h"
 #include "ckpt/diff.h"
 #include "ckpt/list.h"
 #include "ckpt/verify.h"
 #include "pack/contents.h"
 #include "pack/pack.h"
 #include "pack/restore.h"
+#include "recast/shrink.h"
 
 static const struct command top = {
     .name = "moe-ckpt",
@@ -20,7 +22,8 @@ static const struct command top = {
                 "moe-ckpt verify PATH...\n"
                 "moe-ckpt diff [--tolerance X] [--optimizer] A B\n"
                 "moe-ckpt pack [-o FILE] [--codec C] [--base DIR] [--experts LIST] DIR\n"
-                "moe-ckpt restore [--base DIR] [--experts LIST] FILE DIR",
+                "moe-ckpt restore [--base DIR] [--experts LIST] FILE DIR\n"
+                "moe-ckpt shrink --drop-experts LIST [--loads FILE] [--dry-run] DIR OUT",
     .about = "looks after checkpoints: step directories of moe-train and any Hugging Face MoE directory",
     .notes = "moe-ckpt VERB -h shows a verb's options. Exit status: 0 done, 1 the answer is no, 2 bad input, 3 "
              "the environment failed.",
@@ -276,6 +279,43 @@ static int restore(int argc, char **argv)
     return STATUS_DONE;
 }
 
+/* ---- shrink ---- */
+
+static struct shrink_request shrinking;
+static const struct opt shrink_opts[] = {
+    {'e', "drop-experts", "LIST", "the experts that go: 0-3,7 of every layer, or LAYER:EXPERT", OPT_TEXT,
+     &shrinking.drop},
+    {'l', "loads", "FILE", "where LIST is uneven over layers, the least loaded go too (moe-stat --loads)",
+     OPT_TEXT, &shrinking.loads},
+    {'n', "dry-run", NULL, "choose, check and say; write nothing", OPT_FLAG, &shrinking.dry_run},
+};
+static const struct command shrink_command = {
+    .name = "moe-ckpt shrink",
+    .synopsis = "moe-ckpt shrink --drop-experts LIST [--loads FILE] [--dry-run] DIR OUT",
+    .about = "writes a checkpoint like DIR with fewer experts, numbered anew, from which a run goes on",
+    OPTS(shrink_opts),
+    .notes = "Their rows of the routers and their optimizer state go too; config.json has the new count.\n"
+             "OUT must not be there, or be empty; it appears when all is in it. DIR stays as it is.",
+};
+
+static int shrink(int argc, char **argv)
+{
+    struct shrunk done;
+    char size[24];
+    int first = options_parse(&shrink_command, argc, argv);
+    if (first < 0)
+        return -1;
+    if (argc - first != 2 || !shrinking.drop)
+        return error(STATUS_USAGE, "shrink takes --drop-experts LIST, DIR and OUT (see 'moe-ckpt shrink -h')");
+    shrinking.dir = argv[first];
+    shrinking.out = argv[first + 1];
+    if (shrink_dir(&shrinking, &done) < 0)
+        return -1;
+    notice("'%s'%s: %lld of %lld experts a layer, %s", shrinking.out, shrinking.dry_run ? " would be" : "",
+           (long long)done.kept, (long long)done.experts, human_bytes((double)done.bytes, size));
+    return STATUS_DONE;
+}
+
 /* ---- all ---- */
 
 static const struct verb {
@@ -283,22 +323,28 @@ static const struct verb {
     int (*run)(int argc, char **argv);
     const struct command *command;
 } verbs[] = {
-    {"list", list, &list_command}, {"verify", verify, &verify_command},    {"diff", diff, &diff_command},
-    {"pack", pack, &pack_command}, {"restore", restore, &restore_command},
+    {"list", list, &list_command},
+    {"verify", verify, &verify_command},
+    {"diff", diff, &diff_command},
+    {"pack", pack, &pack_command},
+    {"restore", restore, &restore_command},
+    {"shrink", shrink, &shrink_command},
+    {0},
 };
+static const struct words verb_words = WORDS(verbs);
 
 int main(int argc, char **argv)
 {
-    const struct verb *verb = NULL;
-    for (size_t i = 0; i < sizeof verbs / sizeof *verbs && argc > 1; i++)
-        if (strcmp(argv[1], verbs[i].name) == 0)
-            verb = &verbs[i];
+    int known = argc > 1 ? word_index(&verb_words, argv[1]) : -1;
+    const struct verb *verb = known >= 0 ? &verbs[known] : NULL;
+    char all[160];
     if (!verb) {
         int first = options_parse(&top, argc, argv);
+        words_text(&verb_words, all, sizeof all);
         if (first >= 0 && first < argc)
-            error(STATUS_USAGE, "no verb '%s': use list, verify, diff, pack or restore", argv[first]);
+            error(STATUS_USAGE, "no verb '%s': use %s", argv[first], all);
         else if (first >= 0)
-            error(STATUS_USAGE, "which verb: list, verify, diff, pack or restore? (see 'moe-ckpt -h')");
+            error(STATUS_USAGE, "which verb: %s? (see 'moe-ckpt -h')", all);
         return command_failed(&top);
     }
     int rc = verb->run(argc - 1, argv + 1);

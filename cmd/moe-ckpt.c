@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/error.h"
 #include "base/file.h"
@@ -14,6 +15,8 @@
 #include "pack/contents.h"
 #include "pack/pack.h"
 #include "pack/restore.h"
+#include "recast/export.h"
+#include "recast/extract.h"
 #include "recast/shrink.h"
 
 static const struct command top = {
@@ -23,7 +26,10 @@ static const struct command top = {
                 "moe-ckpt diff [--tolerance X] [--optimizer] A B\n"
                 "moe-ckpt pack [-o FILE] [--codec C] [--base DIR] [--experts LIST] DIR\n"
                 "moe-ckpt restore [--base DIR] [--experts LIST] FILE DIR\n"
-                "moe-ckpt shrink --drop-experts LIST [--loads FILE] [--dry-run] DIR OUT",
+                "moe-ckpt extract [-o FILE] (--expert LIST | --tensor NAME) DIR\n"
+                "moe-ckpt shrink --drop-experts LIST [--loads FILE] [--dry-run] DIR OUT\n"
+                "moe-ckpt export [--dtype T] [--shard-size BYTES] [--fused] DIR OUT\n"
+                "moe-ckpt import [--dtype T] DIR OUT",
     .about = "looks after checkpoints: step directories of moe-train and any Hugging Face MoE directory",
     .notes = "moe-ckpt VERB -h shows a verb's options. Exit status: 0 done, 1 the answer is no, 2 bad input, 3 "
              "the environment failed.",
@@ -279,6 +285,42 @@ static int restore(int argc, char **argv)
     return STATUS_DONE;
 }
 
+/* ---- extract ---- */
+
+static struct extract_request extracting;
+static const struct opt extract_opts[] = {
+    {'o', "output", "FILE", "write them there (default, and '-': standard output)", OPT_TEXT, &extracting.out},
+    {'e', "expert", "LIST", "the weights of experts 0-3,7 of every layer, or LAYER:EXPERT", OPT_TEXT,
+     &extracting.experts},
+    {'t', "tensor", "NAME", "the tensors of that name, or pattern with * and ?", OPT_TEXT, &extracting.tensor},
+};
+static const struct command extract_command = {
+    .name = "moe-ckpt extract",
+    .synopsis = "moe-ckpt extract [-o FILE] (--expert LIST | --tensor NAME) DIR",
+    .about = "copies some tensors of a checkpoint into one safetensors file",
+    OPTS(extract_opts),
+    .notes = "Of a step, each is compared with its checksum, and FILE appears when all were right.",
+};
+
+static int extract(int argc, char **argv)
+{
+    int tensors, first = options_parse(&extract_command, argc, argv);
+    int64_t bytes;
+    char size[24];
+    if (first < 0)
+        return -1;
+    if (argc - first != 1 || !extracting.experts == !extracting.tensor)
+        return error(STATUS_USAGE,
+                     "extract takes one of --expert and --tensor, and DIR (see 'moe-ckpt extract -h')");
+    if ((!extracting.out || strcmp(extracting.out, "-") == 0) && isatty(STDOUT_FILENO))
+        return error(STATUS_USAGE, "a safetensors file is not for a terminal: give -o FILE");
+    extracting.dir = argv[first];
+    if (extract_tensors(&extracting, &tensors, &bytes) < 0)
+        return -1;
+    notice("%d tensor%s, %s", tensors, tensors > 1 ? "s" : "", human_bytes((double)bytes, size));
+    return STATUS_DONE;
+}
+
 /* ---- shrink ---- */
 
 static struct shrink_request shrinking;
@@ -316,6 +358,63 @@ static int shrink(int argc, char **argv)
     return STATUS_DONE;
 }
 
+/* ---- export, import ---- */
+
+static struct export_request exporting;
+static bool fused;
+static const struct opt export_opts[] = {
+    {'d', "dtype", "T", "%s (default: as it is)", OPT_CHOICE, &exporting.dtype, .choices = "f32|bf16"},
+    {'s', "shard-size", "BYTES", "at most so many of tensors a file (default 5000000000)", OPT_INT,
+     &exporting.shard_bytes, 1, 9e18},
+    {'f', "fused", NULL, "the experts of a layer in two tensors, gate_up_proj and down_proj", OPT_FLAG, &fused},
+};
+static const struct command export_command = {
+    .name = "moe-ckpt export",
+    .synopsis = "moe-ckpt export [--dtype T] [--shard-size BYTES] [--fused] DIR OUT",
+    .about = "writes the weights of a checkpoint as a plain Hugging Face directory",
+    OPTS(export_opts),
+    .notes = "OUT must not be there, or be empty; it appears when all is in it. DIR stays as it is.",
+};
+static const struct opt import_opts[] = {
+    {'d', "dtype", "T", "%s (default: as it is)", OPT_CHOICE, &exporting.dtype, .choices = "f32|bf16"},
+};
+static const struct command import_command = {
+    .name = "moe-ckpt import",
+    .synopsis = "moe-ckpt import [--dtype T] DIR OUT",
+    .about = "writes a Hugging Face model as moe-train's checkpoints have it, a file an expert",
+    OPTS(import_opts),
+    .notes = "OUT must not be there, or be empty; it appears when all is in it. DIR stays as it is.",
+};
+
+static int export_to(const struct command *c, int argc, char **argv)
+{
+    struct exported done;
+    char size[24];
+    int first = options_parse(c, argc, argv);
+    if (first < 0)
+        return -1;
+    if (argc - first != 2)
+        return error(STATUS_USAGE, "takes DIR and OUT (see '%s -h')", c->name);
+    exporting.dir = argv[first];
+    exporting.out = argv[first + 1];
+    exporting.form = c == &import_command ? FORM_EXPERTS : fused ? FORM_FUSED : FORM_PUBLISHED;
+    if (export_dir(&exporting, &done) < 0)
+        return -1;
+    notice("'%s': %d tensors in %d files, %s", exporting.out, done.tensors, done.files,
+           human_bytes((double)done.bytes, size));
+    return STATUS_DONE;
+}
+
+static int export(int argc, char **argv)
+{
+    return export_to(&export_command, argc, argv);
+}
+
+static int import(int argc, char **argv)
+{
+    return export_to(&import_command, argc, argv);
+}
+
 /* ---- all ---- */
 
 static const struct verb {
@@ -323,13 +422,11 @@ static const struct verb {
     int (*run)(int argc, char **argv);
     const struct command *command;
 } verbs[] = {
-    {"list", list, &list_command},
-    {"verify", verify, &verify_command},
-    {"diff", diff, &diff_command},
-    {"pack", pack, &pack_command},
-    {"restore", restore, &restore_command},
-    {"shrink", shrink, &shrink_command},
-    {0},
+    {"list", list, &list_command},          {"verify", verify, &verify_command},
+    {"diff", diff, &diff_command},          {"pack", pack, &pack_command},
+    {"restore", restore, &restore_command}, {"extract", extract, &extract_command},
+    {"shrink", shrink, &shrink_command},    {"export", export, &export_command},
+    {"import", import, &import_command},    {0},
 };
 static const struct words verb_words = WORDS(verbs);
 

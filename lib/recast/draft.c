@@ -70,6 +70,14 @@ void draft_shard(struct draft *d, int64_t bytes)
     d->file_count = shards;
 }
 
+int64_t draft_bytes(const struct draft *d)
+{
+    int64_t bytes = 0;
+    for (int i = 0; i < d->count; i++)
+        bytes += d->list[i].bytes;
+    return bytes;
+}
+
 void draft_release(struct draft *d)
 {
     for (int i = 0; i < d->count; i++) {

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* A directory of safetensors files that is to be written, and what each of its tensors is made of: runs of
- * numbers of other directories, end to end. Nothing of them is in memory until it is written, piece by piece. */
+ * numbers of other directories, end to end. No number is in memory before it is written, piece by piece. */
 #ifndef RECAST_DRAFT_H
 #define RECAST_DRAFT_H
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include "ckpt/manifest.h"
 #include "model/inventory.h"
@@ -54,11 +55,15 @@ void made_add(struct made *m, struct piece p);
 /* Gives every tensor a file anew: model.safetensors, or model-00001-of-0000N.safetensors with no more than so
  * many bytes of data each, unless one tensor alone has more. */
 void draft_shard(struct draft *d, int64_t bytes);
+#define SHARD_BYTES ((int64_t)5000000000)   /* where transformers cuts */
+int64_t draft_bytes(const struct draft *d); /* of all its tensors */
 
 /* Writes the files into the directory, which must be there, each synced; and, unless the one file is
  * model.safetensors, the index of those that are not in a folder. They are added to the manifest (or NULL).
  * `doing` is shown as progress. -1: the pieces cannot be read (2), a disk fails (3). */
 int draft_write(struct draft *d, const char *dir, struct manifest *m, const char *doing);
+/* A draft of one file, to a stream; `name` is for messages. */
+int draft_write_stream(struct draft *d, FILE *stream, const char *name, const char *doing);
 void draft_release(struct draft *d);
 
 /* A small file of that text in the directory, synced, and in the manifest (or NULL). */

@@ -10,6 +10,7 @@
 #include "base/json.h"
 #include "base/memory.h"
 #include "base/notice.h"
+#include "base/outdir.h"
 #include "ckpt/companion.h"
 #include "ckpt/names.h"
 #include "ckpt/verify.h"
@@ -41,10 +42,13 @@ static int read_step(struct origin *o)
     return 0;
 }
 
-int origin_open(struct origin *o, const char *path)
+int origin_open(struct origin *o, const char *path, bool verify)
 {
     *o = (struct origin){.path = path};
-    TRY(verified(o, path));
+    if (verify)
+        TRY(verified(o, path));
+    else
+        o->step = is_step_dir(path);
     TRY(model_load(&o->model, path));
     int rc = inventory_init(&o->inventory, &o->model);
     if (rc == 0 && *o->model.quantised)
@@ -91,7 +95,7 @@ int origin_piece(struct origin *o, const struct tensor *t, int state, struct pie
     return x != NULL;
 }
 
-int origin_companions(const struct origin *o, const char *dir, struct manifest *m)
+static int put_companions(const struct origin *o, const char *dir, struct manifest *m)
 {
     DIR *d = opendir(o->path);
     int rc = d ? 0 : error_errno("cannot open '%s'", o->path);
@@ -110,5 +114,31 @@ int origin_companions(const struct origin *o, const char *dir, struct manifest *
     }
     if (d)
         closedir(d);
+    return rc;
+}
+
+int origin_put(const struct origin *o, const char *dir, const char *config, struct manifest *m)
+{
+    TRY(put_text(dir, m, CONFIG_FILE, config, strlen(config)));
+    return put_companions(o, dir, m);
+}
+
+int origin_write_like(const struct origin *o, const char *target, const char *config, struct draft *d,
+                      const char *doing)
+{
+    struct outdir out;
+    TRY(outdir_open(&out, target));
+    int rc = make_dirs(out.dir);
+    if (rc == 0)
+        rc = origin_put(o, out.dir, config, NULL);
+    if (rc == 0)
+        rc = draft_write(d, out.dir, NULL, doing);
+    if (rc == 0)
+        rc = sync_dir(out.dir);
+    if (rc == 0)
+        rc = outdir_commit(&out);
+    if (rc < 0)
+        outdir_abandon(&out);
+    outdir_release(&out);
     return rc;
 }

@@ -16,15 +16,18 @@ struct origin {
     int64_t at_step; /* of a step */
 };
 
-/* Verifies the directory as `verify` does and opens it; says what in it is no part of the model. -1: status 2
- * for what is not whole, has a quantizer's tensors, or ones that are neither F32, BF16 nor F16. */
-int origin_open(struct origin *o, const char *path);
+/* Verifies the directory as `verify` does, unless told not to, and opens it. -1: status 2 for what is not whole
+ * or is quantised. */
+int origin_open(struct origin *o, const char *path, bool verify);
 void origin_release(struct origin *o);
 
 /* All numbers of a tensor of the origin's inventory, as one piece: of its weights, or (state) of the state of
  * the optimizer. 1, 0 where the optimizer does not keep that state of it, or -1. *file: the file's name. */
 int origin_piece(struct origin *o, const struct tensor *t, int state, struct piece *p, const char **file);
-/* Copies the small files beside the model, the tokenizer's say, into the directory. */
-int origin_companions(const struct origin *o, const char *dir, struct manifest *m);
+/* Puts this config.json into the directory, and the small files beside the model, the tokenizer's say. */
+int origin_put(const struct origin *o, const char *dir, const char *config, struct manifest *m);
+/* All of a plain Hugging Face directory: those and the draft. It appears whole or not at all. */
+int origin_write_like(const struct origin *o, const char *out, const char *config, struct draft *d,
+                      const char *doing);
 
 #endif

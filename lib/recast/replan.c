@@ -2,6 +2,7 @@
 #include "recast/replan.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/error.h"
 #include "base/file.h"
@@ -68,6 +69,8 @@ char *replan_text(const char *step, const char *model, int64_t experts, size_t *
         return NULL;
     rc = make_plan(&new, &old, model, experts);
     if (rc == 0) {
+        /* not its directory's, which will have another */
+        memcpy(new.model.name, old.model.name, sizeof new.model.name);
         FILE *f = open_memstream(&text, bytes);
         rc = plan_write(&new, f);
         fclose(f);

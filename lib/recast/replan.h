@@ -6,9 +6,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* The text of a plan like that of the step directory, for the model of so many experts whose config.json lies in `model`:
- * the same layout if that is legal; else with ep made smaller; else, which is said, one for one rank. Caller frees; NULL
- * with error(). */
+/* The text of a plan like that of the step directory, for the model of so many experts whose config.json lies
+ * in `model`: the same layout if that is legal; else with ep made smaller; else, which is said, one for one
+ * rank. Caller frees; NULL with error(). */
 char *replan_text(const char *step, const char *model, int64_t experts, size_t *bytes);
 
 #endif

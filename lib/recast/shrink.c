@@ -15,8 +15,6 @@
 #include "recast/origin.h"
 #include "recast/replan.h"
 
-#define SHARD_BYTES ((int64_t)5000000000) /* what transformers cuts at */
-
 struct shrinking {
     struct origin from;
     struct drops drops;
@@ -107,7 +105,7 @@ static int draft_all(struct shrinking *s)
 
 static int open_all(struct shrinking *s, const struct shrink_request *r)
 {
-    TRY(origin_open(&s->from, r->dir));
+    TRY(origin_open(&s->from, r->dir, true));
     TRY(drops_choose(&s->drops, &s->from.model, r->drop, r->loads));
     s->config = config_with_experts(&s->from.model, s->drops.kept);
     if (!s->config)
@@ -145,21 +143,19 @@ static int put_step(struct shrinking *s, const char *dir, struct manifest *m)
 
 static int put_all(struct shrinking *s, const char *dir)
 {
-    struct manifest m = {.step = s->from.at_step}, *listed = s->from.step ? &m : NULL;
+    struct manifest m = {.step = s->from.at_step};
     char *optimizer = path_join(dir, OPTIMIZER_DIR);
-    int rc = make_dirs(s->from.step ? optimizer : dir);
+    int rc = make_dirs(optimizer);
     if (rc == 0)
-        rc = put_text(dir, listed, CONFIG_FILE, s->config, strlen(s->config));
-    if (rc == 0 && s->from.step)
-        rc = put_step(s, dir, listed);
+        rc = origin_put(&s->from, dir, s->config, &m);
     if (rc == 0)
-        rc = origin_companions(&s->from, dir, listed);
+        rc = put_step(s, dir, &m);
     if (rc == 0)
-        rc = draft_write(&s->draft, dir, listed, "shrinking");
-    char *text = listed ? manifest_text(listed) : NULL;
-    if (rc == 0 && text)
+        rc = draft_write(&s->draft, dir, &m, "shrinking");
+    char *text = manifest_text(&m);
+    if (rc == 0)
         rc = put_text(dir, NULL, MANIFEST_FILE, text, strlen(text));
-    if (rc == 0 && s->from.step)
+    if (rc == 0)
         rc = sync_dir(optimizer);
     if (rc == 0)
         rc = sync_dir(dir);
@@ -169,20 +165,27 @@ static int put_all(struct shrinking *s, const char *dir)
     return rc;
 }
 
+static int write_step(struct shrinking *s, const char *target)
+{
+    struct outdir out;
+    TRY(outdir_open(&out, target));
+    int rc = put_all(s, out.dir);
+    if (rc == 0)
+        rc = outdir_commit(&out);
+    if (rc < 0)
+        outdir_abandon(&out);
+    outdir_release(&out);
+    return rc;
+}
+
 int shrink_dir(const struct shrink_request *r, struct shrunk *done)
 {
     struct shrinking s = {0};
-    struct outdir out = {0};
-    *done = (struct shrunk){0};
     int rc = open_all(&s, r);
     if (rc == 0 && !r->dry_run)
-        rc = outdir_open(&out, r->out);
-    if (rc == 0 && !r->dry_run && (put_all(&s, out.dir) < 0 || outdir_commit(&out) < 0))
-        rc = outdir_abandon(&out);
-    *done = (struct shrunk){.experts = s.drops.experts, .kept = s.drops.kept, .step = s.from.step};
-    for (int i = 0; i < s.draft.count; i++)
-        done->bytes += s.draft.list[i].bytes;
-    outdir_release(&out);
+        rc = s.from.step ? write_step(&s, r->out)
+                         : origin_write_like(&s.from, r->out, s.config, &s.draft, "shrinking");
+    *done = (struct shrunk){s.drops.experts, s.drops.kept, draft_bytes(&s.draft), s.from.step};
     release(&s);
     return rc;
 }

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* A draft becomes files. */
+#include "recast/draft.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -9,21 +11,21 @@
 #include <unistd.h>
 #include <zlib.h>
 
+#include "base/alive.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "base/memory.h"
 #include "base/notice.h"
 #include "base/num.h"
-#include "recast/draft.h"
 
 #define CHUNK ((int64_t)1 << 20) /* numbers at a time */
 
-struct writing {
+struct draft_writer {
     struct draft *d;
     const char *doing;
     char *raw, *converted; /* CHUNK numbers each */
-    int fd;
+    FILE *stream;
     const char *path;
     int64_t at; /* bytes of the file that are written */
     uint32_t crc32;
@@ -74,10 +76,12 @@ static char *header_text(const struct draft *d, const int *list, int count, size
     return text;
 }
 
-static int put(struct writing *w, const void *p, int64_t bytes)
+static int put(struct draft_writer *w, const void *p, int64_t bytes)
 {
     w->crc32 = (uint32_t)crc32_z(w->crc32, p, (size_t)bytes);
-    TRY(pwrite_all(w->fd, p, (size_t)bytes, w->at, w->path));
+    if (fwrite(p, 1, (size_t)bytes, w->stream) != (size_t)bytes)
+        return error_errno("cannot write '%s'", w->path);
+    alive();
     w->at += bytes;
     w->d->written += bytes;
     progress(w->doing, (uint64_t)w->d->written >> 20, (uint64_t)w->d->total >> 20, "MiB");
@@ -93,14 +97,14 @@ static double uniform(uint64_t i)
     return (double)(((x ^ x >> 31) >> 11) + 1) * 0x1p-53;
 }
 
-static void draw(struct writing *w, float *f, int64_t count, double std)
+static void draw(struct draft_writer *w, float *f, int64_t count, double std)
 {
     for (int64_t i = 0; i < count; i++, w->drawn++)
         f[i] = (float)(std * sqrt(-2 * log(uniform(2 * w->drawn))) *
                        cos(2 * 3.14159265358979323846 * uniform(2 * w->drawn + 1)));
 }
 
-static int put_piece(struct writing *w, const struct piece *p, enum number to)
+static int put_piece(struct draft_writer *w, const struct piece *p, enum number to)
 {
     for (int64_t done = 0, n; done < p->count; done += n) {
         n = min64(CHUNK, p->count - done);
@@ -117,7 +121,7 @@ static int put_piece(struct writing *w, const struct piece *p, enum number to)
     return 0;
 }
 
-static int put_tensor(struct writing *w, struct made *m)
+static int put_tensor(struct draft_writer *w, struct made *m)
 {
     int64_t end = w->at + m->bytes;
     w->crc32 = 0;
@@ -127,7 +131,7 @@ static int put_tensor(struct writing *w, struct made *m)
     return w->at == end ? 0 : error(STATUS_USAGE, "tensor '%s': its parts do not make it whole", m->name);
 }
 
-static int put_tensors(struct writing *w, const int *list, int count, struct manifest_file *f)
+static int put_tensors(struct draft_writer *w, const int *list, int count, struct manifest_file *f)
 {
     size_t size;
     char *header = header_text(w->d, list, count, &size);
@@ -144,10 +148,15 @@ static int put_tensors(struct writing *w, const int *list, int count, struct man
     }
     if (f)
         f->crc32 = whole;
-    return rc == 0 ? file_sync(w->fd, w->path) : rc;
+    return rc;
 }
 
-static int put_file(struct writing *w, int file, const char *dir, struct manifest *m)
+static int sync_stream(FILE *stream, const char *path)
+{
+    return fflush(stream) != 0 ? error_errno("cannot write '%s'", path) : file_sync(fileno(stream), path);
+}
+
+static int put_file(struct draft_writer *w, int file, const char *dir, struct manifest *m)
 {
     struct draft_file *x = &w->d->files[file];
     int *list = xcalloc(w->d->count, sizeof *list), count = list_file(w->d, file, list);
@@ -157,9 +166,11 @@ static int put_file(struct writing *w, int file, const char *dir, struct manifes
         f->tensors = xcalloc(count, sizeof *f->tensors);
     w->path = path;
     w->at = 0;
-    w->fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    int rc = w->fd < 0 ? error_errno("cannot write '%s'", path) : put_tensors(w, list, count, f);
-    if (w->fd >= 0 && close(w->fd) != 0 && rc == 0)
+    w->stream = fopen(path, "wbxe");
+    int rc = w->stream ? put_tensors(w, list, count, f) : error_errno("cannot write '%s'", path);
+    if (rc == 0)
+        rc = sync_stream(w->stream, path);
+    if (w->stream && fclose(w->stream) != 0 && rc == 0)
         rc = error_errno("cannot write '%s'", path);
     x->bytes = w->at;
     if (f)
@@ -203,19 +214,41 @@ static int put_index(const struct draft *d, const char *dir, struct manifest *m)
     return rc;
 }
 
+static struct draft_writer writer_of(struct draft *d, const char *doing)
+{
+    d->written = 0;
+    d->total = draft_bytes(d);
+    return (struct draft_writer){
+        .d = d, .doing = doing, .raw = xmalloc(4 * CHUNK), .converted = xmalloc(4 * CHUNK)};
+}
+
+static void writer_end(struct draft_writer *w)
+{
+    progress_end();
+    free(w->raw);
+    free(w->converted);
+}
+
 int draft_write(struct draft *d, const char *dir, struct manifest *m, const char *doing)
 {
-    struct writing w = {.d = d, .doing = doing, .raw = xmalloc(4 * CHUNK), .converted = xmalloc(4 * CHUNK)};
+    struct draft_writer w = writer_of(d, doing);
     int rc = 0;
-    d->written = d->total = 0;
-    for (int i = 0; i < d->count; i++)
-        d->total += d->list[i].bytes;
     for (int f = 0; f < d->file_count && rc == 0; f++)
         rc = put_file(&w, f, dir, m);
-    progress_end();
-    free(w.raw);
-    free(w.converted);
+    writer_end(&w);
     if (rc == 0 && strcmp(d->files[0].name, SINGLE_FILE) != 0)
         rc = put_index(d, dir, m);
+    return rc;
+}
+
+int draft_write_stream(struct draft *d, FILE *stream, const char *name, const char *doing)
+{
+    struct draft_writer w = writer_of(d, doing);
+    int *list = xcalloc(d->count, sizeof *list), count = list_file(d, 0, list);
+    w.stream = stream;
+    w.path = name;
+    int rc = put_tensors(&w, list, count, NULL);
+    writer_end(&w);
+    free(list);
     return rc;
 }

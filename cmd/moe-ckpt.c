@@ -11,6 +11,7 @@
 #include "base/words.h"
 #include "ckpt/diff.h"
 #include "ckpt/list.h"
+#include "ckpt/prune.h"
 #include "ckpt/verify.h"
 #include "pack/contents.h"
 #include "pack/pack.h"
@@ -29,7 +30,8 @@ static const struct command top = {
                 "moe-ckpt extract [-o FILE] (--expert LIST | --tensor NAME) DIR\n"
                 "moe-ckpt shrink --drop-experts LIST [--loads FILE] [--dry-run] DIR OUT\n"
                 "moe-ckpt export [--dtype T] [--shard-size BYTES] [--fused] DIR OUT\n"
-                "moe-ckpt import [--dtype T] DIR OUT",
+                "moe-ckpt import [--dtype T] DIR OUT\n"
+                "moe-ckpt prune --keep N [--dry-run] ROOT",
     .about = "looks after checkpoints: step directories of moe-train and any Hugging Face MoE directory",
     .notes = "moe-ckpt VERB -h shows a verb's options. Exit status: 0 done, 1 the answer is no, 2 bad input, 3 "
              "the environment failed.",
@@ -415,6 +417,42 @@ static int import(int argc, char **argv)
     return export_to(&import_command, argc, argv);
 }
 
+/* ---- prune ---- */
+
+static int64_t keep;
+static bool dry_run;
+static const struct opt prune_opts[] = {
+    {'k', "keep", "N", "of each line of descent the newest N whole steps stay", OPT_INT, &keep, 1, 1e9},
+    {'n', "dry-run", NULL, "choose, check and say; remove nothing", OPT_FLAG, &dry_run},
+};
+static const struct command prune_command = {
+    .name = "moe-ckpt prune",
+    .synopsis = "moe-ckpt prune --keep N [--dry-run] ROOT",
+    .about = "removes old steps of a directory of steps that no run is writing to",
+    OPTS(prune_opts),
+    .notes =
+        "Prints what it removes. Steps that are not whole count for nothing: what is left can be resumed from.",
+};
+
+static int prune(int argc, char **argv)
+{
+    struct pruned p;
+    char size[24];
+    int first = options_parse(&prune_command, argc, argv);
+    if (first < 0)
+        return -1;
+    if (argc - first != 1 || !keep)
+        return error(STATUS_USAGE, "prune takes --keep N and ROOT (see 'moe-ckpt prune -h')");
+    int rc = prune_root(&p, argv[first], keep, dry_run);
+    for (int i = 0; i < p.count; i++)
+        puts(p.removed[i]);
+    if (rc == 0)
+        notice("'%s': %d step%s %s, %s; %d stay", argv[first], p.count, p.count == 1 ? "" : "s",
+               dry_run ? "would go" : "removed", human_bytes((double)p.bytes, size), p.kept);
+    pruned_release(&p);
+    return rc < 0 ? -1 : STATUS_DONE;
+}
+
 /* ---- all ---- */
 
 static const struct verb {
@@ -422,11 +460,17 @@ static const struct verb {
     int (*run)(int argc, char **argv);
     const struct command *command;
 } verbs[] = {
-    {"list", list, &list_command},          {"verify", verify, &verify_command},
-    {"diff", diff, &diff_command},          {"pack", pack, &pack_command},
-    {"restore", restore, &restore_command}, {"extract", extract, &extract_command},
-    {"shrink", shrink, &shrink_command},    {"export", export, &export_command},
-    {"import", import, &import_command},    {0},
+    {"list", list, &list_command},
+    {"verify", verify, &verify_command},
+    {"diff", diff, &diff_command},
+    {"pack", pack, &pack_command},
+    {"restore", restore, &restore_command},
+    {"extract", extract, &extract_command},
+    {"shrink", shrink, &shrink_command},
+    {"export", export, &export_command},
+    {"import", import, &import_command},
+    {"prune", prune, &prune_command},
+    {0},
 };
 static const struct words verb_words = WORDS(verbs);
 

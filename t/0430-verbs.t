@@ -188,6 +188,36 @@ if need torch "$python" -c 'import torch, transformers, safetensors'; then
     done
 fi
 
+# ---- prune ----
+train one 1 -q -d data -s 6 --save-every 1 --save line
+damage() { printf x | dd of="$1/expert-004.safetensors" bs=1 seek=3000 conv=notrunc 2>/dev/null; }
+damage line/step-00000006
+damage line/step-00000002
+run moe-ckpt prune --keep 2 --dry-run line
+is "$status:$(echo $out)" '0:line/step-00000003 line/step-00000002 line/step-00000001' 'what would go: all before the newest two that are whole'
+like "$err" 'step-00000006. is not whole' 'one that is not does not count, which is said'
+is "$(ls line | wc -l)" 6 'and nothing went'
+run moe-ckpt prune -q --keep 2 line
+is "$status:$(echo $out)" '0:line/step-00000003 line/step-00000002 line/step-00000001' 'then it goes'
+is "$(ls -A line | tr '\n' ' ')" 'step-00000004 step-00000005 step-00000006 ' 'and nothing else, without a trace'
+damage line/step-00000005
+run moe-ckpt prune -q --keep 1 line
+is "$status:$out" '0:' 'the last good step never goes'
+damage line/step-00000004
+run moe-ckpt prune -q --keep 1 line
+is "$status:$out" '0:' 'nor does any where none is good'
+mkdir two
+moe-train -q --threads 1 -p one.plan -d data -s 3 --save-every 1 --save a --log /dev/null
+moe-train -q --threads 1 -p one.plan -d data -s 5 --save-every 1 --save b --log /dev/null
+cp -r a/step-00000001 a/step-00000002 a/step-00000003 b/step-00000004 b/step-00000005 two
+run moe-ckpt prune -q --keep 1 two
+is "$(echo $out)" 'two/step-00000004 two/step-00000002 two/step-00000001' 'of two lines each keeps its last'
+run moe-ckpt prune --keep 0 two
+is "$status" 2 '--keep 0 is refused'
+run moe-ckpt prune --keep 1 begun/step-00000001
+is "$status" 2 'and so is a directory without steps'
+none "$(ls -A begun/step-00000001 | grep moekit-run)" 'which is left as it was'
+
 none "$(ls -d bad* 2>/dev/null)" 'none of these left anything'
 is "$(find made -type f -exec cksum {} + | sort -k 3 | diff before -)" '' 'and no input has changed by a byte'
 done_testing

@@ -22,7 +22,7 @@
 
 static const struct command top = {
     .name = "moe-ckpt",
-    .synopsis = "moe-ckpt list [--tensors | --json] PATH\n"
+    .synopsis = "moe-ckpt list [--tensors | --json] [--stats] PATH\n"
                 "moe-ckpt verify PATH...\n"
                 "moe-ckpt diff [--tolerance X] [--optimizer] A B\n"
                 "moe-ckpt pack [-o FILE] [--codec C] [--base DIR] [--experts LIST] DIR\n"
@@ -45,14 +45,16 @@ static bool is_archive(const char *path)
 
 /* ---- list ---- */
 
-static bool want_tensors, want_json;
+static bool want_tensors, want_json, want_stats;
 static const struct opt list_opts[] = {
     {'t', "tensors", NULL, "a line a tensor: dtype, shape, bytes, name, file", OPT_FLAG, &want_tensors},
     {0, "json", NULL, "all of it as one JSON object", OPT_FLAG, &want_json},
+    {'s', "stats", NULL, "of each tensor also norm, largest number, how many are not finite", OPT_FLAG,
+     &want_stats},
 };
 static const struct command list_command = {
     .name = "moe-ckpt list",
-    .synopsis = "moe-ckpt list [--tensors | --json] PATH",
+    .synopsis = "moe-ckpt list [--tensors | --json] [--stats] PATH",
     .about =
         "shows what a checkpoint or an archive holds, a line a file; of a directory of steps, a line a step",
     OPTS(list_opts),
@@ -67,11 +69,12 @@ static int list(int argc, char **argv)
         return error(STATUS_USAGE, "list takes one PATH (see 'moe-ckpt list -h')");
     if (want_tensors && want_json)
         return error(STATUS_USAGE, "--tensors and --json exclude each other");
-    if (is_archive(argv[first]) && want_tensors)
+    if (is_archive(argv[first]) && (want_tensors || want_stats))
         return error(STATUS_USAGE, "'%s' is a file: of archives list shows the files", argv[first]);
     if (is_archive(argv[first]))
         return contents_list(argv[first], want_json, stdout);
-    return list_dir(argv[first], want_json ? LIST_JSON : want_tensors ? LIST_TENSORS : LIST_FILES, stdout);
+    enum list_form form = want_json ? LIST_JSON : want_tensors || want_stats ? LIST_TENSORS : LIST_FILES;
+    return list_dir(argv[first], form, want_stats, stdout);
 }
 
 /* ---- verify ---- */

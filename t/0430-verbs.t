@@ -188,6 +188,14 @@ if need torch "$python" -c 'import torch, transformers, safetensors'; then
     done
 fi
 
+# ---- list --stats ----
+perl -e 'print pack("Q<", 58), q({"x":{"dtype":"F32","shape":[4],"data_offsets":[0,16]}}) . "   ", pack("f<*", 3, -4, "inf", 0)' >e6
+mkdir figures && mv e6 figures/model.safetensors
+is "$(moe-ckpt list -q --stats figures | tail -n 1 | tr -s " ")" "5 4 1 F32 [4] 16 x model.safetensors" "norm, largest, not finite"
+if need jq command -v jq; then
+    is "$(moe-ckpt list -q --stats --json figures | jq -c '.files[0].tensors[0] | [.norm == 5, .max_abs == 4, .not_finite]')" "[true,true,1]" 'as JSON too'
+fi
+
 # ---- prune ----
 train one 1 -q -d data -s 6 --save-every 1 --save line
 damage() { printf x | dd of="$1/expert-004.safetensors" bs=1 seek=3000 conv=notrunc 2>/dev/null; }

@@ -18,6 +18,7 @@
 #include "pack/restore.h"
 #include "recast/export.h"
 #include "recast/extract.h"
+#include "recast/merge.h"
 #include "recast/shrink.h"
 
 static const struct command top = {
@@ -31,7 +32,8 @@ static const struct command top = {
                 "moe-ckpt shrink --drop-experts LIST [--loads FILE] [--dry-run] DIR OUT\n"
                 "moe-ckpt export [--dtype T] [--shard-size BYTES] [--fused] DIR OUT\n"
                 "moe-ckpt import [--dtype T] DIR OUT\n"
-                "moe-ckpt prune --keep N [--dry-run] ROOT",
+                "moe-ckpt prune --keep N [--dry-run] ROOT\n"
+                "moe-ckpt merge DIR... OUT",
     .about = "looks after checkpoints: step directories of moe-train and any Hugging Face MoE directory",
     .notes = "moe-ckpt VERB -h shows a verb's options. Exit status: 0 done, 1 the answer is no, 2 bad input, 3 "
              "the environment failed.",
@@ -456,6 +458,29 @@ static int prune(int argc, char **argv)
     return rc < 0 ? -1 : STATUS_DONE;
 }
 
+/* ---- merge ---- */
+
+static const struct command merge_command = {
+    .name = "moe-ckpt merge",
+    .synopsis = "moe-ckpt merge DIR... OUT",
+    .about = "makes one model of several of one shape, with the experts of them all",
+    .notes = "What is not an expert's or a router's is the mean of theirs. OUT must not be there, or be empty.",
+};
+
+static int merge(int argc, char **argv)
+{
+    int64_t experts;
+    int first = options_parse(&merge_command, argc, argv);
+    if (first < 0)
+        return -1;
+    if (argc - first < 3)
+        return error(STATUS_USAGE, "merge takes two DIRs or more, and OUT (see 'moe-ckpt merge -h')");
+    if (merge_dirs(argv + first, argc - first - 1, argv[argc - 1], &experts) < 0)
+        return -1;
+    notice("'%s': %lld experts a layer", argv[argc - 1], (long long)experts);
+    return STATUS_DONE;
+}
+
 /* ---- all ---- */
 
 static const struct verb {
@@ -463,17 +488,12 @@ static const struct verb {
     int (*run)(int argc, char **argv);
     const struct command *command;
 } verbs[] = {
-    {"list", list, &list_command},
-    {"verify", verify, &verify_command},
-    {"diff", diff, &diff_command},
-    {"pack", pack, &pack_command},
-    {"restore", restore, &restore_command},
-    {"extract", extract, &extract_command},
-    {"shrink", shrink, &shrink_command},
-    {"export", export, &export_command},
-    {"import", import, &import_command},
-    {"prune", prune, &prune_command},
-    {0},
+    {"list", list, &list_command},          {"verify", verify, &verify_command},
+    {"diff", diff, &diff_command},          {"pack", pack, &pack_command},
+    {"restore", restore, &restore_command}, {"extract", extract, &extract_command},
+    {"shrink", shrink, &shrink_command},    {"export", export, &export_command},
+    {"import", import, &import_command},    {"prune", prune, &prune_command},
+    {"merge", merge, &merge_command},       {0},
 };
 static const struct words verb_words = WORDS(verbs);
 

@@ -196,6 +196,28 @@ if need jq command -v jq; then
     is "$(moe-ckpt list -q --stats --json figures | jq -c '.files[0].tensors[0] | [.norm == 5, .max_abs == 4, .not_finite]')" "[true,true,1]" 'as JSON too'
 fi
 
+# ---- merge ----
+moe-ckpt export -q made/step-00000002 early
+run moe-ckpt merge -q plain early both
+is "$status:$out:$err" '0::' 'two models become one'
+is "$(moe-ckpt list -q --tensors both | awk '$4 == "'$g'" { print $2 }')" '[12,32]' 'of twice as many experts'
+is "$(numbers both model.safetensors $w.8.w1.weight)" "$(numbers early model.safetensors $w.2.w1.weight)" 'the second model'"'"'s behind the first'"'"'s'
+for row in 0 7; do
+    is "$(numbers both model.safetensors $g $row 12)" "$(numbers $([ $row = 7 ] && echo early || echo plain) model.safetensors $g $((row % 6)) 6)" 'rows of routers too'
+done
+moe-ckpt merge -q plain plain twice
+is "$(numbers twice model.safetensors model.embed_tokens.weight)" "$(numbers plain model.safetensors model.embed_tokens.weight)" 'the mean of the same is the same'
+moe-ckpt export -q --dtype f32 early early.f32
+moe-ckpt merge -q wide early.f32 mean
+is "$(perl -e 'my @x = map { open(my $f, "<:raw", "$_/model.safetensors") or die; local $/; my $all = <$f>; my $n = unpack("Q<", $all);
+        substr($all, 8, $n) =~ /"model.norm.weight":\{[^}]*"data_offsets":\[(\d+),(\d+)\]/ or die; [unpack("f<*", substr($all, 8 + $n + $1, $2 - $1))] } qw(wide early.f32 mean);
+    print scalar(grep { abs(($x[0][$_] + $x[1][$_]) / 2 - $x[2][$_]) > 1e-7 } 0 .. 31), " ", scalar(grep { $x[0][$_] != $x[1][$_] } 0 .. 31) > 0')" '0 1' 'else the mean'
+run moe-ckpt merge plain five bad
+is "$status" 2 'models of two shapes are refused'
+like "$err" 'not of one shape: .* is 6 and 5' 'and why'
+run moe-ckpt merge plain bad
+is "$status" 2 'one model is not enough'
+
 # ---- prune ----
 train one 1 -q -d data -s 6 --save-every 1 --save line
 damage() { printf x | dd of="$1/expert-004.safetensors" bs=1 seek=3000 conv=notrunc 2>/dev/null; }

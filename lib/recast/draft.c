@@ -36,8 +36,8 @@ struct made *draft_tensor(struct draft *d, int file, const char *name, enum numb
 void made_add(struct made *m, struct piece p)
 {
     struct piece *last = m->count ? &m->pieces[m->count - 1] : NULL;
-    if (last && p.dir && last->dir == p.dir && last->file == p.file && last->from == p.from &&
-        last->offset + last->count * number_bytes(p.from) == p.offset) {
+    if (last && p.dir && !p.others && !last->others && last->dir == p.dir && last->file == p.file &&
+        last->from == p.from && last->offset + last->count * number_bytes(p.from) == p.offset) {
         last->count += p.count;
         return;
     }
@@ -81,6 +81,8 @@ int64_t draft_bytes(const struct draft *d)
 void draft_release(struct draft *d)
 {
     for (int i = 0; i < d->count; i++) {
+        for (int k = 0; k < d->list[i].count; k++)
+            free(d->list[i].pieces[k].others);
         free(d->list[i].name);
         free(d->list[i].pieces);
     }

@@ -104,16 +104,41 @@ static void draw(struct draft_writer *w, float *f, int64_t count, double std)
                        cos(2 * 3.14159265358979323846 * uniform(2 * w->drawn + 1)));
 }
 
+/* Numbers [first, first+n) of the piece, as they are in its file, into w->raw. */
+static int read_piece(struct draft_writer *w, const struct piece *p, int64_t first, int64_t n)
+{
+    if (p->dir)
+        return hf_read(p->dir, p->file, w->raw, n * number_bytes(p->from),
+                       p->offset + first * number_bytes(p->from));
+    draw(w, (float *)w->raw, n, p->std);
+    return 0;
+}
+
+/* The mean of those numbers of the piece and the others, f32, into w->raw. */
+static int read_mean(struct draft_writer *w, const struct piece *p, int64_t first, int64_t n)
+{
+    double *sum = xcalloc((size_t)n, sizeof *sum);
+    float *f = (float *)w->converted;
+    int rc = 0;
+    for (int k = -1; k < p->other_count && rc == 0; k++) {
+        const struct piece *one = k < 0 ? p : &p->others[k];
+        rc = read_piece(w, one, first, n);
+        convert(f, F32, w->raw, one->from, n);
+        for (int64_t i = 0; i < n; i++)
+            sum[i] += (double)f[i];
+    }
+    for (int64_t i = 0; i < n; i++)
+        ((float *)w->raw)[i] = (float)(sum[i] / (p->other_count + 1));
+    free(sum);
+    return rc;
+}
+
 static int put_piece(struct draft_writer *w, const struct piece *p, enum number to)
 {
+    enum number from = p->dir && !p->others ? p->from : NUMBER_F32;
     for (int64_t done = 0, n; done < p->count; done += n) {
         n = min64(CHUNK, p->count - done);
-        if (p->dir)
-            TRY(hf_read(p->dir, p->file, w->raw, n * number_bytes(p->from),
-                        p->offset + done * number_bytes(p->from)));
-        else
-            draw(w, (float *)w->raw, n, p->std);
-        enum number from = p->dir ? p->from : NUMBER_F32;
+        TRY(p->others ? read_mean(w, p, done, n) : read_piece(w, p, done, n));
         if (from != to)
             convert(w->converted, to == NUMBER_F32 ? F32 : BF16, w->raw, from, n);
         TRY(put(w, from == to ? w->raw : w->converted, n * number_bytes(to)));

@@ -20,6 +20,7 @@
 #include "recast/extract.h"
 #include "recast/merge.h"
 #include "recast/shrink.h"
+#include "recast/upcycle.h"
 
 static const struct command top = {
     .name = "moe-ckpt",
@@ -33,7 +34,8 @@ static const struct command top = {
                 "moe-ckpt export [--dtype T] [--shard-size BYTES] [--fused] DIR OUT\n"
                 "moe-ckpt import [--dtype T] DIR OUT\n"
                 "moe-ckpt prune --keep N [--dry-run] ROOT\n"
-                "moe-ckpt merge DIR... OUT",
+                "moe-ckpt merge DIR... OUT\n"
+                "moe-ckpt upcycle --experts E [--top-k K] [--std X] [--seed N] DIR OUT",
     .about = "looks after checkpoints: step directories of moe-train and any Hugging Face MoE directory",
     .notes = "moe-ckpt VERB -h shows a verb's options. Exit status: 0 done, 1 the answer is no, 2 bad input, 3 "
              "the environment failed.",
@@ -481,6 +483,41 @@ static int merge(int argc, char **argv)
     return STATUS_DONE;
 }
 
+/* ---- upcycle ---- */
+
+static struct upcycle_request upcycling = {.top_k = 2, .std = 0.02};
+static int64_t seed = 1;
+static const struct opt upcycle_opts[] = {
+    {'e', "experts", "E", "how many copies of its MLP a layer gets", OPT_INT, &upcycling.experts, 1, 65536},
+    {'k', "top-k", "K", "how many experts a token goes to (default 2)", OPT_INT, &upcycling.top_k, 1, 65536},
+    {'s', "std", "X", "routers are drawn from normal(0, X) (default 0.02)", OPT_NUM, &upcycling.std, 0, 1},
+    {0, "seed", "N", "of their drawing (default 1)", OPT_INT, &seed, 0, 1 << 23},
+};
+static const struct command upcycle_command = {
+    .name = "moe-ckpt upcycle",
+    .synopsis = "moe-ckpt upcycle --experts E [--top-k K] [--std X] [--seed N] DIR OUT",
+    .about = "makes an MoE of a dense model: each MLP becomes E copies of itself behind a new router",
+    OPTS(upcycle_opts),
+    .notes = "Llama becomes Mixtral, Qwen3 Qwen3-MoE. OUT must not be there, or be empty. DIR stays as it is.",
+};
+
+static int upcycle(int argc, char **argv)
+{
+    int first = options_parse(&upcycle_command, argc, argv);
+    if (first < 0)
+        return -1;
+    if (argc - first != 2 || !upcycling.experts)
+        return error(STATUS_USAGE, "upcycle takes --experts E, DIR and OUT (see 'moe-ckpt upcycle -h')");
+    upcycling.dir = argv[first];
+    upcycling.out = argv[first + 1];
+    upcycling.seed = (uint64_t)seed;
+    if (upcycle_dir(&upcycling) < 0)
+        return -1;
+    notice("'%s': %lld experts a layer, %lld of them for a token", upcycling.out, (long long)upcycling.experts,
+           (long long)upcycling.top_k);
+    return STATUS_DONE;
+}
+
 /* ---- all ---- */
 
 static const struct verb {
@@ -488,12 +525,19 @@ static const struct verb {
     int (*run)(int argc, char **argv);
     const struct command *command;
 } verbs[] = {
-    {"list", list, &list_command},          {"verify", verify, &verify_command},
-    {"diff", diff, &diff_command},          {"pack", pack, &pack_command},
-    {"restore", restore, &restore_command}, {"extract", extract, &extract_command},
-    {"shrink", shrink, &shrink_command},    {"export", export, &export_command},
-    {"import", import, &import_command},    {"prune", prune, &prune_command},
-    {"merge", merge, &merge_command},       {0},
+    {"list", list, &list_command},
+    {"verify", verify, &verify_command},
+    {"diff", diff, &diff_command},
+    {"pack", pack, &pack_command},
+    {"restore", restore, &restore_command},
+    {"extract", extract, &extract_command},
+    {"shrink", shrink, &shrink_command},
+    {"export", export, &export_command},
+    {"import", import, &import_command},
+    {"prune", prune, &prune_command},
+    {"merge", merge, &merge_command},
+    {"upcycle", upcycle, &upcycle_command},
+    {0},
 };
 static const struct words verb_words = WORDS(verbs);
 

@@ -167,22 +167,54 @@ verdict() {
 }
 families='mixtral qwen2_moe qwen3_moe olmoe glm4_moe qwen3_next deepseek_v2 deepseek_v3 gpt_oss'
 if need torch "$python" -c 'import torch, transformers, safetensors'; then
-    ask models.out make-models models $families
+    ask models.out make-models models $families qwen3
     ask_all
+    write_model dense mixtral model_type='"llama"' num_attention_heads=4 intermediate_size=40
+    mkdir dense
+    grep -v 'local_experts\|experts_per_tok\|router' dense.json >dense/config.json
+    ask dense.out recast init dense
+    ask_all
+    for f in dense models/qwen3; do
+        run moe-ckpt upcycle -q --experts 6 $f ${f#*/}.up
+        is "$status:$err" '0:' "$f: upcycled"
+        ask ${f#*/}.up.out recast near $f ${f#*/}.up
+    done
+    moe-ckpt upcycle -q --experts 6 models/qwen3 again.up
+    is "$(diff -r again.up qwen3.up)" '' 'the same bits again'
+    moe-ckpt upcycle -q --experts 6 --seed 2 models/qwen3 other.up
+    is "$(moe-ckpt diff again.up other.up | grep -c '^[0-9].*mlp.gate.weight')" 3 'another seed draws other routers'
+    is "$(moe-ckpt diff again.up other.up | grep -c '^[0-9]')" 3 'and nothing else'
+    near "$(moe-ckpt list -q --stats again.up | awk '/mlp.gate/ { s += $1 * $1; n += 6 * 48 } END { print sqrt(s / n) }')" 0.02 0.002 'of the right size'
+    run moe-ckpt upcycle --experts 4 models/mixtral bad
+    is "$status" 2 'a model with experts is refused'
+    run moe-ckpt upcycle --experts 4 --top-k 5 dense bad
+    is "$status" 2 'and more experts for a token than there are'
+    mkdir biased
+    sed 's/"head_dim"/"attention_bias": true, "head_dim"/' dense/config.json >biased/config.json
+    cp dense/model.safetensors biased
+    run moe-ckpt upcycle --experts 4 biased bad
+    is "$status" 2 'and biases that Mixtral has not'
     for f in $families; do
         moe-ckpt shrink -q --drop-experts 1,4 models/$f $f.cut
         ok $? "$f: shrunk"
         ask $f.cut.out recast shrunk models/$f $f.cut 1,4
         moe-ckpt import -q models/$f $f.in && moe-ckpt export -q --fused -s 30000 $f.in $f.fused && moe-ckpt export -q $f.fused $f.back
         ok $? "$f: imported, exported fused, and exported as published"
-        for as in in fused back; do
+        case $f in
+        glm4_moe | deepseek_v3) cp -r models/$f $f.one ;; # which route to groups
+        *) moe-ckpt merge -q models/$f models/$f $f.two && moe-ckpt shrink -q --drop-experts 0-7 $f.two $f.one ;;
+        esac
+        ok $? "$f: merged with itself, and shrunk to what it was"
+        for as in in fused back one; do
             ask $f.$as.out recast same models/$f $f.$as
         done
     done
     ask_all
+    verdict dense.up.out 'Llama: transformers computes the same with it, and experts are alike'
+    verdict qwen3.up.out 'Qwen3: likewise'
     for f in $families; do
         verdict $f.cut.out "$f: transformers opens it, and it is what was there without the experts"
-        for as in in fused back; do
+        for as in in fused back one; do
             verdict $f.$as.out "$f: transformers computes the same with what was made ($as)"
         done
     done

@@ -44,6 +44,7 @@ struct draft {
     int count, room;
     struct draft_file *files;
     int file_count;
+    uint64_t seed;          /* of what is drawn */
     int64_t written, total; /* bytes, for progress */
 };
 

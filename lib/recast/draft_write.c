@@ -243,8 +243,11 @@ static struct draft_writer writer_of(struct draft *d, const char *doing)
 {
     d->written = 0;
     d->total = draft_bytes(d);
-    return (struct draft_writer){
-        .d = d, .doing = doing, .raw = xmalloc(4 * CHUNK), .converted = xmalloc(4 * CHUNK)};
+    return (struct draft_writer){.d = d,
+                                 .doing = doing,
+                                 .drawn = d->seed << 40,
+                                 .raw = xmalloc(4 * CHUNK),
+                                 .converted = xmalloc(4 * CHUNK)};
 }
 
 static void writer_end(struct draft_writer *w)

@@ -53,7 +53,8 @@ int draft_file(struct draft *d, const char *name);
 /* A tensor of that shape, with no pieces yet. Good until the next. */
 struct made *draft_tensor(struct draft *d, int file, const char *name, enum number to, int dims,
                           const int64_t *shape);
-/* Adds to the tensor, which takes over p.others; numbers that follow the last ones in the same file become one piece with them. */
+/* Adds to the tensor, which takes over p.others; numbers that follow the last ones in the same file become one
+ * piece with them. */
 void made_add(struct made *m, struct piece p);
 /* Gives every tensor a file anew: model.safetensors, or model-00001-of-0000N.safetensors with no more than so
  * many bytes of data each, unless one tensor alone has more. */

@@ -131,6 +131,9 @@ is "$(ls plain | tr '\n' ' ')" 'config.json model.safetensors ' 'in one file'
 is "$(moe-ckpt verify plain; moe-ckpt diff $S plain)" "plain: well formed: 1 files, 53 tensors, 84.9 kB
 # 53 tensors, 0 differ, 0 beyond the tolerance" 'with the same numbers'
 is "$(cksum <plain/config.json)" "$(cksum <$S/config.json)" 'and the same config.json'
+printf '{"a": 1}' >plain/tokenizer.json
+moe-ckpt shrink -q --drop-experts 0 plain less
+is "$(cat less/tokenizer.json; ls less | tr '\n' ' ')" '{"a": 1}config.json model.safetensors tokenizer.json ' 'small files travel along'
 moe-ckpt export -q -s 20000 $S shards
 is "$(ls shards | grep -c 'model-0000[1-5]-of-00005.safetensors')" 5 'or in several'
 run moe-ckpt diff $S shards

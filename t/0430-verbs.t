@@ -52,6 +52,12 @@ run moe-train -q --threads 1 -p cut.plan -d data -s 6 --resume cut --log cut.log
 is "$status" 0 'a run goes on from it' || diag "$err"
 like "$(grep '"kind":"step"' cut.log | head -n 1)" '"step":5,' 'with the step that comes next'
 like "$(tail -n 1 cut.log)" '"kind":"end"' 'to its end'
+moe-ckpt shrink -q --drop-experts 1,4 $S root/step-00000004
+run mpi 2 moe-train -q --threads 1 -p cut/plan.moe -d data -s 5 --resume root --save root --log root.log
+is "$status" 0 'also by its own plan, from a root' || diag "$err"
+is "$(ls root | tr '\n' ' ')" 'step-00000004 step-00000005 ' 'where the next step is of its line'
+run moe-ckpt shrink --drop-experts 1,4 $S root/step-00000009
+is "$status" 2 'it cannot be called another step'
 moe-ckpt shrink -q --drop-experts 1,4 $S again
 is "$(diff -r cut again)" '' 'the same again'
 run moe-ckpt shrink -q --drop-experts 1,4 $S cut

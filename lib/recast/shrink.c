@@ -9,6 +9,7 @@
 #include "base/memory.h"
 #include "base/outdir.h"
 #include "ckpt/names.h"
+#include "ckpt/steps.h"
 #include "model/config.h"
 #include "recast/config.h"
 #include "recast/drops.h"
@@ -165,10 +166,26 @@ static int put_all(struct shrinking *s, const char *dir)
     return rc;
 }
 
+/* A name of a step says which. */
+static int check_name(const struct shrinking *s, const char *target)
+{
+    const char *slash = strrchr(target, '/');
+    int64_t named = step_of(slash ? slash + 1 : target);
+    char name[STEP_NAME];
+    if (named < 0 || named == s->from.at_step)
+        return 0;
+    return error(STATUS_USAGE, "'%s' is the name of another step: this is '%s'", target,
+                 step_name(s->from.at_step, name));
+}
+
 static int write_step(struct shrinking *s, const char *target)
 {
     struct outdir out;
     TRY(outdir_open(&out, target));
+    if (check_name(s, out.target) < 0) {
+        outdir_release(&out);
+        return -1;
+    }
     int rc = put_all(s, out.dir);
     if (rc == 0)
         rc = outdir_commit(&out);

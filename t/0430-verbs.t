@@ -9,7 +9,7 @@ write_model small mixtral num_hidden_layers=2 num_local_experts=6 hidden_size=32
 write_tokens data 97 2000
 make_plan p small -n 2 --seq 32 --global-batch 2 --ep 2 --dp 2 --precision bf16
 train p 2 -q -d data -s 4 --save-every 2 --save made
-S=made/step-00000004
+S=made/step-00000004 B=made/step-00000002
 run moe-ckpt verify $S
 is "$status" 0 'there is a step' || diag "$err"
 find made -type f -exec cksum {} + | sort -k 3 >before
@@ -110,6 +110,25 @@ is "$status" 2 'a damaged tensor'
 like "$err" "torn/expert-004.safetensors: tensor '.*' is damaged" 'is named'
 run moe-ckpt extract -q -o e5 --expert 5 torn
 is "$status" 0 'and others are no worse for it'
+
+# ---- within an input ----
+ln -s $S link
+for to in $S/bad link/bad $S/optimizer/more/bad; do
+    run moe-ckpt shrink --drop-experts 1 $S $to
+    is "$status" 2 "OUT within the input ($to) is refused"
+    like "$err" 'is to stay as it is' 'and why'
+    run moe-ckpt export link $to
+    is "$status" 2 'by export'
+    run moe-ckpt extract --tensor $g -o $to $S
+    is "$status" 2 'and extract'
+done
+run moe-ckpt extract --tensor $g -o $S/dense.safetensors $S
+is "$status" 2 'so is a file of the input itself'
+ln -s $S/dense.safetensors to-dense
+run moe-ckpt extract --tensor $g -o to-dense $S
+is "$status" 2 'by a link too'
+run moe-ckpt merge $B $S $S/bad
+like "$status $err" '^2 .*is to stay' 'and what lies within the second of two'
 
 # ---- refused ----
 for list in 6 2:0 0:9 0-4 x 1- '' 0-5; do

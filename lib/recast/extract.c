@@ -134,6 +134,8 @@ static int write_all(struct extracting *x)
     if (!x->draft.count)
         return error(STATUS_USAGE, "%s: has no tensor '%s'", x->r->dir,
                      x->r->tensor ? x->r->tensor : x->r->experts);
+    if (x->r->out && strcmp(x->r->out, "-") != 0)
+        TRY(origin_apart(&x->from, x->r->out));
     TRY(output_open(&out, x->r->out));
     int rc = draft_write_stream(&x->draft, out.stream, x->r->out ? x->r->out : "standard output", "extracting");
     if (rc == 0)

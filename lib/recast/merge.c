@@ -124,6 +124,8 @@ int merge_dirs(char *const *dirs, int count, const char *out, int64_t *experts)
 {
     struct merging k = {0};
     int rc = open_all(&k, dirs, count);
+    for (int i = 0; i < count && rc == 0; i++)
+        rc = origin_apart(&k.from[i], out);
     if (rc == 0)
         rc = draft_all(&k);
     if (rc == 0)

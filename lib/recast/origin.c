@@ -117,6 +117,32 @@ static int put_companions(const struct origin *o, const char *dir, struct manife
     return rc;
 }
 
+/* The nearest directory above the path that is there, as the system knows it; caller frees. */
+static char *real_parent(const char *path)
+{
+    char *at = path_absolute(path), *real = NULL;
+    while (!real && strcmp(at, "/") != 0) {
+        char *above = path_parent(at);
+        free(at);
+        at = above;
+        real = realpath(at, NULL);
+    }
+    free(at);
+    return real;
+}
+
+int origin_apart(const struct origin *o, const char *out)
+{
+    char *dir = realpath(o->path, NULL), *target = realpath(out, NULL);
+    char *above = real_parent(target ? target : out);
+    size_t n = dir ? strlen(dir) : 0;
+    bool within = dir && above && strncmp(above, dir, n) == 0 && (above[n] == '/' || !above[n]);
+    free(dir);
+    free(target);
+    free(above);
+    return within ? error(STATUS_USAGE, "'%s' would lie in '%s', which is to stay as it is", out, o->path) : 0;
+}
+
 int origin_put(const struct origin *o, const char *dir, const char *config, struct manifest *m)
 {
     TRY(put_text(dir, m, CONFIG_FILE, config, strlen(config)));
@@ -127,6 +153,7 @@ int origin_write_like(const struct origin *o, const char *target, const char *co
                       const char *doing)
 {
     struct outdir out;
+    TRY(origin_apart(o, target));
     TRY(outdir_open(&out, target));
     int rc = make_dirs(out.dir);
     if (rc == 0)

@@ -24,6 +24,8 @@ void origin_release(struct origin *o);
 /* All numbers of a tensor of the origin's inventory, as one piece: of its weights, or (state) of the state of
  * the optimizer. 1, 0 where the optimizer does not keep that state of it, or -1. *file: the file's name. */
 int origin_piece(struct origin *o, const struct tensor *t, int state, struct piece *p, const char **file);
+/* -1 (status 2) where `out`, or a link to it, would lie within the directory: nothing is added to an input. */
+int origin_apart(const struct origin *o, const char *out);
 /* Puts this config.json into the directory, and the small files beside the model, the tokenizer's say. */
 int origin_put(const struct origin *o, const char *dir, const char *config, struct manifest *m);
 /* All of a plain Hugging Face directory: those and the draft. It appears whole or not at all. */

@@ -181,6 +181,7 @@ static int check_name(const struct shrinking *s, const char *target)
 static int write_step(struct shrinking *s, const char *target)
 {
     struct outdir out;
+    TRY(origin_apart(&s->from, target));
     TRY(outdir_open(&out, target));
     if (check_name(s, out.target) < 0) {
         outdir_release(&out);

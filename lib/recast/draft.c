@@ -17,15 +17,16 @@ int draft_file(struct draft *d, const char *name)
     return d->file_count++;
 }
 
-struct made *draft_tensor(struct draft *d, int file, const char *name, enum number to, int dims,
-                          const int64_t *shape)
+struct made_tensor *draft_tensor(struct draft *d, int file, const char *name, enum number to, int dims,
+                                 const int64_t *shape)
 {
     if (d->count == d->room) {
         d->room = d->room ? 2 * d->room : 256;
         d->list = xrealloc(d->list, d->room, sizeof *d->list);
     }
-    struct made *m = &d->list[d->count++];
-    *m = (struct made){.name = xstrdup(name), .file = file, .to = to, .dims = dims, .bytes = number_bytes(to)};
+    struct made_tensor *m = &d->list[d->count++];
+    *m = (struct made_tensor){
+        .name = xstrdup(name), .file = file, .to = to, .dims = dims, .bytes = number_bytes(to)};
     for (int i = 0; i < dims; i++) {
         m->shape[i] = shape[i];
         m->bytes *= shape[i];
@@ -33,7 +34,7 @@ struct made *draft_tensor(struct draft *d, int file, const char *name, enum numb
     return m;
 }
 
-void made_add(struct made *m, struct piece p)
+void made_add(struct made_tensor *m, struct piece p)
 {
     struct piece *last = m->count ? &m->pieces[m->count - 1] : NULL;
     if (last && p.dir && !p.others && !last->others && last->dir == p.dir && last->file == p.file &&

@@ -23,7 +23,7 @@ struct piece {
     int other_count;
 };
 
-struct made {
+struct made_tensor {
     char *name;
     int file; /* in the draft */
     enum number to;
@@ -40,7 +40,7 @@ struct draft_file {
 };
 
 struct draft {
-    struct made *list;
+    struct made_tensor *list;
     int count, room;
     struct draft_file *files;
     int file_count;
@@ -51,11 +51,11 @@ struct draft {
 /* The file of that name, added when new. */
 int draft_file(struct draft *d, const char *name);
 /* A tensor of that shape, with no pieces yet. Good until the next. */
-struct made *draft_tensor(struct draft *d, int file, const char *name, enum number to, int dims,
-                          const int64_t *shape);
+struct made_tensor *draft_tensor(struct draft *d, int file, const char *name, enum number to, int dims,
+                                 const int64_t *shape);
 /* Adds to the tensor, which takes over p.others; numbers that follow the last ones in the same file become one
  * piece with them. */
-void made_add(struct made *m, struct piece p);
+void made_add(struct made_tensor *m, struct piece p);
 /* Gives every tensor a file anew: model.safetensors, or model-00001-of-0000N.safetensors with no more than so
  * many bytes of data each, unless one tensor alone has more. */
 void draft_shard(struct draft *d, int64_t bytes);

@@ -55,7 +55,7 @@ static char *header_text(const struct draft *d, const int *list, int count, size
     int64_t at = 0;
     json_t *root = json_pack("{s:{s:s}}", "__metadata__", "format", "pt");
     for (int i = 0; i < count; i++) {
-        const struct made *m = &d->list[list[i]];
+        const struct made_tensor *m = &d->list[list[i]];
         json_t *shape = json_array();
         for (int k = 0; k < m->dims; k++)
             json_array_append_new(shape, json_integer(m->shape[k]));
@@ -146,7 +146,7 @@ static int put_piece(struct draft_writer *w, const struct piece *p, enum number 
     return 0;
 }
 
-static int put_tensor(struct draft_writer *w, struct made *m)
+static int put_tensor(struct draft_writer *w, struct made_tensor *m)
 {
     int64_t end = w->at + m->bytes;
     w->crc32 = 0;
@@ -165,7 +165,7 @@ static int put_tensors(struct draft_writer *w, const int *list, int count, struc
     uint32_t whole = w->crc32;
     free(header);
     for (int i = 0; i < count && rc == 0; i++) {
-        struct made *m = &w->d->list[list[i]];
+        struct made_tensor *m = &w->d->list[list[i]];
         rc = put_tensor(w, m);
         whole = (uint32_t)crc32_combine64(whole, m->crc32, m->bytes);
         if (f)
@@ -225,7 +225,7 @@ static int put_index(const struct draft *d, const char *dir, struct manifest *m)
     json_t *map = json_object();
     int64_t total = 0;
     for (int i = 0; i < d->count; i++) {
-        const struct made *x = &d->list[i];
+        const struct made_tensor *x = &d->list[i];
         if (strchr(d->files[x->file].name, '/'))
             continue;
         json_object_set_new(map, x->name, json_string(d->files[x->file].name));

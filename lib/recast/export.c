@@ -63,7 +63,7 @@ static int add_alone(struct exporting *x, const struct tensor *t)
 static int add_fused(struct exporting *x, int at, bool down)
 {
     const struct tensor *first = &x->from.inventory.tensors[at + (down ? 2 : 0)];
-    struct made *m = NULL;
+    struct made_tensor *m = NULL;
     char name[128];
     int64_t row, rows, experts = x->from.model.experts;
     source_fused_name(&x->from.model, first, &row, &rows, name);

@@ -115,7 +115,7 @@ static int check_sums(const struct extracting *x)
         return 0;
     TRY(manifest_read(&m, x->r->dir));
     for (int i = 0; i < x->draft.count && rc == 0; i++) {
-        const struct made *t = &x->draft.list[i];
+        const struct made_tensor *t = &x->draft.list[i];
         const struct manifest_file *f = manifest_find(&m, x->files[i]);
         struct manifest_tensor key = {.name = t->name}, *sum = NULL;
         if (f && f->count)

@@ -53,7 +53,7 @@ static int open_all(struct merging *k, char *const *dirs, int count)
 }
 
 /* One after the other: routers, stacks. */
-static int add_all(struct merging *k, struct made *m, const struct tensor *old)
+static int add_all(struct merging *k, struct made_tensor *m, const struct tensor *old)
 {
     for (int i = 0; i < k->count; i++) {
         struct piece p;
@@ -67,7 +67,7 @@ static int add_all(struct merging *k, struct made *m, const struct tensor *old)
     return 0;
 }
 
-static int add_mean(struct merging *k, struct made *m, const struct tensor *old)
+static int add_mean(struct merging *k, struct made_tensor *m, const struct tensor *old)
 {
     struct piece p;
     const char *file;
@@ -89,8 +89,8 @@ static int add_tensor(struct merging *k, const struct tensor *t, const struct te
     int64_t shape[3];
     TRY(origin_piece(&k->from[from], old, WEIGHTS, &p, &file));
     int dims = tensor_shape(t, shape);
-    struct made *m = draft_tensor(&k->draft, draft_file(&k->draft, file), tensor_name(&k->model, t, name),
-                                  p.from, dims, shape);
+    struct made_tensor *m = draft_tensor(&k->draft, draft_file(&k->draft, file),
+                                         tensor_name(&k->model, t, name), p.from, dims, shape);
     if (t->expert >= 0)
         made_add(m, p);
     else if (tensor_count(t) != tensor_count(old))

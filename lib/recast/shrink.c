@@ -38,7 +38,7 @@ static int64_t parts_of(const struct shrinking *s, const struct tensor *old)
 }
 
 /* All of the old tensor or, of one that has a part for each expert, of those that stay. */
-static void add_kept(const struct shrinking *s, struct made *m, const struct tensor *old, struct piece p)
+static void add_kept(const struct shrinking *s, struct made_tensor *m, const struct tensor *old, struct piece p)
 {
     int64_t parts = parts_of(s, old), each = tensor_count(old) / parts;
     for (int64_t e = 0; e < parts; e++) {
@@ -70,8 +70,8 @@ static int add_tensor(struct shrinking *s, const struct tensor *t, const struct 
     if (has <= 0)
         return has;
     int dims = tensor_shape(t, shape);
-    struct made *m = draft_tensor(&s->draft, file_of(s, t, state), map_tensor_name(&s->model, t, state, name),
-                                  p.from, dims, shape);
+    struct made_tensor *m = draft_tensor(&s->draft, file_of(s, t, state),
+                                         map_tensor_name(&s->model, t, state, name), p.from, dims, shape);
     add_kept(s, m, old, p);
     return 0;
 }

@@ -1,26 +1,41 @@
 /* SPDX-License-Identifier: MIT */
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/error.h"
 #include "base/file.h"
 #include "base/notice.h"
 #include "base/num.h"
 #include "base/options.h"
+#include "base/words.h"
 #include "ckpt/diff.h"
 #include "ckpt/list.h"
+#include "ckpt/prune.h"
 #include "ckpt/verify.h"
 #include "pack/contents.h"
 #include "pack/pack.h"
 #include "pack/restore.h"
+#include "recast/export.h"
+#include "recast/extract.h"
+#include "recast/merge.h"
+#include "recast/shrink.h"
+#include "recast/upcycle.h"
 
 static const struct command top = {
     .name = "moe-ckpt",
-    .synopsis = "moe-ckpt list [--tensors | --json] PATH\n"
+    .synopsis = "moe-ckpt list [--tensors | --json] [--stats] PATH\n"
                 "moe-ckpt verify PATH...\n"
                 "moe-ckpt diff [--tolerance X] [--optimizer] A B\n"
                 "moe-ckpt pack [-o FILE] [--codec C] [--base DIR] [--experts LIST] DIR\n"
-                "moe-ckpt restore [--base DIR] [--experts LIST] FILE DIR",
+                "moe-ckpt restore [--base DIR] [--experts LIST] FILE DIR\n"
+                "moe-ckpt extract [-o FILE] (--expert LIST | --tensor NAME) DIR\n"
+                "moe-ckpt shrink --drop-experts LIST [--loads FILE] [--dry-run] DIR OUT\n"
+                "moe-ckpt export [--dtype T] [--shard-size BYTES] [--fused] DIR OUT\n"
+                "moe-ckpt import [--dtype T] DIR OUT\n"
+                "moe-ckpt prune --keep N [--dry-run] ROOT\n"
+                "moe-ckpt merge DIR... OUT\n"
+                "moe-ckpt upcycle --experts E [--top-k K] [--std X] [--seed N] DIR OUT",
     .about = "looks after checkpoints: step directories of moe-train and any Hugging Face MoE directory",
     .notes = "moe-ckpt VERB -h shows a verb's options. Exit status: 0 done, 1 the answer is no, 2 bad input, 3 "
              "the environment failed.",
@@ -34,14 +49,16 @@ static bool is_archive(const char *path)
 
 /* ---- list ---- */
 
-static bool want_tensors, want_json;
+static bool want_tensors, want_json, want_stats;
 static const struct opt list_opts[] = {
     {'t', "tensors", NULL, "a line a tensor: dtype, shape, bytes, name, file", OPT_FLAG, &want_tensors},
     {0, "json", NULL, "all of it as one JSON object", OPT_FLAG, &want_json},
+    {'s', "stats", NULL, "of each tensor also norm, largest number, how many are not finite", OPT_FLAG,
+     &want_stats},
 };
 static const struct command list_command = {
     .name = "moe-ckpt list",
-    .synopsis = "moe-ckpt list [--tensors | --json] PATH",
+    .synopsis = "moe-ckpt list [--tensors | --json] [--stats] PATH",
     .about =
         "shows what a checkpoint or an archive holds, a line a file; of a directory of steps, a line a step",
     OPTS(list_opts),
@@ -56,11 +73,12 @@ static int list(int argc, char **argv)
         return error(STATUS_USAGE, "list takes one PATH (see 'moe-ckpt list -h')");
     if (want_tensors && want_json)
         return error(STATUS_USAGE, "--tensors and --json exclude each other");
-    if (is_archive(argv[first]) && want_tensors)
+    if (is_archive(argv[first]) && (want_tensors || want_stats))
         return error(STATUS_USAGE, "'%s' is a file: of archives list shows the files", argv[first]);
     if (is_archive(argv[first]))
         return contents_list(argv[first], want_json, stdout);
-    return list_dir(argv[first], want_json ? LIST_JSON : want_tensors ? LIST_TENSORS : LIST_FILES, stdout);
+    enum list_form form = want_json ? LIST_JSON : want_tensors || want_stats ? LIST_TENSORS : LIST_FILES;
+    return list_dir(argv[first], form, want_stats, stdout);
 }
 
 /* ---- verify ---- */
@@ -276,6 +294,230 @@ static int restore(int argc, char **argv)
     return STATUS_DONE;
 }
 
+/* ---- extract ---- */
+
+static struct extract_request extracting;
+static const struct opt extract_opts[] = {
+    {'o', "output", "FILE", "write them there (default, and '-': standard output)", OPT_TEXT, &extracting.out},
+    {'e', "expert", "LIST", "the weights of experts 0-3,7 of every layer, or LAYER:EXPERT", OPT_TEXT,
+     &extracting.experts},
+    {'t', "tensor", "NAME", "the tensors of that name, or pattern with * and ?", OPT_TEXT, &extracting.tensor},
+};
+static const struct command extract_command = {
+    .name = "moe-ckpt extract",
+    .synopsis = "moe-ckpt extract [-o FILE] (--expert LIST | --tensor NAME) DIR",
+    .about = "copies some tensors of a checkpoint into one safetensors file",
+    OPTS(extract_opts),
+    .notes = "Of a step, each is compared with its checksum, and FILE appears when all were right.",
+};
+
+static int extract(int argc, char **argv)
+{
+    int tensors, first = options_parse(&extract_command, argc, argv);
+    int64_t bytes;
+    char size[24];
+    if (first < 0)
+        return -1;
+    if (argc - first != 1 || !extracting.experts == !extracting.tensor)
+        return error(STATUS_USAGE,
+                     "extract takes one of --expert and --tensor, and DIR (see 'moe-ckpt extract -h')");
+    if ((!extracting.out || strcmp(extracting.out, "-") == 0) && isatty(STDOUT_FILENO))
+        return error(STATUS_USAGE, "a safetensors file is not for a terminal: give -o FILE");
+    extracting.dir = argv[first];
+    if (extract_tensors(&extracting, &tensors, &bytes) < 0)
+        return -1;
+    notice("%d tensor%s, %s", tensors, tensors > 1 ? "s" : "", human_bytes((double)bytes, size));
+    return STATUS_DONE;
+}
+
+/* ---- shrink ---- */
+
+static struct shrink_request shrinking;
+static const struct opt shrink_opts[] = {
+    {'e', "drop-experts", "LIST", "the experts that go: 0-3,7 of every layer, or LAYER:EXPERT", OPT_TEXT,
+     &shrinking.drop},
+    {'l', "loads", "FILE", "where LIST is uneven over layers, the least loaded go too (moe-stat --loads)",
+     OPT_TEXT, &shrinking.loads},
+    {'n', "dry-run", NULL, "choose, check and say; write nothing", OPT_FLAG, &shrinking.dry_run},
+};
+static const struct command shrink_command = {
+    .name = "moe-ckpt shrink",
+    .synopsis = "moe-ckpt shrink --drop-experts LIST [--loads FILE] [--dry-run] DIR OUT",
+    .about = "writes a checkpoint like DIR with fewer experts, numbered anew, from which a run goes on",
+    OPTS(shrink_opts),
+    .notes = "Their rows of the routers and their optimizer state go too; config.json has the new count.\n"
+             "OUT must not be there, or be empty; it appears when all is in it. DIR stays as it is.",
+};
+
+static int shrink(int argc, char **argv)
+{
+    struct shrunk done;
+    char size[24];
+    int first = options_parse(&shrink_command, argc, argv);
+    if (first < 0)
+        return -1;
+    if (argc - first != 2 || !shrinking.drop)
+        return error(STATUS_USAGE, "shrink takes --drop-experts LIST, DIR and OUT (see 'moe-ckpt shrink -h')");
+    shrinking.dir = argv[first];
+    shrinking.out = argv[first + 1];
+    if (shrink_dir(&shrinking, &done) < 0)
+        return -1;
+    notice("'%s'%s: %lld of %lld experts a layer, %s", shrinking.out, shrinking.dry_run ? " would be" : "",
+           (long long)done.kept, (long long)done.experts, human_bytes((double)done.bytes, size));
+    return STATUS_DONE;
+}
+
+/* ---- export, import ---- */
+
+static struct export_request exporting;
+static bool fused;
+static const struct opt export_opts[] = {
+    {'d', "dtype", "T", "%s (default: as it is)", OPT_CHOICE, &exporting.dtype, .choices = "f32|bf16"},
+    {'s', "shard-size", "BYTES", "at most so many of tensors a file (default 5000000000)", OPT_INT,
+     &exporting.shard_bytes, 1, 9e18},
+    {'f', "fused", NULL, "the experts of a layer in two tensors, gate_up_proj and down_proj", OPT_FLAG, &fused},
+};
+static const struct command export_command = {
+    .name = "moe-ckpt export",
+    .synopsis = "moe-ckpt export [--dtype T] [--shard-size BYTES] [--fused] DIR OUT",
+    .about = "writes the weights of a checkpoint as a plain Hugging Face directory",
+    OPTS(export_opts),
+    .notes = "OUT must not be there, or be empty; it appears when all is in it. DIR stays as it is.",
+};
+static const struct opt import_opts[] = {
+    {'d', "dtype", "T", "%s (default: as it is)", OPT_CHOICE, &exporting.dtype, .choices = "f32|bf16"},
+};
+static const struct command import_command = {
+    .name = "moe-ckpt import",
+    .synopsis = "moe-ckpt import [--dtype T] DIR OUT",
+    .about = "writes a Hugging Face model as moe-train's checkpoints have it, a file an expert",
+    OPTS(import_opts),
+    .notes = "OUT must not be there, or be empty; it appears when all is in it. DIR stays as it is.",
+};
+
+static int export_to(const struct command *c, int argc, char **argv)
+{
+    struct exported done;
+    char size[24];
+    int first = options_parse(c, argc, argv);
+    if (first < 0)
+        return -1;
+    if (argc - first != 2)
+        return error(STATUS_USAGE, "takes DIR and OUT (see '%s -h')", c->name);
+    exporting.dir = argv[first];
+    exporting.out = argv[first + 1];
+    exporting.form = c == &import_command ? FORM_EXPERTS : fused ? FORM_FUSED : FORM_PUBLISHED;
+    if (export_dir(&exporting, &done) < 0)
+        return -1;
+    notice("'%s': %d tensors in %d files, %s", exporting.out, done.tensors, done.files,
+           human_bytes((double)done.bytes, size));
+    return STATUS_DONE;
+}
+
+static int export(int argc, char **argv)
+{
+    return export_to(&export_command, argc, argv);
+}
+
+static int import(int argc, char **argv)
+{
+    return export_to(&import_command, argc, argv);
+}
+
+/* ---- prune ---- */
+
+static int64_t keep;
+static bool dry_run;
+static const struct opt prune_opts[] = {
+    {'k', "keep", "N", "of each line of descent the newest N whole steps stay", OPT_INT, &keep, 1, 1e9},
+    {'n', "dry-run", NULL, "choose, check and say; remove nothing", OPT_FLAG, &dry_run},
+};
+static const struct command prune_command = {
+    .name = "moe-ckpt prune",
+    .synopsis = "moe-ckpt prune --keep N [--dry-run] ROOT",
+    .about = "removes old steps of a directory of steps that no run is writing to",
+    OPTS(prune_opts),
+    .notes =
+        "Prints what it removes. Steps that are not whole count for nothing: what is left can be resumed from.",
+};
+
+static int prune(int argc, char **argv)
+{
+    struct pruned p;
+    char size[24];
+    int first = options_parse(&prune_command, argc, argv);
+    if (first < 0)
+        return -1;
+    if (argc - first != 1 || !keep)
+        return error(STATUS_USAGE, "prune takes --keep N and ROOT (see 'moe-ckpt prune -h')");
+    int rc = prune_root(&p, argv[first], keep, dry_run);
+    for (int i = 0; i < p.count; i++)
+        puts(p.removed[i]);
+    if (rc == 0)
+        notice("'%s': %d step%s %s, %s; %d stay", argv[first], p.count, p.count == 1 ? "" : "s",
+               dry_run ? "would go" : "removed", human_bytes((double)p.bytes, size), p.kept);
+    pruned_release(&p);
+    return rc < 0 ? -1 : STATUS_DONE;
+}
+
+/* ---- merge ---- */
+
+static const struct command merge_command = {
+    .name = "moe-ckpt merge",
+    .synopsis = "moe-ckpt merge DIR... OUT",
+    .about = "makes one model of several of one shape, with the experts of them all",
+    .notes = "What is not an expert's or a router's is the mean of theirs. OUT must not be there, or be empty.",
+};
+
+static int merge(int argc, char **argv)
+{
+    int64_t experts;
+    int first = options_parse(&merge_command, argc, argv);
+    if (first < 0)
+        return -1;
+    if (argc - first < 3)
+        return error(STATUS_USAGE, "merge takes two DIRs or more, and OUT (see 'moe-ckpt merge -h')");
+    if (merge_dirs(argv + first, argc - first - 1, argv[argc - 1], &experts) < 0)
+        return -1;
+    notice("'%s': %lld experts a layer", argv[argc - 1], (long long)experts);
+    return STATUS_DONE;
+}
+
+/* ---- upcycle ---- */
+
+static struct upcycle_request upcycling = {.top_k = 2, .std = 0.02};
+static int64_t seed = 1;
+static const struct opt upcycle_opts[] = {
+    {'e', "experts", "E", "how many copies of its MLP a layer gets", OPT_INT, &upcycling.experts, 1, 65536},
+    {'k', "top-k", "K", "how many experts a token goes to (default 2)", OPT_INT, &upcycling.top_k, 1, 65536},
+    {'s', "std", "X", "routers are drawn from normal(0, X) (default 0.02)", OPT_NUM, &upcycling.std, 0, 1},
+    {0, "seed", "N", "of their drawing (default 1)", OPT_INT, &seed, 0, 1 << 23},
+};
+static const struct command upcycle_command = {
+    .name = "moe-ckpt upcycle",
+    .synopsis = "moe-ckpt upcycle --experts E [--top-k K] [--std X] [--seed N] DIR OUT",
+    .about = "makes an MoE of a dense model: each MLP becomes E copies of itself behind a new router",
+    OPTS(upcycle_opts),
+    .notes = "Llama becomes Mixtral, Qwen3 Qwen3-MoE. OUT must not be there, or be empty. DIR stays as it is.",
+};
+
+static int upcycle(int argc, char **argv)
+{
+    int first = options_parse(&upcycle_command, argc, argv);
+    if (first < 0)
+        return -1;
+    if (argc - first != 2 || !upcycling.experts)
+        return error(STATUS_USAGE, "upcycle takes --experts E, DIR and OUT (see 'moe-ckpt upcycle -h')");
+    upcycling.dir = argv[first];
+    upcycling.out = argv[first + 1];
+    upcycling.seed = (uint64_t)seed;
+    if (upcycle_dir(&upcycling) < 0)
+        return -1;
+    notice("'%s': %lld experts a layer, %lld of them for a token", upcycling.out, (long long)upcycling.experts,
+           (long long)upcycling.top_k);
+    return STATUS_DONE;
+}
+
 /* ---- all ---- */
 
 static const struct verb {
@@ -283,22 +525,34 @@ static const struct verb {
     int (*run)(int argc, char **argv);
     const struct command *command;
 } verbs[] = {
-    {"list", list, &list_command}, {"verify", verify, &verify_command},    {"diff", diff, &diff_command},
-    {"pack", pack, &pack_command}, {"restore", restore, &restore_command},
+    {"list", list, &list_command},
+    {"verify", verify, &verify_command},
+    {"diff", diff, &diff_command},
+    {"pack", pack, &pack_command},
+    {"restore", restore, &restore_command},
+    {"extract", extract, &extract_command},
+    {"shrink", shrink, &shrink_command},
+    {"export", export, &export_command},
+    {"import", import, &import_command},
+    {"prune", prune, &prune_command},
+    {"merge", merge, &merge_command},
+    {"upcycle", upcycle, &upcycle_command},
+    {0},
 };
+static const struct words verb_words = WORDS(verbs);
 
 int main(int argc, char **argv)
 {
-    const struct verb *verb = NULL;
-    for (size_t i = 0; i < sizeof verbs / sizeof *verbs && argc > 1; i++)
-        if (strcmp(argv[1], verbs[i].name) == 0)
-            verb = &verbs[i];
+    int known = argc > 1 ? word_index(&verb_words, argv[1]) : -1;
+    const struct verb *verb = known >= 0 ? &verbs[known] : NULL;
+    char all[160];
     if (!verb) {
         int first = options_parse(&top, argc, argv);
+        words_text(&verb_words, all, sizeof all);
         if (first >= 0 && first < argc)
-            error(STATUS_USAGE, "no verb '%s': use list, verify, diff, pack or restore", argv[first]);
+            error(STATUS_USAGE, "no verb '%s': use %s", argv[first], all);
         else if (first >= 0)
-            error(STATUS_USAGE, "which verb: list, verify, diff, pack or restore? (see 'moe-ckpt -h')");
+            error(STATUS_USAGE, "which verb: %s? (see 'moe-ckpt -h')", all);
         return command_failed(&top);
     }
     int rc = verb->run(argc - 1, argv + 1);

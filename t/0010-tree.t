@@ -47,6 +47,7 @@ layers='base
          engine        base model plan cost comm
          ckpt          base model plan tensors comm
          pack          base model plan tensors ckpt
+         recast        base model plan choose tensors ckpt pack
          train         base model plan cost check tensors data comm engine ckpt
          stat          base model plan
          draw          base model plan stat'

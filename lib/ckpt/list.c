@@ -12,6 +12,7 @@
 #include "base/memory.h"
 #include "base/num.h"
 #include "ckpt/manifest.h"
+#include "ckpt/stats.h"
 #include "ckpt/steps.h"
 #include "tensors/hfdir.h"
 
@@ -29,6 +30,7 @@ struct listing {
     struct plan plan;
     struct manifest manifest;
     bool has_model, has_plan, has_manifest, has_optimizer;
+    bool stats; /* of each tensor are wanted */
 };
 
 /* Everything here is extra: a directory without them is listed all the same. */
@@ -126,17 +128,40 @@ static void print_table(struct listing *l, FILE *out)
     fprintf(out, "# %" PRId64 " tensors, %s\n", tensors, human_bytes((double)bytes, size));
 }
 
-static void print_tensors(struct hf_dir *d, const char *prefix, FILE *out)
+/* "norm, largest, how many are not finite" of a tensor, as columns. */
+static int print_stats(struct hf_dir *d, int file, const struct st_tensor *t, FILE *out)
+{
+    struct tensor_stats s;
+    TRY(tensor_stats(&s, d, file, t));
+    if (s.known)
+        fprintf(out, "%-12.6g %-12.6g %6" PRId64 "  ", s.norm, s.max_abs, s.odd);
+    else
+        fprintf(out, "%-12s %-12s %6s  ", "-", "-", "-");
+    return 0;
+}
+
+static int print_tensors(struct hf_dir *d, const char *prefix, bool stats, FILE *out)
 {
     for (int i = 0; i < d->file_count; i++) {
         const struct st_file *f = &d->files[i].st;
         for (int k = 0; k < f->count; k++) {
             char shape[192];
+            if (stats)
+                TRY(print_stats(d, i, &f->tensors[k], out));
             fprintf(out, "%-5s %-16s %13" PRId64 "  %s  %s%s\n", f->tensors[k].dtype,
                     st_shape_text(&f->tensors[k], shape), f->tensors[k].end - f->tensors[k].begin,
                     f->tensors[k].name, prefix, d->files[i].name);
         }
     }
+    return 0;
+}
+
+static int print_all_tensors(struct listing *l, FILE *out)
+{
+    if (l->stats)
+        fprintf(out, "# norm       largest      not finite, then dtype, shape, bytes, name, file\n");
+    TRY(print_tensors(&l->weights, "", l->stats, out));
+    return l->has_optimizer ? print_tensors(&l->optimizer, OPTIMIZER_DIR "/", l->stats, out) : 0;
 }
 
 /* ---- for scripts ---- */
@@ -150,18 +175,33 @@ static json_t *tensor_json(const struct st_tensor *t)
                      "bytes", (json_int_t)(t->end - t->begin));
 }
 
-static void files_json(const struct hf_dir *d, const char *prefix, json_t *files)
+static int add_stats(json_t *o, struct hf_dir *d, int file, const struct st_tensor *t)
+{
+    struct tensor_stats s;
+    TRY(tensor_stats(&s, d, file, t));
+    json_object_set_new(o, "norm", s.known ? json_real(s.norm) : json_null());
+    json_object_set_new(o, "max_abs", s.known ? json_real(s.max_abs) : json_null());
+    json_object_set_new(o, "not_finite", s.known ? json_integer(s.odd) : json_null());
+    return 0;
+}
+
+static int files_json(struct hf_dir *d, const char *prefix, bool stats, json_t *files)
 {
     for (int i = 0; i < d->file_count; i++) {
         const struct st_file *f = &d->files[i].st;
         json_t *tensors = json_array();
         char *name = xasprintf("%s%s", prefix, d->files[i].name);
-        for (int k = 0; k < f->count; k++)
-            json_array_append_new(tensors, tensor_json(&f->tensors[k]));
         json_array_append_new(files, json_pack("{s:o, s:I, s:o}", "name", json_bytes(name), "bytes",
                                                (json_int_t)f->size, "tensors", tensors));
         free(name);
+        for (int k = 0; k < f->count; k++) {
+            json_t *one = tensor_json(&f->tensors[k]);
+            json_array_append_new(tensors, one);
+            if (stats)
+                TRY(add_stats(one, d, i, &f->tensors[k]));
+        }
     }
+    return 0;
 }
 
 static int print_json(json_t *root, FILE *out)
@@ -172,7 +212,7 @@ static int print_json(json_t *root, FILE *out)
     return rc == 0 && !ferror(out) ? 0 : error_errno("cannot write the list");
 }
 
-static int listing_json(const struct listing *l, FILE *out)
+static int listing_json(struct listing *l, FILE *out)
 {
     json_t *root = json_pack("{s:o}", "path", json_bytes(l->path)), *files = json_array();
     if (l->has_manifest)
@@ -191,11 +231,14 @@ static int listing_json(const struct listing *l, FILE *out)
                       (json_int_t)a->etp, "edp", (json_int_t)a->edp, "pp", (json_int_t)a->pp, "precision",
                       precision_name[l->plan.training.precision], "zero", l->plan.training.zero));
     }
-    files_json(&l->weights, "", files);
-    if (l->has_optimizer)
-        files_json(&l->optimizer, OPTIMIZER_DIR "/", files);
     json_object_set_new(root, "files", files);
-    return print_json(root, out);
+    int rc = files_json(&l->weights, "", l->stats, files);
+    if (rc == 0 && l->has_optimizer)
+        rc = files_json(&l->optimizer, OPTIMIZER_DIR "/", l->stats, files);
+    if (rc == 0)
+        return print_json(root, out);
+    json_decref(root);
+    return rc;
 }
 
 /* ---- a root ---- */
@@ -247,7 +290,7 @@ static int list_root(const char *root, const struct step_dir *steps, int count, 
     return 0;
 }
 
-int list_dir(const char *path, enum list_form form, FILE *out)
+int list_dir(const char *path, enum list_form form, bool stats, FILE *out)
 {
     struct step_dir *steps = NULL;
     if (!is_dir(path))
@@ -261,7 +304,7 @@ int list_dir(const char *path, enum list_form form, FILE *out)
         return rc;
     }
     free(steps);
-    struct listing l = {.path = path};
+    struct listing l = {.path = path, .stats = stats};
     if (count < 0 || hf_open(&l.weights, path) < 0)
         return -1;
     hf_say_unread(&l.weights);
@@ -271,11 +314,8 @@ int list_dir(const char *path, enum list_form form, FILE *out)
         rc = open_all(&l.optimizer);
     if (rc == 0 && form == LIST_FILES)
         print_table(&l, out);
-    if (rc == 0 && form == LIST_TENSORS) {
-        print_tensors(&l.weights, "", out);
-        if (l.has_optimizer)
-            print_tensors(&l.optimizer, OPTIMIZER_DIR "/", out);
-    }
+    if (rc == 0 && form == LIST_TENSORS)
+        rc = print_all_tensors(&l, out);
     if (rc == 0 && form == LIST_JSON)
         rc = listing_json(&l, out);
     close_listing(&l);

@@ -8,8 +8,8 @@
 
 enum list_form { LIST_FILES, LIST_TENSORS, LIST_JSON };
 
-/* Of a step directory, any Hugging Face directory, or (LIST_FILES, LIST_JSON) a root: a line a whole step. -1:
- * status 2. */
-int list_dir(const char *path, enum list_form form, FILE *out);
+/* Of a step directory, any Hugging Face directory, or (LIST_FILES, LIST_JSON) a root: a line a whole step.
+ * stats: with figures of each tensor's numbers, which are read then. -1: status 2. */
+int list_dir(const char *path, enum list_form form, bool stats, FILE *out);
 
 #endif

@@ -20,6 +20,7 @@
 #include "base/notice.h"
 #include "base/num.h"
 #include "base/process.h"
+#include "ckpt/companion.h"
 #include "ckpt/names.h"
 #include "ckpt/save_units.h"
 #include "ckpt/steps.h"
@@ -27,8 +28,6 @@
 #include "comm/host.h"
 #include "plan/text.h"
 #include "tensors/hfdir.h"
-
-#define COMPANION_BYTES ((size_t)64 << 20)
 
 /* -1 on every rank when any has failed. */
 static int agree(struct saver *v)
@@ -103,27 +102,6 @@ static int put_plan(struct saver *v, struct manifest *m)
         rc = put_file(v, m, PLAN_FILE, text, bytes);
     free(text);
     return rc;
-}
-
-/* Whether a file beside a model is neither the model nor ours. */
-static bool is_companion(const char *dir, const char *name)
-{
-    static const char *const ours[] = {CONFIG_FILE, PLAN_FILE, STATE_FILE, MANIFEST_FILE};
-    static const char *const weights[] = {".safetensors", ".index.json", ".bin", ".pt",
-                                          ".pth",         ".gguf",       ".h5",  ".msgpack"};
-    size_t n = strlen(name);
-    for (size_t i = 0; i < sizeof ours / sizeof *ours; i++)
-        if (strcmp(name, ours[i]) == 0)
-            return false;
-    for (size_t i = 0; i < sizeof weights / sizeof *weights; i++)
-        if (n > strlen(weights[i]) && strcmp(name + n - strlen(weights[i]), weights[i]) == 0)
-            return false;
-    struct stat st;
-    char *path = path_join(dir, name);
-    bool small =
-        name[0] != '.' && stat(path, &st) == 0 && S_ISREG(st.st_mode) && st.st_size <= (off_t)COMPANION_BYTES;
-    free(path);
-    return small;
 }
 
 /* When the directory they should come from is gone (a step that was resumed, and pruned since), the newest step

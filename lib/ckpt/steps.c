@@ -146,8 +146,7 @@ int step_line(const char *dir, struct line *l)
 
 /* ---- what may go ---- */
 
-/* What a killed save or removal left. */
-static int remove_leavings(const char *root)
+int steps_sweep(const char *root)
 {
     DIR *d = opendir(root);
     int rc = 0;
@@ -165,8 +164,7 @@ static int remove_leavings(const char *root)
     return rc;
 }
 
-/* Renamed first, so that it is never there in part under its own name. */
-static int remove_step(const char *root, int64_t step, const char *run)
+int step_retire(const char *root, int64_t step, const char *run)
 {
     char *path = step_path(root, step), *doomed = step_hidden_path(root, step, run, "old");
     int rc = remove_tree(doomed);
@@ -198,10 +196,10 @@ int checkpoint_prune(const char *root, int keep, const struct line *line)
             continue;
         bool origin = line && line->count && line->from[0].until == step;
         if (kept++ >= keep && !origin)
-            rc = remove_step(root, step, line ? line->run : "");
+            rc = step_retire(root, step, line ? line->run : "");
     }
     free(list);
-    return rc == 0 ? remove_leavings(root) : rc;
+    return rc == 0 ? steps_sweep(root) : rc;
 }
 
 char *step_aside_path(const char *root, int64_t step, const char *run, const char *why)
@@ -247,5 +245,5 @@ int steps_tidy(const char *root, const struct line *line)
         free(dir);
     }
     free(list);
-    return rc == 0 ? remove_leavings(root) : rc;
+    return rc == 0 ? steps_sweep(root) : rc;
 }

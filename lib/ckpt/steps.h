@@ -42,6 +42,11 @@ char *checkpoint_newest(const char *root, int64_t *step);
  * rank. */
 int checkpoint_prune(const char *root, int keep, const struct line *line);
 
+/* Renames a step to the hidden name that steps_sweep() removes: it is never there in part under its own. */
+int step_retire(const char *root, int64_t step, const char *run);
+/* Removes what killed saves and removals left, and what was retired. */
+int steps_sweep(const char *root);
+
 /* A free name for that step under root when it is set aside, `why` being abandoned or broken; `run`: who
  * wrote it. Caller frees. */
 char *step_aside_path(const char *root, int64_t step, const char *run, const char *why);

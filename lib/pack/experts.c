@@ -38,7 +38,7 @@ static bool read_range(const char *text, size_t n, int64_t range[2])
            parse_int(dash ? dash : copy, range[0], INT_MAX, &range[1]);
 }
 
-struct expert_choice *experts_parse(const char *text)
+struct expert_choice *experts_parse(const char *option, const char *text)
 {
     struct expert_choice *c = xcalloc(1, sizeof *c);
     for (const char *at = text;; at++) {
@@ -47,7 +47,7 @@ struct expert_choice *experts_parse(const char *text)
         bool layered = colon < n;
         if ((layered && !read_range(at, colon, item.layers)) ||
             !read_range(layered ? at + colon + 1 : at, layered ? n - colon - 1 : n, item.experts)) {
-            error(STATUS_USAGE, "--experts: '%.*s' is not EXPERT, FIRST-LAST or LAYER:EXPERT",
+            error(STATUS_USAGE, "%s: '%.*s' is not EXPERT, FIRST-LAST or LAYER:EXPERT", option,
                   (int)min64((int64_t)n, 60), at);
             experts_free(c);
             return NULL;
@@ -65,6 +65,27 @@ void experts_free(struct expert_choice *c)
     if (c)
         free(c->items);
     free(c);
+}
+
+bool experts_has(const struct expert_choice *c, int64_t layer, int64_t expert)
+{
+    for (int i = 0; i < c->count; i++) {
+        const struct expert_item *x = &c->items[i];
+        if (x->layers[0] <= layer && layer <= x->layers[1] && x->experts[0] <= expert &&
+            expert <= x->experts[1])
+            return true;
+    }
+    return false;
+}
+
+bool experts_within(const struct expert_choice *c, int64_t layers, int64_t experts)
+{
+    for (int i = 0; i < c->count; i++) {
+        const struct expert_item *x = &c->items[i];
+        if (x->experts[1] >= experts || (x->layers[1] != INT_MAX && x->layers[1] >= layers))
+            return false;
+    }
+    return true;
 }
 
 static bool list_meets(const char *list, const int64_t range[2])

@@ -380,7 +380,7 @@ static void drop_file(struct prepared *p, int i)
 static int choose_experts(struct prepared *p)
 {
     struct pack_index *ix = &p->index;
-    struct expert_choice *c = experts_parse(p->request->experts);
+    struct expert_choice *c = experts_parse("--experts", p->request->experts);
     if (!c)
         return -1;
     int kept = 0, dropped = 0;

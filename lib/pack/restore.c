@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "pack/restore.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -16,6 +15,7 @@
 #include "base/memory.h"
 #include "base/notice.h"
 #include "base/num.h"
+#include "base/outdir.h"
 #include "pack/base.h"
 #include "pack/contents.h"
 #include "pack/crew.h"
@@ -264,7 +264,7 @@ static int finish_dirs(struct restoring *k)
 static int choose_experts(struct restoring *k, struct restored *done)
 {
     const struct pack_index *ix = &k->u.index;
-    struct expert_choice *c = experts_parse(k->r->experts);
+    struct expert_choice *c = experts_parse("--experts", k->r->experts);
     int kept = 0;
     if (!c)
         return -1;
@@ -344,63 +344,24 @@ static int restore_tree(struct restoring *k, struct restored *done)
     return 0;
 }
 
-static bool is_empty_dir(const char *path)
-{
-    DIR *d = opendir(path);
-    int names = 0;
-    while (d && readdir(d))
-        names++;
-    if (d)
-        closedir(d);
-    return d && names <= 2;
-}
-
-/* The name that is free, or an empty directory's, without slashes at its end; NULL with error(). */
-static char *target_of(const char *dir)
-{
-    char *target = xstrdup(dir);
-    struct stat st;
-    for (size_t n = strlen(target); n > 1 && target[n - 1] == '/'; n--)
-        target[n - 1] = '\0';
-    if (lstat(target, &st) != 0 || (S_ISDIR(st.st_mode) && is_empty_dir(target)))
-        return target;
-    error(STATUS_USAGE, "'%s' is there already", target);
-    free(target);
-    return NULL;
-}
-
-/* What there is of it goes; the error stays. */
-static int give_up(struct restoring *k)
-{
-    enum status status = error_status();
-    char *text = xstrdup(error_text());
-    remove_tree(k->dir);
-    error(status, "%s", text);
-    free(text);
-    return -1;
-}
-
 int restore_archive(const struct restore_request *r, struct restored *done)
 {
     struct restoring k = {.r = r};
     *done = (struct restored){0};
     TRY(unpack_open(&k.u, r->archive, r->threads, NULL));
-    char *target = target_of(r->dir);
-    int rc = target ? 0 : -1;
+    struct outdir out = {0};
+    int rc = outdir_open(&out, r->dir);
     if (rc == 0) {
-        k.dir = xasprintf("%s.%d.tmp", target, (int)getpid());
+        k.dir = out.dir;
         rc = restore_tree(&k, done);
-        if (rc == 0 && rename(k.dir, target) != 0)
-            rc = error_errno("cannot rename '%s' to '%s'", k.dir, target);
         if (rc == 0)
-            rc = sync_parent(target);
+            rc = outdir_commit(&out);
         else
-            give_up(&k);
+            outdir_abandon(&out);
     }
     base_release(&k.base);
     unpack_close(&k.u);
-    free(k.dir);
-    free(target);
+    outdir_release(&out);
     return rc;
 }
 

@@ -150,8 +150,8 @@ static void choices(void **state)
 {
     static const char *const bad[] = {"", "1,", "a", "3-1", "1:2:3", ":1", "1:", "-1"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
-        assert_null(experts_parse(bad[i]));
-    struct expert_choice *c = experts_parse("3,8-9,2:5");
+        assert_null(experts_parse("--experts", bad[i]));
+    struct expert_choice *c = experts_parse("--experts", "3,8-9,2:5");
     assert_true(experts_overlap(c, "0-3", "0"));
     assert_false(experts_overlap(c, "4-7", "0-1"));
     assert_true(experts_overlap(c, "4-7", "0-2"));

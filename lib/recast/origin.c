@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: MIT */
+#include "recast/origin.h"
+
+#include <dirent.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/json.h"
+#include "base/memory.h"
+#include "base/notice.h"
+#include "base/outdir.h"
+#include "ckpt/companion.h"
+#include "ckpt/names.h"
+#include "ckpt/verify.h"
+#include "model/load.h"
+#include "tensors/source.h"
+
+static int verified(struct origin *o, const char *path)
+{
+    struct verified v;
+    TRY(verify_dir(&v, path));
+    int rc = 0;
+    o->step = v.step;
+    if (v.problems.count)
+        rc = error(v.problems.unreadable ? STATUS_ENV : STATUS_USAGE, "%s: not whole: %s%s", path,
+                   v.problems.list[0], v.problems.count > 1 ? ", and more: see 'moe-ckpt verify'" : "");
+    verified_release(&v);
+    return rc;
+}
+
+static int read_step(struct origin *o)
+{
+    struct manifest m;
+    if (!o->step)
+        return 0;
+    o->optimizer = (struct hf_dir){.path = path_join(o->path, OPTIMIZER_DIR)};
+    TRY(manifest_read(&m, o->path));
+    o->at_step = m.step;
+    manifest_release(&m);
+    return 0;
+}
+
+int origin_open(struct origin *o, const char *path, bool verify)
+{
+    *o = (struct origin){.path = path};
+    if (verify)
+        TRY(verified(o, path));
+    else
+        o->step = is_step_dir(path);
+    TRY(model_load(&o->model, path));
+    int rc = inventory_init(&o->inventory, &o->model);
+    if (rc == 0 && *o->model.quantised)
+        rc = error(STATUS_USAGE, "%s: is quantised (%s): only plain numbers can be recast", path,
+                   o->model.quantised);
+    if (rc == 0)
+        rc = hf_open(&o->weights, path);
+    if (rc == 0)
+        hf_say_unread(&o->weights);
+    if (rc == 0)
+        rc = read_step(o);
+    if (rc < 0)
+        origin_release(o);
+    return rc;
+}
+
+void origin_release(struct origin *o)
+{
+    hf_close(&o->weights);
+    hf_close(&o->optimizer);
+    inventory_release(&o->inventory);
+    model_release(&o->model);
+}
+
+int origin_piece(struct origin *o, const struct tensor *t, int state, struct piece *p, const char **file)
+{
+    struct stored at;
+    char name[160];
+    TRY(source_find(&o->weights, &o->model, t, &at));
+    *file = o->weights.files[at.file].name;
+    *p = (struct piece){&o->weights, at.file, at.number, at.offset, tensor_count(t), 0};
+    if (state == WEIGHTS)
+        return 1;
+    if (!t->trained)
+        return 0;
+    p->file = hf_file_named(&o->optimizer, *file);
+    p->dir = &o->optimizer;
+    p->from = NUMBER_F32; /* verified */
+    const struct st_file *f = hf_file(&o->optimizer, p->file);
+    if (!f)
+        return -1;
+    const struct st_tensor *x = st_find(f, map_tensor_name(&o->model, t, state, name));
+    p->offset = x ? x->begin : 0;
+    return x != NULL;
+}
+
+static int put_companions(const struct origin *o, const char *dir, struct manifest *m)
+{
+    DIR *d = opendir(o->path);
+    int rc = d ? 0 : error_errno("cannot open '%s'", o->path);
+    for (struct dirent *e; d && rc == 0 && (e = readdir(d));) {
+        if (!is_companion(o->path, e->d_name))
+            continue;
+        if (m && !utf8_valid(e->d_name)) {
+            complain("%s/%s: left out: its name is not UTF-8, which a manifest is", o->path, e->d_name);
+            continue;
+        }
+        size_t bytes;
+        char *path = path_join(o->path, e->d_name), *text = file_read(path, COMPANION_BYTES, &bytes);
+        rc = text ? put_text(dir, m, e->d_name, text, bytes) : -1;
+        free(text);
+        free(path);
+    }
+    if (d)
+        closedir(d);
+    return rc;
+}
+
+/* The nearest directory above the path that is there, as the system knows it; caller frees. */
+static char *real_parent(const char *path)
+{
+    char *at = path_absolute(path), *real = NULL;
+    while (!real && strcmp(at, "/") != 0) {
+        char *above = path_parent(at);
+        free(at);
+        at = above;
+        real = realpath(at, NULL);
+    }
+    free(at);
+    return real;
+}
+
+int origin_apart(const struct origin *o, const char *out)
+{
+    char *dir = realpath(o->path, NULL), *target = realpath(out, NULL);
+    char *above = real_parent(target ? target : out);
+    size_t n = dir ? strlen(dir) : 0;
+    bool within = dir && above && strncmp(above, dir, n) == 0 && (above[n] == '/' || !above[n]);
+    free(dir);
+    free(target);
+    free(above);
+    return within ? error(STATUS_USAGE, "'%s' would lie in '%s', which is to stay as it is", out, o->path) : 0;
+}
+
+int origin_put(const struct origin *o, const char *dir, const char *config, struct manifest *m)
+{
+    TRY(put_text(dir, m, CONFIG_FILE, config, strlen(config)));
+    return put_companions(o, dir, m);
+}
+
+int origin_write_like(const struct origin *o, const char *target, const char *config, struct draft *d,
+                      const char *doing)
+{
+    struct outdir out;
+    TRY(origin_apart(o, target));
+    TRY(outdir_open(&out, target));
+    int rc = make_dirs(out.dir);
+    if (rc == 0)
+        rc = origin_put(o, out.dir, config, NULL);
+    if (rc == 0)
+        rc = draft_write(d, out.dir, NULL, doing);
+    if (rc == 0)
+        rc = sync_dir(out.dir);
+    if (rc == 0)
+        rc = outdir_commit(&out);
+    if (rc < 0)
+        outdir_abandon(&out);
+    outdir_release(&out);
+    return rc;
+}

@@ -29,6 +29,7 @@ bool launcher_has_pmix(void)
 int launcher_rank(void)
 {
     const char *rank = getenv("PMIX_RANK");
+    rank = rank ? rank : getenv("PMI_RANK");
     return number(rank ? rank : getenv("SLURM_PROCID"));
 }
 

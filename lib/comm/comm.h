@@ -33,12 +33,12 @@ struct comm_piece {
     size_t bytes;
 };
 
-/* The default: what a job loses when a rank is lost, and longer than a disk that is alive keeps a call waiting. */
+/* The default: what a lost rank costs a job, and longer than a disk that is alive keeps a call waiting. */
 enum { COMM_TIMEOUT_S = 120 };
 extern const struct words comm_words; /* the kinds' names */
 /* `kind`: "self", "mpi", "strict", or "auto" (mpi when a launcher started this process, base/launcher.h; else
- * self). Starts MPI if it must, and only once in a process. Then ranks are known and host operations work, and a backend can be opened
- * on the device that the local rank says. */
+ * self). Starts MPI if it must, and only once in a process. Then ranks are known and host operations work, and
+ * a backend can be opened on the device that the local rank says. */
 struct comm *comm_open(const char *kind);
 /* The same, with the timeout from the start on. When the communication does not come up in that time, or
  * does not go down in comm_close(), or this process is told to end (SIGTERM, held back) meanwhile, a thread

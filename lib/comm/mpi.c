@@ -24,8 +24,8 @@
 
 #define ABORT_S 20 /* a launcher that does not end the job by then never will */
 
-/* *cpus: processors that the ranks of this host may use, all together: each may be bound to its own. And what of
- * them is this rank's. Slurm may give a job less than a host without keeping it from the rest. */
+/* *cpus: processors that the ranks of this host may use, all together: each may be bound to its own. And what
+ * of them is this rank's. Slurm may give a job less than a host without keeping it from the rest. */
 static int count_cpus(struct comm *c, MPI_Comm host, int *cpus)
 {
     cpu_set_t mine, *each = xcalloc((size_t)c->local_ranks, sizeof *each);

@@ -86,7 +86,7 @@ finish 'a job that is cancelled stays so' 'CANCELLED 0:15'
 is "$(squeue -h | grep -c .) $(moe-ckpt list cancelled | grep -c step-)" '0 1' 'and leaves a checkpoint'
 
 # ---- a rank that dies ----
-submit "$scripts/requeue.sbatch" plan text.txt 200 killed --lr 1e-3 --save-every 20 --timeout 8
+submit "$scripts/requeue.sbatch" plan text.txt 200 killed --lr 1e-3 --save-every 20 --timeout 15
 until_so 90 stepped killed/log 45
 kill -9 "$(rank_pid "$job" 2)"
 finish 'requeue.sbatch goes on after the death of a rank' 'COMPLETED 0:0'

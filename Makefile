@@ -65,7 +65,7 @@ ALL_O        = $(call rooms,*) $(KERNEL_O)
 KERNEL_O = $(call obj,kernels/*.c kernels/*/*.c)
 
 LIBS       = -ljansson -lz -lm -pthread
-PACK_LIBS  = -larchive -lisal -lzstd
+PACK_LIBS  = -larchive -ldeflate -lzstd
 TRAIN_LIBS = -ldnnl $(MPI_LIBS) -fopenmp
 BIN        = $(COMMANDS:%=$(BUILD)/bin/%)
 UNIT       = $(patsubst t/unit/%.c,$(BUILD)/t/%,$(wildcard t/unit/*.c))
@@ -240,10 +240,10 @@ bench: all $(patsubst t/bench/%.c,$(BUILD)/t/bench/%,$(wildcard t/bench/*.c))
 	$(Q)$(PROVE_ENV) sh t/bench/run
 
 # ---- what is needed, and what the tests compare with ----
-deps          = gcc libc6-dev pkg-config libjansson-dev zlib1g-dev libarchive-dev libisal-dev libzstd-dev libopenmpi-dev openmpi-bin libdnnl-dev libcmocka-dev perl jq gnuplot-nox mandoc libarchive-tools
+deps          = gcc libc6-dev pkg-config libjansson-dev zlib1g-dev libarchive-dev libdeflate-dev libzstd-dev libopenmpi-dev openmpi-bin libdnnl-dev libcmocka-dev perl jq gnuplot-nox mandoc libarchive-tools
 deps-clang    = clang libclang-rt-dev libomp-dev
 deps-slurm    = slurmctld slurmd slurm-client slurm-wlm-basic-plugins munge libpmix2 shellcheck
-deps-portable = $(deps-clang) gcc-aarch64-linux-gnu qemu-user libjansson-dev:arm64 zlib1g-dev:arm64 libarchive-dev:arm64 libisal-dev:arm64 libzstd-dev:arm64
+deps-portable = $(deps-clang) gcc-aarch64-linux-gnu qemu-user libjansson-dev:arm64 zlib1g-dev:arm64 libarchive-dev:arm64 libdeflate-dev:arm64 libzstd-dev:arm64
 SUDO = $(if $(filter 0,$(shell id -u)),,sudo)
 deps deps-clang deps-portable deps-slurm:
 	$(Q)missing=$$(for p in $($@); do dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done); \

@@ -92,7 +92,7 @@ door MPI 'mpi\.h' lib/comm
 door oneDNN 'dnnl[a-z_]*\.h' kernels/cpu
 door CUDA '(cuda|nccl|cublas|cudnn)[A-Za-z_]*\.h' kernels/cuda
 door libarchive 'archive(_entry)?\.h' lib/pack
-door ISA-L 'isa-l.*\.h' lib/pack
+door libdeflate 'libdeflate\.h' lib/pack
 door zstd 'zstd\.h' lib/pack
 door OpenMP 'omp\.h' kernels
 none "$(grep -E '^(cmd|lib|kernels)/.*\.[ch]$' "$T/files" | xargs grep -nE '# *include *[<"]\.\.' | grep -v '^kernels/')" 'no include climbs out of its folder'

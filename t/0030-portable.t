@@ -22,7 +22,7 @@ fi
 {
     need aarch64 command -v aarch64-linux-gnu-gcc &&
         need aarch64 command -v qemu-aarch64 &&
-        need aarch64 aarch64-linux-gnu-gcc -shared -o "$T/links" -x c /dev/null -ljansson -lz -larchive -lisal -lzstd
+        need aarch64 aarch64-linux-gnu-gcc -shared -o "$T/links" -x c /dev/null -ljansson -lz -larchive -ldeflate -lzstd
 } || done_testing
 if need clang clang -fopenmp -fsyntax-only -include omp.h -x c /dev/null; then
     built clang BUILD=.build/clang-aarch64 CFLAGS='-O2 --target=aarch64-linux-gnu' kernels

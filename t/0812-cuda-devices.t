@@ -91,7 +91,7 @@ environment=MOEKIT_EMULATOR_FAIL=cudaMalloc:2:2
 once one 1 --save "$T/steps"
 is "$status $err" '0 ' 'and the arena is the one allocation of a run'
 log=$(grep '"kind":"start"' "$T/one.log" | tail -1)
-like "$log" "\"predicted_bytes\":$bytes\.0,.*\"device\":\"emulated device\",\"device_bytes\":[0-9]+,\"context_bytes\":3145728" 'what a context costs is in the log'
+like "$log" "\"predicted_bytes\":$bytes\.0,.*\"device_bytes\":[0-9]+,\"device\":\"emulated device\",\"context_bytes\":3145728" 'what a context costs is in the log'
 is "$(sed -n 's/.*"arena_bytes":\([0-9]*\).*/\1/p' "$T/one.log" | tail -1)" "$bytes" 'the arena has the bytes of the plan'
 environment=MOEKIT_EMULATOR_MEMORY=$((bytes + 3145728 + 65536))
 once one 1 --dry-run

@@ -15,6 +15,7 @@
 #include "cost/messages.h"
 #include "cost/predict.h"
 #include "cost/simulate.h"
+#include "cost/snapshot.h"
 #include "model/config.h"
 #include "model/size.h"
 #include "plan/fields.h"
@@ -394,6 +395,21 @@ static enum verdict memory_fits(const struct plan *p, char text[static 400])
                needs, has, 100 * need / have);
 }
 
+/* Where ranks compute on processors, a save's snapshot is in the same memory. */
+static enum verdict snapshot_fits(const struct plan *p, char text[static 400])
+{
+    int rank = p->predict.memory_rank;
+    char needs[24], has[24];
+    if (rank < 0 || rank >= p->world)
+        return say(text, VERDICT_FAIL, "there is no rank %d", rank);
+    double need = (double)snapshot_bytes(p, rank), left = p->machine.memory_bytes - p->predict.memory_bytes;
+    human_bytes(need, needs);
+    if (p->machine.device != DEVICE_CPU || !(p->machine.memory_bytes > 0) || need <= left)
+        return say(text, VERDICT_OK, "rank %d copies %s to host memory", rank, needs);
+    return say(text, VERDICT_WARN, "rank %d would copy %s, and %s are left: training will wait for the disk",
+               rank, needs, human_bytes(left > 0 ? left : 0, has));
+}
+
 static enum verdict runnable(const struct plan *p, char text[static 400])
 {
     if (plan_within_limits(p) < 0)
@@ -440,6 +456,8 @@ static const struct rule listed_rules[] = {
     {"predict-matches", "memory, flops and bubble, computed again, are those of the plan", predict_matches,
      NEEDS_ALL, false},
     {"memory-fits", "the worst rank's memory is within the machine's", memory_fits, NEEDS_NOTHING, false},
+    {"snapshot-fits", "the machine has memory for checkpoints to be written beside training (else a warning)",
+     snapshot_fits, NEEDS_ALL, false},
     {"runnable", "moe-train can run it (else a warning: for planning only)", runnable, NEEDS_NOTHING, false},
     {"sealed", "the sum over the text is there and right (else a warning)", sealed, NEEDS_NOTHING, false},
 };

@@ -10,6 +10,7 @@
 #include "cost/predict.h"
 #include "cost/seconds.h"
 #include "cost/simulate.h"
+#include "cost/snapshot.h"
 #include "plan/schedule.h"
 
 typedef long long ll;
@@ -67,6 +68,8 @@ static int explain_memory(const struct plan *p, int rank, FILE *f)
     if (p->model.moe_layers && p->axes.ep > 1 && !(p->routing.capacity > 0))
         fprintf(f, "  rows are reserved for %g times the mean load; more takes several passes\n",
                 p->routing.lambda);
+    fprintf(f, "  beside it, %s of host memory while a checkpoint is written\n",
+            human_bytes((double)snapshot_bytes(p, rank), need));
     return 0;
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "pack/codec.h"
 
-#include <isa-l/igzip_lib.h>
+#include <libdeflate.h>
 #include <stdlib.h>
 
 #include "base/error.h"
@@ -22,10 +22,11 @@ const char *codec_suffix(enum codec k)
 struct coder {
     enum codec codec;
     struct split_coder *split;
-    struct isal_zstream deflate;
-    struct inflate_state inflate;
-    uint8_t level[ISAL_DEF_LVL1_DEFAULT]; /* deflate's */
+    struct libdeflate_compressor *deflate;
+    struct libdeflate_decompressor *inflate;
 };
+
+enum { GZIP_LEVEL = 1 }; /* weights hardly shrink more at higher ones */
 
 struct coder *coder_new(enum codec k, int64_t part_bytes)
 {
@@ -35,13 +36,20 @@ struct coder *coder_new(enum codec k, int64_t part_bytes)
     c->codec = k;
     if (k == CODEC_SPLIT)
         c->split = split_coder_new(part_bytes);
+    if (k == CODEC_GZIP) {
+        c->deflate = libdeflate_alloc_compressor(GZIP_LEVEL);
+        c->inflate = libdeflate_alloc_decompressor();
+    }
     return c;
 }
 
 void coder_free(struct coder *c)
 {
-    if (c)
-        split_coder_free(c->split);
+    if (!c)
+        return;
+    split_coder_free(c->split);
+    libdeflate_free_compressor(c->deflate);
+    libdeflate_free_decompressor(c->inflate);
     free(c);
 }
 
@@ -53,33 +61,21 @@ int64_t codec_bound(enum codec k, int64_t n)
 
 static int64_t encode_gzip(struct coder *c, const uint8_t *raw, int64_t n, uint8_t *out)
 {
-    struct isal_zstream *z = &c->deflate;
-    isal_deflate_init(z);
-    z->level = 1;
-    z->level_buf = c->level;
-    z->level_buf_size = sizeof c->level;
-    z->gzip_flag = IGZIP_GZIP;
-    z->end_of_stream = 1;
-    z->next_in = (uint8_t *)(uintptr_t)raw;
-    z->avail_in = (uint32_t)n;
-    z->next_out = out;
-    z->avail_out = (uint32_t)codec_bound(CODEC_GZIP, n);
-    if (isal_deflate(z) != COMP_OK || z->internal_state.state != ZSTATE_END)
-        return error(STATUS_ENV, "gzip needs more bytes than it should");
-    return z->total_out;
+    size_t m = c->deflate ? libdeflate_gzip_compress(c->deflate, raw, (size_t)n, out,
+                                                     (size_t)codec_bound(CODEC_GZIP, n))
+                          : 0;
+    return m ? (int64_t)m : error(STATUS_ENV, "gzip needs more memory than there is");
 }
 
 static int decode_gzip(struct coder *c, const uint8_t *in, int64_t m, uint8_t *raw, int64_t n)
 {
-    struct inflate_state *z = &c->inflate;
+    size_t used, made;
     uint8_t none;
-    isal_inflate_init(z);
-    z->crc_flag = ISAL_GZIP;
-    z->next_in = (uint8_t *)(uintptr_t)in;
-    z->avail_in = (uint32_t)m;
-    z->next_out = n ? raw : &none;
-    z->avail_out = (uint32_t)n;
-    if (isal_inflate(z) != ISAL_DECOMP_OK || z->block_state != ISAL_BLOCK_FINISH || z->avail_in || z->avail_out)
+    if (!c->inflate)
+        return error(STATUS_ENV, "gzip needs more memory than there is");
+    if (libdeflate_gzip_decompress_ex(c->inflate, in, (size_t)m, n ? raw : &none, (size_t)n, &used, &made) !=
+            LIBDEFLATE_SUCCESS ||
+        used != (size_t)m || made != (size_t)n)
         return error(STATUS_USAGE, "not a gzip file of %lld bytes", (long long)n);
     return 0;
 }

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 #include "pack/sum.h"
 
-#include <isa-l/crc.h>
+#include <libdeflate.h>
 #include <zlib.h>
 
 uint32_t sum_bytes(uint32_t crc, const void *p, int64_t n)
 {
-    return n ? crc32_gzip_refl(crc, p, (uint64_t)n) : crc;
+    return n ? libdeflate_crc32(crc, p, (size_t)n) : crc;
 }
 
 uint32_t sum_join(uint32_t first, uint32_t second, int64_t bytes)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* crc32 as zlib and gzip have it, by ISA-L: at the speed of memory. */
+/* crc32 as zlib and gzip have it, by libdeflate: at the speed of memory. */
 #ifndef PACK_SUM_H
 #define PACK_SUM_H
 

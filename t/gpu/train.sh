@@ -24,10 +24,11 @@ gpu_run() {
     gr_name=$1 gr_ranks=$2 gr_precision=$3 gr_backend=$4
     shift 4
     gr_save=''
+    gr_comm=$([ "$gr_ranks" -eq 1 ] || echo '--comm mpi') # said: they share the device
     [ "$gr_precision" = bf16 ] || gr_save="--save $T/$gr_name --dump-routing $T/$gr_name.routing"
     # shellcheck disable=SC2086
     make_plan "$gr_name" gpu $gpu_batch --precision "$gr_precision" "$@" &&
-        within $((limit[train] / 2)) "${BASH:-bash}" -c '. "$1"; shift; diag() { :; }; train "$@"' - "$top/t/lib/layouts.sh" "$gr_name" "$gr_ranks" $gpu_recipe $gr_save --backend "$gr_backend"
+        within $((limit[train] / 2)) "${BASH:-bash}" -c '. "$1"; shift; diag() { :; }; train "$@"' - "$top/t/lib/layouts.sh" "$gr_name" "$gr_ranks" $gpu_recipe $gr_save $gr_comm --backend "$gr_backend"
 }
 
 gpu_reference() { # PRECISION

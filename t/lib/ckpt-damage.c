@@ -3,8 +3,8 @@
  *
  *   ckpt-damage DIR FLIPS LENGTHS SEED
  *
- * FLIPS single bits, every other one of a file drawn by its size, the rest of any file alike; then each file cut
- * to LENGTHS lengths, or to every length that it can have where these are fewer. What is damaged is mended
+ * FLIPS single bits, every other one of a file drawn by its size, the rest of any file alike; then each file
+ * cut to LENGTHS lengths, or to every length that it can have where these are fewer. What is damaged is mended
  * before the next. Prints how many there were. Exit: 0; 1 when one was not found, or its file not named in what
  * was said of it; else the error's status. */
 #include <dirent.h>

@@ -11,6 +11,7 @@
 #include "base/file.h"
 #include "base/num.h"
 #include "ckpt/units.h"
+#include "cost/snapshot.h"
 #include "plan/layout.h"
 
 static char dir[] = "/tmp/moekit-share-XXXXXX";
@@ -220,6 +221,20 @@ static void assert_written(const struct checked *c)
     }
 }
 
+/* What the plan predicts of each rank's share, to within a unit; together, to within rounding up, the files. */
+static void assert_predicted(const struct checked *c)
+{
+    int64_t shares = 0, files = 0;
+    for (int r = 0; r < c->p->world; r++) {
+        int64_t share = snapshot_bytes(c->p, r);
+        assert_true(c->loads[r] <= share + (9 << 20) && c->loads[r] >= share - (9 << 20));
+        shares += share;
+    }
+    for (int f = 0; f < c->l.file_count; f++)
+        files += c->l.files[f].bytes - c->l.files[f].header;
+    assert_in_range(shares, files, files + 2 * c->p->world);
+}
+
 /* Each of a pipeline rank writes as much as the next, but for the rows that slots are rounded to. */
 static void assert_even(const struct checked *c)
 {
@@ -260,6 +275,8 @@ static void check_plan(const struct plan *p, enum map_kind kind, bool bytewise)
     assert_same_messages(&c.sent, &c.awaited);
     assert_written(&c);
     assert_even(&c);
+    if (kind == MAP_STATE)
+        assert_predicted(&c);
     for (int f = 0; f < c.l.file_count; f++) {
         free(c.files[f]);
         free(c.times[f]);

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT */
+#include "cost/snapshot.h"
+
+#include <stdlib.h>
+
+#include "base/memory.h"
+#include "base/num.h"
+#include "plan/shard.h"
+#include "plan/states.h"
+
+int64_t snapshot_bytes(const struct plan *p, int rank)
+{
+    const struct axes *a = &p->axes;
+    int64_t weight = p->training.precision == PRECISION_F32 ? 4 : 2, kept = 0, dense = 0, experts = 0;
+    struct shards own;
+    for (int s = 0; s < STATES; s++)
+        kept += plan_keeps(p, s) ? 4 : 0;
+    shards_init(&own, p, rank);
+    bool *seen = xcalloc(p->inventory.count, sizeof *seen);
+    for (int i = 0; i < own.count; i++) {
+        const struct shard *h = &own.list[i];
+        const struct tensor *t = &p->inventory.tensors[h->tensor];
+        if (!h->second && !seen[h->tensor])
+            *(t->expert >= 0 ? &experts : &dense) +=
+                t->rows * t->cols * (h->flat == FLAT_BUFFER ? 4 : weight + kept);
+        seen[h->tensor] = true;
+    }
+    free(seen);
+    shards_release(&own);
+    return ceil_div(experts + ceil_div(dense, a->ep), a->etp * a->edp);
+}

@@ -56,10 +56,11 @@ struct neighbour {
 
 struct signs {
     MPI_Comm talk;
-    double clock;          /* time that this rank has watched, until last_s */
-    double last_s;         /* now_s() of the last look for letters */
-    double stood_s;        /* the longest time without such a look */
-    double told_s;         /* when this rank saw that it was told to end */
+    double clock;    /* time that this rank has watched, until last_s */
+    double last_s;   /* now_s() of the last look for letters */
+    double judged_s; /* and of the last judgement of those awaited: alive() looks too, between two polls */
+    double stood_s;  /* the longest time without such a look */
+    double told_s;   /* when this rank saw that it was told to end */
     struct patience *wait; /* NULL: this rank works */
     bool gave_up;          /* and tells so until it waits anew */
     struct letter verdict;
@@ -293,17 +294,20 @@ static void read_letters(const struct comm *c, struct signs *s)
         tell_askers(s);
 }
 
-/* Whether it was time to look. */
-static bool look(const struct comm *c, struct signs *s, double now)
+static double tick(const struct comm *c)
 {
-    double tick = c->timeout > 0 ? fmin(TICK_S, c->timeout / 64) : TICK_S;
-    if (now - s->last_s < tick)
-        return false;
+    return c->timeout > 0 ? fmin(TICK_S, c->timeout / 64) : TICK_S;
+}
+
+/* If it is time. */
+static void look(const struct comm *c, struct signs *s, double now)
+{
+    if (now - s->last_s < tick(c))
+        return;
     look_at_clock(c, s, now);
     read_letters(c, s);
     if (s->posted)
         forget_sent(s);
-    return true;
 }
 
 void mpi_answer(struct comm *c)
@@ -430,7 +434,9 @@ bool mpi_still(struct patience *p)
     double now = now_s(), waited = now - p->began_s;
     if (waited < p->spin_s)
         return true;
-    if (look(c, s, now)) {
+    look(c, s, now);
+    if (now - s->judged_s >= tick(c)) {
+        s->judged_s = now;
         if (comm_told_to_end() && s->mpirun && !go_on_when_told(p, s, now))
             return false;
         if (!judge(p))

@@ -25,7 +25,7 @@ STD      = -std=gnu11 -Wall -Wextra -Werror -Wno-unused-parameter -Wno-missing-f
 CLANG    = $(findstring clang,$(CC))
 WARN     = $(if $(CLANG),-Wshadow -Wno-pass-failed,-Wshadow=local)
 SANFLAGS = $(if $(SAN),-fsanitize=address$(comma)undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)
-FAULTDEF = $(if $(FAULTS),-DMOEKIT_FAULTS)
+FAULTDEF = $(if $(FAULTS)$(EMULATED),-DMOEKIT_FAULTS)
 comma    = ,
 ALL_CFLAGS = $(STD) $(CFLAGS) $(SANFLAGS) $(FAULTDEF) -MMD -MP
 Q        = $(if $(V),,@)
@@ -47,6 +47,10 @@ GPU_CU     = $(patsubst %.cu,$(BUILD)/%.o,$(wildcard t/gpu/*.cu))
 EMULATED_FLAGS = -std=gnu++17 -O2 -g -Wall -Wextra -Wno-unused-function -Werror -fPIC -fvisibility=hidden -ffp-contract=off -D_GNU_SOURCE -DMOEKIT_EMULATED \
              $(SANFLAGS) -Ilib -Ikernels $(if $(CUDA_HOME),-isystem $(CUDA_HOME)/include,-It/emulator/include) -MMD -MP
 WATCHED    = -O3 -include t/emulator/device.h -fno-strict-aliasing $(if $(SAN),,-fsanitize=thread,alignment,bounds,signed-integer-overflow)
+# NCCL, which --comm nccl opens when it is used, needs its header only: the toolkit's, or else the system's.
+NCCL_H     = $(if $(CUDA),$(shell grep -lsE '^.define NCCL_MINOR +(2[89]|[3-9][0-9])' $(CUDA_HOME)/include/nccl.h /usr/include/nccl.h \
+             /usr/local/include/nccl.h $(if $(EMULATED),t/emulator/include/nccl.h)))
+NCCL_CFLAGS = $(if $(NCCL_H),-DMOEKIT_NCCL $(if $(CUDA_HOME),-isystem $(CUDA_HOME)/include,-It/emulator/include))
 LDFLAGS    = $(if $(CUDA),-rdynamic)# the module uses the program's functions
 
 MPI_CFLAGS = $(shell pkg-config --cflags ompi-c 2>/dev/null)
@@ -97,6 +101,7 @@ help:
 	@echo '       prefix, DESTDIR'
 
 $(BUILD)/lib/comm/%.o: ALL_CFLAGS += $(MPI_CFLAGS)
+$(call obj,lib/comm/nccl*.c): ALL_CFLAGS += $(NCCL_CFLAGS)
 $(BUILD)/kernels/%.o: ALL_CFLAGS += -fopenmp
 $(BUILD)/kernels/cpu/%.o $(BUILD)/lib/pack/%.o: ALL_CFLAGS += -O3
 $(BUILD)/t/%: private ALL_CFLAGS += -fopenmp -It $(if $(CLANG),--rtlib=compiler-rt)# which has the conversions of lib/half.h
@@ -125,6 +130,7 @@ $(CUDA_SO): $(CUDA_O) $(EMULATOR_O)
 	$(call say,LD,$@)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CXX) -shared $(SANFLAGS) -o $@ $^ -ldl
+	$(Q)ln -sfn $(@F) $(@D)/libnccl.so.2
 $(BUILD)/t/emulator-test: $(EMULATOR_TEST_O) $(EMULATOR_O) $(BUILD)/kernels/failure.o $(BUILD)/lib/base/error.o
 	$(call say,TEST,$@)
 	$(Q)$(CXX) -o $@ $^ -ldl

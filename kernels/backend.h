@@ -51,6 +51,25 @@ struct host_work {
     void (*release)(struct host_work *w);
 };
 
+/* Work of a library of the device's own (NCCL, in practice) in a stream: on the device it begins when all that
+ * was queued before it there is done, and what is queued later sees what it has done. The caller's struct lives
+ * until release(). */
+struct device_work {
+    const char *what, *group; /* for reports, as above */
+    size_t bytes;             /* of what it sends, or receives if it sends nothing */
+    /* Gives it to the device's stream, `stream` as the device's library knows it (a cudaStream_t). 0, or -1
+     * with error() set. It calls nothing of the backend, nor do the others. */
+    int (*issue)(struct device_work *w, void *stream);
+    /* It is under way: 0, or -1 with error() set if it has failed. */
+    int (*check)(struct device_work *w);
+    /* It has begun, and the host has nothing better to do than to wait for it: check(), and a pause. -1 when it
+     * gives up. rest(): the host goes on with something else. */
+    int (*await)(struct device_work *w);
+    void (*rest)(struct device_work *w);
+    /* The last call: done, failed, or dropped because other work has failed. */
+    void (*release)(struct device_work *w);
+};
+
 /* The device that a backend computes on, as it was when it was opened. */
 struct backend_device {
     char name[256];
@@ -97,6 +116,9 @@ struct backend {
     /* Queues work of the host. It moves on in calls of this table that wait, and in poll(). After a failure
      * what was queued in all streams is dropped. */
     void (*host_work)(struct stream *s, struct host_work *w);
+    /* Queues work of a device's library; NULL where the host computes. While such work is under way the host
+     * waits for the device by asking, and after a failure it does not wait at all. */
+    void (*device_work)(struct stream *s, struct device_work *w);
     /* Moves the work of the host on as far as it goes without waiting: for a host that waits for something
      * else meanwhile. 0, or -1 with error() set as sync(). */
     int (*poll)(void);

@@ -90,7 +90,8 @@ door() {
 }
 door MPI 'mpi\.h' lib/comm
 door oneDNN 'dnnl[a-z_]*\.h' kernels/cpu
-door CUDA '(cuda|nccl|cublas|cudnn)[A-Za-z_]*\.h' kernels/cuda
+door CUDA '(cuda|cublas|cudnn)[A-Za-z_]*\.h' kernels/cuda
+door NCCL 'nccl\.h' lib/comm
 door libarchive 'archive(_entry)?\.h' lib/pack
 door libdeflate 'libdeflate\.h' lib/pack
 door zstd 'zstd\.h' lib/pack

@@ -28,7 +28,7 @@ is "$(moe-ckpt verify "$T"/every/step-* | grep -c ': whole')" 2 'a save a step: 
 is "$(field "$T/every.log" save step | tr '\n' ' ')" '1 2 3 4 5 6 7 8 9 10 11 12 ' 'a save a step: all in the log, in order'
 
 # ---- a disk that takes its time ----
-MOEKIT_SLOW_IO=0.2 one -s 2 --save "$T/slow" --save-every 1 --log "$T/slow.log"
+MOEKIT_SLOW_IO=0.14 one -s 2 --save "$T/slow" --save-every 1 --log "$T/slow.log"
 is "$status" 0 'a slow disk: exit 0' || diag "$err"
 is "$(printf '%s\n' "$err" | grep -c 'step 1 was still being written when that of step 2 was due')" 1 'a slow disk: a save waits for the one before, and says so'
 is "$(sed -n 's/.*"kind":"\(step\|save\)","step":\([0-9]*\),.*/\1 \2/p' "$T/slow.log" | tr '\n' ' ')" 'step 1 step 2 save 1 save 2 ' 'a slow disk: training goes on'
@@ -37,7 +37,7 @@ jq -se '[.[] | select(.kind == "save")] | length == 2 and all(.[]; .wait_s > 0.5
 ok $? 'a slow disk: the log tells the waits, the parts add up' || diag "$(grep '"save"' "$T/slow.log")"
 
 # stopped LOG: waits until the run that writes it has begun a save, then asks it to stop
-MOEKIT_SLOW_IO=0.05 moe-train -p "$T/one.plan" $recipe -s 100000 --save "$T/stop" --save-every 1000 --log "$T/stop.log" 2>"$T/stop.err" &
+MOEKIT_SLOW_IO=0.05 moe-train -p "$T/one.plan" $recipe -s 100000 --save "$T/stop" --save-every 3 --log "$T/stop.log" 2>"$T/stop.err" &
 job=$!
 for _ in $(seq 400); do ls -A "$T/stop" 2>/dev/null | grep -q '^\.step-' && break; sleep 0.02; done
 kill -USR1 $job
@@ -54,21 +54,21 @@ is "$status" 0 'little memory: exit 0' || diag "$err"
 is "$(printf '%s\n' "$err" | grep -c 'training waits while its checkpoints are written')" 1 'little memory: training waits, and one line says so'
 
 # ---- killed at any moment ----
-mpi 2 moe-train -p "$T/two.plan" $recipe -s 30 --log "$T/two.log" >/dev/null 2>&1
+mpi 2 moe-train -p "$T/two.plan" $recipe -s 14 --log "$T/two.log" >/dev/null 2>&1
 mkdir "$T/killed"
 rounds=${MOEKIT_LARGE:+100} failed=
 for ((round = 0; round < ${rounds:-10}; round++)); do
     rm -rf "$T/killed" "$T/killed.log"*
-    MOEKIT_SLOW_IO=0.003 mpi 2 moe-train -p "$T/two.plan" $recipe -s 30 --save "$T/killed" --save-every 2 --keep 3 --log "$T/killed.log" >/dev/null 2>&1 &
+    MOEKIT_SLOW_IO=0.003 mpi 2 moe-train -p "$T/two.plan" $recipe -s 14 --save "$T/killed" --save-every 2 --keep 3 --log "$T/killed.log" >/dev/null 2>&1 &
     job=$!
     for _ in $(seq 500); do [ -e "$T/killed/step-00000002" ] && break; sleep 0.01; done
-    sleep "0.$(printf %03d $((RANDOM % 400)))"
+    sleep "0.$(printf %03d $((RANDOM % 250)))"
     ranks=$(pgrep -f "^moe-train -p $T/two.plan")
     if ((round % 2)); then kill -KILL $(printf '%s\n' "$ranks" | shuf -n 1) 2>/dev/null; else kill -KILL $ranks 2>/dev/null; fi
     wait $job
     newest=$(ls "$T/killed" | grep '^step-[0-9]*$' | tail -1)
     if [ -n "$newest" ]; then moe-ckpt verify -q "$T/killed/$newest" >/dev/null 2>&1 || failed="$failed $round:verify"; fi
-    mpi 2 moe-train -p "$T/two.plan" $recipe -s 30 --resume "$T/killed" --save "$T/killed" --save-every 2 --keep 3 --log "$T/killed.log" >"$T/killed.out" 2>&1 ||
+    mpi 2 moe-train -p "$T/two.plan" $recipe -s 14 --resume "$T/killed" --save "$T/killed" --save-every 2 --keep 3 --log "$T/killed.log" >"$T/killed.out" 2>&1 ||
         { failed="$failed $round:resume"; diag "$(cat "$T/killed.out")"; }
     [ "$(losses "$T/killed.log")" = "$(losses "$T/two.log")" ] || failed="$failed $round:losses"
     [ -z "$(ls -A "$T/killed" | grep '^\.step')" ] || failed="$failed $round:leavings"

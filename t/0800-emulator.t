@@ -35,6 +35,13 @@ missing_event           race: (kernel 'between_blocks'|cudaMemsetAsync).*|race: 
 missing_wait_of_reader  race: writes allocation 1 .*, which .*read
 shared_workspace        cublasLtMatmul.*race: writes allocation
 host_access             host access to device memory: allocation 1 \(512 bytes\) \+ 12
+nccl_size               operation 1 of rank [0-9] with rank [0-9]: (8|12) bytes are (sent|received) here, and (12|8) (sent|received) there
+nccl_number             operation 1 of rank [0-9] with rank [0-9]: [12] messages are (sent|received) here, and [12] (sent|received) there
+nccl_order              operation 1 of rank [0-9] with rank [0-9] is nccl.* here, and nccl.* there
+nccl_split              ncclCommSplit\(\) number 1 of 'world': it makes '[et]p' at rank [0-9], and '[et]p' at rank [0-9]
+nccl_overtaken          cudaMemsetAsync\(\) is queued, and NCCL's call before it is still in progress
+nccl_missing_event      race: writes allocation 2 .*, which .* wrote
+nccl_past_end           writes outside: 32 bytes at allocation 2 \(64 bytes\) \+ 64
 END_OF_FAULTS
 [ "$(wc -l <"$T/faults")" -ge 25 ]
 ok $? 'faults are listed'
@@ -45,6 +52,10 @@ one() {
     export MOEKIT_EMULATOR_SEED
     run "$1"
     is "$status $out$err" '0 ' "seed $2: what is right gives exact results, and nothing is said"
+    run "$1" nccl
+    is "$status $out$err" '0 ' "seed $2: three ranks talk by NCCL, all at once in two groups"
+    run "$1" nccl_told_to_fail
+    is "$status $out$err" '0 ' "seed $2: an operation of NCCL fails when it is told to, and is aborted"
     while read -r name said; do
         run "$1" "$name"
         { [ "$status" -eq 86 ] && printf '%s\n' "$err" | grep -Eq -e "$said"; } || echo "$name: exit $status, $err"

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "cuda.h"
+#include "library.h"
 #include "open.h"
 #include "products.h"
 #include "streams.h"
@@ -151,6 +152,7 @@ static struct backend table(void)
     be.upload = upload_bytes;
     be.download = download_bytes;
     be.host_work = work_queue;
+    be.device_work = library_queue;
     be.poll = work_poll;
     be.algorithms = algorithms_text;
     be.use_algorithms = algorithms_use;

@@ -15,7 +15,8 @@ extern "C" {
 #include "scratch.h"
 }
 
-struct kept; /* streams.cu */
+struct kept;  /* streams.cu */
+struct marks; /* library.cu */
 struct stream {
     cudaStream_t cuda;
     void *scratch; /* given, or the stream's own; NULL until there is one */
@@ -24,6 +25,7 @@ struct stream {
     struct staging staging;
     struct kept *first, **last; /* what waits for the host, */
     int kept;                   /* and how many that is */
+    struct marks *marks;        /* around work of libraries; NULL until there is some */
     struct stream *next;        /* of all streams */
 };
 

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "cuda.h"
+#include "library.h"
 
 static bool ready(struct staging *g)
 {
@@ -29,7 +30,10 @@ static char *next_slot(struct staging *g)
 {
     g->slot = (g->slot + 1) % staging::SLOTS;
     g->used = 0;
-    cuda_keep(cudaEventSynchronize(g->done[g->slot]), "waiting for the device");
+    cudaEvent_t done = g->done[g->slot];
+    cuda_keep(
+        library_await([done] { return cudaEventQuery(done); }, [done] { return cudaEventSynchronize(done); }),
+        "waiting for the device");
     return bytes_of(g, g->slot);
 }
 

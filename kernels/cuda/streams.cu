@@ -4,6 +4,7 @@
 #include <sched.h>
 #include <vector>
 
+#include "library.h"
 #include "pinned.h"
 #include "queue.h"
 
@@ -256,7 +257,9 @@ void stream_issue(struct stream *s, std::function<void()> issue)
 void stream_finish(struct stream *s)
 {
     drain(s, 0);
-    cuda_keep(cudaStreamSynchronize(s->cuda), "waiting for the device");
+    cuda_keep(
+        library_await([s] { return cudaStreamQuery(s->cuda); }, [s] { return cudaStreamSynchronize(s->cuda); }),
+        "waiting for the device");
 }
 
 int stream_sync(struct stream *s)
@@ -281,6 +284,7 @@ int work_poll(void)
 {
     while (pass())
         ;
+    library_check();
     return failure_take();
 }
 
@@ -306,7 +310,8 @@ void stream_end(struct stream *s)
     if (!s)
         return;
     drain(s, 0);
-    cudaStreamSynchronize(s->cuda); /* what it still has to do needs the memory below */
+    library_await([s] { return cudaStreamQuery(s->cuda); }, [s] { return cudaStreamSynchronize(s->cuda); });
+    library_end(s); /* what it still had to do needed the memory below */
     struct stream **at = &streams;
     while (*at != s)
         at = &(*at)->next;
@@ -316,6 +321,11 @@ void stream_end(struct stream *s)
         cudaFree(s->scratch);
     cudaStreamDestroy(s->cuda);
     free(s);
+}
+
+struct stream *stream_first(void)
+{
+    return streams;
 }
 
 struct event *event_make(void)
@@ -354,7 +364,9 @@ void event_await(struct stream *s, struct event *e)
     if (!s) {
         if (e->issued < e->recorded)
             drain(e->in, 0);
-        cuda_keep(cudaEventSynchronize(e->cuda), "waiting for an event");
+        cuda_keep(library_await([e] { return cudaEventQuery(e->cuda); },
+                                [e] { return cudaEventSynchronize(e->cuda); }),
+                  "waiting for an event");
         return;
     }
     struct kept *k = new_kept();

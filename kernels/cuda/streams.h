@@ -23,6 +23,8 @@ double event_elapsed(const struct event *from, const struct event *to);
 void work_queue(struct stream *s, struct host_work *w);
 int work_poll(void);
 
+/* The first of all streams; the others follow by `next`. */
+struct stream *stream_first(void);
 /* Whether nothing is kept of s, so that what comes next may go to the device; first everything moves on. */
 bool stream_clear(struct stream *s);
 /* Runs `issue`, which gives the device something to do in the stream, in its turn: at once, unless something is

@@ -134,11 +134,12 @@ static bool is_gone(const struct mark *m, const struct seen *s)
     size_t id = strcspn(m->job, ".");
     if (id && strncmp(s->job, m->job, id + 1) == 0 && strcmp(s->job, m->job) != 0)
         return true; /* Slurm starts a job again only after all of it has ended */
-    return s->pid > 0 && *s->space && strcmp(s->space, m->space) == 0 && kill((pid_t)s->pid, 0) != 0 &&
-           errno == ESRCH;
+    if (s->pid <= 0 || !*s->space || strcmp(s->space, m->space) != 0)
+        return false;
+    return (kill((pid_t)s->pid, 0) != 0 && errno == ESRCH) || process_state((int)s->pid) == 'Z';
 }
 
-/* Whether the mark changes while this one looks on. */
+/* Whether the mark changes while this one looks on. A run that is still ending is seen to end. */
 static bool watch(const struct mark *m, const struct seen *first, void (*waiting)(void))
 {
     bool same = true;
@@ -151,6 +152,8 @@ static bool watch(const struct mark *m, const struct seen *first, void (*waiting
         struct seen s;
         look(m->path, &s);
         same = s.there && strcmp(s.text, first->text) == 0;
+        if (same && is_gone(m, first))
+            break;
     }
     return !same;
 }

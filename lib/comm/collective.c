@@ -41,14 +41,12 @@ static int swap_strided(struct group *g, struct stream *s, const char *what, str
 int exchange(struct group *g, struct stream *s, const struct comm_piece *send, int sends,
              const struct comm_piece *recv, int recvs)
 {
-    if (g->c->ops->exchange)
-        return g->c->ops->exchange(g, s, send, sends, recv, recvs);
     return swap_queue(g, s, "exchange", send, sends, recv, recvs, NULL);
 }
 
 int all_gather(struct group *g, struct stream *s, const void *part, void *whole, size_t bytes)
 {
-    if (g->c->ops->all_gather)
+    if (g->c->ops->all_gather && g->size > 1 && bytes)
         return g->c->ops->all_gather(g, s, part, whole, bytes);
     return swap_strided(g, s, "all_gather", (struct strided){(void *)part, 0, bytes},
                         (struct strided){whole, bytes, bytes});
@@ -94,8 +92,6 @@ int reduce_scatter(struct group *g, struct stream *s, enum type type, const void
 {
     struct comm *c = g->c;
     size_t unit = type_bytes(type), bytes = (size_t)count * unit;
-    if (c->ops->reduce_scatter)
-        return c->ops->reduce_scatter(g, s, type, whole, part, count);
     if (g->size == 1)
         return all_gather(g, s, whole, part, bytes);
     int64_t chunk = chunk_size(g, "reduce_scatter", type);
@@ -149,9 +145,6 @@ static int reduce_block(struct group *g, struct stream *s, float *x, int64_t cou
 
 int all_reduce(struct group *g, struct stream *s, float *x, int64_t count)
 {
-    struct comm *c = g->c;
-    if (c->ops->all_reduce)
-        return c->ops->all_reduce(g, s, x, count);
     if (g->size == 1 || count == 0)
         return 0;
     int64_t chunk = chunk_size(g, "all_reduce", F32);

@@ -24,7 +24,8 @@ int all_reduce(struct group *g, struct stream *s, float *x, int64_t count);
  * numbers from a group of any size, in few messages. */
 int tree_sum_f32(struct group *g, struct stream *s, float *x, int64_t count);
 int tree_sum_f64(struct group *g, struct stream *s, double *x, int64_t count);
-/* Everyone's sends and receives, at once: the all-to-all. */
+/* Everyone's sends and receives, at once: the all-to-all. On communication strict and nccl the pieces for one
+ * peer must touch, and so must those from one. */
 int exchange(struct group *g, struct stream *s, const struct comm_piece *send, int sends,
              const struct comm_piece *recv, int recvs);
 /* From one to another: a peer's sends to this one match its receives from that peer in order, whatever else
@@ -32,7 +33,7 @@ int exchange(struct group *g, struct stream *s, const struct comm_piece *send, i
  * must live till then. */
 struct comm_times {
     double arrived_s; /* now_s() when the message was there to be moved; 0: not known */
-    double done_s;    /* and when it had been */
+    double done_s;    /* and when it had been; 0: not known */
 };
 int comm_send(struct group *g, struct stream *s, int peer, const void *p, size_t bytes);
 int comm_recv(struct group *g, struct stream *s, int peer, void *p, size_t bytes, struct comm_times *times);

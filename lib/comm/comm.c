@@ -111,6 +111,11 @@ int comm_attach(struct comm *c, const struct backend *be)
     return c->ops->attach ? c->ops->attach(c) : 0;
 }
 
+int comm_join(struct comm *c, struct group *const *groups, int count)
+{
+    return c->ops->join && c->size > 1 ? c->ops->join(c, groups, count) : 0;
+}
+
 int comm_poll(struct comm *c)
 {
     return c->be ? c->be->poll() : 0;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Communication between the ranks of a job: one table of functions a kind (`self`: one rank; `mpi`; `strict`:
- * mpi, or self, with no more than NCCL gives, for tests). A kind is a file, and a row of ops.h.
+/* Communication between the ranks of a job: one table of functions a kind (`self`: one rank; `mpi`; `nccl`: mpi
+ * for the host's messages, and NVIDIA's NCCL for device operations; `strict`: mpi, or self, with no more than
+ * NCCL gives, for tests). A kind is a file, and a row of ops.h.
  *
  * A struct group is an ordered set of ranks that holds this one; "peer" is an index into it. Operations on
  * device memory are queued in streams (collective.h), those on host memory are done when they return (host.h,
@@ -36,9 +37,9 @@ struct comm_piece {
 /* The default: what a lost rank costs a job, and longer than a disk that is alive keeps a call waiting. */
 enum { COMM_TIMEOUT_S = 120 };
 extern const struct words comm_words; /* the kinds' names */
-/* `kind`: "self", "mpi", "strict", or "auto" (mpi when a launcher started this process, base/launcher.h; else
- * self). Starts MPI if it must, and only once in a process. Then ranks are known and host operations work, and
- * a backend can be opened on the device that the local rank says. */
+/* `kind`: "self", "mpi", "nccl", "strict", or "auto" (mpi when a launcher started this process,
+ * base/launcher.h; else self). Starts MPI if it must, and only once in a process. Then ranks are known and host
+ * operations work, and a backend can be opened on the device that the local rank says. */
 struct comm *comm_open(const char *kind);
 /* The same, with the timeout from the start on. When the communication does not come up in that time, or
  * does not go down in comm_close(), or this process is told to end (SIGTERM, held back) meanwhile, a thread
@@ -90,6 +91,12 @@ void comm_set_scratch(struct comm *c, void *device, size_t bytes);
  * Ranks not in the list do not call. NULL on failure. comm_world(): everyone; do not free. */
 struct group *comm_group(struct comm *c, const char *name, const int *ranks, int count);
 void comm_group_free(struct group *g);
+/* Collective over the job, once, after comm_attach(): device operations of these groups, and of the world, may
+ * begin. Every rank passes its groups in one order of their kinds, NULL where it has none of a kind; a group
+ * has the name of its kind, and those of a kind share no rank. For kinds of communication that make something
+ * for each group (nccl); else it does nothing. A group may be freed; what was made for it goes with
+ * comm_close(). */
+int comm_join(struct comm *c, struct group *const *groups, int count);
 struct group *comm_world(struct comm *c);
 int group_size(const struct group *g);
 int group_rank(const struct group *g); /* this rank's index in it */

@@ -33,17 +33,20 @@ struct comm_ops {
     bool (*done)(struct comm_request *r);
     int (*wait)(struct comm_request *r, double *idle_s);
 
-    /* Device collectives of the kind's own. NULL: those of collective.c, made of the messages above. */
+    /* Of one operation a peer's pieces in a list touch: nothing would pack them. */
+    bool one_piece;
+
+    /* Device operations by a library of the device's own, queued in s. NULL: made of the messages above. The
+     * lists have what travels (swap.h), and are the caller's again; groups are of more than one rank. */
+    int (*swap)(struct group *g, struct stream *s, const char *what, const struct comm_piece *send, int sends,
+                const struct comm_piece *recv, int recvs);
     int (*all_gather)(struct group *g, struct stream *s, const void *part, void *whole, size_t bytes);
-    int (*reduce_scatter)(struct group *g, struct stream *s, enum type type, const void *whole, void *part,
-                          int64_t count);
-    int (*all_reduce)(struct group *g, struct stream *s, float *x, int64_t count);
-    int (*exchange)(struct group *g, struct stream *s, const struct comm_piece *send, int sends,
-                    const struct comm_piece *recv, int recvs);
+    /* Collective over the job: comm_join(). NULL: nothing to do. */
+    int (*join)(struct comm *c, struct group *const *groups, int count);
 };
 
 /* The kinds there are, a row each: the file lib/comm/NAME.c defines comm_NAME. */
-#define COMM_KINDS(X) X(self) X(mpi) X(strict)
+#define COMM_KINDS(X) X(self) X(mpi) X(strict) X(nccl)
 
 #define X(name) extern const struct comm_ops comm_##name;
 COMM_KINDS(X)
@@ -59,7 +62,8 @@ struct comm {
     size_t scratch_bytes;
     void *own_scratch; /* until comm_set_scratch() gives a better one */
     struct group *world;
-    void *state; /* of the kind */
+    void *state; /* of the kind, or of the one that it stands on */
+    void *above; /* of a kind that stands on another */
     void (*last_words)(const struct comm_fault *f);
     bool failed; /* fault tells of it */
     struct comm_fault fault;
@@ -88,6 +92,7 @@ struct group {
     int size, me;
     int64_t queued, ended; /* device operations */
     int64_t *turns;        /* of the kind `strict`: [size], NULL until it has one */
+    void *device;          /* of the kind `nccl`: what comm_join() has made for it; not the group's own */
     uint32_t hash; /* of the name and the ranks, the same on all members: keeps groups' messages apart */
 };
 

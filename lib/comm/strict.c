@@ -5,6 +5,7 @@
  *   rendezvous   before any data moves, both sides of each pair have come to the operation and told each other
  *                what they are about to do: nothing is sent ahead
  *   one order    a group's operations run one at a time, in the order in which this rank queued them
+ *   one piece    what goes to a peer in one operation is one run of memory
  *   no tags      two ranks that do not do the same operation of a group, with the same bytes, are found out
  *
  * The host's operations are the base's own. */
@@ -14,7 +15,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/process.h"
-#include "comm/ops.h"
+#include "comm/over.h"
 
 /* What two ranks tell each other. */
 struct hello {
@@ -38,44 +39,6 @@ struct strict_batch {
     int count;
     struct comm_batch *hellos, *data; /* of the base; one after the other */
 };
-
-static const struct comm_ops *base(void)
-{
-    static const struct comm_ops *chosen;
-    if (!chosen)
-        chosen = comm_launched() ? &comm_mpi : &comm_self;
-    return chosen;
-}
-
-static int open_strict(struct comm *c)
-{
-    return base()->open(c);
-}
-
-static void close_strict(struct comm *c)
-{
-    base()->close(c);
-}
-
-static void abort_strict(struct comm *c, int status)
-{
-    base()->abort(c, status);
-}
-
-static struct comm_request *post(struct group *g, bool receive, int peer, int tag, void *p, size_t bytes)
-{
-    return base()->post(g, receive, peer, tag, p, bytes);
-}
-
-static bool done(struct comm_request *r)
-{
-    return base()->done(r);
-}
-
-static int wait_one(struct comm_request *r, double *idle_s)
-{
-    return base()->wait(r, idle_s);
-}
 
 /* ---- hellos ---- */
 
@@ -106,7 +69,7 @@ static int say_hello(struct strict_batch *b)
         piece[i] = (struct comm_piece){m->peer, &m->mine, sizeof m->mine};
         piece[b->count + i] = (struct comm_piece){m->peer, &m->theirs, sizeof m->theirs};
     }
-    b->hellos = base()->post_all(g, b->what, piece, b->count, piece + b->count, b->count, true);
+    b->hellos = over()->post_all(g, b->what, piece, b->count, piece + b->count, b->count, true);
     free(piece);
     return b->hellos ? 0 : -1;
 }
@@ -148,9 +111,9 @@ static void free_all(struct comm_batch *head)
 {
     struct strict_batch *b = (struct strict_batch *)head;
     if (b->hellos)
-        base()->free_all(b->hellos);
+        over()->free_all(b->hellos);
     if (b->data)
-        base()->free_all(b->data);
+        over()->free_all(b->data);
     free(b->list);
     free(b->meetings);
     free(b);
@@ -170,7 +133,7 @@ static struct comm_batch *post_all(struct group *g, const char *what, const stru
             b->list[i] = i < sends ? send[i] : recv[i - sends];
         rc = say_hello(b);
     } else {
-        b->data = base()->post_all(g, what, send, sends, recv, recvs, false);
+        b->data = over()->post_all(g, what, send, sends, recv, recvs, false);
         rc = b->data ? 0 : -1;
     }
     if (rc == 0)
@@ -183,35 +146,36 @@ static int test_all(struct comm_batch *head)
 {
     struct strict_batch *b = (struct strict_batch *)head;
     if (b->hellos) {
-        int met = base()->test_all(b->hellos);
+        int met = over()->test_all(b->hellos);
         if (met <= 0)
             return met;
-        base()->free_all(b->hellos);
+        over()->free_all(b->hellos);
         b->hellos = NULL;
         b->head.arrived_s = now_s();
         TRY(compare(b));
-        b->data = base()->post_all(b->g, b->what, b->list, b->sends, b->list + b->sends, b->recvs, true);
+        b->data = over()->post_all(b->g, b->what, b->list, b->sends, b->list + b->sends, b->recvs, true);
     }
-    return b->data ? base()->test_all(b->data) : -1;
+    return b->data ? over()->test_all(b->data) : -1;
 }
 
 static int await_all(struct comm_batch *head)
 {
     struct strict_batch *b = (struct strict_batch *)head;
-    return base()->await_all(b->hellos ? b->hellos : b->data);
+    return over()->await_all(b->hellos ? b->hellos : b->data);
 }
 
 const struct comm_ops comm_strict = {
     .kind = "strict",
-    .open = open_strict,
-    .close = close_strict,
-    .abort = abort_strict,
+    .open = over_open,
+    .close = over_close,
+    .abort = over_abort,
     .post_all = post_all,
     .test_all = test_all,
     .await_all = await_all,
     .free_all = free_all,
     .one_at_a_time = true,
-    .post = post,
-    .done = done,
-    .wait = wait_one,
+    .one_piece = true,
+    .post = over_post,
+    .done = over_done,
+    .wait = over_wait,
 };

@@ -125,6 +125,29 @@ static int copy_own(struct group *g, struct stream *stream, const char *what, co
     return 0;
 }
 
+/* For kinds that want one piece a peer: those that touch become one. Returns how many are left, or -1. */
+static int joined(const struct group *g, const char *what, struct comm_piece *list, int count)
+{
+    struct comm_piece **of = xcalloc((size_t)g->size, sizeof *of); /* the peer's */
+    int n = 0, r = 0;
+    for (int i = 0; i < count && r == 0; i++) {
+        struct comm_piece next = list[i], *before = of[next.peer];
+        if (!before) {
+            list[n] = next;
+            of[next.peer] = &list[n++];
+        } else if ((char *)before->p + before->bytes == next.p) {
+            before->bytes += next.bytes;
+        } else {
+            r = error(STATUS_ENV,
+                      "%s in group '%s': communication '%s' takes one piece a peer, and peer %d has "
+                      "several that do not touch",
+                      what, g->name, g->c->ops->kind, next.peer);
+        }
+    }
+    free(of);
+    return r < 0 ? -1 : n;
+}
+
 /* The pieces that must travel. Returns their number, or -1 when a peer is not of the group. */
 static int travelling(const struct group *g, const char *what, const struct comm_piece *list, int count,
                       struct comm_piece *out)
@@ -136,9 +159,10 @@ static int travelling(const struct group *g, const char *what, const struct comm
         if (list[i].peer != g->me && list[i].bytes)
             out[n++] = list[i];
     }
-    return n;
+    return g->c->ops->one_piece ? joined(g, what, out, n) : n;
 }
 
+/* 1: w is queued; 0: something else is, or nothing; -1. */
 static int queue(struct swap *w, struct stream *s, const struct comm_piece *send, int sends,
                  const struct comm_piece *recv, int recvs)
 {
@@ -151,6 +175,8 @@ static int queue(struct swap *w, struct stream *s, const struct comm_piece *send
         return -1;
     if (w->sends + w->recvs == 0)
         return 0;
+    if (g->c->ops->swap)
+        return g->c->ops->swap(g, s, w->work.what, w->list, w->sends, w->list + w->sends, w->recvs);
     struct host_range *ranges = w->work.ranges = xmalloc((size_t)(w->sends + w->recvs) * sizeof *ranges);
     w->work.count = find_runs(w->list, w->sends, HOST_READ, ranges);
     w->work.count += find_runs(w->list + w->sends, w->recvs, HOST_WRITE, ranges + w->work.count);
@@ -167,6 +193,8 @@ int swap_queue(struct group *g, struct stream *s, const char *what, const struct
     *w = (struct swap){.work = {what, g->name, .start = move, .move = move, .await = await, .release = release},
                        .g = g,
                        .times = times};
+    if (times)
+        *times = (struct comm_times){0}; /* not known, unless the host moves them */
     w->list = xmalloc(((size_t)sends + (size_t)recvs + 1) * sizeof *w->list);
     int r = queue(w, s, send, sends, recv, recvs);
     if (r <= 0) {

@@ -7,7 +7,7 @@
  *
  *   (experts + dense/ep) / (etp·edp)
  *
- * of bytes as they are in files: whole tensors, weights in the plan's type, and f32 for each state that it keeps.
+ * of bytes as they are in files: whole tensors, weights in the plan's type, f32 for each state that it keeps.
  * A plan does not count them in device memory, and a host that has no room for them makes training wait for the
  * disk. */
 #ifndef COST_SNAPSHOT_H

@@ -53,7 +53,8 @@ static int none_shared(const struct run *run, const char (*ids)[sizeof run->be->
 int device_check(struct run *run)
 {
     const struct backend_device *d = run->be->device;
-    if (!d || strcmp(run->o->comm, "auto") != 0 || comm_local_ranks(run->comm) == 1)
+    bool may = strcmp(run->o->comm, "auto") != 0 && strcmp(run->o->comm, "nccl") != 0;
+    if (!d || may || comm_local_ranks(run->comm) == 1)
         return 0;
     struct group *host = comm_group(run->comm, "host", comm_local_list(run->comm), comm_local_ranks(run->comm));
     char(*ids)[sizeof d->id] = xcalloc((size_t)comm_local_ranks(run->comm), sizeof *ids);

@@ -113,6 +113,7 @@ int run_start(struct run *run)
     TRY(run_agree(run, hosts_check(run->comm, &run->plan, strcmp(o->placement, "warn") == 0, &run->hosts)));
     run->resident = process_resident_bytes();
     TRY(run_agree(run, engine_init(&run->e, &run->plan, run->be, run->stream, run->comm)));
+    TRY(run_agree(run, comm_join(run->comm, run->e.group, GROUP_KINDS)));
     if (o->dry_run)
         return 0;
     if (run->timeline)

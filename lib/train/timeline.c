@@ -110,6 +110,19 @@ static void recorded_work(struct stream *s, struct host_work *w)
         end(t, p, s);
 }
 
+static void recorded_device_work(struct stream *s, struct device_work *w)
+{
+    struct timeline *t = open_one;
+    struct timed *p = t->recording ? begin(t, s, w->what) : NULL;
+    if (p) {
+        p->group = w->group;
+        p->bytes = (int64_t)w->bytes;
+    }
+    t->inner->device_work(s, w);
+    if (p)
+        end(t, p, s);
+}
+
 /* ---- the file ---- */
 
 static int parse(struct timeline *t, const char *spec, const char **path)
@@ -173,6 +186,8 @@ struct timeline *timeline_open(const char *spec, const struct backend *be, int r
     t->be.zero = recorded_zero;
     t->be.copy = recorded_copy;
     t->be.host_work = recorded_work;
+    if (be->device_work)
+        t->be.device_work = recorded_device_work;
     return open_one = t;
 }
 

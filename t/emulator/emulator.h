@@ -60,24 +60,29 @@ size_t shared_used();
 
 /* ---- stream.cpp ---- */
 
-/* What is queued: a kernel, a copy, a product, the record of an event. It may run when what it comes `after`
- * has run. `clock[s]` counts the operations of stream s that are known to come before it (vector clocks:
- * Mattern 1989; the count of its own stream includes itself). */
+/* What is queued: a kernel, a copy, a product, the record of an event, an operation of NCCL. It may run when
+ * what it comes `after` has run. `clock[s]` counts the operations of stream s that are known to come before it
+ * (vector clocks: Mattern 1989; the count of its own stream includes itself). */
 struct operation {
     std::string name;
     const void *kernel = nullptr; /* the address of a kernel, which then is its name */
     std::function<void()> body;
+    std::function<bool()> poll; /* in place of a body: moves it on, and says whether it is done */
     std::vector<std::shared_ptr<operation>> after;
     std::vector<uint32_t> clock;
     uint32_t stream = 0;
     uint32_t first_run = 0, runs = 1; /* see shadow.cpp */
     bool host = false;                /* runs with device memory closed */
+    bool begun = false;
     bool done = false;
 };
 
 /* Queues an operation behind what is in `s`. */
 std::shared_ptr<operation> stream_queue(cudaStream_t s, operation op);
 void stream_finish(const std::shared_ptr<operation> &op); /* runs legal operations until this one has run */
+void stream_let_run();                                    /* time passes: some operations run, or none */
+/* What is queued in s from now on is a mistake, and why; NULL: no longer. */
+void stream_hold(cudaStream_t s, const char *why);
 cudaError_t injected(const char *function); /* the failure that $MOEKIT_EMULATOR_FAIL asks for in this call */
 extern const operation *running;            /* the operation that runs, or NULL */
 

@@ -17,6 +17,7 @@ struct CUstream_st {
     std::deque<std::shared_ptr<operation>> queue;
     std::shared_ptr<operation> last;
     std::vector<std::shared_ptr<operation>> after; /* what the next operation waits for besides */
+    const char *held;                              /* why nothing may be queued; NULL: it may */
     std::vector<uint32_t> clock;                   /* of the last operation, and of what was waited for */
 };
 struct CUevent_st {
@@ -67,6 +68,8 @@ static void wait_for(cudaStream_t s, const std::shared_ptr<operation> &op)
 std::shared_ptr<operation> stream_queue(cudaStream_t to, operation op)
 {
     cudaStream_t s = stream_of(to);
+    if (s->held)
+        report(nullptr, "%s is queued, and %s", operation_name(op).c_str(), s->held);
     if (s == streams[0]) /* the default stream and the others wait for each other */
         for (cudaStream_t other : streams)
             if (other != s && !other->alone)
@@ -79,7 +82,8 @@ std::shared_ptr<operation> stream_queue(cudaStream_t to, operation op)
     s->clock[s->number]++;
     op.clock = s->clock;
     op.stream = s->number;
-    op.after.swap(s->after);
+    op.after.insert(op.after.end(), s->after.begin(), s->after.end());
+    s->after.clear();
     s->last = std::make_shared<operation>(std::move(op));
     s->queue.push_back(s->last);
     return s->last;
@@ -97,49 +101,69 @@ static bool may_run(const cudaStream_t s)
     return true;
 }
 
-/* Runs one operation that may run; false if there is none. */
-static bool run_one()
+/* Runs one operation that may run, or moves it on. */
+enum outcome { NONE_MAY, WAITS, RAN };
+static outcome run_one()
 {
     std::vector<cudaStream_t> ready;
     for (cudaStream_t s : streams)
         if (may_run(s))
             ready.push_back(s);
     if (ready.empty())
-        return false;
+        return NONE_MAY;
     cudaStream_t s = ready[random_below(static_cast<uint32_t>(ready.size()))];
     std::shared_ptr<operation> op = s->queue.front();
-    s->queue.pop_front();
     if (op->host)
         memory_close();
-    else
+    else if (!op->poll) /* what is polled opens it when it has something to move */
         memory_open();
-    shadow_operation(*op);
+    if (!op->begun)
+        shadow_operation(*op);
+    op->begun = true;
     running = op.get();
-    if (sticky_error == cudaSuccess)
+    bool over = true;
+    if (sticky_error == cudaSuccess && op->poll)
+        over = op->poll();
+    else if (sticky_error == cudaSuccess)
         op->body();
     running = nullptr;
+    if (!over)
+        return WAITS;
+    s->queue.pop_front();
     op->body = nullptr;
+    op->poll = nullptr;
     op->after.clear();
     op->done = true;
-    return true;
+    return RAN;
 }
 
 void stream_finish(const std::shared_ptr<operation> &op)
 {
-    while (op && !op->done)
-        if (!run_one())
+    for (int waits = 0; op && !op->done;) {
+        outcome o = run_one();
+        if (o == NONE_MAY)
             report(nullptr, "an operation waits for itself");
+        waits = o == WAITS ? waits + 1 : 0;
+        if (waits > 64) { /* for another process */
+            struct timespec t = {0, 50000};
+            nanosleep(&t, nullptr);
+        }
+    }
     memory_close();
     if (op)
         merge(host_clock, op->clock);
 }
 
-/* Time passes: some operations run, or none. */
-static void let_run()
+void stream_let_run()
 {
-    while (random_below(2) && run_one())
+    while (random_below(2) && run_one() == RAN)
         ;
     memory_close();
+}
+
+void stream_hold(cudaStream_t s, const char *why)
+{
+    stream_of(s)->held = why;
 }
 
 /* ---- failures ---- */
@@ -207,7 +231,9 @@ cudaError_t cudaStreamSynchronize(cudaStream_t s)
 cudaError_t cudaStreamQuery(cudaStream_t s)
 {
     BEGIN;
-    let_run();
+    while (random_below(16) && run_one() == RAN) /* whoever asks for a stream asks often */
+        ;
+    memory_close();
     return stream_of(s)->queue.empty() ? cudaStreamSynchronize(s) : cudaErrorNotReady;
 }
 cudaError_t cudaStreamDestroy(cudaStream_t s)
@@ -284,7 +310,7 @@ cudaError_t cudaEventSynchronize(cudaEvent_t e)
 cudaError_t cudaEventQuery(cudaEvent_t e)
 {
     BEGIN;
-    let_run();
+    stream_let_run();
     return !e->record || e->record->done ? cudaEventSynchronize(e) : cudaErrorNotReady;
 }
 cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t from, cudaEvent_t to)

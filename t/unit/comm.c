@@ -194,11 +194,25 @@ static int cut(struct comm_piece *out, int peer, char *p, size_t bytes, int most
     return n;
 }
 
+/* Of kinds that take one piece a peer: two that do not touch are refused, with nothing queued. */
+static bool refuses_gaps(struct group *g)
+{
+    char *p = be->alloc(64);
+    int peer = group_rank(g) ? 0 : 1;
+    OK(exchange(g, stream, (struct comm_piece[]){{peer, p, 8}, {peer, p + 16, 8}}, 2, NULL, 0) == -1);
+    OK(strstr(error_text(), "several that do not touch"));
+    error_clear();
+    be->free(p, 64);
+    return true;
+}
+
 /* Messages of several pieces, cut differently on both sides, the list in reverse order of peers; gaps between
- * the receiver's pieces keep what they hold. */
+ * the receiver's pieces, where the kind takes them, keep what they hold. */
 static bool exchanges(struct group *g)
 {
-    enum { GAP = 3 };
+    bool touching = strcmp(comm_kind(c), "strict") == 0;
+    size_t gap = touching ? 0 : 3;
+    OK(!touching || group_size(g) == 1 || refuses_gaps(g));
     int n = group_size(g), me = group_rank(g), sends = 0, recvs = 0;
     struct comm_piece *send = xcalloc((size_t)n * 3, sizeof *send),
                       *recv = xcalloc((size_t)n * 4, sizeof *recv);
@@ -206,27 +220,27 @@ static bool exchanges(struct group *g)
     for (int p = n - 1; p >= 0; p--) {
         size_t to = share(me, p), from = share(p, me);
         out[p] = fill(me, p, to);
-        in[p] = be->alloc(from + GAP);
-        be->zero(stream, in[p], from + GAP);
+        in[p] = be->alloc(from + gap);
+        be->zero(stream, in[p], from + gap);
         sends += cut(send + sends, p, out[p], to, 3);
         size_t half = from / 2;
         recvs += cut(recv + recvs, p, in[p], half, 2);
-        recvs += cut(recv + recvs, p, in[p] + half + GAP, from - half, 2);
+        recvs += cut(recv + recvs, p, in[p] + half + gap, from - half, 2);
     }
     OK(exchange(g, stream, send, sends, recv, recvs) == 0);
     memset(send, 0xFF, (size_t)n * 3 * sizeof *send); /* the lists are ours again */
     memset(recv, 0xFF, (size_t)n * 4 * sizeof *recv);
     for (int p = 0; p < n; p++) {
         size_t from = share(p, me), half = from / 2;
-        unsigned char *host = xmalloc(from + GAP);
-        be->download(stream, host, in[p], from + GAP);
-        for (size_t i = 0; i < from + GAP; i++) {
-            bool gap = i >= half && i < half + GAP;
-            OK(host[i] == (gap ? 0 : pattern(p, me, i < half ? i : i - GAP)));
+        unsigned char *host = xmalloc(from + gap);
+        be->download(stream, host, in[p], from + gap);
+        for (size_t i = 0; i < from + gap; i++) {
+            bool between = i >= half && i < half + gap;
+            OK(host[i] == (between ? 0 : pattern(p, me, i < half ? i : i - gap)));
         }
         free(host);
         be->free(out[p], share(me, p));
-        be->free(in[p], from + GAP);
+        be->free(in[p], from + gap);
     }
     free(out);
     free(in);

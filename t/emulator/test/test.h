@@ -23,6 +23,10 @@ void multiply_8(const float *x, float *y, void *workspace, cudaStream_t s);
 /* Does what is wrong, by name; 0 if there is no such fault, or if nobody noticed it. */
 int fault(const char *name, cudaStream_t s);
 
+/* What three ranks do with NCCL, by name: the exit status, or -1 if there is no such case. The process has not
+ * touched the device before. */
+int nccl_case(const char *name);
+
 /* Device memory, never freed. */
 template <class T> T *device(size_t n)
 {

@@ -77,16 +77,17 @@ GPU_TESTS  = kernels kernels-route kernels-loss waits routing-compare $(addprefi
 HELPERS    = $(patsubst t/lib/%.c,$(BUILD)/t/%,$(wildcard t/lib/*.c))
 
 .SECONDARY:
-.PHONY: all unit gpu kernels emulator-test emulator-module portable check check-unit check-large check-sanitized prove-sanitized check-portable hunt fuzz $(FUZZ:%=fuzz-%) demo bench \
-        oracles install uninstall deps deps-clang deps-portable arm64 clean help
+.PHONY: all unit gpu kernels emulator-test emulator-module portable check check-unit check-large check-sanitized prove-sanitized check-portable check-slurm hunt fuzz $(FUZZ:%=fuzz-%) demo bench \
+        oracles install uninstall deps deps-clang deps-portable deps-slurm arm64 clean help
 all: $(BIN) $(CUDA_SO)
 	$(Q)ln -sfn $(notdir $(BUILD)) .build/current
 
 help:
 	@echo 'make all          build the commands into .build/release/bin'
-	@echo 'make deps         install what is missing, from Debian; deps-clang, deps-portable: for clang, for aarch64'
+	@echo 'make deps         install what is missing, from Debian; deps-clang, deps-portable, deps-slurm: for clang, aarch64, Slurm'
 	@echo 'make demo         the whole pipeline on real text'
 	@echo 'make check        all tests; check-unit: of the library alone; check-large: the full matrices;'
+	@echo '                  check-slurm: the batch scripts, on a real Slurm that it starts (deps-slurm);'
 	@echo '                  check-sanitized: some under sanitizers; check-portable: clang, and aarch64 under qemu'
 	@echo 'make fuzz         hostile bytes for every parser, by libFuzzer; FUZZ=NAME, SECONDS=N or RUNS=N'
 	@echo 'make hunt         random layouts, over and over, with the heap watched; SECONDS=N, SEED=N, SAN=1'
@@ -227,6 +228,9 @@ prove-sanitized:
 # Also for aarch64, under qemu; skipped without a cross compiler unless MOEKIT_REQUIRE says "aarch64 clang".
 check-portable: all unit
 	$(Q)$(PROVE_ENV) prove --timer t/0030-portable.t
+# A real Slurm of four nodes on this host, and the scripts of share/slurm on it; skipped without unless MOEKIT_REQUIRE says "slurm".
+check-slurm: all
+	$(Q)$(PROVE_ENV) prove --timer $(wildcard t/slurm/*.t)
 # What goes wrong once in many thousand steps. What is found stays in .build/hunt.
 hunt: all
 	$(Q)$(PROVE_ENV) bash t/hunt $(SECONDS) $(SEED)
@@ -244,9 +248,10 @@ bench: all $(patsubst t/bench/%.c,$(BUILD)/t/bench/%,$(wildcard t/bench/*.c))
 # ---- what is needed, and what the tests compare with ----
 deps          = gcc libc6-dev pkg-config libjansson-dev zlib1g-dev libarchive-dev libdeflate-dev libzstd-dev libopenmpi-dev openmpi-bin libdnnl-dev libcmocka-dev perl jq gnuplot-nox mandoc libarchive-tools
 deps-clang    = clang libclang-rt-dev libomp-dev
+deps-slurm    = slurmctld slurmd slurm-client slurm-wlm-basic-plugins munge libpmix2 shellcheck
 deps-portable = $(deps-clang) gcc-aarch64-linux-gnu qemu-user libjansson-dev:arm64 zlib1g-dev:arm64 libarchive-dev:arm64 libdeflate-dev:arm64 libzstd-dev:arm64
 SUDO = $(if $(filter 0,$(shell id -u)),,sudo)
-deps deps-clang deps-portable:
+deps deps-clang deps-portable deps-slurm:
 	$(Q)missing=$$(for p in $($@); do dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done); \
 	[ -z "$$missing" ] || { $(SUDO) apt-get update -q && $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $$missing; }
 deps-portable: arm64
@@ -264,17 +269,19 @@ bindir = $(DESTDIR)$(prefix)/bin
 libdir = $(DESTDIR)$(prefix)/lib/moekit
 datadir = $(DESTDIR)$(prefix)/share
 install: all
-	install -d $(bindir) $(datadir)/moekit/models $(datadir)/moekit/clusters $(datadir)/man/man1 $(datadir)/man/man5 $(datadir)/bash-completion/completions
+	install -d $(bindir) $(datadir)/moekit/models $(datadir)/moekit/clusters $(datadir)/man/man1 $(datadir)/man/man5 $(datadir)/man/man7 $(datadir)/moekit/slurm $(datadir)/bash-completion/completions
 	install $(BIN) $(bindir)
 	$(if $(EMULATED),$(error an emulated build is for tests))$(if $(CUDA_SO),install -d $(libdir) && install $(CUDA_SO) $(libdir))
 	install -m 644 share/models/*.json $(datadir)/moekit/models
 	install -m 644 share/clusters/*.json $(datadir)/moekit/clusters
 	install -m 644 share/man/*.1 $(datadir)/man/man1
 	install -m 644 share/man/*.5 $(datadir)/man/man5
+	install -m 644 share/man/*.7 $(datadir)/man/man7
+	install -m 644 share/slurm/*.sbatch $(datadir)/moekit/slurm
 	for c in $(COMMANDS); do install -m 644 contrib/completions/moekit.bash $(datadir)/bash-completion/completions/$$c; done
 uninstall:
 	rm -f $(COMMANDS:%=$(bindir)/%) $(COMMANDS:%=$(datadir)/bash-completion/completions/%)
-	rm -f $(patsubst share/man/%,$(datadir)/man/man1/%,$(wildcard share/man/*.1)) $(patsubst share/man/%,$(datadir)/man/man5/%,$(wildcard share/man/*.5))
+	rm -f $(foreach n,1 5 7,$(patsubst share/man/%,$(datadir)/man/man$(n)/%,$(wildcard share/man/*.$(n))))
 	rm -rf $(datadir)/moekit $(libdir)
 
 clean:

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "base/launcher.h"
 #include "base/memory.h"
 #include "base/notice.h"
 #include "base/options.h"
@@ -19,7 +20,7 @@ static struct train_options o = {.steps = -1,
                                  .backend = "auto",
                                  .comm = "auto",
                                  .placement = "check",
-                                 .timeout_s = 600,
+                                 .timeout_s = COMM_TIMEOUT_S,
                                  .eval_steps = 10,
                                  .loads_every = 100};
 static bool no_shuffle;
@@ -76,7 +77,7 @@ static const struct opt table[] = {
      .words = &backend_words},
     {0, "comm", "NAME", "%s (auto)", OPT_CHOICE, &o.comm, .choices = "auto", .words = &comm_words},
     {0, "threads", "N", "threads a rank (its processors, shared fairly)", OPT_INT, &o.threads, 1, 4096},
-    {0, "timeout", "S", "seconds to wait for a silent rank; 0: for ever (600)", OPT_NUM, &o.timeout_s, 0, 1e9},
+    {0, "timeout", "S", "seconds to wait for a silent rank; 0: for ever (120)", OPT_NUM, &o.timeout_s, 0, 1e9},
     {0, "placement", "WHAT", "groups on other nodes than planned: check or warn (check)", OPT_CHOICE,
      &o.placement, .choices = "check|warn"},
     {0, "dry-run", NULL, "allocate, report bytes, run nothing", OPT_FLAG, &o.dry_run},
@@ -123,15 +124,6 @@ static int check_usage(int operands)
     return 0;
 }
 
-/* Whether this is rank 0 as far as the launcher's environment tells: bad usage is said once. */
-static bool launched_first(void)
-{
-    const char *rank = getenv("PMIX_RANK");
-    if (!rank)
-        rank = getenv("SLURM_PROCID");
-    return !rank || strcmp(rank, "0") == 0;
-}
-
 static char *command_line(int argc, char **argv)
 {
     char *line = xstrdup(command.name);
@@ -149,7 +141,7 @@ int main(int argc, char **argv)
     char *line = command_line(argc, argv);
     int first = options_parse(&command, argc, argv);
     if (first < 0 || check_usage(argc - first) < 0)
-        return launched_first() ? command_failed(&command) : (int)error_status();
+        return launcher_rank() == 0 ? command_failed(&command) : (int)error_status(); /* said once */
     if (no_shuffle)
         o.recipe.shuffle = "no";
     o.command_line = line;

@@ -120,12 +120,12 @@ none "$(grep -E '\.([ch]|cu)$' "$T/files" | xargs awk '
     /^[a-z].*\)$/ { name = $0 }
     /^{$/ { start = FNR }
     /^}$/ && start { if (FNR - start + 2 > 60) print FILENAME ": " FNR - start + 2 " lines: " name; start = 0 }')" 'no function is longer than 60 lines'
-none "$(grep -E '\.([ch]|cu|py|sh|t|1|5|bash)$|^Makefile$|^\.ci/|^t/(demo|(bench|fuzz)/[a-z]*)$' "$T/files" | while read -r f; do
+none "$(grep -E '\.([ch]|cu|py|sh|t|1|5|7|bash|sbatch)$|^Makefile$|^\.ci/|^t/(demo|(bench|fuzz)/[a-z]*)$' "$T/files" | while read -r f; do
     head -n 3 "$f" | grep -q 'SPDX-License-Identifier: MIT' || echo "$f"
 done)" 'each file names its licence'
 none "$(xargs grep -nE '(^|[^A-Za-z0-9_.%}])/(work|root|home)/[A-Za-z0-9]' <"$T/files" | grep -v '^t/0010-tree\.t:')" 'no path of one machine'
 none "$(xargs grep -nIE '[[:blank:]]$' <"$T/files" | grep -vE '^(share/LICENSE|t/(data|fuzz/seeds)/foreign/[^:]*):')" 'no blanks at line ends'
-none "$(grep -E '\.([ch]|py|sh|t|1|5|md)$' "$T/files" | while read -r f; do [ -z "$(tail -c 1 "$f")" ] || echo "$f"; done)" 'every file ends with its line'
+none "$(grep -E '\.([ch]|py|sh|t|1|5|7|md|sbatch)$' "$T/files" | while read -r f; do [ -z "$(tail -c 1 "$f")" ] || echo "$f"; done)" 'every file ends with its line'
 while read -r f; do
     case $(head -n 1 "$f" | tr -d '\0') in
     '#!'*bash*)

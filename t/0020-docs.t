@@ -67,14 +67,14 @@ done
 
 # ---- every page ----
 if need mandoc command -v mandoc; then
-    for page in share/man/*.[15]; do
+    for page in share/man/*.[157]; do
         is "$(mandoc -Tlint -Wwarning "$page" 2>&1)" '' "$page is clean"
     done
 fi
-none "$(grep -hoE '^\.Xr moe-[a-z-]+ [15]' share/man/* | sort -u | while read -r _ name section; do
+none "$(grep -hoE '^\.Xr moe-[a-z-]+ [157]' share/man/* | sort -u | while read -r _ name section; do
     [ -e "share/man/$name.$section" ] || echo "$name($section)"
 done)" 'pages that pages refer to are there'
-for page in share/man/*.[15]; do
+for page in share/man/*.[157]; do
     name=$(basename "$page")
     grep -q "^\.Dt $(echo "${name%.*}" | tr a-z A-Z) ${name##*.}\$" "$page" && grep -q "^\.Nm ${name%.*}\$" "$page"
     ok $? "$page is titled as its file"
@@ -82,7 +82,7 @@ for page in share/man/*.[15]; do
     sed -n '/^\.Sh SEE ALSO/,$p' "$page" | grep -q '^\.Xr moe-'
     ok $? 'but to another'
 done
-none "$(for page in share/man/*.[15]; do
+none "$(for page in share/man/*.[157]; do
     name=$(basename "$page")
     grep -q "${name%.*}(${name##*.})" README || echo "$page"
 done)" 'README names every page'
@@ -134,12 +134,12 @@ chmod +x "$T"/stubs/*
 # examples FILE: of a page, what EXAMPLES shows; of another text, what stands behind a prompt or calls a launcher
 examples() {
     case $1 in
-    *.[15]) sed -n '/^\.Sh EXAMPLES/,/^\.Sh SEE ALSO/p' "$1" | awk 'sub(/^\.Dl /, "") { print } /^\.Ed/ { on = 0 } on; /^\.Bd/ { on = 1 }' |
+    *.[157]) sed -n '/^\.Sh EXAMPLES/,/^\.Sh SEE ALSO/p' "$1" | awk 'sub(/^\.Dl /, "") { print } /^\.Ed/ { on = 0 } on; /^\.Bd/ { on = 1 }' |
         sed 's/\\e/\\/g; s/\\(dq/"/g; s/\\&//g' ;;
     *) sed -nE 's/^    \$ //p; s/^    ((srun|mpirun) .*)/\1/p' "$1" ;;
     esac
 }
-for file in $docs share/man/*.1 share/man/moe-figures.5 share/man/moe-steplog.5; do
+for file in $docs share/man/*.1 share/man/moe-figures.5 share/man/moe-steplog.5 share/man/*.7; do
     rm -f "$T/wrong" "$T/tried"
     examples "$file" >"$T/example.sh"
     calls=$(grep -cE '(^|[ |;])moe-[a-z-]+ ' "$T/example.sh")
@@ -152,7 +152,7 @@ done
 # ---- names of files, pages, targets ----
 # paths FILE…: those in it that begin with a folder of the tree and have an ending
 paths() {
-    perl -ne 'while (m{(?<![\w./\$\)\}>-])((?:cmd|lib|kernels|share|t|contrib)/[\w./-]*\.(?:c|h|cu|sh|t|py|pl|1|5|jsonl?|bash))(?![\w*])}g) {
+    perl -ne 'while (m{(?<![\w./\$\)\}>-])((?:cmd|lib|kernels|share|t|contrib)/[\w./-]*\.(?:c|h|cu|sh|t|py|pl|1|5|7|sbatch|jsonl?|bash))(?![\w*])}g) {
         print "$1\n" unless $1 =~ /NNNN|NAME/ }' "$@" | sort -u
 }
 grep -vE '^(share/LICENSE|lib/README|t/0010-tree\.t)$' "$T/files" | xargs cat | paths >"$T/paths"
@@ -161,7 +161,7 @@ none "$(while read -r f; do [ -e "$f" ] || [ -e "t/$f" ] || echo "$f: $(xargs gr
 perl -ne 'print "$1\n" while m{(?<![\w./-])([a-z]+/[a-z_0-9]+\.[ch])(?!\w)}g' lib/README | sort -u >"$T/modules"
 found 20 "$T/modules" 'modules in the map of lib'
 none "$(while read -r f; do [ -e "lib/$f" ] || [ -e "$f" ] || echo "$f"; done <"$T/modules")" 'modules that lib/README names are there'
-none "$(grep -ohE '\bmoe-[a-z]+(-[a-z]+)*(\([15]\))?' $docs | sort -u | while read -r w; do
+none "$(grep -ohE '\bmoe-[a-z]+(-[a-z]+)*(\([157]\))?' $docs | sort -u | while read -r w; do
     case $w in
     *'('*) page=${w%)} && [ -e "share/man/${page%(*}.${page#*(}" ] ;;
     moe-tiny | moe-[0-9]*) [ -e "share/models/$w.json" ] ;;

@@ -6,7 +6,7 @@ need_for_all mpi command -v mpirun
 need_for_all gnuplot command -v gnuplot
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1 OMP_NUM_THREADS=1
 
-sed -n '/^The pipeline/,/^In a Slurm script/s/^    //p' "$top/README" |
+sed -n '/^The pipeline/,/^On a cluster with/s/^    //p' "$top/README" |
     sed 's/00000080/00000002/g; s/00000120/00000003/g; s/ 80\b/ 2/g; s/ 120\b/ 3/g; s/-every 40/-every 1/; s/loss_last < 3/loss_last < 6/' >"$T/shown"
 [ "$(grep -c '^\$ ' "$T/shown")" -ge 8 ] && [ "$(grep -vc '^\$ ' "$T/shown")" -ge 8 ]
 ok $? 'README shows commands and what they print'

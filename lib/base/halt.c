@@ -8,16 +8,18 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/launcher.h"
+
 void halt_at(const char *place)
 {
-    const char *where = getenv("MOEKIT_HALT"), *rank = getenv("PMIX_RANK");
+    const char *where = getenv("MOEKIT_HALT");
     char here[64];
     if (!where)
         return;
-    snprintf(here, sizeof here, "stop:%s:%s", place, rank ? rank : "0");
+    snprintf(here, sizeof here, "stop:%s:%d", place, launcher_rank());
     if (strcmp(where, here) == 0)
         raise(SIGSTOP);
-    snprintf(here, sizeof here, "kill:%s:%s", place, rank ? rank : "0");
+    snprintf(here, sizeof here, "kill:%s:%d", place, launcher_rank());
     if (strcmp(where, here) == 0)
         raise(SIGKILL);
 }

@@ -84,6 +84,15 @@ void process_host(char name[static HOST_NAME])
     name[HOST_NAME - 1] = '\0';
 }
 
+void process_cpus(cpu_set_t *set)
+{
+    if (sched_getaffinity(0, sizeof *set, set) == 0)
+        return;
+    CPU_ZERO(set); /* the kernel knows more of them than a set holds */
+    for (int i = 0; i < sysconf(_SC_NPROCESSORS_ONLN) && i < CPU_SETSIZE; i++)
+        CPU_SET(i, set);
+}
+
 /* State and parent: pid (name) state parent ...; the name may hold anything. */
 static char read_stat(int pid, int *parent)
 {

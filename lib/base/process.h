@@ -3,6 +3,7 @@
 #ifndef BASE_PROCESS_H
 #define BASE_PROCESS_H
 
+#include <sched.h>
 #include <stdint.h>
 
 /* Resident bytes of this process now, and the most there ever were (Linux's VmRSS and VmHWM); 0 where unknown.
@@ -18,6 +19,8 @@ int64_t process_available_bytes(void);
  * gethostname(). */
 enum { HOST_NAME = 64 };
 void process_host(char name[static HOST_NAME]);
+/* The processors that this process may run on. */
+void process_cpus(cpu_set_t *set);
 /* What the process does: 'R' running, 'S' sleeping, 'T' stopped, 'Z' dead but not reaped, ...; 0: there is
  * none. */
 char process_state(int pid);

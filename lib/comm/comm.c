@@ -8,17 +8,16 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/launcher.h"
 #include "base/memory.h"
+#include "base/process.h"
 #include "comm/ops.h"
 
 /* ---- opening and closing ---- */
 
 bool comm_launched(void)
 {
-    if (getenv("OMPI_COMM_WORLD_SIZE") || getenv("PMIX_RANK") || getenv("PMI_RANK"))
-        return true;
-    const char *tasks = getenv("SLURM_NTASKS");
-    return getenv("SLURM_PROCID") && tasks && atoi(tasks) > 1;
+    return launcher_kind() != LAUNCHER_NONE;
 }
 
 #define X(name) &comm_##name,
@@ -78,7 +77,7 @@ const struct comm_fault *comm_fault(const struct comm *c)
 
 struct comm *comm_open(const char *kind)
 {
-    return comm_open_within(kind, 600, NULL);
+    return comm_open_within(kind, COMM_TIMEOUT_S, NULL);
 }
 
 struct comm *comm_open_within(const char *kind, double timeout_s, void (*last_words)(const struct comm_fault *))
@@ -90,6 +89,9 @@ struct comm *comm_open_within(const char *kind, double timeout_s, void (*last_wo
     }
     struct comm *c = xcalloc(1, sizeof *c);
     *c = (struct comm){.ops = ops, .size = 1, .local_ranks = 1, .timeout = timeout_s, .last_words = last_words};
+    cpu_set_t mine;
+    process_cpus(&mine);
+    c->processors = CPU_COUNT(&mine);
     if (ops->open(c)) {
         free(c->local_list);
         free(c);
@@ -162,6 +164,11 @@ int comm_local_rank(const struct comm *c)
 int comm_local_ranks(const struct comm *c)
 {
     return c->local_ranks;
+}
+
+int comm_processors(const struct comm *c)
+{
+    return c->processors;
 }
 
 const int *comm_local_list(const struct comm *c)

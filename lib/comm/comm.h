@@ -34,11 +34,12 @@ struct comm_piece {
     size_t bytes;
 };
 
+/* The default: what a lost rank costs a job, and longer than a disk that is alive keeps a call waiting. */
+enum { COMM_TIMEOUT_S = 120 };
 extern const struct words comm_words; /* the kinds' names */
-/* `kind`: "self", "mpi", "nccl", "strict", or "auto" (mpi when a launcher started this process:
- * OMPI_COMM_WORLD_SIZE, PMIX_RANK, PMI_RANK, or SLURM_PROCID with SLURM_NTASKS > 1, in the environment; else
- * self). Starts MPI if it must, and only once in a process. Then ranks are known and host operations work, and
- * a backend can be opened on the device that the local rank says. */
+/* `kind`: "self", "mpi", "nccl", "strict", or "auto" (mpi when a launcher started this process,
+ * base/launcher.h; else self). Starts MPI if it must, and only once in a process. Then ranks are known and host
+ * operations work, and a backend can be opened on the device that the local rank says. */
 struct comm *comm_open(const char *kind);
 /* The same, with the timeout from the start on. When the communication does not come up in that time, or
  * does not go down in comm_close(), or this process is told to end (SIGTERM, held back) meanwhile, a thread
@@ -75,10 +76,13 @@ const struct comm_fault *comm_fault(const struct comm *c);
 int comm_rank(const struct comm *c);
 int comm_size(const struct comm *c);
 const char *comm_kind(const struct comm *c);
-int comm_local_rank(const struct comm *c);             /* this one among those of the job on this host */
-int comm_local_ranks(const struct comm *c);            /* how many these are */
-const int *comm_local_list(const struct comm *c);      /* they, in order */
-void comm_set_timeout(struct comm *c, double seconds); /* default 600; 0: wait for ever */
+int comm_local_rank(const struct comm *c);        /* this one among those of the job on this host */
+int comm_local_ranks(const struct comm *c);       /* how many these are */
+const int *comm_local_list(const struct comm *c); /* they, in order */
+/* Processors for this rank's threads, at least one: of those that it may run on, a fair part of each that other
+ * ranks of this host may run on too. So it is the same whether the launcher binds ranks or not. */
+int comm_processors(const struct comm *c);
+void comm_set_timeout(struct comm *c, double seconds); /* 0: wait for ever */
 /* Device scratch for sums, the same size on every rank; 4 to 16 MiB is as fast as more. Kept, not owned.
  * Without it (NULL) 64 KiB are taken from the backend when first needed. */
 void comm_set_scratch(struct comm *c, void *device, size_t bytes);

@@ -5,13 +5,16 @@
  * There is one communicator for the host's messages and one for those of device operations. Groups are lists of
  * ranks, and messages match by (rank, tag): point to point by the caller's tag, those of a group by a tag made
  * of its hash. MPI delivers the messages of one tag between two ranks in order. */
+#include <math.h>
 #include <mpi.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 #include "base/error.h"
+#include "base/launcher.h"
 #include "base/memory.h"
+#include "base/process.h"
 #include "comm/mpi_alive.h"
 #include "comm/mpi_batch.h"
 #include "comm/mpi_message.h"
@@ -21,17 +24,27 @@
 
 #define ABORT_S 20 /* a launcher that does not end the job by then never will */
 
-/* Processors that the ranks of this host may use, all together: each may be bound to its own. */
-static int count_cpus(MPI_Comm host, int *cpus)
+/* *cpus: processors that the ranks of this host may use, all together: each may be bound to its own. And what
+ * of them is this rank's. Slurm may give a job less than a host without keeping it from the rest. */
+static int count_cpus(struct comm *c, MPI_Comm host, int *cpus)
 {
-    cpu_set_t mine, all;
-    if (sched_getaffinity(0, sizeof mine, &mine)) {
-        CPU_ZERO(&mine);
-        for (int i = 0; i < sysconf(_SC_NPROCESSORS_ONLN) && i < CPU_SETSIZE; i++)
-            CPU_SET(i, &mine);
+    cpu_set_t mine, *each = xcalloc((size_t)c->local_ranks, sizeof *each);
+    process_cpus(&mine);
+    int code = MPI_Allgather(&mine, sizeof mine, MPI_BYTE, each, sizeof mine, MPI_BYTE, host);
+    double share = 0;
+    *cpus = 0;
+    for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+        int sharers = 0;
+        for (int i = 0; i < c->local_ranks; i++)
+            sharers += CPU_ISSET(cpu, &each[i]) != 0;
+        *cpus += sharers > 0;
+        if (CPU_ISSET(cpu, &mine))
+            share += 1.0 / (sharers ? sharers : 1);
     }
-    int code = MPI_Allreduce(&mine, &all, sizeof all, MPI_BYTE, MPI_BOR, host);
-    *cpus = code ? 1 : CPU_COUNT(&all);
+    free(each);
+    if (launcher_local_cpus())
+        share = fmin(share, (double)launcher_local_cpus() / c->local_ranks);
+    c->processors = (int)fmax(1, share + 1e-6);
     return code;
 }
 
@@ -50,7 +63,7 @@ static int look_around(struct comm *c)
         code = MPI_Allgather(&c->rank, 1, MPI_INT, c->local_list, 1, MPI_INT, host);
     }
     if (!code)
-        code = count_cpus(host, &cpus);
+        code = count_cpus(c, host, &cpus);
     if (!code)
         code = mpi_alive_open(c, host);
     MPI_Comm_free(&host);
@@ -62,6 +75,20 @@ static int look_around(struct comm *c)
     return code;
 }
 
+/* Without PMIx Open MPI's start fails with a page of text from every rank, which does not say what to do. One
+ * that was built for another interface is told to use it by OMPI_MCA_pmix. */
+static int can_meet(void)
+{
+#ifdef OPEN_MPI
+    if (launcher_kind() == LAUNCHER_SRUN && !launcher_has_pmix() && !getenv("OMPI_MCA_pmix"))
+        return error(STATUS_ENV, "%s",
+                     launcher_rank() > 0 ? "" /* said once */
+                                         : "the ranks cannot find each other: start them with srun --mpi=pmix "
+                                           "(srun --mpi=list shows what this Slurm has), or with mpirun");
+#endif
+    return 0;
+}
+
 static int start_mpi(struct mpi *m)
 {
     int on = 0, off = 0, level;
@@ -71,9 +98,9 @@ static int start_mpi(struct mpi *m)
         return error(STATUS_ENV, "MPI has been finalised: it cannot start twice");
     if (on)
         return 0;
+    TRY(can_meet());
     /* MPI's own blocking calls, at the start and the end, should make way too when the host is crowded. */
-    const char *local = getenv("OMPI_COMM_WORLD_LOCAL_SIZE");
-    if (local && atoi(local) > sysconf(_SC_NPROCESSORS_ONLN))
+    if (launcher_local_ranks() > sysconf(_SC_NPROCESSORS_ONLN))
         setenv("OMPI_MCA_mpi_yield_when_idle", "1", 0);
     int code = MPI_Init_thread(NULL, NULL, MPI_THREAD_FUNNELED, &level);
     if (code)

@@ -11,15 +11,17 @@
 
 #include "base/alive.h"
 #include "base/error.h"
+#include "base/launcher.h"
 #include "base/memory.h"
 #include "base/process.h"
 #include "comm/mpi_message.h"
 
-#define ASK_MOST_S  5.0  /* a question comes after an eighth of the time-out, but not later than this */
-#define TICK_S      0.05 /* how often a rank looks for questions */
-#define SLOW_BPS    1e7  /* a message that both sides know of may move as slowly as this */
-#define TOLD_S      1.2  /* mpirun kills two seconds after its SIGTERM */
-#define TOLD_STAY_S 0.5  /* and all should look at who is gone before the first of the others goes */
+#define ASK_MOST_S    5.0  /* a question comes after an eighth of the time-out, but not later than this */
+#define TICK_S        0.05 /* how often a rank looks for questions */
+#define SLOW_BPS      1e7  /* a message that both sides know of may move as slowly as this */
+#define TOLD_S        1.2  /* mpirun kills two seconds after its SIGTERM */
+#define TOLD_SILENT_S 15   /* Slurm does KillWait after its SIGTERM, 30 seconds unless a site says otherwise */
+#define TOLD_STAY_S   0.5  /* and all should look at who is gone before the first of the others goes */
 enum { ASKED_MOST = 64, NAMED_MOST = 8 };
 
 /* A question, or what a rank says of itself. */
@@ -54,10 +56,11 @@ struct neighbour {
 
 struct signs {
     MPI_Comm talk;
-    double clock;          /* time that this rank has watched, until last_s */
-    double last_s;         /* now_s() of the last look for letters */
-    double stood_s;        /* the longest time without such a look */
-    double told_s;         /* when this rank saw that it was told to end */
+    double clock;    /* time that this rank has watched, until last_s */
+    double last_s;   /* now_s() of the last look for letters */
+    double judged_s; /* and of the last judgement of those awaited: alive() looks too, between two polls */
+    double stood_s;  /* the longest time without such a look */
+    double told_s;   /* when this rank saw that it was told to end */
     struct patience *wait; /* NULL: this rank works */
     bool gave_up;          /* and tells so until it waits anew */
     struct letter verdict;
@@ -110,7 +113,7 @@ int mpi_alive_open(struct comm *c, MPI_Comm host)
     struct mpi *m = c->state;
     struct signs *s = m->signs = xcalloc(1, sizeof *s);
     s->last_s = now_s();
-    s->mpirun = getenv("OMPI_COMM_WORLD_SIZE") != NULL;
+    s->mpirun = launcher_kind() == LAUNCHER_MPIRUN;
     process_host(s->host);
     int code = MPI_Comm_dup(m->comm, &s->talk);
     if (!code)
@@ -291,17 +294,20 @@ static void read_letters(const struct comm *c, struct signs *s)
         tell_askers(s);
 }
 
-/* Whether it was time to look. */
-static bool look(const struct comm *c, struct signs *s, double now)
+static double tick(const struct comm *c)
 {
-    double tick = c->timeout > 0 ? fmin(TICK_S, c->timeout / 64) : TICK_S;
-    if (now - s->last_s < tick)
-        return false;
+    return c->timeout > 0 ? fmin(TICK_S, c->timeout / 64) : TICK_S;
+}
+
+/* If it is time. */
+static void look(const struct comm *c, struct signs *s, double now)
+{
+    if (now - s->last_s < tick(c))
+        return;
     look_at_clock(c, s, now);
     read_letters(c, s);
     if (s->posted)
         forget_sent(s);
-    return true;
 }
 
 void mpi_answer(struct comm *c)
@@ -368,12 +374,19 @@ static bool go_on_when_told(struct patience *p, struct signs *s, double now)
     return now - s->told_s < TOLD_S;
 }
 
+/* How long a rank may give no sign of life. When Slurm ends a job, or has lost one of its ranks, SIGTERM comes
+ * KillWait before the kill: a rank that is lost must be told of in that time. */
+static double may_be_silent(const struct comm *c)
+{
+    return comm_told_to_end() ? fmin(c->timeout, TOLD_SILENT_S) : c->timeout;
+}
+
 /* False when the wait is over. */
 static bool judge(struct patience *p)
 {
     struct comm *c = p->g->c;
     struct signs *s = signs_of(c);
-    double ask = ask_after(c), T = c->timeout;
+    double ask = ask_after(c), T = may_be_silent(c);
     if (T <= 0 || s->clock - p->start < ask)
         return true;
     int peer[ASKED_MOST], n = p->awaited(p->of, peer, ASKED_MOST);
@@ -421,7 +434,9 @@ bool mpi_still(struct patience *p)
     double now = now_s(), waited = now - p->began_s;
     if (waited < p->spin_s)
         return true;
-    if (look(c, s, now)) {
+    look(c, s, now);
+    if (now - s->judged_s >= tick(c)) {
+        s->judged_s = now;
         if (comm_told_to_end() && s->mpirun && !go_on_when_told(p, s, now))
             return false;
         if (!judge(p))
@@ -503,7 +518,7 @@ int mpi_wait_lost(struct patience *p)
     name_peers(names, sizeof names, g, peer, n);
     mpi_blame(g, p->what, v->circle ? -1 : v->end, peer, n);
     return error(STATUS_ENV, "%s in group '%s': no answer within %g s from %s%s", p->what, g->name,
-                 g->c->timeout, names, chain);
+                 may_be_silent(g->c), names, chain);
 }
 
 void mpi_linger(struct comm *c)

@@ -8,7 +8,8 @@
 /* What a kind provides. All memory here is host memory, or device memory mapped to the host. */
 struct comm_ops {
     const char *kind;
-    int (*open)(struct comm *c);   /* fills state, rank, size, and of this host local_rank, _ranks and _list */
+    int (*open)(struct comm *
+                    c); /* fills state, rank, size, and of this host local_rank, _ranks, _list and processors */
     int (*attach)(struct comm *c); /* the backend is there now; NULL if that is all the same to it */
     void (*close)(struct comm *c);
     void (*abort)(struct comm *c, int status); /* may return: the caller then exits */
@@ -54,7 +55,7 @@ COMM_KINDS(X)
 struct comm {
     const struct comm_ops *ops;
     const struct backend *be; /* NULL until comm_attach() */
-    int rank, size, local_rank, local_ranks;
+    int rank, size, local_rank, local_ranks, processors;
     int *local_list; /* [local_ranks] */
     double timeout;
     char *scratch;

@@ -14,6 +14,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/launcher.h"
 #include "base/memory.h"
 #include "base/process.h"
 
@@ -61,8 +62,7 @@ static int rank_of(int pid)
 /* The lowest rank that is stopped or, when all ranks are on this host, the only one that is gone; else -1. */
 static int lost_sibling(void)
 {
-    const char *size = getenv("OMPI_COMM_WORLD_SIZE"), *local = getenv("OMPI_COMM_WORLD_LOCAL_SIZE");
-    int ranks = size && local && strcmp(size, local) == 0 ? atoi(size) : 0, there = 0, lost = -1;
+    int ranks = launcher_ranks() == launcher_local_ranks() ? launcher_ranks() : 0, there = 0, lost = -1;
     bool *seen = xcalloc((size_t)ranks + 1, sizeof *seen);
     DIR *proc = opendir("/proc");
     for (struct dirent *e; proc && (e = readdir(proc));) {

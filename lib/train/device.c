@@ -19,7 +19,7 @@ int device_open(struct run *run)
             return error(STATUS_ENV, "the plan is for '%s', which no backend computes with: use --backend cpu",
                          name);
     }
-    run->threads = hosts_threads(run->o->threads, run->processors);
+    run->threads = hosts_threads(run->o->threads, run->comm);
     run->be = backend_open(name, comm_local_rank(run->comm), run->threads);
     if (!run->be)
         return -1;

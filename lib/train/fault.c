@@ -13,6 +13,7 @@
 
 #include "base/file.h"
 #include "base/json.h"
+#include "base/launcher.h"
 #include "base/memory.h"
 #include "base/notice.h"
 
@@ -37,8 +38,7 @@ static json_t *record_of(const struct comm_fault *f, int me, const char *device,
                           f && *f->collective ? f->collective : NULL, "group", f && *f->group ? f->group : NULL,
                           "awaited", awaited, "step", step < 0 ? json_null() : json_integer(step), "reason",
                           json_bytes(reason));
-    const char *job = getenv("PMIX_NAMESPACE"), *slurm = getenv("SLURM_JOB_ID");
-    json_object_set_new(r, "job", json_bytes(job ? job : slurm ? slurm : ""));
+    json_object_set_new(r, "job", json_bytes(launcher_job()));
     return r;
 }
 
@@ -144,9 +144,8 @@ void fault_report_early(const struct train_options *o, const struct comm_fault *
 {
     char reason[1024];
     enum status status = error_status();
-    const char *rank = getenv("PMIX_RANK");
     snprintf(reason, sizeof reason, "%s", error_text());
-    json_t *record = record_of(f, rank ? atoi(rank) : 0, NULL, -1, reason);
+    json_t *record = record_of(f, launcher_rank(), NULL, -1, reason);
     leave_mark(o->log, record, status, reason);
     json_decref(record);
 }

@@ -1,40 +1,50 @@
 /* SPDX-License-Identifier: MIT */
 #include "train/hosts.h"
 
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 #include "base/error.h"
+#include "base/launcher.h"
 #include "base/memory.h"
 #include "base/notice.h"
 #include "base/num.h"
 #include "comm/host.h"
 
-static int64_t env_number(const char *name)
+int hosts_threads(int64_t wanted, const struct comm *c)
 {
-    const char *s = getenv(name);
-    int64_t v;
-    return s && parse_int(s, 1, 1 << 20, &v) ? v : 0;
-}
-
-int hosts_processors(void)
-{
-    cpu_set_t set;
-    int64_t online = sysconf(_SC_NPROCESSORS_ONLN);
-    int64_t mine = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : online;
-    int64_t ranks = max64(env_number("OMPI_COMM_WORLD_LOCAL_SIZE"), env_number("MPI_LOCALNRANKS"));
-    if (mine < online || ranks == 0)
-        return (int)mine; /* bound by the launcher: these are ours */
-    return (int)max64(1, mine / ranks);
-}
-
-int hosts_threads(int64_t wanted, int processors)
-{
-    if (wanted || (wanted = env_number("OMP_NUM_THREADS")))
+    const char *openmp = getenv("OMP_NUM_THREADS");
+    if (wanted || (openmp && parse_int(openmp, 1, 1 << 20, &wanted)))
         return (int)wanted;
-    return processors;
+    return comm_processors(c);
+}
+
+/* Ranks a node, when all nodes have as many, in order; else 0. */
+static int ranks_a_node(const struct plan *p)
+{
+    int each = 0;
+    while (each < p->world && p->ranks[each].node == 0)
+        each++;
+    for (int r = 0; r < p->world && each; r++)
+        if (p->ranks[r].node != r / each)
+            return 0;
+    return each && p->world % each == 0 ? each : 0;
+}
+
+const char *hosts_launch(const struct plan *p, char text[static HOSTS_LAUNCH])
+{
+    int each = ranks_a_node(p);
+    bool slurm = launcher_kind() == LAUNCHER_SRUN;
+    if (!each)
+        snprintf(text, HOSTS_LAUNCH, "%s, that puts each rank on the node of its line in the plan",
+                 slurm ? "srun -m arbitrary with a SLURM_HOSTFILE" : "mpirun --rankfile");
+    else if (slurm)
+        snprintf(text, HOSTS_LAUNCH, "srun -N %d --ntasks-per-node=%d -m block", p->world / each, each);
+    else if (each == p->world)
+        snprintf(text, HOSTS_LAUNCH, "mpirun -n %d", p->world);
+    else
+        snprintf(text, HOSTS_LAUNCH, "mpirun -n %d --map-by ppr:%d:node", p->world, each);
+    return text;
 }
 
 /* Whether this rank is the lowest of those in the group that are on its host: so each host counts once. */
@@ -93,7 +103,7 @@ static int count_hosts(struct comm *c, const struct plan *p, const struct plan_g
 /* Of everyone's findings on the first rank. */
 static int judge(const struct plan *p, const struct spread *s, bool warn)
 {
-    char text[160], more[40] = "";
+    char text[160], more[40] = "", launch[HOSTS_LAUNCH];
     if (s->groups == 0)
         return 0;
     const struct plan_group *g = &p->groups[s->first];
@@ -102,7 +112,7 @@ static int judge(const struct plan *p, const struct spread *s, bool warn)
     snprintf(text, sizeof text, "group %s %d is on %lld hosts, the plan says %lld%s", group_name[g->kind],
              g->index, (long long)s->have, (long long)s->planned, more);
     if (!warn)
-        return error(STATUS_USAGE, "%s: launch so that rank R is on node R's host, or --placement warn", text);
+        return error(STATUS_USAGE, "%s: start it with %s, or --placement warn", text, hosts_launch(p, launch));
     notice("%s", text);
     return 0;
 }

@@ -6,11 +6,12 @@
 #include "comm/comm.h"
 #include "plan/plan.h"
 
-/* This rank's processors: those it may use, shared with the ranks that may use the same. Call before MPI
- * starts, which may bind this process to others. */
-int hosts_processors(void);
 /* Threads for this rank: `wanted`, else $OMP_NUM_THREADS, else one for each of its processors. */
-int hosts_threads(int64_t wanted, int processors);
+int hosts_threads(int64_t wanted, const struct comm *c);
+/* How to start the plan's ranks where the plan has them, with the launcher that started this one: into text,
+ * which it returns. */
+enum { HOSTS_LAUNCH = 128 };
+const char *hosts_launch(const struct plan *p, char text[static HOSTS_LAUNCH]);
 /* Collective. A group that spans more hosts than the plan has nodes for it: -1 (status 2) on rank 0, naming the
  * first and how many more there are, or with `warn` a notice. *hosts: how many the job is on, on rank 0. */
 int hosts_check(struct comm *c, const struct plan *p, bool warn, int *hosts);

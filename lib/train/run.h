@@ -33,7 +33,6 @@ struct run {
     struct engine e;
     struct data *data, *eval;
     struct log log;
-    int processors; /* this rank's share of its host's */
     int threads, hosts;
     char host[HOST_NAME], first_host[HOST_NAME]; /* this rank's, rank 0's */
     char id[RUN_ID];                             /* this start's, the same on all ranks */

@@ -25,9 +25,10 @@
 static int check_plan(struct run *run)
 {
     int world = comm_size(run->comm);
+    char launch[HOSTS_LAUNCH];
     if (run->plan.world != world)
-        return error(STATUS_USAGE, "%s: the plan is for %d ranks, this job has %d: start it with mpirun -n %d",
-                     run->o->plan, run->plan.world, world, run->plan.world);
+        return error(STATUS_USAGE, "%s: the plan is for %d ranks, this job has %d: start it with %s",
+                     run->o->plan, run->plan.world, world, hosts_launch(&run->plan, launch));
     if (plan_runnable(&run->plan) < 0)
         return error_prefix("%s", run->o->plan);
     plan_remarks(&run->plan);

@@ -76,7 +76,7 @@ static void release(struct run *run)
 
 enum status train_run(const struct train_options *o, struct comm **comm, bool *broken)
 {
-    struct run run = {.options = *o, .recipe = o->recipe, .saved = -1, .processors = hosts_processors()};
+    struct run run = {.options = *o, .recipe = o->recipe, .saved = -1};
     run.o = &run.options;
     *comm = NULL;
     *broken = false;

@@ -1,0 +1,68 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# The batch scripts of share/slurm without a Slurm: how they read, what they make of moe-train's status, and that they are installed.
+# `make check-slurm` runs them on a real one.
+. "$(dirname "$0")/lib/tap.sh"
+cd "$top" || exit 1
+
+scripts=$(ls share/slurm/*.sbatch)
+[ "$(echo "$scripts" | wc -l)" -ge 3 ]
+ok $? 'there are scripts'
+none "$(wc -l $scripts | awk '$2 != "total" && $1 >= 40')" 'each has less than 40 lines'
+none "$(awk 'length > 120 { print FILENAME ": " FNR }' $scripts)" 'that fit a screen'
+for s in $scripts; do
+    ! grep -q '^#SBATCH.*B:USR1' "$s" && grep -q '^#SBATCH --signal=USR1@' "$s"
+    ok $? "$s has the ranks signalled, not its shell"
+    grep -q "${s##*/}" share/man/moe-slurm.7 && grep -q "${s##*/}" README && grep -qF "\$scripts/${s##*/}\"" t/slurm/*.t
+    ok $? 'is told of, and run by check-slurm'
+done
+if need shellcheck command -v shellcheck; then
+    is "$(shellcheck -s sh $scripts t/slurm/cluster 2>&1)" '' 'shellcheck finds nothing in them'
+fi
+
+# ---- what they make of moe-train's status ----
+mkdir "$T/stubs"
+stub() { printf '#!/bin/sh\n%s\n' "$2" >"$T/stubs/$1" && chmod +x "$T/stubs/$1"; }
+# srun leaves the record of a fault when that is asked for; a checkpoint's age is $AGE
+stub srun "[ -z \"\$FAULT\" ] || echo '{\"kind\":\"fault\"}' >>'$T/root/log'; exit \$STATUS"
+stub scontrol "echo \"\$*\" >>'$T/asked'"
+stub squeue 'echo ${STATE:-RUNNING}'
+stub moe-ckpt 'echo "step $AGE"'
+for c in moe-partition moe-plan-check moe-stat; do stub $c 'exit 0'; done
+# job SCRIPT NAME=VALUE…: its status, and what it asked of scontrol
+job() {
+    job_script=$1
+    shift
+    rm -f "$T/asked"
+    env PATH="$T/stubs:$PATH" SLURM_JOB_ID=7 SLURM_NTASKS=4 "$@" sh "share/slurm/$job_script.sbatch" a b 5 "$T/root" >/dev/null 2>&1
+    echo "$?$(sed 's/^/ /' "$T/asked" 2>/dev/null)"
+}
+for s in train requeue pipeline; do
+    run sh "share/slurm/$s.sbatch" only
+    is "$status $out $(echo "$err" | cut -c1-13)" '2  usage: sbatch' "$s: without its arguments it exits 2 and says what they are"
+    for code in 0 1 2 3; do
+        is "$(job $s STATUS=$code)" $code "$s: $code stays $code, and is not requeued"
+    done
+done
+is "$(job train STATUS=75)" 75 'train: 75 is passed on'
+is "$(job pipeline STATUS=75)" '75 requeue 7' 'pipeline: 75 is requeued'
+is "$(job requeue STATUS=75)" '75 requeue 7' 'requeue: so it is there'
+is "$(job requeue STATUS=75 STATE=COMPLETING)" 75 'but not when the job was cancelled'
+rm -rf "$T/root"
+is "$(job requeue STATUS=3 FAULT=1 AGE=1)" '3 requeue 7' 'a fault on record is requeued'
+is "$(job requeue STATUS=137 FAULT=1 AGE=2)" '137 requeue 7' 'the next too if there was a checkpoint between them, whatever the launcher says'
+is "$(job requeue STATUS=137 FAULT=1 AGE=2)" 137 'but not from the same checkpoint again'
+is "$(job requeue STATUS=137 FAULT= AGE=3)" 137 'and not without a record'
+
+# ---- installing ----
+# Of a build folder that has the commands and nothing else, which is not touched: nothing is built.
+mkdir "$T/build" && ln -s "$bin" "$T/build/bin"
+install() { make -s -o all "$1" BUILD="$T/build" DESTDIR="$T/to" prefix=/usr; }
+install install >/dev/null 2>"$T/make.err"
+ok $? 'make install' || diag "$(cat "$T/make.err")"
+is "$(cd "$T/to/usr/share/moekit/slurm" && cksum *.sbatch)" "$(cd share/slurm && cksum *.sbatch)" 'installs them'
+[ -s "$T/to/usr/share/man/man7/moe-slurm.7" ]
+ok $? 'and their page'
+install uninstall
+none "$(find "$T/to" -type f)" 'make uninstall leaves no file'
+done_testing

@@ -1,0 +1,134 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# The scripts of share/slurm on a real Slurm of four nodes, as a user runs them: jobs are interrupted by their time limit, by scancel and by a
+# rank that dies, and train what one does that was never interrupted, to the bit.
+. "$(dirname "$0")/../lib/tap.sh"
+PATH=$PATH:/usr/sbin:/sbin
+need_for_all slurm sh -c 'for c in munged slurmctld slurmd srun sbatch; do command -v $c || exit 1; done'
+scripts=$top/share/slurm
+steps=600
+export SLURM_CONF="$T/slurm/slurm.conf" OMP_NUM_THREADS=1
+export OMPI_MCA_btl=self,tcp OMPI_MCA_btl_tcp_if_include=lo # nodes of one host must not find each other in its memory
+trap '"$top/t/slurm/cluster" stop "$T/slurm" && rm -rf "$T"' EXIT
+
+"$top/t/slurm/cluster" start "$T/slurm"
+ok $? 'a Slurm of four nodes starts' || exit 1
+cd "$T" || exit 1
+cat "$top/README" "$top"/share/man/*.1 >text.txt
+# nodes N RANKS: a cluster file
+nodes() { echo "{\"name\": \"test\", \"device\": \"cpu\", \"nodes\": $1, \"ranks_per_node\": $2, \"memory_bytes\": 4e9}" >"nodes$1x$2.json"; }
+nodes 4 1
+nodes 2 2
+layout='--ep 2 --tp 2 --pp 2 --seq 32 --global-batch 8'
+# shellcheck disable=SC2086
+moe-partition -m moe-tiny -n 4 -c nodes4x1.json $layout -o plan && moe-plan-check plan >plan.checked
+ok $? 'a plan for four nodes is made and checked'
+
+# field JOB NAME: of scontrol show job
+field() { scontrol show job "$1" | tr ' ' '\n' | sed -n "s/^$2=//p"; }
+# until SECONDS COMMAND…: waits for it to succeed
+until_so() {
+    left=$(($1 * 2))
+    shift
+    until "$@" >/dev/null 2>&1; do
+        left=$((left - 1))
+        [ $left -gt 0 ] || return 1
+        sleep 0.5
+    done
+}
+ended() { case $(field "$1" JobState) in COMPLETED | FAILED | CANCELLED | TIMEOUT | NODE_FAIL) ;; *) return 1 ;; esac }
+submit() { job=$(sbatch --parsable -N 4 --ntasks-per-node=1 -o "$T/%j.out" "$@"); }
+# finish NAME WANTED SBATCH-ARGUMENTS…: a job, to its end: WANTED is its state and exit status. Open MPI's start crashes now and then when all nodes are
+# one busy host: such a job is submitted again.
+finish() {
+    finish_name=$1 finish_wanted=$2
+    shift 2
+    for try in 1 2 3; do
+        [ -n "$job" ] || submit "$@"
+        until_so 400 ended "$job"
+        grep -q 'Segmentation fault' "$job.out" || break
+        diag "$finish_name: the start of MPI crashed: try $try"
+        job=
+    done
+    is "$(field "$job" JobState) $(field "$job" ExitCode)" "$finish_wanted" "$finish_name" || diag "$(tail -n 20 "$job.out")"
+    last=$job job=
+}
+# losses LOG: step, loss and gradient norm as they are written; of a repeated step the last
+losses() {
+    perl -ne 'next unless /"kind":"step"/; /"step":(\d+)/ and $s = $1; /"loss":([^,]+)/ and $l = $1; /"grad_norm":([^,]+)/ and $line{$s} = "$l $1";
+        END { print "$_ $line{$_}\n" for sort { $a <=> $b } keys %line }' "$1"
+}
+stepped() { grep -q "\"step\":$2," "$1" 2>/dev/null; }
+rank_pid() { # of job $1, rank $2
+    for p in $(pgrep -x moe-train); do
+        tr '\0' '\n' <"/proc/$p/environ" 2>/dev/null | grep -cxE "SLURM_CONF=$SLURM_CONF|SLURM_JOB_ID=$1|SLURM_PROCID=$2" | grep -qx 3 && echo "$p"
+    done
+}
+job=
+
+# ---- the time limit ----
+finish 'train.sbatch trains to the end' 'COMPLETED 0:0' "$scripts/train.sbatch" plan text.txt $steps whole --lr 1e-3
+losses whole/log >whole.losses
+is "$(grep -c . whole.losses)" $steps 'and logs every step'
+# Slurm looks at limits every half minute: the signal comes in the first half of the one that it is.
+finish 'requeue.sbatch trains to the end' 'COMPLETED 0:0' --time=1 --signal=USR1@30 "$scripts/requeue.sbatch" plan text.txt $steps parts --lr 1e-3
+[ "$(field "$last" Restarts)" -ge 1 ] && grep -q 'resumed from' "$last.out"
+ok $? "over $(field "$last" Restarts) requeues" || diag "$(tail -n 20 "$last.out")"
+losses parts/log | cmp - whole.losses
+ok $? 'with the losses of the job that was not interrupted, to the bit'
+is "$(moe-stat -f json parts/log | jq .steps) $(moe-ckpt verify "parts/step-$(printf %08d $steps)" | grep -c whole)" "$steps 1" 'moe-stat and moe-ckpt agree'
+
+# ---- scancel ----
+submit "$scripts/requeue.sbatch" plan text.txt 100000 cancelled --lr 1e-3
+until_so 60 stepped cancelled/log 3
+scancel "$job"
+finish 'a job that is cancelled stays so' 'CANCELLED 0:15'
+is "$(squeue -h | grep -c .) $(moe-ckpt list cancelled | grep -c step-)" '0 1' 'and leaves a checkpoint'
+
+# ---- a rank that dies ----
+submit "$scripts/requeue.sbatch" plan text.txt 200 killed --lr 1e-3 --save-every 20 --timeout 15
+until_so 90 stepped killed/log 45
+kill -9 "$(rank_pid "$job" 2)"
+finish 'requeue.sbatch goes on after the death of a rank' 'COMPLETED 0:0'
+is "$(field "$last" Restarts) $(sed -n '/"kind":"fault"/s/.*"rank":\([0-9]*\).*/\1/p' killed/log | sort -u)" '1 2' 'by a requeue; the rank is on record'
+losses killed/log | cmp - whole.losses 2>&1 | grep -q 'EOF on -'
+ok $? 'and the losses are the same, to the bit'
+srun -N 4 --ntasks-per-node=1 --kill-on-bad-exit=1 moe-train -p plan -d text.txt -s 100000 --log bad-exit.log >bad-exit.out 2>&1 &
+srun=$!
+until_so 60 stepped bad-exit.log 3
+kill -9 "$(rank_pid "$(squeue -h -o %i)" 2)"
+wait $srun
+like "$(cat bad-exit.log bad-exit.log.fault.* 2>/dev/null | grep '"kind":"fault"')" '"rank":2,' 'it is too, with --kill-on-bad-exit and the default time-out, before Slurm kills'
+
+# ---- placement, and how ranks are started ----
+# shellcheck disable=SC2086
+moe-partition -m moe-tiny -n 4 -c nodes2x2.json $layout -o pairs
+run timeout 60 srun -N 2 --ntasks-per-node=2 -m cyclic moe-train -p pairs -d text.txt -s 1 --log pairs.log
+is "$status" 2 'srun -m cyclic is refused'
+like "$err" 'group [a-z]+ 0 is on 2 hosts, the plan says 1.*: start it with srun -N 2 --ntasks-per-node=2 -m block,' 'the group is named, and how to put it right'
+run timeout 60 srun -N 2 --ntasks-per-node=2 -m block moe-train -p pairs -d text.txt -s 1 --log pairs.log
+is "$status $(sed -n 's/.*"kind":"start".*"hosts":\([0-9]*\).*/\1/p' pairs.log)" '0 2' 'which it does'
+run timeout 60 srun -N 1 --ntasks-per-node=3 moe-train -p plan -d text.txt -s 1 --log pairs.log
+like "$status $err" '^2 .*start it with srun -N 4 --ntasks-per-node=1' 'a wrong number of ranks is told of in words of srun'
+for kind in none pmi2; do
+    run timeout 60 srun --mpi=$kind -N 1 --ntasks-per-node=4 moe-train -p plan -d text.txt -s 1 --log none.log
+    is "$status $(printf '%s\n' "$err" | grep -v '^srun:' | cut -c1-88)" "3 moe-train: the ranks cannot find each other: start them with srun --mpi=pmix (srun --mpi" "--mpi=$kind: one line says what to do"
+done
+unset OMP_NUM_THREADS
+run timeout 60 srun -N 1 --ntasks-per-node=4 moe-train -p plan --placement warn -d text.txt -s 1 --log threads.log
+
+is "$status $(sed -n 's/.*"kind":"start".*"threads":\([0-9]*\).*/\1/p' threads.log)" "0 1" 'four ranks that are not bound share four processors'
+export OMP_NUM_THREADS=1
+
+# ---- all in one ----
+finish 'pipeline.sbatch goes from a model to a report' 'COMPLETED 0:0' "$scripts/pipeline.sbatch" moe-tiny text.txt 10 piped -c nodes4x1.json --ep 2 --tp 2 --pp 2 --seq 32 --global-batch 8
+[ -s piped/report.html ] && moe-ckpt verify piped/step-00000010.tar >/dev/null
+ok $? 'and leaves the report and a whole archive'
+
+"$top/t/slurm/cluster" stop "$T/slurm"
+ok $? 'the Slurm stops'
+none "$(unset SLURM_CONF; grep -lzs "^SLURM_CONF=$T/slurm/slurm.conf\$" /proc/[0-9]*/environ)" 'and leaves no process'
+[ ! -e "$T/slurm" ]
+ok $? 'and no file'
+trap 'rm -rf "$T"' EXIT
+done_testing

@@ -233,7 +233,7 @@ wait $busy 2>/dev/null
 run one -s 2 --save "$T/busy" --resume "$T/busy"
 is "$status" 0 'a root whose run was killed on this host: taken over at once' || diag "$err"
 is "$(ls -A "$T/busy")" step-00000002 'and no mark is left at the end'
-one_beside -s 100000 --save "$T/stolen" --save-every 20 --log "$T/stolen.log" 2>"$T/stolen.err" &
+one_beside -s 100000 --save "$T/stolen" --save-every 1000 --log "$T/stolen.log" 2>"$T/stolen.err" &
 stolen=$!
 for _ in $(seq 100); do [ -e "$T/stolen/.moekit-run" ] && break; sleep 0.1; done
 sed 's/"run": "[^"]*"/"run": "fedcba9876543210"/' "$T/stolen/.moekit-run" >"$T/mark" && cp "$T/mark" "$T/stolen/.moekit-run"

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 #include "ckpt/manifest.h"
 
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <zlib.h>
 
 #include "base/error.h"
@@ -23,6 +25,21 @@ struct manifest_file *manifest_add(struct manifest *m, char *name, int64_t bytes
         m->files = xrealloc(m->files, 2 * (size_t)m->count + 2, sizeof *m->files);
     m->files[m->count] = (struct manifest_file){.name = name, .bytes = bytes, .crc32 = crc};
     return &m->files[m->count++];
+}
+
+int manifest_put(struct manifest *m, const char *dir, const char *name, const char *text, size_t bytes)
+{
+    char *path = path_join(dir, name);
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    int rc = fd < 0 ? error_errno("cannot write '%s'", path) : pwrite_all(fd, text, (int64_t)bytes, 0, path);
+    if (rc == 0)
+        rc = file_sync(fd, path);
+    if (fd >= 0)
+        close(fd);
+    free(path);
+    if (rc == 0 && m)
+        manifest_add(m, xstrdup(name), (int64_t)bytes, (uint32_t)crc32_z(0, (const Bytef *)text, bytes));
+    return rc;
 }
 
 const struct manifest_file *manifest_find(const struct manifest *m, const char *name)

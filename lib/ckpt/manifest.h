@@ -37,6 +37,8 @@ struct manifest {
 
 /* Takes over `name`. The new file's tensors are for the caller to fill. */
 struct manifest_file *manifest_add(struct manifest *m, char *name, int64_t bytes, uint32_t crc32);
+/* Writes dir/name, which must not be there, syncs it, and adds it (m NULL: does not). -1: status 3. */
+int manifest_put(struct manifest *m, const char *dir, const char *name, const char *text, size_t bytes);
 /* The file of that name, or NULL. */
 const struct manifest_file *manifest_find(const struct manifest *m, const char *name);
 /* Its text; caller frees. */

@@ -76,21 +76,6 @@ static int make_tree(struct saver *v)
     return rc;
 }
 
-static int put_file(struct saver *v, struct manifest *m, const char *name, const char *text, size_t bytes)
-{
-    char *path = path_join(v->dir, name);
-    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    int rc = fd < 0 ? error_errno("cannot write '%s'", path) : pwrite_all(fd, text, bytes, 0, path);
-    if (rc == 0)
-        rc = file_sync(fd, path);
-    if (fd >= 0)
-        close(fd);
-    free(path);
-    if (rc == 0 && m)
-        manifest_add(m, xstrdup(name), (int64_t)bytes, (uint32_t)crc32_z(0, (const Bytef *)text, bytes));
-    return rc;
-}
-
 static int put_plan(struct saver *v, struct manifest *m)
 {
     char *text;
@@ -99,7 +84,7 @@ static int put_plan(struct saver *v, struct manifest *m)
     int rc = plan_write(v->s->plan, f);
     fclose(f);
     if (rc == 0)
-        rc = put_file(v, m, PLAN_FILE, text, bytes);
+        rc = manifest_put(m, v->dir, PLAN_FILE, text, bytes);
     free(text);
     return rc;
 }
@@ -126,7 +111,7 @@ static int put_companions(struct saver *v, struct manifest *m, const char *root)
         }
         size_t bytes;
         char *path = path_join(from, e->d_name), *text = file_read(path, COMPANION_BYTES, &bytes);
-        rc = text ? put_file(v, m, e->d_name, text, bytes) : -1;
+        rc = text ? manifest_put(m, v->dir, e->d_name, text, bytes) : -1;
         free(text);
         free(path);
     }
@@ -255,15 +240,15 @@ static int seal(struct saver *v, const char *final, int64_t *bytes)
     const struct model *model = &v->s->plan->model;
     char *optimizer = path_join(v->dir, OPTIMIZER_DIR), *index = map_index_json(&v->l);
     char *root = path_parent(final);
-    int rc = put_file(v, &m, CONFIG_FILE, model->source, model->source_bytes), next = 0;
+    int rc = manifest_put(&m, v->dir, CONFIG_FILE, model->source, model->source_bytes), next = 0;
     if (rc == 0)
-        rc = put_file(v, &m, INDEX_FILE, index, strlen(index));
+        rc = manifest_put(&m, v->dir, INDEX_FILE, index, strlen(index));
     if (rc == 0)
         rc = put_plan(v, &m);
     if (rc == 0 && !v->gradients)
-        rc = put_file(v, &m, STATE_FILE, state, strlen(state));
+        rc = manifest_put(&m, v->dir, STATE_FILE, state, strlen(state));
     if (rc == 0 && v->as.algorithms)
-        rc = put_file(v, &m, ALGORITHMS_FILE, v->as.algorithms, strlen(v->as.algorithms));
+        rc = manifest_put(&m, v->dir, ALGORITHMS_FILE, v->as.algorithms, strlen(v->as.algorithms));
     if (rc == 0)
         rc = put_companions(v, &m, root);
     for (int f = 0; f < v->l.file_count && rc == 0; f++)
@@ -272,7 +257,7 @@ static int seal(struct saver *v, const char *final, int64_t *bytes)
         rc = error(STATUS_ENV, "a part of the checkpoint was written twice");
     char *text = manifest_text(&m);
     if (rc == 0)
-        rc = put_file(v, NULL, MANIFEST_FILE, text, strlen(text));
+        rc = manifest_put(NULL, v->dir, MANIFEST_FILE, text, strlen(text));
     if (rc == 0 && !v->gradients)
         rc = sync_dir(optimizer);
     if (rc == 0)

@@ -70,7 +70,4 @@ int draft_write(struct draft *d, const char *dir, struct manifest *m, const char
 int draft_write_stream(struct draft *d, FILE *stream, const char *name, const char *doing);
 void draft_release(struct draft *d);
 
-/* A small file of that text in the directory, synced, and in the manifest (or NULL). */
-int put_text(const char *dir, struct manifest *m, const char *name, const char *text, size_t bytes);
-
 #endif

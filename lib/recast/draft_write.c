@@ -205,21 +205,6 @@ static int put_file(struct draft_writer *w, int file, const char *dir, struct ma
     return rc;
 }
 
-int put_text(const char *dir, struct manifest *m, const char *name, const char *text, size_t bytes)
-{
-    char *path = path_join(dir, name);
-    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    int rc = fd < 0 ? error_errno("cannot write '%s'", path) : pwrite_all(fd, text, bytes, 0, path);
-    if (rc == 0)
-        rc = file_sync(fd, path);
-    if (fd >= 0)
-        close(fd);
-    free(path);
-    if (rc == 0 && m)
-        manifest_add(m, xstrdup(name), (int64_t)bytes, (uint32_t)crc32_z(0, (const Bytef *)text, bytes));
-    return rc;
-}
-
 static int put_index(const struct draft *d, const char *dir, struct manifest *m)
 {
     json_t *map = json_object();
@@ -233,7 +218,7 @@ static int put_index(const struct draft *d, const char *dir, struct manifest *m)
     }
     json_t *root = json_pack("{s:{s:I}, s:o}", "metadata", "total_size", (json_int_t)total, "weight_map", map);
     char *text = json_dumps(root, JSON_INDENT(2));
-    int rc = put_text(dir, m, INDEX_FILE, text, strlen(text));
+    int rc = manifest_put(m, dir, INDEX_FILE, text, strlen(text));
     free(text);
     json_decref(root);
     return rc;

@@ -108,7 +108,7 @@ static int put_companions(const struct origin *o, const char *dir, struct manife
         }
         size_t bytes;
         char *path = path_join(o->path, e->d_name), *text = file_read(path, COMPANION_BYTES, &bytes);
-        rc = text ? put_text(dir, m, e->d_name, text, bytes) : -1;
+        rc = text ? manifest_put(m, dir, e->d_name, text, bytes) : -1;
         free(text);
         free(path);
     }
@@ -145,7 +145,7 @@ int origin_apart(const struct origin *o, const char *out)
 
 int origin_put(const struct origin *o, const char *dir, const char *config, struct manifest *m)
 {
-    TRY(put_text(dir, m, CONFIG_FILE, config, strlen(config)));
+    TRY(manifest_put(m, dir, CONFIG_FILE, config, strlen(config)));
     return put_companions(o, dir, m);
 }
 

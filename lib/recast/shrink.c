@@ -132,12 +132,12 @@ static int put_step(struct shrinking *s, const char *dir, struct manifest *m)
 {
     size_t bytes;
     char *path = path_join(s->from.path, STATE_FILE), *state = file_read(path, MAX_STATE_BYTES, &bytes);
-    int rc = state ? put_text(dir, m, STATE_FILE, state, bytes) : -1;
+    int rc = state ? manifest_put(m, dir, STATE_FILE, state, bytes) : -1;
     free(state);
     free(path);
     char *plan = rc == 0 ? replan_text(s->from.path, dir, s->drops.kept, &bytes) : NULL;
     if (rc == 0)
-        rc = plan ? put_text(dir, m, PLAN_FILE, plan, bytes) : -1;
+        rc = plan ? manifest_put(m, dir, PLAN_FILE, plan, bytes) : -1;
     free(plan);
     return rc;
 }
@@ -155,7 +155,7 @@ static int put_all(struct shrinking *s, const char *dir)
         rc = draft_write(&s->draft, dir, &m, "shrinking");
     char *text = manifest_text(&m);
     if (rc == 0)
-        rc = put_text(dir, NULL, MANIFEST_FILE, text, strlen(text));
+        rc = manifest_put(NULL, dir, MANIFEST_FILE, text, strlen(text));
     if (rc == 0)
         rc = sync_dir(optimizer);
     if (rc == 0)

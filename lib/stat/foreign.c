@@ -84,28 +84,33 @@ static bool is_ours(const char *line)
     return brace && strstr(brace, "\"kind\"");
 }
 
+bool foreign_decide(const struct log_lines *l, const struct trainer **who)
+{
+    char *text = xmalloc(LONGEST);
+    bool decided = false;
+    *who = NULL;
+    for (const char *p = l->text, *end; !decided && p < l->text + l->bytes; p = end + 1) {
+        end = memchr(p, '\n', (size_t)(l->text + l->bytes - p));
+        clean(text, p, end);
+        decided = is_ours(text);
+        for (size_t k = 0; !decided && k < sizeof trainers / sizeof *trainers; k++)
+            if (trainers[k]->wrote(text)) {
+                *who = trainers[k];
+                decided = true;
+            }
+    }
+    free(text);
+    return decided;
+}
+
 const struct trainer *foreign_detect(const struct log_source *s)
 {
     const struct trainer *found = NULL;
     struct log_lines l = {0};
-    char *text = xmalloc(LONGEST);
-    bool decided = false;
-    for (int64_t i = 0; !decided && i < FOREIGN_LOOK / PIECE && i * PIECE < s->bytes; i++) {
-        if (log_source_lines(s, i, &l) < 0)
-            break; /* who reads it says so */
-        for (const char *p = l.text, *end; !decided && p < l.text + l.bytes; p = end + 1) {
-            end = memchr(p, '\n', (size_t)(l.text + l.bytes - p));
-            clean(text, p, end);
-            decided = is_ours(text);
-            for (size_t k = 0; !decided && k < sizeof trainers / sizeof *trainers; k++)
-                if (trainers[k]->wrote(text)) {
-                    found = trainers[k];
-                    decided = true;
-                }
-        }
-    }
+    for (int64_t i = 0; i < FOREIGN_LOOK / PIECE && i * PIECE < s->bytes; i++)
+        if (log_source_lines(s, i, &l) < 0 || foreign_decide(&l, &found))
+            break; /* what cannot be read, who reads it says so */
     log_lines_release(&l);
-    free(text);
     return found;
 }
 
@@ -157,7 +162,7 @@ static void derive(struct foreign *g, struct step_record *r)
         r->tokens = llround(by_rate);
     if (isnan(r->time_s) && g->rank_rate > 0 && r->tokens > 0 && s->world > 0)
         r->time_s = (double)r->tokens / (g->rank_rate * s->world);
-    if (g->tflops > 0 && r->time_s > 0 && r->tokens > 0 && s->world > 0) {
+    if (g->tflops > 0 && r->time_s > 0 && r->tokens > 0 && s->world > 0 && !g->paused) {
         g->flop_time += g->tflops * r->time_s * s->world;
         g->flop_tokens += (double)r->tokens;
         s->flops_per_token = g->log->flops_per_token = 1e12 * g->flop_time / g->flop_tokens;
@@ -166,25 +171,52 @@ static void derive(struct foreign *g, struct step_record *r)
         stage_memory_add(&s->memory, 0, r->peak_bytes, -1);
 }
 
-static void add_step(struct foreign *g)
+static void add_save(struct foreign *g)
+{
+    if (g->save.step >= 0)
+        steplog_add_save(g->log, &g->save);
+    g->save.step = -1;
+}
+
+/* The step as far as it was read. What was added of it when it paused goes. */
+static void add_open(struct foreign *g)
 {
     struct step_record *r = &g->step;
-    if (r->step < 0)
-        return;
-    if (g->resumed >= 0 && g->steps == 0)
+    struct spool *steps = &g->log->step_spool;
+    if (g->paused)
+        spool_truncate(steps, steps->count - 1);
+    else if (g->resumed >= 0 && g->steps == 0)
         foreign_segment(g)->from = g->resumed;
     else if (r->step <= g->last_step || g->resumed >= 0)
         begin(g, g->resumed >= 0 && g->resumed < r->step ? g->resumed : r->step - 1);
     derive(g, r);
     steplog_add_step(g->log, r);
+    g->steps += !g->paused;
     g->last_step = r->step;
     g->resumed = -1;
-    g->steps++;
     g->any_tokens |= r->tokens > 0;
     g->any_time |= r->time_s > 0;
     g->any_loss |= !isnan(r->loss);
-    r->step = -1;
+}
+
+/* What was read of a step and of a checkpoint is all of it. */
+static void add_step(struct foreign *g)
+{
+    add_save(g);
+    if (g->step.step < 0)
+        return;
+    add_open(g);
+    g->step.step = -1;
+    g->paused = false;
     g->tflops = g->rank_rate = 0;
+}
+
+void foreign_pause(struct foreign *g)
+{
+    if (g->step.step < 0)
+        return;
+    add_open(g);
+    g->paused = true;
 }
 
 struct step_record *foreign_step(struct foreign *g, int64_t step)
@@ -193,6 +225,7 @@ struct step_record *foreign_step(struct foreign *g, int64_t step)
         return &g->step;
     add_step(g);
     step_record_clear(&g->step);
+    g->timers = (struct megatron_timers){.listed = -1};
     g->step.step = step;
     g->step.log = g->source;
     g->step.at = g->at;
@@ -215,13 +248,19 @@ void foreign_eval(struct foreign *g, int64_t step, double loss)
 void foreign_save(struct foreign *g, int64_t step, double seconds)
 {
     add_step(g);
-    steplog_add_save(g->log,
-                     &(struct log_event){.step = (double)step, .loss = NAN, .time_s = seconds, .bytes = NAN});
+    g->save = (struct log_event){.step = (double)step, .loss = NAN, .time_s = seconds, .bytes = NAN};
 }
 
 /* ---- the log ---- */
 
-static void say(const struct foreign *g, const char *path)
+static const char *phases_missing(const struct foreign *g)
+{
+    return g->phases == FOREIGN_MEANS    ? "experts' loads"
+           : g->phases == FOREIGN_BOUNDS ? "means over ranks of phases, experts' loads"
+                                         : "phases by rank, experts' loads";
+}
+
+void foreign_say(struct foreign *g, const char *path)
 {
     struct {
         bool missing;
@@ -235,44 +274,70 @@ static void say(const struct foreign *g, const char *path)
         {!g->any_loss, "losses"},
         {!(g->log->flops_per_token > 0), "floating-point operations"},
         {!(g->log->peak_flops > 0), "the peak of a device"},
-        {true, "phases by rank, experts' loads"},
+        {true, phases_missing(g)},
     };
     char text[400];
     int n = 0;
+    if (g->said)
+        return;
+    g->said = true;
     for (size_t i = 0; i < sizeof list / sizeof *list; i++)
         if (list[i].missing)
             n += snprintf(text + n, sizeof text - (size_t)n, "%s%s", n ? ", " : "", list[i].what);
     notice("%s: a log of %s; it does not tell: %s", path, g->trainer->name, text);
 }
 
+struct foreign *foreign_begin(struct steplog *log, int source, const struct trainer *t)
+{
+    struct foreign *g = xcalloc(1, sizeof *g);
+    *g = (struct foreign){.log = log,
+                          .trainer = t,
+                          .source = source,
+                          .step.step = -1,
+                          .save.step = -1,
+                          .last_step = -1,
+                          .resumed = -1,
+                          .seq = (double)log->hint.seq,
+                          .batch = (double)log->hint.global_batch,
+                          .text = xmalloc(LONGEST)};
+    begin(g, -1);
+    foreign_world(g, log->hint.world);
+    log->kind = t->name;
+    return g;
+}
+
+void foreign_lines(struct foreign *g, const struct log_lines *l)
+{
+    for (const char *p = l->text, *end; p < l->text + l->bytes; p = end + 1) {
+        end = memchr(p, '\n', (size_t)(l->text + l->bytes - p));
+        g->at = l->at + (p - l->text);
+        clean(g->text, p, end);
+        g->trainer->read(g, g->text);
+    }
+    g->log->skipped_lines += l->dropped;
+    g->log->cut |= l->cut;
+}
+
+void foreign_end(struct foreign *g)
+{
+    add_step(g);
+    free(g->text);
+    free(g);
+}
+
 int foreign_read(struct steplog *log, int source, const struct trainer *t)
 {
-    struct foreign g = {
-        .log = log, .trainer = t, .source = source, .step.step = -1, .last_step = -1, .resumed = -1};
-    struct log_lines l = {0};
-    char *text = xmalloc(LONGEST);
     const struct log_source *s = &log->sources[source];
+    struct foreign *g = foreign_begin(log, source, t);
+    struct log_lines l = {0};
     int r = 0;
-    begin(&g, -1);
-    g.seq = (double)log->hint.seq;
-    g.batch = (double)log->hint.global_batch;
-    foreign_world(&g, log->hint.world);
-    log->kind = t->name;
-    for (int64_t i = 0; r == 0 && i * PIECE < s->bytes; i++) {
-        r = log_source_lines(s, i, &l);
-        for (const char *p = l.text, *end; r == 0 && p < l.text + l.bytes; p = end + 1) {
-            end = memchr(p, '\n', (size_t)(l.text + l.bytes - p));
-            g.at = l.at + (p - l.text);
-            clean(text, p, end);
-            t->read(&g, text);
-        }
-        log->skipped_lines += l.dropped;
-        log->cut |= l.cut;
-    }
-    add_step(&g);
+    for (int64_t i = 0; r == 0 && i * PIECE < s->bytes; i++)
+        if ((r = log_source_lines(s, i, &l)) == 0)
+            foreign_lines(g, &l);
+    add_step(g);
     if (r == 0)
-        say(&g, s->path);
+        foreign_say(g, s->path);
+    foreign_end(g);
     log_lines_release(&l);
-    free(text);
     return r;
 }

@@ -135,6 +135,8 @@ static void read_line(struct foreign *g, const char *line)
 {
     if (read_iteration(g, line) || read_eval(g, line) || read_checkpoint(g, line))
         return;
+    if (foreign_timers(g, line))
+        return;
     read_memory(g, line);
     read_arguments(g, line);
 }

@@ -56,6 +56,23 @@ static void put_stragglers(FILE *f, const struct report *r)
     fputs("],\n", f);
 }
 
+/* Of the phases whose mean over ranks a log does not tell. */
+static void put_bounds(FILE *f, const struct report *r)
+{
+    struct phase_bounds b[PHASES];
+    const char *comma = "";
+    char least[32], most[32];
+    summary_bounds(b, &r->s, r->log, r->skip);
+    fputs("    \"phase_bounds\": [", f);
+    for (int p = 0; p < PHASES; p++)
+        if (isfinite(b[p].most_share)) {
+            fprintf(f, "%s{\"phase\": \"%s\", \"least_share\": %s, \"most_share\": %s}", comma, phase_name[p],
+                    value_text(b[p].least_share, "null", least), value_text(b[p].most_share, "null", most));
+            comma = ", ";
+        }
+    fputs("],\n", f);
+}
+
 static void put_segments(FILE *f, const struct report *r)
 {
     struct segment_speed *speed = summary_segments(r->log, r->skip);
@@ -113,6 +130,7 @@ void report_json(FILE *f, const struct report *r)
     fprintf(f, "    \"peak_flops\": %s,\n",
             log->peak_flops > 0 ? value_text(log->peak_flops, "", buf) : "null");
     put_stages(f, log);
+    put_bounds(f, r);
     put_stragglers(f, r);
     put_segments(f, r);
     put_experts(f, r->loads);

@@ -67,20 +67,27 @@ static void phases(FILE *f, const struct report *r, struct texts *w)
 {
     const struct summary *s = &r->s;
     struct straggler slow[PHASES];
+    struct phase_bounds b[PHASES];
     summary_stragglers(slow, r->log, r->skip);
-    fprintf(f, "%-12s%10s%9s%18s%14s\n", "phase", "s a step", "share", "slowest rank", "over mean");
+    summary_bounds(b, s, r->log, r->skip);
+    fprintf(f, "%-12s%15s%13s%15s%14s\n", "phase", "s a step", "share", "slowest rank", "over mean");
     for (int p = 0; p < PHASES; p++) {
-        double share = s->value[FIGURE_forward_share + p];
-        fprintf(f, "%-12s%10s%9s", phase_name[p], text_as(w, "%.4f", share * s->step_s),
-                text_percent(w, share, 1));
+        double share = s->value[FIGURE_forward_share + p], least = b[p].least_share, most = b[p].most_share;
+        if (isfinite(most))
+            fprintf(f, "%-12s%15s%13s", phase_name[p],
+                    text_between(w, "%.4f", least * s->step_s, most * s->step_s, ""),
+                    text_between(w, "%.1f", 100 * least, 100 * most, " %"));
+        else
+            fprintf(f, "%-12s%15s%13s", phase_name[p], text_as(w, "%.4f", share * s->step_s),
+                    text_percent(w, share, 1));
         if (slow[p].rank >= 0)
-            fprintf(f, "%8d in %4.0f %%%14s", slow[p].rank, 100 * slow[p].times / slow[p].steps,
+            fprintf(f, "%5d in %4.0f %%%14s", slow[p].rank, 100 * slow[p].times / slow[p].steps,
                     text_as(w, "+%.1f %%", 100 * slow[p].excess));
         fputc('\n', f);
     }
-    fprintf(f, "%-12s%19s   the schedule's formula %s\n", "bubble", text_percent(w, s->bubble, 1),
+    fprintf(f, "%-12s%28s   the schedule's formula %s\n", "bubble", text_percent(w, s->bubble, 1),
             text_percent(w, s->bubble_formula, 1));
-    fprintf(f, "%-12s%19s   of the communication %s was hidden\n\n", "exposed",
+    fprintf(f, "%-12s%28s   of the communication %s was hidden\n\n", "exposed",
             text_percent(w, s->exposed_share, 1), text_percent(w, s->overlap, 1));
 }
 

@@ -46,7 +46,7 @@ void step_record_clear(struct step_record *r)
     for (int i = 0; i < COMM_TIMES; i++)
         r->busy_s[i] = r->exposed_s[i] = NAN;
     for (int i = 0; i < PHASES; i++) {
-        r->phase_s[i] = r->phase_max_s[i] = NAN;
+        r->phase_s[i] = r->phase_max_s[i] = r->phase_min_s[i] = NAN;
         r->phase_rank[i] = -1;
     }
 }

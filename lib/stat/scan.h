@@ -36,6 +36,7 @@ struct step_record {
     double loss, router_loss[ROUTER_LOSSES], grad_norm, lr, time_s;
     int64_t tokens, dropped, overflow;
     double phase_s[PHASES], phase_max_s[PHASES]; /* mean over ranks, and the slowest */
+    double phase_min_s[PHASES]; /* what the mean is at least; of Megatron's logs alone, which may not tell it */
     int32_t phase_rank[PHASES];                  /* which that is; -1 where absent */
     bool diverged; /* loss or gradient norm are there and no finite number (JSON has null for them) */
     double busy_s[COMM_TIMES], exposed_s[COMM_TIMES];

@@ -56,6 +56,14 @@ struct segment_speed *summary_segments(struct steplog *log, int64_t skip);
 /* What a step's rate is computed from: false for a step without tokens or time. */
 bool step_rate(const struct step_record *r, double *rate);
 
+/* What a phase's mean over ranks lies between, as a share of step time: where a log tells only of the fastest
+ * and the slowest rank. NaN: it tells nothing, or the mean itself is a figure. */
+struct phase_bounds {
+    double least_share, most_share;
+};
+void summary_bounds(struct phase_bounds to[static PHASES], const struct summary *s, struct steplog *log,
+                    int64_t skip);
+
 /* The rank that was the slowest in a phase most often. */
 struct straggler {
     int rank;            /* -1: the log has no ranks */

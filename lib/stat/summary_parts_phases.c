@@ -82,6 +82,26 @@ void part_phases(struct summary *s, struct steplog *log, size_t from)
         s->bubble = last->pp > 1 ? s->idle_share : 0;
 }
 
+void summary_bounds(struct phase_bounds to[static PHASES], const struct summary *s, struct steplog *log,
+                    int64_t skip)
+{
+    struct sum least[PHASES] = {0}, most[PHASES] = {0}, time[PHASES] = {0};
+    for (size_t i = (size_t)skip; i < log->count; i++) {
+        const struct step_record *r = steplog_step(log, i);
+        for (int p = 0; p < PHASES && timed(r); p++)
+            if (isfinite(r->phase_max_s[p])) {
+                sum_add(&least[p], r->phase_min_s[p] > 0 ? r->phase_min_s[p] : 0);
+                sum_add(&most[p], r->phase_max_s[p]);
+                sum_add(&time[p], r->time_s);
+            }
+    }
+    for (int p = 0; p < PHASES; p++) {
+        bool known = time[p].count > 0 && isnan(s->value[FIGURE_forward_share + p]);
+        to[p].least_share = known ? sum_value(&least[p]) / sum_value(&time[p]) : NAN;
+        to[p].most_share = known ? fmin(1, sum_value(&most[p]) / sum_value(&time[p])) : NAN;
+    }
+}
+
 /* ---- stragglers ---- */
 
 /* The ranks of one phase that may be the slowest in more than one step of STRAGGLER_RANKS + 1: all of them are

@@ -22,6 +22,17 @@ const char *text_as(struct texts *w, const char *fmt, double value)
     return s;
 }
 
+const char *text_between(struct texts *w, const char *fmt, double least, double most, const char *unit)
+{
+    if (!isfinite(most))
+        return text_as(w, fmt, most);
+    char low[16], high[16], *s = next(w);
+    snprintf(low, sizeof low, fmt, least);
+    snprintf(high, sizeof high, fmt, most);
+    snprintf(s, sizeof w->s[0], "%s%s%s%.6s", least > 0 ? low : "<= ", least > 0 ? "-" : "", high, unit);
+    return s;
+}
+
 const char *text_number(struct texts *w, double v)
 {
     double a = fabs(v);

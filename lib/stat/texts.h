@@ -14,6 +14,8 @@ struct texts {
 
 /* The value as printf would have it, or `-` for what is not finite. */
 const char *text_as(struct texts *w, const char *fmt, double value);
+/* What is known to lie between two: `1.5-2.0 %`, or `<= 2.0 %` without a least one above 0. */
+const char *text_between(struct texts *w, const char *fmt, double least, double most, const char *unit);
 /* With the digits that matter, never in powers of ten where people would not write one. */
 const char *text_number(struct texts *w, double value);
 const char *text_count(struct texts *w, double value);

@@ -21,10 +21,15 @@
 #include "base/memory.h"
 #include "base/notice.h"
 #include "base/process.h"
+#include "stat/foreign.h"
 #include "stat/report.h"
 #include "stat/texts.h"
 
-enum { READ_BYTES = 1 << 18 };
+enum {
+    READ_BYTES = 1 << 18,
+    WAITING = 1 << 14, /* records that may come between two looks at which of them count */
+};
+#define PAUSE_S 0.5 /* who wrote nothing for so long has written all of a step */
 
 /* What was counted of steps, evaluations and checkpoints that are kept no more. */
 struct gone {
@@ -35,6 +40,9 @@ struct state {
     const struct follow *o;
     struct steplog log;
     struct gone gone;
+    struct foreign *foreign; /* who reads another trainer's log; NULL: ours */
+    bool decided;            /* whether it is ours; until then lines wait in `text` */
+    size_t looked;           /* so much of `text` does not decide */
     int fd;
     bool is_file;
     dev_t device;
@@ -44,7 +52,8 @@ struct state {
     size_t bytes, room;
     bool overlong; /* the line goes on beyond MAX_LINE_BYTES: its rest is passed over */
     bool news;     /* since it was last told */
-    double told_s;
+    bool paused;   /* no more lines came for PAUSE_S */
+    double told_s, read_s;
 };
 
 static volatile sig_atomic_t stop;
@@ -88,35 +97,85 @@ static void forget(struct state *f)
     log->evals = log->eval_spool.count;
 }
 
-/* Whole lines go into the log; what is left stays for later. */
-static int take_lines(struct state *f)
+static const char *name_of(const struct state *f)
 {
-    const char *last = memrchr(f->text, '\n', f->bytes);
-    if (!last) {
-        if (f->bytes > MAX_LINE_BYTES) {
-            f->log.skipped_lines += !f->overlong;
-            f->overlong = true;
-            f->bytes = 0;
-        }
+    return strcmp(f->o->path, "-") == 0 ? "stdin" : f->o->path;
+}
+
+/* Which of the records count; of those the last ones are kept. */
+static int settle(struct state *f)
+{
+    TRY(steplog_settle(&f->log));
+    forget(f);
+    return 0;
+}
+
+static bool many_wait(const struct state *f)
+{
+    size_t most = (size_t)f->o->last + WAITING;
+    return f->log.step_spool.count > most || f->log.save_spool.count > most || f->log.eval_spool.count > most;
+}
+
+/* Who wrote these lines. False: they do not tell, and may wait for more that do. */
+static bool decide(struct state *f, const struct log_lines *l, bool last)
+{
+    const struct trainer *who = NULL;
+    struct log_lines fresh = {.text = l->text + f->looked, .bytes = l->bytes - (int64_t)f->looked};
+    if (f->decided)
+        return true;
+    f->decided = foreign_decide(&fresh, &who) || last || f->bytes > FOREIGN_LOOK;
+    f->looked = f->decided ? 0 : (size_t)l->bytes;
+    if (who)
+        f->foreign = foreign_begin(&f->log, 0, who);
+    return f->decided;
+}
+
+static int feed(struct state *f, struct log_lines *l)
+{
+    f->news = true;
+    if (!f->foreign)
+        return steplog_feed(&f->log, name_of(f), l);
+    foreign_lines(f->foreign, l);
+    f->paused = false;
+    return 0;
+}
+
+/* Of a line that goes on beyond MAX_LINE_BYTES nothing is kept. */
+static void drop_overlong(struct state *f)
+{
+    if (f->bytes <= MAX_LINE_BYTES)
+        return;
+    f->log.skipped_lines += !f->overlong;
+    f->overlong = true;
+    f->bytes = 0;
+}
+
+/* Whole lines go into the log; what is left stays for later. `last`: there are no more. */
+static int take_lines(struct state *f, bool last)
+{
+    const char *feed_at = memrchr(f->text, '\n', f->bytes);
+    if (!feed_at) {
+        drop_overlong(f);
         return 0;
     }
-    size_t whole = (size_t)(last - f->text) + 1, from = 0;
+    size_t whole = (size_t)(feed_at - f->text) + 1, from = 0;
     if (f->overlong)
         from = (size_t)((const char *)memchr(f->text, '\n', whole) - f->text) + 1;
-    f->overlong = false;
-    char *rest = xmalloc(f->bytes - whole + 1);
-    memcpy(rest, last + 1, f->bytes - whole);
-    memset(f->text + whole, 0, SCAN_PADDING);
     struct log_lines l = {.text = f->text + from, .bytes = (int64_t)(whole - from)};
-    int r = steplog_feed(&f->log, f->o->path, &l);
+    f->overlong = false;
+    if (!decide(f, &l, last)) {
+        memmove(f->text, f->text + from, f->bytes - from);
+        f->bytes -= from;
+        return 0;
+    }
+    char *rest = xmalloc(f->bytes - whole + 1);
+    memcpy(rest, f->text + whole, f->bytes - whole);
+    memset(f->text + whole, 0, SCAN_PADDING);
+    int r = feed(f, &l);
     memcpy(f->text, rest, f->bytes - whole);
     f->bytes -= whole;
     free(rest);
-    if (r < 0 || steplog_settle(&f->log) < 0)
-        return -1;
-    forget(f);
-    f->news = true;
-    return 0;
+    return r < 0 ? -1 : many_wait(f) ? settle(f) : 0;
 }
 
 /* 1: something was read; 0: there is nothing more for now; -1 with error(). */
@@ -133,9 +192,27 @@ static int read_some(struct state *f)
         return error_errno("cannot read '%s'", f->o->path);
     f->bytes += (size_t)n;
     f->at += n;
-    if (n > 0)
-        TRY(take_lines(f));
+    if (n > 0) {
+        f->read_s = now_s();
+        TRY(take_lines(f, false));
+    }
     return n > 0;
+}
+
+/* A last line may have no end. */
+static int take_rest(struct state *f, bool last)
+{
+    if (f->bytes > 0 && f->text[f->bytes - 1] != '\n')
+        f->text[f->bytes++] = '\n';
+    return f->bytes > 0 ? take_lines(f, last) : 0;
+}
+
+static void pause_at_rest(struct state *f)
+{
+    if (!f->foreign || f->paused || now_s() - f->read_s < PAUSE_S)
+        return;
+    foreign_pause(f->foreign);
+    f->paused = f->news = true;
 }
 
 /* ---- the file ---- */
@@ -152,8 +229,6 @@ static int open_log(struct state *f)
     f->device = st.st_dev;
     f->inode = st.st_ino;
     f->at = 0;
-    f->bytes = 0;
-    f->overlong = false;
     return 0;
 }
 
@@ -172,7 +247,7 @@ static bool replaced(const struct state *f)
 static int make(struct state *f, struct report *r)
 {
     *r = (struct report){.log = &f->log};
-    TRY(summary_make(&r->s, &f->log, NULL, 0, NULL));
+    TRY(summary_make(&r->s, &f->log, NULL, 0, f->o->known));
     r->s.steps += f->gone.steps;
     r->s.dropped += f->gone.dropped;
     r->s.overflow += f->gone.overflow;
@@ -192,6 +267,12 @@ static int columns(FILE *out)
     return ioctl(fileno(out), TIOCGWINSZ, &w) == 0 && w.ws_col > 1 ? w.ws_col - 1 : INT_MAX;
 }
 
+static void put_known(FILE *to, const char *format, const char *text)
+{
+    if (strcmp(text, "-") != 0)
+        fprintf(to, format, text);
+}
+
 static void say(const struct state *f, const struct summary *s)
 {
     struct texts w = {0};
@@ -200,10 +281,14 @@ static void say(const struct state *f, const struct summary *s)
     FILE *out = f->o->out, *to = open_memstream(&line, &bytes);
     if (!to)
         return;
-    fprintf(to, "step %.0f  loss %s  %s tokens/s  step %s s  MFU %s  load max/mean %s  dropped %.0f  memory %s",
-            s->last_step, text_as(&w, "%.4f", s->loss_last), text_number(&w, s->tokens_per_s),
-            text_number(&w, s->step_s), text_percent(&w, s->mfu, 1),
-            text_number(&w, s->step_load_max_over_mean), s->dropped, text_bytes(&w, s->peak_bytes));
+    fprintf(to, "step %.0f", s->last_step);
+    put_known(to, "  loss %s", text_as(&w, "%.4f", s->loss_last));
+    put_known(to, "  %s tokens/s", text_number(&w, s->tokens_per_s));
+    put_known(to, "  step %s s", text_number(&w, s->step_s));
+    put_known(to, "  MFU %s", text_percent(&w, s->mfu, 1));
+    put_known(to, "  load max/mean %s", text_number(&w, s->step_load_max_over_mean));
+    put_known(to, "  dropped %s", text_count(&w, s->dropped));
+    put_known(to, "  memory %s", text_bytes(&w, s->peak_bytes));
     if (s->nan_steps > 0)
         fprintf(to, "  not finite %.0f", s->nan_steps);
     if (s->restarts > 0)
@@ -227,8 +312,11 @@ static int tell(struct state *f)
     struct output o;
     f->news = false;
     f->told_s = now_s();
+    TRY(settle(f));
     if (!f->log.count)
         return 0;
+    if (f->foreign)
+        foreign_say(f->foreign, name_of(f));
     TRY(make(f, &r));
     if (!f->o->prom || f->o->terminal)
         say(f, &r.s);
@@ -248,7 +336,7 @@ static void wait_for(const struct state *f)
     double left = f->told_s + f->o->every_s - now_s();
     int ms = f->news && left < 0.25 ? (int)(1000 * fmax(0, left)) + 1 : 250;
     if (f->fd >= 0 && !f->is_file)
-        poll(&p, 1, f->news ? ms : -1);
+        poll(&p, 1, f->news || (f->foreign && !f->paused) ? ms : -1);
     else
         nanosleep(&(struct timespec){0, ms * 1000000L}, NULL);
 }
@@ -257,6 +345,20 @@ static bool readable(const struct state *f)
 {
     struct pollfd p = {.fd = f->fd, .events = POLLIN};
     return f->is_file || poll(&p, 1, 0) > 0;
+}
+
+/* What was still written to the file before another took its place is read too. */
+static int leave_file(struct state *f)
+{
+    int more;
+    while ((more = read_some(f)) > 0)
+        ;
+    if (more < 0)
+        return -1;
+    notice("'%s' is another file now: read from its beginning", f->o->path);
+    close(f->fd);
+    f->fd = -1;
+    return take_rest(f, false);
 }
 
 static int follow(struct state *f)
@@ -268,6 +370,7 @@ static int follow(struct state *f)
         bool ready = f->fd >= 0 && readable(f);
         if (ready && (more = read_some(f)) < 0)
             return -1;
+        pause_at_rest(f);
         if (f->news && now_s() - f->told_s >= f->o->every_s)
             TRY(tell(f));
         if (more)
@@ -275,16 +378,16 @@ static int follow(struct state *f)
         if (ready && !f->is_file)
             break; /* the pipe has ended */
         if (f->fd >= 0 && f->is_file && replaced(f)) {
-            notice("'%s' is another file now: read from its beginning", f->o->path);
-            close(f->fd);
-            f->fd = -1;
+            TRY(leave_file(f));
             continue;
         }
         wait_for(f);
     }
-    if (f->bytes > 0 && !stop) { /* a last line without its end */
-        f->text[f->bytes++] = '\n';
-        TRY(take_lines(f));
+    if (!stop)
+        TRY(take_rest(f, true));
+    if (f->foreign && !f->paused) {
+        foreign_pause(f->foreign);
+        f->news = true;
     }
     if (f->news)
         TRY(tell(f));
@@ -293,18 +396,22 @@ static int follow(struct state *f)
 
 int follow_log(const struct follow *o)
 {
-    struct state f = {.o = o, .fd = -1, .told_s = -o->every_s};
+    struct state f = {.o = o, .fd = -1, .told_s = -o->every_s, .gone.peak_bytes = NAN};
     struct sigaction act = {.sa_handler = on_signal};
     sigaction(SIGINT, &act, NULL);
     sigaction(SIGTERM, &act, NULL);
     json_object_seed(0);
     steplog_init(&f.log);
+    f.log.hint = o->hint;
+    f.log.step_spool.limit = f.log.eval_spool.limit = f.log.save_spool.limit = SIZE_MAX; /* they are bounded here */
     int r = follow(&f);
     if (o->terminal)
         fputc('\n', o->out);
     if (f.fd > STDIN_FILENO)
         close(f.fd);
     free(f.text);
+    if (f.foreign)
+        foreign_end(f.foreign);
     steplog_release(&f.log);
     return r;
 }

@@ -213,6 +213,7 @@ static void add_step(struct foreign *g)
 
 void foreign_pause(struct foreign *g)
 {
+    add_save(g);
     if (g->step.step < 0)
         return;
     add_open(g);

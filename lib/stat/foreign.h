@@ -27,8 +27,9 @@ int foreign_read(struct steplog *log, int source, const struct trainer *t);
 
 struct foreign *foreign_begin(struct steplog *log, int source, const struct trainer *t);
 void foreign_lines(struct foreign *g, const struct log_lines *l);
-/* No more lines for now: what there is of the last step is added. Should more of it come, it is added anew. */
-void foreign_pause(struct foreign *g); /* of a log whose steps are in memory */
+/* No more lines for now: what there is of the last step is added, to a log whose steps are all in memory. Should
+ * more of it come, it is added anew. */
+void foreign_pause(struct foreign *g);
 /* Says once who wrote the log, and what it does not tell. */
 void foreign_say(struct foreign *g, const char *path);
 /* Adds what is left, and frees. */

@@ -66,7 +66,7 @@ struct steplog {
     char model[128], backend[16], precision[16];
     char end_reason[128];
     /* Where another trainer's log does not tell, from a plan, set before it is read; 0: not known. */
-    struct {
+    struct log_hint {
         int64_t seq, global_batch;
         int world;
     } hint;

@@ -62,7 +62,7 @@ rooms    = $(call obj,$(1:%=lib/%/*.c))
 # The rooms of lib that each command is linked with; unit tests and the bench may use all.
 PARTITION_O  = $(call rooms,base model plan cost check choose emit)
 PLAN_CHECK_O = $(call rooms,base model plan cost check)
-STAT_O       = $(call rooms,base model plan stat draw)
+STAT_O       = $(call rooms,base model plan cost stat draw)
 CKPT_O       = $(filter-out $(BUILD)/lib/ckpt/save%,$(call rooms,base model plan cost check choose tensors ckpt pack recast))
 TRAIN_O      = $(call rooms,base model plan cost check tensors ckpt data comm engine train) $(KERNEL_O)
 ALL_O        = $(call rooms,*) $(KERNEL_O)

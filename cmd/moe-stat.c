@@ -9,9 +9,11 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/memory.h"
+#include "base/notice.h"
 #include "base/num.h"
 #include "base/options.h"
 #include "draw/pictures.h"
+#include "model/load.h"
 #include "plan/text.h"
 #include "stat/beside.h"
 #include "stat/check.h"
@@ -27,9 +29,9 @@ struct claims {
     int count;
 };
 
-static const char *format = "text", *output, *plan_path;
+static const char *format = "text", *output, *plan_path, *model_path;
 static struct pictures pictures = {.last = INT64_MAX};
-static int64_t skip, threads, last = 100;
+static int64_t skip, threads, seq, last = 100;
 static double every = 1;
 static bool loads, experts, figures, compare, follow;
 static struct claims claims;
@@ -61,6 +63,9 @@ static const struct opt opts[] = {
      .call = take_check},
     {0, "compare", NULL, "two LOGs, A and B: 1 if B is slower beyond noise", OPT_FLAG, &compare},
     {'p', "plan", "PLAN", "what it predicts beside what was measured, worst first", OPT_TEXT, &plan_path},
+    {'m', "model", "MODEL", "config.json, directory or preset: its FLOPs, for a log that has none", OPT_TEXT,
+     &model_path},
+    {0, "seq", "N", "tokens of a sequence, for a log that does not tell", OPT_INT, &seq, 1, INT32_MAX},
     {0, "experts", NULL, "how even the experts' loads are: a line a MoE layer", OPT_FLAG, &experts},
     {0, "loads", NULL, "the experts' loads over the log: a line a MoE layer", OPT_FLAG, &loads},
     {0, "follow", NULL, "a log that grows: its last steps, again and again", OPT_FLAG, &follow},
@@ -81,12 +86,12 @@ static const struct opt opts[] = {
 static const struct command command = {
     .name = "moe-stat",
     .synopsis =
-        "moe-stat [-f FORMAT] [--skip N|auto] [-o FILE] LOG...\n"
+        "moe-stat [-f FORMAT] [--skip N|auto] [--model MODEL] [--seq N] [-o FILE] LOG...\n"
         "moe-stat --check 'FIGURE OP X' [--check ...] [--plan PLAN] [--skip N|auto] LOG...\n"
         "moe-stat --compare [-f text|json] [--skip N|auto] A B\n"
         "moe-stat --plan PLAN [-f text|json] [--skip N|auto] LOG...\n"
         "moe-stat --loads|--experts [-o FILE] LOG...\n"
-        "moe-stat --follow [-f prom -o FILE] [--last N] [--every S] LOG\n"
+        "moe-stat --follow [-f prom -o FILE] [--plan PLAN] [--last N] [--every S] LOG\n"
         "moe-stat --plot FILE.png|FILE.svg|- [--panels LIST] [--skip N|auto] [--steps A-B] LOG|TIMELINE...\n"
         "moe-stat --html FILE [--plan PLAN] [--skip N|auto] [--steps A-B] LOG... [TIMELINE...]\n"
         "moe-stat --trace FILE.json|- [--steps A-B] TIMELINE...\n"
@@ -154,22 +159,59 @@ static bool needs_loads(void)
     return any;
 }
 
+/* What a log may not tell: of a plan, or of a model and options. */
+struct background {
+    struct plan plan;
+    struct model model;
+    bool has_plan, has_model;
+    struct known_figures known;
+    struct log_hint hint;
+};
+
+static int background_open(struct background *b)
+{
+    *b = (struct background){.known = {NAN, NAN, NAN}, .hint.seq = seq};
+    if (plan_path) {
+        TRY(plan_read(&b->plan, plan_path));
+        b->has_plan = true;
+        b->known = beside_known(&b->plan);
+        b->hint = (struct log_hint){b->plan.batch.seq, b->plan.batch.global, b->plan.world};
+    }
+    if (model_path) {
+        TRY(model_load(&b->model, model_path));
+        b->has_model = true;
+    }
+    return 0;
+}
+
+static void background_close(struct background *b)
+{
+    if (b->has_plan)
+        plan_release(&b->plan);
+    if (b->has_model)
+        model_release(&b->model);
+}
+
 /* Returns the status, or -1 with error() set. */
-static int report(struct steplog *log, struct loads *l, const struct plan *plan, char **logs, int count,
+static int report(struct steplog *log, struct loads *l, const struct background *b, char **logs, int count,
                   int all)
 {
     struct report r = {.log = log, .loads = l, .warmup = skip == SKIP_WARMUP};
-    struct known_figures known = plan ? beside_known(plan) : (struct known_figures){NAN, NAN, NAN};
+    const struct plan *plan = b->has_plan ? &b->plan : NULL;
     struct output o;
     TRY(steplog_read(log, logs, count, (int)threads));
+    if (b->has_model)
+        summary_count_flops(log, &b->model);
     if (needs_loads())
         TRY(loads_read(l, log, (int)threads));
-    if (summary_make(&r.s, log, l, skip, &known) < 0)
+    if (summary_make(&r.s, log, l, skip, &b->known) < 0)
         return error_prefix("%s", logs[count - 1]);
     r.skip = summary_skipped(&r.s, skip);
     report_notices(&r);
     if (plan)
         beside_notices(plan, log);
+    if (b->has_model && !(r.s.flops_per_token > 0))
+        notice("the log does not tell how long a sequence is, on which FLOPs depend: --seq does");
     if (pictures.plot || pictures.html)
         return pictures_write(&pictures, &r, plan, plan_path, logs, count, all);
     TRY(output_open(&o, output));
@@ -185,25 +227,39 @@ static int report_run(char **logs, int count)
 {
     struct steplog log;
     struct loads l = {0};
-    struct plan plan;
+    struct background b;
     int all = count;
     if (pictures.plot || pictures.html)
         count = pictures_sort(logs, all);
     if (!count)
         return pictures_write(&pictures, NULL, NULL, NULL, logs, 0, all);
-    if (plan_path)
-        TRY(plan_read(&plan, plan_path));
+    int status = background_open(&b);
     steplog_init(&log);
-    if (plan_path) {
-        log.hint.seq = plan.batch.seq;
-        log.hint.global_batch = plan.batch.global;
-        log.hint.world = plan.world;
-    }
-    int status = report(&log, &l, plan_path ? &plan : NULL, logs, count, all);
+    log.hint = b.hint;
+    if (status == 0)
+        status = report(&log, &l, &b, logs, count, all);
     steplog_release(&log);
     loads_release(&l);
-    if (plan_path)
-        plan_release(&plan);
+    background_close(&b);
+    return status;
+}
+
+static int follow_run(const char *path)
+{
+    struct background b;
+    int status = background_open(&b);
+    const struct follow f = {.out = stdout,
+                             .path = path,
+                             .last = last,
+                             .every_s = every,
+                             .known = &b.known,
+                             .model = b.has_model ? &b.model : NULL,
+                             .hint = b.hint,
+                             .prom = output,
+                             .terminal = isatty(STDOUT_FILENO) == 1};
+    if (status == 0)
+        status = follow_log(&f);
+    background_close(&b);
     return status;
 }
 
@@ -264,12 +320,12 @@ static int list_figures(void)
 /* What does not go together. */
 static int check_usage(int logs)
 {
-    bool form = option_given("format"), beside = plan_path && !claims.count && !pictures.html;
+    bool form = option_given("format"), beside = plan_path && !claims.count && !pictures.html && !follow;
     bool plot = pictures.plot, html = pictures.html, trace = pictures.trace;
     if (loads + experts + compare + follow + figures + beside + plot + html + trace + (claims.count > 0) > 1)
         return error(STATUS_USAGE,
                      "one of --check, --compare, --plan, --loads, --experts, --follow, --plot, --html, --trace "
-                     "and --figures at a time (but --check and --html may have a --plan)");
+                     "and --figures at a time (but --check, --html and --follow may have a --plan)");
     if (form && (loads || experts || plot || html || trace || figures || claims.count))
         return error(
             STATUS_USAGE,
@@ -289,6 +345,12 @@ static int check_usage(int logs)
         return error(STATUS_USAGE, "--panels goes with --plot");
     if (option_given("steps") && !(plot || html || trace))
         return error(STATUS_USAGE, "--steps goes with --plot, --html and --trace");
+    if (plan_path && (model_path || seq))
+        return error(STATUS_USAGE,
+                     "--plan has a model and the length of a sequence: --model and --seq go without");
+    if ((model_path || seq) && (compare || loads || experts || trace || figures))
+        return error(STATUS_USAGE,
+                     "--model and --seq do not go with --compare, --loads, --experts, --trace and --figures");
     if (!figures && logs < 1)
         return error(STATUS_USAGE, "no log is named (see 'moe-stat -h')");
     if (compare && logs != 2)
@@ -307,15 +369,7 @@ static int run(char **logs, int count)
         return compare_runs(logs);
     if (pictures.trace)
         return pictures_trace(&pictures, logs, count);
-    if (!follow)
-        return report_run(logs, count);
-    const struct follow f = {.out = stdout,
-                             .path = logs[0],
-                             .last = last,
-                             .every_s = every,
-                             .prom = output,
-                             .terminal = isatty(STDOUT_FILENO) == 1};
-    return follow_log(&f);
+    return follow ? follow_run(logs[0]) : report_run(logs, count);
 }
 
 int main(int argc, char **argv)

@@ -49,7 +49,7 @@ layers='base
          pack          base model plan tensors ckpt
          recast        base model plan choose tensors ckpt pack
          train         base model plan cost check tensors data comm engine ckpt
-         stat          base model plan
+         stat          base model plan cost
          draw          base model plan stat'
 is "$(printf '%s\n' "$layers" | awk '{ print $1 }' | sort | tr '\n' ' ')" "$(ls lib | grep -v README | sort | tr '\n' ' ')" 'every room has its place'
 printf '%s\n' "$layers" >"$T/layers"

@@ -61,6 +61,7 @@ def speed(starts, steps):
     done = total([r["tokens"] * float(starts[k]["flops_per_token"]) for r, k in timed])
     could = total([r["time_s"] * starts[k]["peak_flops"] * starts[k]["world"] for r, k in timed])
     out["mfu"] = done / could
+    out["rank_flops_per_s"] = done / total([r["time_s"] * starts[k]["world"] for r, k in timed])
     return out
 
 

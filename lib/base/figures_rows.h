@@ -47,6 +47,9 @@
     FIGURE(hfu, RATIO, BOTH, \
       "as mfu, counting what is computed again: mfu without recomputation, 4/3 of it with full, " \
       "unknown with selective") \
+    FIGURE(rank_flops_per_s, FLOPS, MEASURED, \
+      "tokens times flops_per_token over time_s and ranks, a start at a time: Megatron-LM's throughput " \
+      "per GPU") \
     FIGURE(flops_per_token, FLOPS, BOTH, \
       "operations of forward and backward for a token by Megatron's convention: causal attention " \
       "halved, the router not counted; of the last start") \

@@ -247,6 +247,8 @@ static bool replaced(const struct state *f)
 static int make(struct state *f, struct report *r)
 {
     *r = (struct report){.log = &f->log};
+    if (f->o->model)
+        summary_count_flops(&f->log, f->o->model);
     TRY(summary_make(&r->s, &f->log, NULL, 0, f->o->known));
     r->s.steps += f->gone.steps;
     r->s.dropped += f->gone.dropped;
@@ -403,7 +405,8 @@ int follow_log(const struct follow *o)
     json_object_seed(0);
     steplog_init(&f.log);
     f.log.hint = o->hint;
-    f.log.step_spool.limit = f.log.eval_spool.limit = f.log.save_spool.limit = SIZE_MAX; /* they are bounded here */
+    f.log.step_spool.limit = f.log.eval_spool.limit = f.log.save_spool.limit =
+        SIZE_MAX; /* they are bounded here */
     int r = follow(&f);
     if (o->terminal)
         fputc('\n', o->out);

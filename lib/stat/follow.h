@@ -16,6 +16,7 @@ struct follow {
     int64_t last;     /* figures of speed, shares and losses are of so many steps, the last ones */
     double every_s;   /* how often at most there is something new to say */
     const struct known_figures *known; /* what a plan tells that the log does not, or NULL */
+    const struct model *model;         /* whose FLOPs they are where the log does not tell, or NULL */
     struct log_hint hint;              /* the same of the log itself */
     const char *prom; /* the file in Prometheus' text format that is written anew each time, or NULL */
     bool terminal;    /* one line on stdout that is drawn again, not a line each time */

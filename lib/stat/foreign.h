@@ -39,10 +39,10 @@ void foreign_end(struct foreign *g);
 
 /* Megatron's timers, while those of a step are read (foreign_megatron_timers.c). */
 struct megatron_timers {
-    unsigned begun; /* a bit a phase: it has its first timer */
-    bool together;  /* forward and backward have their sum for a bound */
-    int listed;     /* the timer whose ranks are listed; -1: none */
-    int first;      /* whether it is the first of its phase; -1: it does not count */
+    unsigned begun;         /* a bit a phase: it has its first timer */
+    bool together;          /* forward and backward have their sum for a bound */
+    int listed;             /* the timer whose ranks are listed; -1: none */
+    int first;              /* whether it is the first of its phase; -1: it does not count */
     double before_s, sum_s; /* of the phase's other timers; of the ranks listed */
     int ranks;              /* so many */
 };
@@ -65,7 +65,7 @@ struct foreign {
     double flop_time, flop_tokens, tflops; /* TFLOP of a rank, over so many tokens; of this step's seconds */
     double rank_rate;                      /* tokens a second and rank, of this step */
     enum { FOREIGN_NONE, FOREIGN_BOUNDS, FOREIGN_MEANS } phases; /* of all ranks: what the log tells */
-    char *text;         /* the line */
+    char *text;                                                  /* the line */
 };
 
 struct trainer {

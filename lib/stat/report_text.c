@@ -58,6 +58,8 @@ static void figures(FILE *f, const struct report *r, struct texts *w)
         fprintf(f, "   %sFLOP a token", text_scaled(w, s->flops_per_token, LETTERS_SI));
     if (r->log->peak_flops > 0)
         fprintf(f, ", peak %sFLOP/s a rank", text_scaled(w, r->log->peak_flops, LETTERS_SI));
+    if (s->rank_flops_per_s > 0)
+        fprintf(f, ", %sFLOP/s a rank done", text_scaled(w, s->rank_flops_per_s, LETTERS_SI));
     if (s->flops_per_token > 0)
         fprintf(f, "; Megatron's convention");
     fprintf(f, "; HFU %s\n\n", text_percent(w, s->hfu, 2));

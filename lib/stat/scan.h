@@ -37,7 +37,7 @@ struct step_record {
     int64_t tokens, dropped, overflow;
     double phase_s[PHASES], phase_max_s[PHASES]; /* mean over ranks, and the slowest */
     double phase_min_s[PHASES]; /* what the mean is at least; of Megatron's logs alone, which may not tell it */
-    int32_t phase_rank[PHASES];                  /* which that is; -1 where absent */
+    int32_t phase_rank[PHASES]; /* which that is; -1 where absent */
     bool diverged; /* loss or gradient norm are there and no finite number (JSON has null for them) */
     double busy_s[COMM_TIMES], exposed_s[COMM_TIMES];
     double load_max_over_mean, load_min_over_mean, load_std;

@@ -6,6 +6,7 @@
 #include <stddef.h>
 
 #include "base/figures.h"
+#include "model/model.h"
 #include "stat/loads.h"
 #include "stat/steplog.h"
 
@@ -33,6 +34,10 @@ double figure_value(const struct summary *s, const struct figure *f);
 struct known_figures {
     double flops_per_token, peak_flops, device_bytes;
 };
+
+/* Gives the segments that know the length of a sequence, or have a hint of it, this model's FLOPs a token where
+ * they have none. */
+void summary_count_flops(struct steplog *log, const struct model *m);
 
 enum { SKIP_WARMUP = -1 };
 

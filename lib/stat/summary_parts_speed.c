@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "model/size.h"
 #include "stat/quantile.h"
 #include "stat/sum.h"
 #include "stat/summary_parts.h"
@@ -76,11 +77,26 @@ static double possible_flops(const struct log_segment *g, const struct step_reco
     return peak > 0 && g->world > 0 ? r->time_s * peak * g->world : NAN;
 }
 
+static double flops_of_token(const struct log_segment *g, const struct known_figures *k)
+{
+    return g->flops_per_token > 0 ? g->flops_per_token : k->flops_per_token;
+}
+
 static double model_flops(const struct log_segment *g, const struct step_record *r,
                           const struct known_figures *k)
 {
-    double each = g->flops_per_token > 0 ? g->flops_per_token : k->flops_per_token;
+    double each = flops_of_token(g, k);
     return each > 0 ? (double)r->tokens * each : NAN;
+}
+
+void summary_count_flops(struct steplog *log, const struct model *m)
+{
+    struct log_segment *s = log->segments;
+    for (int i = 0; i < log->segment_count; i++, s++) {
+        int64_t seq = s->seq > 0 ? s->seq : log->hint.seq;
+        if (!(s->flops_per_token > 0) && seq > 0)
+            s->flops_per_token = model_flops_per_token(m, seq);
+    }
 }
 
 /* What is computed, over what the convention counts. Forward is a third of it. */
@@ -98,7 +114,7 @@ static double microbatches(const struct log_segment *g)
 }
 
 struct speed {
-    struct sum tokens, time, done, possible, computed, sequences, batches;
+    struct sum tokens, time, rank_time, done, possible, computed, sequences, batches;
 };
 
 static void speed_add(struct speed *v, const struct log_segment *g, const struct step_record *r,
@@ -107,6 +123,7 @@ static void speed_add(struct speed *v, const struct log_segment *g, const struct
     double done = model_flops(g, r, k);
     sum_add(&v->tokens, (double)r->tokens);
     sum_add(&v->time, r->time_s);
+    sum_add(&v->rank_time, g->world > 0 ? r->time_s * g->world : NAN);
     sum_add(&v->done, done);
     sum_add(&v->computed, done * recomputed(g));
     sum_add(&v->possible, possible_flops(g, r, k));
@@ -173,7 +190,7 @@ void part_speed(struct summary *s, struct steplog *log, size_t from, const struc
     s->tokens = sum_value(&v.tokens);
     s->time_s = sum_value(&v.time);
     const struct log_segment *last = &log->segments[log->segment_count - 1];
-    s->flops_per_token = last->flops_per_token > 0 ? last->flops_per_token : known->flops_per_token;
+    s->flops_per_token = flops_of_token(last, known);
     if (v.time.count < 1) {
         times_alone(s, log, from);
         return;
@@ -184,6 +201,7 @@ void part_speed(struct summary *s, struct steplog *log, size_t from, const struc
     s->step_s_std = deviation(log, from, s->step_s);
     s->microbatch_s = s->time_s / sum_value(&v.batches);
     s->mfu = sum_value(&v.done) / sum_value(&v.possible);
+    s->rank_flops_per_s = sum_value(&v.done) / sum_value(&v.rank_time);
     s->hfu = sum_value(&v.computed) / sum_value(&v.possible);
     percentiles(s, log, from);
 }

@@ -237,6 +237,7 @@ static int plan(FILE *f, const struct page *page)
         return 0;
     fputs("<section>\n<h2>The plan</h2>\n<div class=\"tables\">\n", f);
     layout(f, page->plan);
+    fputs("</div>\n<div class=\"tables wide\">\n", f);
     beside_report(f, page->plan, &page->report->s, BESIDE_HTML);
     fputs("</div>\n", f);
     size_t n;

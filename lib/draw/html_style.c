@@ -35,6 +35,7 @@ const char html_style[] =
     "svg tspan{font-family:inherit}\n"
     ".tables{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(21rem,100%),1fr));"
     "gap:1.2rem 2rem;align-items:start}\n"
+    ".tables.wide{grid-template-columns:repeat(auto-fit,minmax(min(32rem,100%),1fr));margin-top:1.2rem}\n"
     "table{border-collapse:collapse;width:100%;font-size:.92rem}\n"
     ".scroll{overflow-x:auto}\n"
     "caption{text-align:left;font-weight:600;padding:.2rem 0}\n"

@@ -116,7 +116,7 @@ static void speed(FILE *f, const struct picture *p, enum look look)
         snprintf(text, sizeof text, "Throughput (MFU %.1f %%)", 100 * p->s->mfu);
     heading(f, look == LOOK_PAGE ? "" : text);
     double most = p->s->tokens_per_s_p99, unit = most >= 2e6 ? 1e6 : most >= 2e3 ? 1e3 : 1;
-    fprintf(f, "set ylabel '%stokens/s'\nset yrange [0:*]\nset key bottom right\n",
+    fprintf(f, "set ylabel '%stokens/s'\nset yrange [0:*]\nset key tmargin right horizontal\n",
             unit >= 1e6   ? "million "
             : unit >= 1e3 ? "thousand "
                           : "");

@@ -143,17 +143,22 @@ static int make_parts(struct row to[static COMPARED_PARTS], const struct plan *p
 
 /* ---- tables ---- */
 
+/* What is off by many times is so as a factor. */
+static const char *off_text(struct texts *w, double off)
+{
+    return off < 10 ? text_as(w, "%+.1f %%", 100 * off) : text_as(w, "%.0f times", 1 + off);
+}
+
 static void put_text(FILE *f, const struct row *rows, int count, const char *title, const char *last)
 {
-    fprintf(f, "%-18s%16s%16s%12s%s\n", title, "predicted", "measured", "off by", last);
+    fprintf(f, "%-18s%16s%16s%14s%s\n", title, "predicted", "measured", "off by", last);
     for (int i = 0; i < count; i++) {
         struct texts w = {0};
         const struct row *r = &rows[i];
         bool bytes = r->figure->unit == UNIT_BYTES;
-        fprintf(f, "%-18s%16s%16s%12s", r->name,
+        fprintf(f, "%-18s%16s%16s%14s", r->name,
                 bytes ? text_bytes(&w, r->predicted) : text_number(&w, r->predicted),
-                bytes ? text_bytes(&w, r->measured) : text_number(&w, r->measured),
-                text_as(&w, "%+.1f %%", 100 * r->off));
+                bytes ? text_bytes(&w, r->measured) : text_number(&w, r->measured), off_text(&w, r->off));
         if (r->is_part)
             fprintf(f, "%12s", text_as(&w, "%+.1f %%", 100 * r->of_step));
         fprintf(f, "%s%s\n", *r->as && strcmp(r->as, r->name) != 0 ? "   measured: " : "",
@@ -190,7 +195,7 @@ static void put_html(FILE *f, const struct row *rows, int count, const char *tit
         const struct row *r = &rows[i];
         fprintf(f, "<tr><th>%s</th><td>%s</td><td>%s</td><td>%s</td>", r->name,
                 text_figure(&w, r->figure, r->predicted), text_figure(&w, r->figure, r->measured),
-                text_as(&w, "%+.1f %%", 100 * r->off));
+                off_text(&w, r->off));
         if (r->is_part)
             fprintf(f, "<td>%s</td>", text_as(&w, "%+.1f %%", 100 * r->of_step));
         fputs("</tr>\n", f);

@@ -229,6 +229,21 @@ is "$(figure flops_per_token "$T/poor.jsonl")" '' 'what the log does not tell'
 run moe-stat -q --plan "$T/plan" --check "flops_per_token = $flops" "$T/poor.jsonl"
 is "$status" 0 'a plan does'
 
+# Parts of a step: of a plan for hosts with rates, and a step of one second in which optimizer took what is predicted.
+moe-partition -m moe-tiny -c h100 -n 2 --ep 2 --seq 128 --global-batch 16 -o "$T/fast"
+predicted=$(moe-stat -q --plan "$T/fast" -f json "$T/planned.jsonl" | sed -n 's/.*"optimizer_s".*"predicted": \([0-9.e-]*\).*/\1/p')
+{
+    sed -n 1p "$T/planned.jsonl"
+    printf '{"kind":"step","step":1,"tokens":100,"time_s":1,"phases":{"forward":{"mean":0.25},"backward":{"mean":0.5},"optimizer":{"mean":%s},"pp":{"mean":0},"idle":{"mean":0.125}}}\n' "$predicted"
+} >"$T/parts.jsonl"
+run moe-stat -q --plan "$T/fast" "$T/parts.jsonl"
+like "$out" '^optimizer_s .* \+0\.0 % +\+0\.0 % +measured: optimizer$' 'a part of a step that came as predicted'
+like "$out" '^waiting_s +0\.000 +0\.125 .* \+12\.5 % ' 'and one that did not, as a share of the step' || diag "$out"
+worst=$(moe-stat -q --plan "$T/fast" -f json "$T/parts.jsonl" | sed -n 's/.*"of_step": \([^}]*\)}.*/\1/p' | grep -v null | tr -d -)
+is "$(printf '%s\n' "$worst" | wc -l) $worst" "3 $(printf '%s\n' "$worst" | sort -gr)" 'the worst part first'
+is "$(moe-stat -q --plan "$T/fast" -f json "$T/parts.jsonl" | awk -F'"predicted": ' '/"of_step"/ { sub(",.*", "", $2); sum += $2 } /"step_s"/ { sub(",.*", "", $2); step = $2 }
+    END { print (sum / step > 0.999999 && sum / step < 1.000001) ? "yes" : sum " of " step }')" yes 'the parts add up to what is predicted of the step'
+
 if need jq command -v jq; then
     is "$(moe-stat -q --plan "$T/plan" -f json "$T/planned.jsonl" | jq -r '.[0] | .figure, .measured_as, .off' | tr '\n' ' ')" \
         'memory_bytes peak_bytes 0.5 ' '--plan -f json'

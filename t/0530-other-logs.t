@@ -79,6 +79,17 @@ megatron-deepspeed backward_share 0.65
 megatron-deepspeed dp_share 0.05
 megatron-deepspeed flops_per_token 8331298828.125
 megatron-deepspeed peak_bytes 17716740096
+megatron-timers-minmax forward_share -
+megatron-timers-minmax optimizer_share 0.009523809523809525
+megatron-timers-minmax save_s 1.2401
+megatron-timers-max optimizer_share -
+megatron-timers-all forward_share 0.1988095238095238
+megatron-timers-all pp_share 0.015238095238095238
+megatron-timers-all dp_share 0.01904761904761905
+megatron-timers-all straggler_share 0.05833333333333333
+megatron-timers-2021 forward_share 0.21904761904761905
+megatron-timers-2021 backward_share 0.38095238095238093
+megatron-timers-2021 dp_share 0.03904761904761905
 torchtitan-2024 loss_last 8
 torchtitan-2024 tokens_per_s -
 torchtitan-2024 mfu -
@@ -93,6 +104,66 @@ like "$(said torchtitan-2024)" 'a log of torchtitan; it does not tell: how long 
 like "$(moe-stat "$logs/torchtitan-moe.log" 2>/dev/null)" '^deepseek_v3 16B, torchtitan, 8 ranks, 15\.7B parameters' 'the report says whose log it is'
 unlike "$(moe-stat "$logs/megatron-2021.log" 2>/dev/null)" 'nan' 'and writes - for what is not known'
 is "$(moe-stat "$top/t/data/steplog-small.jsonl" 2>&1 | grep -c 'a log of')" 0 'our own is none of them'
+
+# ---- Megatron's timers ----
+like "$(said megatron-timers-minmax)" 'means over ranks of phases' 'the least and largest of ranks tell no mean'
+like "$(said megatron-timers-all)" "it does not tell: the peak of a device, experts' loads" 'all ranks do'
+out=$(moe-stat -q "$logs/megatron-timers-minmax.log")
+like "$out" '^forward +0\.1150-0\.1350 +21\.9-25\.7 %$' 'so the report has what it lies between'
+like "$out" '^pp +<= 0\.0120 +<= 2\.3 %$' 'and at most, of timers that not all ranks use'
+like "$out" '^dp +0\.0200-0\.0320 ' 'timers of one phase add up'
+like "$(moe-stat -q "$logs/megatron-timers-max.log")" '^backward +<= 0\.3350 +<= 63\.8 %$' 'forward-backward bounds both'
+like "$(moe-stat -q "$logs/megatron-timers-all.log")" '^forward +0\.1044 +19\.9 % +3 in +100 % +\+29\.3 %$' 'who was the slowest, of all ranks'
+unlike "$(moe-stat -q "$logs/megatron-timers-all.log")" '^backward.*in' 'and nobody where all took the same time'
+if need jq command -v jq; then
+    is "$(moe-stat -q -f json "$logs/megatron-timers-minmax.log" | jq -c '[.detail.phase_bounds[] | select(.phase == "forward" or .phase == "pp") | .least_share, .most_share | . * 2100 | round]')" \
+        '[460,540,0,48]' 'JSON has the bounds'
+fi
+
+# ---- as they grow ----
+for f in "$logs"/*.log; do
+    name=$(basename "$f" .log)
+    last=$(figure last_step "$f")
+    cat "$f" | moe-stat --follow --every 0 - 2>"$T/said" >"$T/told"
+    like "$(tail -1 "$T/told")" "^step $last( |\$)" "--follow: $name comes to its last step"
+    is "$(grep -c 'stdin: a log of' "$T/said")" 1 'and says once whose log it is'
+done
+perl -e '$| = 1; while (<>) { print; select(undef, undef, undef, 0.7) if /max allocated|forward-compute:$/ }' "$logs/megatron-timers-all.log" | moe-stat --follow --every 0 -f prom -o "$T/slow.prom" - 2>/dev/null
+for f in steps abandoned_steps restarts loss_last forward_share; do
+    near "$(sed -n "s/^moe_$f{.*} //p" "$T/slow.prom")" "$(figure $f "$logs/megatron-timers-all.log" | grep . || echo 0)" 1e-9 "lines of a step that come late count: $f"
+done
+head -16 "$logs/megatron-core.log" >"$T/live.log"
+moe-stat --follow --every 0.1 -f prom -o "$T/live.prom" "$T/live.log" 2>/dev/null &
+pid=$!
+wait_for() {
+    for i in $(seq 100); do
+        ! grep -q "^moe_last_step{.*} $1\$" "$T/live.prom" 2>/dev/null || return 0
+        sleep 0.1
+    done
+    return 1
+}
+wait_for 30
+ok $? "a step is told of though the next one's line has not come"
+printf '%s' "$(sed -n 17p "$logs/megatron-core.log" | cut -c1-60)" >>"$T/live.log"
+mv "$T/live.log" "$T/live.log.1"
+sed -n '17,18p' "$logs/megatron-core.log" | tail -c +61 >>"$T/live.log.1"
+sed -n '19,$p' "$logs/megatron-core.log" >"$T/live.log"
+wait_for 60
+ok $? 'a log that is rotated goes on'
+kill $pid
+wait $pid
+is "$(sed -n 's/^moe_steps{.*} //p; s/^moe_restarts{.*} //p' "$T/live.prom" | tr '\n' ' ')" '6 0 ' 'and what was last written before it moved is read'
+
+# ---- a model's FLOPs ----
+near "$(figure flops_per_token "$logs/deepspeed-engine.log" --model moe-tiny --seq 512)" "$(moe-partition -m moe-tiny -n 1 --seq 512 2>/dev/null | tr ' ' '\n' | sed -n 's/^flops_per_token=//p')" \
+    1e-12 'a model has the FLOPs a token'
+near "$(figure rank_flops_per_s "$logs/megatron-timers-max.log")" 1.5628571428571e14 1e13 "what a rank does a second, of the log's own"
+run moe-stat --model moe-tiny "$logs/deepspeed-engine.log"
+like "$status $(printf '%s' "$err" | tail -1)" '^0 .*does not tell how long a sequence is, on which FLOPs depend: --seq does' 'without the length of a sequence it does not'
+run moe-stat --model no-such-model "$logs/deepspeed-engine.log"
+is "$status" 2 'a model that is not there exits 2'
+run moe-stat --model moe-tiny --plan x "$logs/deepspeed-engine.log"
+is "$status" 2 '--model and --plan exit 2'
 
 # ---- a plan tells what the log does not ----
 moe-partition -m moe-tiny -c h100 -n 8 --seq 512 --global-batch 64 --precision bf16 -o "$T/plan" 2>/dev/null

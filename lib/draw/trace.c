@@ -63,9 +63,10 @@ static void quoted(FILE *f, const char *s)
     json_decref(j);
 }
 
+/* Threads count from 1: Perfetto takes thread 0 for the process's main one, whatever its number is. */
 static void event(struct trace *t, const char *ph, int rank, int thread)
 {
-    fprintf(t->out, "%s{\"ph\":\"%s\",\"pid\":%d,\"tid\":%d", t->begun ? ",\n" : "", ph, rank, thread);
+    fprintf(t->out, "%s{\"ph\":\"%s\",\"pid\":%d,\"tid\":%d", t->begun ? ",\n" : "", ph, rank, thread + 1);
     t->begun = true;
 }
 

@@ -120,7 +120,7 @@ static double predicted_s(const struct compared_part *x, const struct seconds *t
     for (int i = 0; i < PARTS; i++)
         if (x->parts >> i & 1)
             sum += t->part_s[i];
-    return sum;
+    return sum > 1e-12 * t->step_s ? sum : 0; /* not what rounding left */
 }
 
 /* 0 where the seconds of the plan were counted by other formulas than ours. */
@@ -226,9 +226,7 @@ void beside_report(FILE *f, const struct plan *p, const struct summary *s, enum 
 void beside_notices(const struct plan *p, const struct steplog *log)
 {
     char crc[16];
-    if (!p->predict.seconds)
-        notice("the plan predicts no seconds, as its cluster '%s' lacks rates", p->machine.name);
-    else if (p->predict.seconds != SECONDS_VERSION)
+    if (p->predict.seconds && p->predict.seconds != SECONDS_VERSION)
         notice("the plan's seconds are of other formulas than this moe-stat's: their parts are not known");
     const struct log_segment *last = log->segment_count ? &log->segments[log->segment_count - 1] : NULL;
     snprintf(crc, sizeof crc, "%08x", p->crc32);

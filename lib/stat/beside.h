@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* What a plan predicts beside what a log measured: figures, and the parts of step_s, each worst first. Parts are
- * predicted for the pipeline rank that computes longest (cost/seconds.h), and measured as phases, means over
- * all ranks. */
+/* What a plan predicts beside what a log measured: figures, and the parts of step_s, each worst first. Parts
+ * are predicted for the pipeline rank that computes longest (cost/seconds.h), and measured as phases, means
+ * over all ranks. */
 #ifndef STAT_BESIDE_H
 #define STAT_BESIDE_H
 

@@ -24,9 +24,10 @@ struct follow {
 
 /* Whoever wrote the log: that is known by the first line that tells (stat/foreign.h).
  *
- * Until a pipe ends, or SIGINT or SIGTERM comes. A file that is replaced, or cut, as when logs are
- * rotated, is read to its end, and what took its place from the beginning; one that is not there yet is waited for. Counts (steps, dropped, saves, restarts, …) are of all
- * that was read. 0, or -1 with error() set: cannot read or write; a pipe that had no step. */
+ * Until a pipe ends, or SIGINT or SIGTERM comes. A file that is replaced, or cut, as when logs are rotated, is
+ * read to its end, and what took its place from the beginning; one that is not there yet is waited for. Counts
+ * (steps, dropped, saves, restarts, …) are of all that was read. 0, or -1 with error() set: cannot read or
+ * write; a pipe that had no step. */
 int follow_log(const struct follow *o);
 
 #endif

@@ -27,8 +27,8 @@ int foreign_read(struct steplog *log, int source, const struct trainer *t);
 
 struct foreign *foreign_begin(struct steplog *log, int source, const struct trainer *t);
 void foreign_lines(struct foreign *g, const struct log_lines *l);
-/* No more lines for now: what there is of the last step is added, to a log whose steps are all in memory. Should
- * more of it come, it is added anew. */
+/* No more lines for now: what there is of the last step is added, to a log whose steps are all in memory.
+ * Should more of it come, it is added anew. */
 void foreign_pause(struct foreign *g);
 /* Says once who wrote the log, and what it does not tell. */
 void foreign_say(struct foreign *g, const char *path);
@@ -39,12 +39,12 @@ void foreign_end(struct foreign *g);
 
 /* Megatron's timers, while those of a step are read (foreign_megatron_timers.c). */
 struct megatron_timers {
-    unsigned begun;         /* a bit a phase: it has its first timer */
-    bool together;          /* forward and backward have their sum for a bound */
-    int listed;             /* the timer whose ranks are listed; -1: none */
-    int first;              /* whether it is the first of its phase; -1: it does not count */
-    double before_s, sum_s; /* of the phase's other timers; of the ranks listed */
-    int ranks;              /* so many */
+    unsigned begun;          /* a bit a phase: it has its first timer */
+    bool together;           /* forward and backward have their sum for a bound */
+    int listed;              /* the timer whose ranks are listed; -1: none */
+    int first;               /* whether it is the first of its phase; -1: it does not count */
+    double before_s, sum_ms; /* of the phase's other timers; of the ranks listed */
+    int ranks;               /* so many */
 };
 
 /* While a log is read. What is not known is 0 or NaN. */

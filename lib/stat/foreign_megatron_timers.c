@@ -136,7 +136,7 @@ static bool read_listed(struct foreign *g, const char *line)
         m->listed = g->step.step >= 0 ? timer_before(line, line + n - 1) : -1;
         m->first = m->listed < 0 ? -1 : first_of(g, timers[m->listed].phase);
         m->before_s = m->first == 0 ? g->step.phase_s[timers[m->listed].phase] : 0;
-        m->sum_s = m->ranks = 0;
+        m->sum_ms = m->ranks = 0;
         return m->first >= 0;
     }
     const char *p = strstr(line, "rank ");
@@ -146,9 +146,9 @@ static bool read_listed(struct foreign *g, const char *line)
         return false;
     struct step_record *r = &g->step;
     int phase = timers[m->listed].phase, world = foreign_segment(g)->world;
-    m->sum_s += v / 1000;
+    m->sum_ms += v;
     m->ranks++;
-    r->phase_s[phase] = m->before_s + m->sum_s / (world > m->ranks ? world : m->ranks);
+    r->phase_s[phase] = m->before_s + m->sum_ms / (world > m->ranks ? world : m->ranks) / 1000;
     if (m->first && (m->ranks == 1 || v / 1000 > r->phase_max_s[phase])) {
         r->phase_max_s[phase] = v / 1000;
         r->phase_rank[phase] = (int32_t)rank;

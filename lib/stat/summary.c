@@ -134,7 +134,7 @@ int summary_make(struct summary *s, struct steplog *log, const struct loads *loa
     for (int i = 0; i < FIGURES; i++)
         s->value[i] = NAN;
     if (!log->count)
-        return error(STATUS_USAGE, "the log has no step (%zu lines are not records)", log->skipped_lines);
+        return error(STATUS_USAGE, "the log has no step (lines that are no records: %zu)", log->skipped_lines);
     if (skip != SKIP_WARMUP && (skip < 0 || (uint64_t)skip >= log->count))
         return error(STATUS_USAGE, "the log has %zu steps: none is left after the first %lld", log->count,
                      (long long)skip);

@@ -76,4 +76,33 @@ if need mpi command -v mpirun; then
         ok $? "in time (status $status, $((SECONDS - begin)) s)"
     done
 fi
+
+# ---- --calibrate ----
+for wrong in '--health' '-p plan' '-c local' '--json' '-s 1' '--dry-run'; do
+    run moe-train --calibrate $wrong
+    is "$status $out" '2 ' "--calibrate $wrong exits 2"
+done
+run moe-train --calibrate --tolerance 0 -q -o "$T/noise.json"
+is "$status $(ls "$T" | grep -c noise)" '3 0' 'where measurements vary too much nothing is written'
+like "$err" 'measurements vary too much .*: end what else runs on it' 'and it is said'
+if need mpi command -v mpirun; then
+    run mpi 2 moe-train --calibrate --tolerance 0.99 -q -o "$T/here.json"
+    is "$status $out" '0 ' 'two ranks measure this machine' || diag "$err"
+    run moe-partition -q -m moe-tiny -c "$T/here.json" -n 2 --ep 2 --seq 128 --global-batch 16 -o "$T/here.plan"
+    is "$status" 0 'and moe-partition reads it' || diag "$err"
+    like "$(grep '^predict' "$T/here.plan")" ' step_s=[0-9]' 'and predicts seconds'
+    like "$(grep '^machine' "$T/here.plan")" 'device=cpu nodes=1 per_node=2 .*flops_bf16=[1-9][0-9]+ flops_f32=[1-9][0-9]+ intra_Bps=[1-9].* efficiency=[0-9]' \
+        'of what was measured'
+    if need jq command -v jq; then
+        is "$(jq -c '[._measured.products, ._measured.links | length]' "$T/here.json")" '[60,30]' 'all of which is in the file'
+        none "$(jq -r '._measured | (.products[][2], .links[][4], .attention[], .memory_Bps) | select(. <= 0)' "$T/here.json")" 'and is some time'
+        like "$(jq -c '._residual | [.products, .inside]' "$T/here.json")" '^\[[0-9.e-]+,[0-9.e-]+\]$' 'with the residuals of the fit'
+    fi
+    # Two hosts, by their names.
+    printf '#!/bin/sh\nSLURMD_NODENAME=n$((OMPI_COMM_WORLD_RANK / 2)) exec moe-train "$@"\n' >"$T/named"
+    chmod +x "$T/named"
+    run mpi 4 "$T/named" --health -q --tolerance 0.95
+    like "$out" '^ok   links-across: ' 'ranks on two hosts have links across'
+    like "$out" '4 ranks on 2 hosts|not healthy' 'and are counted so'
+fi
 done_testing

@@ -26,7 +26,7 @@ int bench_open(struct bench *b, struct comm *c, const struct backend *be, size_t
     if (!b->memory)
         return -1;
     comm_set_scratch(c, b->memory + bytes, SCRATCH);
-    int64_t filled = min64(FILLED, (int64_t)bytes) / 4096;
+    int64_t filled = (be->device ? (int64_t)bytes : min64(FILLED, (int64_t)bytes)) / 4096;
     be->zero(b->s, b->memory, bytes + SCRATCH);
     be->fill_normal(b->s, &OP(fill_normal, .rows = filled, .width = 1024, .x = b->memory, .ldx = 1024,
                               .seed = 1, .stride = 1024, .std = 0.5f, .type = F32));
@@ -109,20 +109,23 @@ static int64_t matrices(const struct multiply *p)
     return p->experts ? p->experts : 1;
 }
 
-/* Of the three matrices; an f32 gradient in place of the weight. */
-static void sizes(const struct multiply *p, size_t x[static 3])
+enum { X, Y, ROWS, W, PARTS_OF_PRODUCT };
+
+/* Of the two matrices of rows, the experts' first rows, the weight; an f32 gradient in its place. */
+static void sizes(const struct multiply *p, size_t x[static PARTS_OF_PRODUCT])
 {
     size_t unit = type_bytes(p->type), count = (size_t)matrices(p);
-    x[0] = align(count * (size_t)(p->m * p->k) * unit);
-    x[1] = align(count * (size_t)(p->k * p->n) * (p->use == PRODUCT_WEIGHT ? 4 : unit));
-    x[2] = align(count * (size_t)(p->m * p->n) * unit);
+    x[X] = align(count * (size_t)(p->m * p->k) * unit);
+    x[Y] = align(count * (size_t)(p->m * p->n) * unit);
+    x[ROWS] = align((size_t)(p->experts + 1) * sizeof(int32_t));
+    x[W] = align(count * (size_t)(p->k * p->n) * (p->use == PRODUCT_WEIGHT ? 4 : unit));
 }
 
 size_t product_bytes(const struct multiply *p)
 {
-    size_t x[3];
+    size_t x[PARTS_OF_PRODUCT];
     sizes(p, x);
-    return x[0] + x[1] + x[2] + align((size_t)(p->experts + 1) * sizeof(int32_t));
+    return x[X] + x[Y] + x[ROWS] + x[W];
 }
 
 double product_flops(const struct multiply *p)
@@ -148,9 +151,12 @@ static void grouped(const struct bench *b, const struct multiply *p, char *x, ch
 void bench_product(const struct bench *b, const void *what)
 {
     const struct multiply *p = what;
-    size_t at[3];
-    sizes(p, at);
-    char *x = b->memory, *w = x + at[0], *y = w + at[1];
+    size_t size[PARTS_OF_PRODUCT];
+    sizes(p, size);
+    char *x = b->memory, *y = x + size[X], *row = y + size[Y], *w = row + size[ROWS];
+    size_t places = ((size_t)(b->memory + b->bytes - w)) / size[W];
+    if (p->turn)
+        w += (size_t)(*p->turn)++ % places * size[W];
     struct matmul forward = OP(matmul, .m = p->m, .n = p->n, .k = p->k, .tb = true, .a = x, .lda = p->k, .b = w,
                                .ldb = p->k, .c = y, .ldc = p->n, .in = p->type, .out = p->type);
     struct matmul input = OP(matmul, .m = p->m, .n = p->k, .k = p->n, .a = y, .lda = p->n, .b = w, .ldb = p->k,
@@ -158,15 +164,54 @@ void bench_product(const struct bench *b, const void *what)
     struct matmul weight = OP(matmul, .m = p->n, .n = p->k, .k = p->m, .ta = true, .a = y, .lda = p->n, .b = x,
                               .ldb = p->k, .c = w, .ldc = p->k, .beta = 1, .in = p->type, .out = F32);
     if (p->experts)
-        grouped(b, p, x, w, y, (int32_t *)(void *)(y + at[2]));
+        grouped(b, p, x, w, y, (int32_t *)(void *)row);
     else
         b->be->matmul(b->s, p->use == PRODUCT_FORWARD ? &forward : p->use == PRODUCT_INPUT ? &input : &weight);
+}
+
+/* Of q, k, v, o, and of their gradients; behind them two floats a head and token. */
+static size_t attend_matrix(const struct attend *a)
+{
+    return align((size_t)(a->sequences * a->seq * a->heads * a->dim) * type_bytes(a->type));
+}
+
+static size_t attend_row(const struct attend *a)
+{
+    return align((size_t)(a->sequences * a->seq * a->heads) * sizeof(float));
+}
+
+size_t attend_bytes(const struct attend *a)
+{
+    return 8 * attend_matrix(a) + 2 * attend_row(a);
+}
+
+double attend_flops(const struct attend *a)
+{
+    double forward = 4.0 * (double)(a->sequences * a->seq * a->heads * a->dim) * (double)a->seq / 2;
+    return a->back ? 2.5 * forward : forward;
+}
+
+void bench_attend(const struct bench *b, const void *what)
+{
+    const struct attend *a = what;
+    int64_t wide = a->heads * a->dim;
+    size_t step = attend_matrix(a);
+    char *t = b->memory, *rows = t + 8 * step;
+    struct attention f =
+        OP(attention, .sequences = a->sequences, .seq = a->seq, .heads = a->heads, .kv_heads = a->heads,
+           .dim = a->dim, .q = t, .k = t + step, .v = t + 2 * step, .ldq = wide, .ldk = wide, .ldv = wide,
+           .o = t + 3 * step, .ldo = wide, .lse = (float *)(void *)rows, .scale = 0.1f, .type = a->type);
+    if (a->back)
+        b->be->attention_backward(b->s, &OP(attention_backward, .fwd = f, .d_o = t + 4 * step, .lddo = wide,
+                                            .dq = t + 5 * step, .dk = t + 6 * step, .dv = t + 7 * step,
+                                            .delta = (float *)(void *)(rows + attend_row(a))));
+    else
+        b->be->attention(b->s, &f);
 }
 
 void bench_traffic(const struct bench *b, const void *what)
 {
     const struct traffic *t = what;
     float *x = (float *)(void *)b->memory;
-    b->be->add(b->s,
-               &OP(add, .count = t->count, .a = x, .b = x + t->count, .y = x + 2 * t->count, .type = F32));
+    b->be->add(b->s, &OP(add, .count = t->count, .a = x, .b = x + t->count, .y = x, .type = F32));
 }

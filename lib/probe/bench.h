@@ -45,12 +45,24 @@ struct multiply {
     int64_t m, n, k, experts; /* experts 0: a matmul */
     enum product_use use;
     enum type type;
+    int *turn; /* NULL: one weight, which stays in caches; else another each time, as in a step */
 };
 size_t product_bytes(const struct multiply *p); /* of memory that it needs */
 double product_flops(const struct multiply *p);
 bench_work bench_product;
 
-/* Sums of two arrays into a third of so many elements of f32: 12 bytes each are read or written. */
+/* Causal attention (struct attention), or its gradients, which compute the scores again: of each 2 products
+ * forward, 5 backward, half of them above the diagonal. */
+struct attend {
+    int64_t sequences, seq, heads, dim;
+    bool back;
+    enum type type;
+};
+size_t attend_bytes(const struct attend *a);
+double attend_flops(const struct attend *a);
+bench_work bench_attend;
+
+/* Sums of two arrays of so many elements of f32 into the first: 12 bytes each are read or written. */
 struct traffic {
     int64_t count;
 };

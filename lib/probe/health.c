@@ -90,7 +90,7 @@ static double crowd_of(const struct probe *p)
 static int measure_computing(struct probe *p, struct health_rank *r)
 {
     struct multiply product = product_of(p);
-    struct traffic traffic = {.count = (int64_t)(p->bench.bytes / 12 / 64 * 64)};
+    struct traffic traffic = {.count = (int64_t)(p->bench.bytes / 8 / 64 * 64)};
     struct timing t;
     double window = WINDOW_S * fmin(MOST_WINDOWS, r->crowd);
     TRY(bench_time(&p->bench, bench_product, &product, window, &t));
@@ -118,6 +118,16 @@ static double median_link(const struct link *list, int count, bool across)
     return NAN;
 }
 
+static int measure_links(struct probe *p, struct link **list, int *count)
+{
+    struct wires w;
+    int r = probe_agree(p, wires_open(&w, p->comm, p->o->plan ? &p->plan : NULL));
+    if (r == 0)
+        r = wires_measure(&p->bench, &w, p->host, list, count);
+    wires_close(&w);
+    return r;
+}
+
 static int measure(struct probe *p, struct health_rank *r, struct link **links)
 {
     for (int i = 0; i < HEALTH_CHECKS; i++)
@@ -130,7 +140,7 @@ static int measure(struct probe *p, struct health_rank *r, struct link **links)
         r->value[HEALTH_DISK] = free_bytes(p->o->save);
     halt_at("health");
     TRY(measure_computing(p, r));
-    TRY(wires_measure(&p->bench, &p->wires, p->host, links, &r->links));
+    TRY(measure_links(p, links, &r->links));
     halt_at("end");
     qsort(*links, (size_t)r->links, sizeof **links, slowest_first);
     r->value[HEALTH_INSIDE] = median_link(*links, r->links, false);

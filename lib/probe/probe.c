@@ -71,13 +71,11 @@ int probe_open(struct probe *p, const struct probe_options *o, size_t (*bytes_of
     const struct backend *be = comm_backend(p->comm, o->backend, device_name[p->machine.device], p->threads);
     TRY(probe_agree(p, be ? 0 : -1));
     TRY(probe_agree(p, comm_attach(p->comm, be)));
-    TRY(probe_agree(p, bench_open(&p->bench, p->comm, be, bytes_of(be))));
-    return probe_agree(p, wires_open(&p->wires, p->comm, o->plan ? &p->plan : NULL));
+    return probe_agree(p, bench_open(&p->bench, p->comm, be, bytes_of(be)));
 }
 
 void probe_close(struct probe *p)
 {
-    wires_close(&p->wires);
     bench_close(&p->bench);
     if (p->plan.world)
         plan_release(&p->plan);

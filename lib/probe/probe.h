@@ -16,7 +16,8 @@ struct probe_options {
     const char *output;                /* NULL: standard output */
     const char *backend, *comm;        /* auto… */
     int64_t threads;                   /* 0: as many as a run would have */
-    double timeout_s, tolerance;
+    double timeout_s;
+    double tolerance; /* share by which a healthy figure may be less than expected, or a measurement vary */
     bool json;
     void (*last_words)(const struct comm_fault *f); /* see comm_open_within() */
 };
@@ -30,11 +31,10 @@ struct probe {
     struct machine machine; /* the plan's, or that of the cluster file; the same on all ranks */
     struct plan plan;       /* with o->plan, which is for as many ranks */
     struct bench bench;
-    struct wires wires;
     bool agreed; /* a failure that all ranks know of */
 };
 
-/* Collective over the job. Communication, what rank 0 reads for all (plan or cluster file), backend, memory,
+/* Collective over the job. Communication, what rank 0 reads for all (plan or cluster file), backend, memory; no
  * groups. bytes_of: of the memory that is measured with, on this backend. 0; -1 with error(), on all ranks if
  * p->agreed. To be closed in either case; the communication is the caller's to end. */
 int probe_open(struct probe *p, const struct probe_options *o, size_t (*bytes_of)(const struct backend *be));

@@ -64,7 +64,7 @@ PARTITION_O  = $(call rooms,base model plan cost check choose emit)
 PLAN_CHECK_O = $(call rooms,base model plan cost check)
 STAT_O       = $(call rooms,base model plan cost stat draw)
 CKPT_O       = $(filter-out $(BUILD)/lib/ckpt/save%,$(call rooms,base model plan cost check choose tensors ckpt pack recast))
-TRAIN_O      = $(call rooms,base model plan cost check tensors ckpt data comm engine train) $(KERNEL_O)
+TRAIN_O      = $(call rooms,base model plan cost check tensors ckpt data comm probe engine train) $(KERNEL_O)
 ALL_O        = $(call rooms,*) $(KERNEL_O)
 KERNEL_O = $(call obj,kernels/*.c kernels/*/*.c)
 

@@ -12,6 +12,8 @@
 #include "base/notice.h"
 #include "base/options.h"
 #include "comm/comm.h"
+#include "probe/calibrate.h"
+#include "probe/health.h"
 #include "train/fault.h"
 #include "train/loop.h"
 #include "train/train.h"
@@ -24,6 +26,11 @@ static struct train_options o = {.steps = -1,
                                  .eval_steps = 10,
                                  .loads_every = 100};
 static bool no_shuffle;
+static struct probe_options probe;
+static bool health, calibrate;
+#define HEALTH_TIMEOUT_S    30
+#define HEALTH_TOLERANCE    0.4
+#define CALIBRATE_TOLERANCE 0.15
 
 #define LOSS(id, key, option, config, help, ...)                                                               \
     {0, option, "X", "coefficient of the " help " (config.json's)", OPT_NUM, &o.recipe.router_loss[id], 0, 1e6},
@@ -81,6 +88,15 @@ static const struct opt table[] = {
     {0, "placement", "WHAT", "groups on other nodes than planned: check or warn (check)", OPT_CHOICE,
      &o.placement, .choices = "check|warn"},
     {0, "dry-run", NULL, "allocate, report bytes, run nothing", OPT_FLAG, &o.dry_run},
+    {.help = "The machine:"},
+    {0, "health", NULL, "measure ranks and links, name what is slow, run nothing", OPT_FLAG, &health},
+    {0, "calibrate", NULL, "measure what a cluster file says of it, and write one", OPT_FLAG, &calibrate},
+    {'c', "cluster", "CLUSTER", "what --health expects: a file or preset (the plan's, or local)", OPT_TEXT,
+     &probe.cluster},
+    {0, "tolerance", "X", "how much less than expected is well (0.4), or measurements vary (0.15)", OPT_BELOW,
+     &probe.tolerance, 0, 1},
+    {0, "json", NULL, "the report as JSON, on one line", OPT_FLAG, &probe.json},
+    {'o', "output", "FILE", "the report goes here (standard output)", OPT_TEXT, &probe.output},
     {.help = "For tests and debugging:"},
     {0, "dump-logits", "FILE", "logits of the first microbatch, as safetensors", OPT_TEXT, &o.dump_logits},
     {0, "dump-gradients", "DIR", "gradients of the first step, before clipping", OPT_TEXT, &o.dump_gradients},
@@ -90,25 +106,48 @@ static const struct opt table[] = {
 static const struct command command = {
     .name = "moe-train",
     .synopsis = "mpirun -n N moe-train -p PLAN -d DATA -s STEPS [options]\n"
-                "mpirun -n N moe-train --dry-run -p PLAN",
+                "mpirun -n N moe-train --dry-run -p PLAN\n"
+                "mpirun -n N moe-train --health [-p PLAN] [-c CLUSTER]\n"
+                "mpirun -n N moe-train --calibrate [-o CLUSTER.json]",
     .about = "run a plan: train, log, checkpoint, resume",
     OPTS(table),
-    .notes = "Exit status: 0 done; 1 the run diverged; 2 bad usage or input; 3 the environment failed;\n"
+    .notes = "Exit status: 0 done; 1 the run diverged, or the machine is not healthy; 2 bad usage or input; 3 "
+             "the environment failed;\n"
              "75 stopped by SIGUSR1 or SIGTERM after a checkpoint: run the same line again.",
 };
 
 /* From another thread, while this one waits for a rank in MPI. */
 static void last_words(const struct comm_fault *f)
 {
-    fault_report_early(&o, f);
+    if (health)
+        health_last_words(&probe, f);
+    else
+        fault_report_early(&o, f);
     if (*error_text())
         command_failed(&command);
+}
+
+static int check_machine(void)
+{
+    if (health && calibrate)
+        return error(STATUS_USAGE, "--health or --calibrate, not both");
+    if (o.dry_run || o.data || o.steps >= 0)
+        return error(STATUS_USAGE, "--%s trains nothing: it takes neither --dry-run nor --data nor --steps",
+                     health ? "health" : "calibrate");
+    if (calibrate && (o.plan || probe.cluster || probe.json))
+        return error(STATUS_USAGE, "--calibrate takes no --plan, --cluster or --json");
+    return 0;
 }
 
 static int check_usage(int operands)
 {
     if (operands > 0)
         return error(STATUS_USAGE, "takes no operands (see 'moe-train -h')");
+    if (health || calibrate)
+        return check_machine();
+    if (probe.cluster || probe.output || probe.json || option_given("tolerance"))
+        return error(STATUS_USAGE,
+                     "--cluster, --tolerance, --json and --output are for --health and --calibrate");
     if (!o.plan)
         return error(STATUS_USAGE, "needs --plan PLAN (moe-partition makes one)");
     if (o.dry_run)
@@ -135,6 +174,20 @@ static char *command_line(int argc, char **argv)
     return line;
 }
 
+static enum status ask_machine(struct comm **comm, bool *broken)
+{
+    if (!option_given("tolerance"))
+        probe.tolerance = health ? HEALTH_TOLERANCE : CALIBRATE_TOLERANCE;
+    probe.plan = o.plan;
+    probe.save = o.save;
+    probe.backend = o.backend;
+    probe.comm = o.comm;
+    probe.threads = o.threads;
+    probe.timeout_s = option_given("timeout") ? o.timeout_s : HEALTH_TIMEOUT_S;
+    probe.last_words = last_words;
+    return health ? health_run(&probe, comm, broken) : calibrate_run(&probe, comm, broken);
+}
+
 int main(int argc, char **argv)
 {
     o.recipe = recipe_defaults;
@@ -152,7 +205,7 @@ int main(int argc, char **argv)
 
     struct comm *comm;
     bool broken;
-    enum status status = train_run(&o, &comm, &broken);
+    enum status status = health || calibrate ? ask_machine(&comm, &broken) : train_run(&o, &comm, &broken);
     progress_end();
     if (status != STATUS_DONE && status != STATUS_REQUEUE && *error_text()) {
         if (comm && comm_rank(comm) > 0)

@@ -44,6 +44,7 @@ layers='base
          comm          base
          check         base model plan cost
          choose        base model plan cost check
+         probe         base model plan cost comm
          engine        base model plan cost comm
          ckpt          base model plan tensors comm
          pack          base model plan tensors ckpt

@@ -3,6 +3,7 @@
 
 #ifdef MOEKIT_FAULTS
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,17 +11,25 @@
 
 #include "base/launcher.h"
 
-void halt_at(const char *place)
+/* Whether $MOEKIT_HALT says so of this rank. */
+static bool told(const char *action, const char *place)
 {
     const char *where = getenv("MOEKIT_HALT");
     char here[64];
-    if (!where)
-        return;
-    snprintf(here, sizeof here, "stop:%s:%d", place, launcher_rank());
-    if (strcmp(where, here) == 0)
+    snprintf(here, sizeof here, "%s:%s:%d", action, place, launcher_rank());
+    return where && strcmp(where, here) == 0;
+}
+
+static void rest(double s)
+{
+    nanosleep(&(struct timespec){.tv_sec = (time_t)s, .tv_nsec = (long)((s - (double)(time_t)s) * 1e9)}, NULL);
+}
+
+void halt_at(const char *place)
+{
+    if (told("stop", place))
         raise(SIGSTOP);
-    snprintf(here, sizeof here, "kill:%s:%d", place, launcher_rank());
-    if (strcmp(where, here) == 0)
+    if (told("kill", place))
         raise(SIGKILL);
 }
 
@@ -29,7 +38,13 @@ void halt_io(const char *place)
     const char *slow = getenv("MOEKIT_SLOW_IO");
     double s = slow ? atof(slow) : 0;
     if (s > 0)
-        nanosleep(&(struct timespec){.tv_sec = (time_t)s, .tv_nsec = (long)((s - (time_t)s) * 1e9)}, NULL);
+        rest(s);
     halt_at(place);
+}
+
+void halt_slow(const char *place, double took_s)
+{
+    if (told("slow", place))
+        rest(9 * took_s);
 }
 #endif

@@ -1,17 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /* Lost ranks, for tests: a build with FAULTS=1 stops or kills itself at a named place, as a sick host would.
  * $MOEKIT_HALT is ACTION:PLACE:RANK, ACTION stop or kill: `stop:write:1` is rank 1 stopped at its first write.
- * $MOEKIT_SLOW_IO is seconds that each piece of reading and writing takes longer. Other builds have none of it.
- * */
+ * ACTION slow makes what took so long there take ten times as long. $MOEKIT_SLOW_IO is seconds that each piece
+ * of reading and writing takes longer. Other builds have none of it. */
 #ifndef BASE_HALT_H
 #define BASE_HALT_H
 
 #ifdef MOEKIT_FAULTS
 void halt_at(const char *place);
 void halt_io(const char *place); /* slow, too */
+void halt_slow(const char *place, double took_s);
 #else
-#define halt_at(place) ((void)0)
-#define halt_io(place) ((void)0)
+#define halt_at(place)           ((void)0)
+#define halt_io(place)           ((void)0)
+#define halt_slow(place, took_s) ((void)(took_s))
 #endif
 
 #endif

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/file.h"
 #include "base/memory.h"
 #include "base/notice.h"
 #include "base/num.h"
@@ -226,11 +227,11 @@ int options_parse(const struct command *c, int argc, char **argv)
         const struct opt *o = find(c, v);
         if (strcmp(o->name, "help") == 0) {
             print_help(c);
-            exit(fclose(stdout) ? STATUS_ENV : STATUS_DONE);
+            exit(stdout_close() < 0 ? STATUS_ENV : STATUS_DONE);
         }
         if (strcmp(o->name, "version") == 0) {
             printf("%s (moekit) %s\n", c->name, VERSION);
-            exit(fclose(stdout) ? STATUS_ENV : STATUS_DONE);
+            exit(stdout_close() < 0 ? STATUS_ENV : STATUS_DONE);
         }
         if (take(o, optarg) < 0)
             return -1;

@@ -2,8 +2,10 @@
 #include "comm/agree.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "base/error.h"
+#include "base/memory.h"
 #include "comm/host.h"
 
 /* The largest of all is the worst status and, of the ranks that have it, the lowest with a text: after an
@@ -25,6 +27,23 @@ int comm_agree(struct comm *c, int r, bool *agreed)
     if (agreed)
         *agreed = true;
     return worst == mine ? -1 : error((enum status)(worst >> 32), "%s", "");
+}
+
+int comm_share_text(struct comm *c, int r, char **text, size_t *bytes, bool *agreed)
+{
+    bool first = comm_rank(c) == 0;
+    int64_t n = !first || r < 0 || !*text ? 0 : bytes ? (int64_t)*bytes : (int64_t)strlen(*text);
+    TRY(comm_agree(c, first ? r : 0, agreed));
+    TRY(host_broadcast(comm_world(c), 0, &n, sizeof n));
+    if (!first)
+        *text = xcalloc((size_t)n + 1, 1);
+    else if (!*text)
+        *text = xstrdup("");
+    if (n)
+        TRY(host_broadcast(comm_world(c), 0, *text, (size_t)n));
+    if (bytes)
+        *bytes = (size_t)n;
+    return 0;
 }
 
 int comm_hear(struct comm *c, int r, struct heard *h)

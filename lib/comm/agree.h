@@ -12,6 +12,11 @@
  * -1 is this rank's alone and *agreed is left as it was. */
 int comm_agree(struct comm *c, int r, bool *agreed);
 
+/* Collective over the job. Rank 0's text (NUL-terminated, malloc'd; NULL counts as "") becomes everyone's;
+ * `bytes`: its size, rank 0's too, or NULL for a text without NULs, not counting the NUL. r: whether rank 0 got
+ * it. Returns as comm_agree(). */
+int comm_share_text(struct comm *c, int r, char **text, size_t *bytes, bool *agreed);
+
 /* What was wrong on some rank. */
 struct heard {
     enum status status;

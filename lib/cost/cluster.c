@@ -142,6 +142,27 @@ static char *find_file(const char *what)
     return NULL;
 }
 
+/* On processors a node's ranks share what it has: so many times as much is each one's when only `here` of the
+ * ranks that the figures are for are there. A product is then cut into so many parts more, each with the share
+ * of its own work. */
+static int share_node(struct machine *m, int64_t here)
+{
+    double more = (double)m->per_node / (double)here;
+    struct curve c, wider = {0};
+    TRY(curve_parse(&c, m->efficiency));
+    bool fits = true;
+    for (int i = 0; i < c.count; i++)
+        fits = fits && curve_add(&wider, more * c.at[i].flops, c.at[i].share);
+    if (!fits || !curve_text(&wider, m->efficiency))
+        return error(STATUS_USAGE, "cluster '%s': efficiency has too many digits", m->name);
+    m->flops_f32 *= more;
+    m->flops_bf16 *= more;
+    m->flops_fp8 *= more;
+    m->memory_Bps *= more;
+    m->memory_bytes *= more;
+    return 0;
+}
+
 int cluster_load(struct machine *m, const char *what, int64_t world)
 {
     *m = (struct machine){.nodes = 1};
@@ -160,6 +181,8 @@ int cluster_load(struct machine *m, const char *what, int64_t world)
         return -1;
     if (m->per_node == 0)
         m->per_node = ceil_div(world, m->nodes);
+    if (m->device == DEVICE_CPU && world < m->per_node)
+        TRY(share_node(m, world));
     if (m->memory_bytes == 0 && m->device == DEVICE_CPU)
         m->memory_bytes =
             (double)((int64_t)sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGE_SIZE) / min64(m->per_node, world));

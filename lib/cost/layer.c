@@ -54,12 +54,20 @@ static double memory_s(const struct costing *c, double bytes)
     return bytes / (MEMORY_SHARE * c->p->machine.memory_Bps);
 }
 
+double weight_bytes(double e, double n, double k)
+{
+    return (2 * e + 8) / 3 * n * k;
+}
+
 /* `count` products of [m,k] by [k,n]. */
 static double product_s(const struct costing *c, double m, double n, double k, double count)
 {
     double work = 2 * m * n * k, bytes = c->e * (m * k + k * n + m * n);
     if (!(work > 0))
         return 0;
+    if (c->p->machine.device == DEVICE_CPU)
+        return count *
+               (work / (c->rate * curve_share(&c->curve, work)) + memory_s(c, weight_bytes(c->e, n, k)));
     double quantised = c->p->training.precision == PRECISION_FP8 ? memory_s(c, 4 * m * k) : 0;
     return count * (fmax(work / (c->rate * curve_share(&c->curve, work)), memory_s(c, bytes)) + quantised);
 }

@@ -7,6 +7,9 @@
  * max(w/(peak·share(w)), its bytes/bandwidth); share is the cluster's efficiency (curve.h), taken of each
  * expert's product alone.
  *
+ * Processors do not load while they multiply: there a product takes the sum of the two, with the bytes of the
+ * weight alone, as the tokens of a microbatch stay in caches (weight_bytes()).
+ *
  * Attention's scores and values: 2·T·keys·heads·(score + value width) operations, keys half the sequence or
  * the window; 2.5 times as many backward, as it computes the scores again (Dao, FlashAttention-2, section
  * 3.1). It reaches ATTENTION_SHARE of the peak forward, …_BACK backward (FlashAttention-2 on A100: 0.73 and
@@ -86,6 +89,10 @@ int costing_init(struct costing *c, const struct plan *p, int pp, double lambda)
 /* The same from the shape alone, with groups of one rank, over which nothing takes time: for the caller to set.
  */
 int costing_of_shape(struct costing *c, const struct plan *p, double lambda);
+
+/* Of a weight of n·k elements of e bytes, what a product of processors loads and stores, the mean of its three
+ * uses: two read it, and the third adds to its gradient in f32. */
+double weight_bytes(double e, double n, double k);
 
 void cost_of_layer(const struct costing *c, int64_t layer, struct layer_cost *out);
 /* The embedding (first) and final norm, head and loss (last). */

@@ -48,6 +48,17 @@ static void cost_stages(const struct costing *c, struct stage_times *times, stru
     }
 }
 
+/* An all-gather or, `summed`, a reduce-scatter of what is too long for caches. Processors copy it through
+ * memory, and what they sum once more: their links are no faster than that. */
+static double moved_s(const struct plan *p, struct reach g, double bytes, bool summed)
+{
+    const struct machine *m = &p->machine;
+    double s = gather_s(m, g, bytes), n = (double)g.per_node,
+           traffic = 2 * (n - 1) / n + (summed ? (n + 1) / n : 0);
+    double memory = traffic * bytes / (MEMORY_SHARE * m->memory_Bps);
+    return m->device == DEVICE_CPU && memory > s ? memory : s;
+}
+
 /* Gradients to those that update them, weights back (ring forms, links.h); once a step. */
 static double replicas_s(const struct plan *p, const struct shards *s, const struct reach replicas[2])
 {
@@ -58,8 +69,7 @@ static double replicas_s(const struct plan *p, const struct shards *s, const str
         double count = (double)s->padded[f];
         if (g.ranks == 1 || !(count > 0))
             continue;
-        sum += gather_s(m, g, count * grad);
-        sum += gather_s(m, g, count * (p->training.zero ? e : grad));
+        sum += moved_s(p, g, count * grad, true) + moved_s(p, g, count * (p->training.zero ? e : grad), false);
         if (p->training.zero == 3) /* weights are gathered for each forward and backward */
             sum += (2 * (double)p->batch.microbatches - 1) * gather_s(m, g, count * e);
     }

@@ -8,7 +8,7 @@
 #include "plan/shard.h"
 
 /* It rises when the formulas give other seconds for the same plan: plans name the one that gave theirs. */
-enum { SECONDS_VERSION = 1 };
+enum { SECONDS_VERSION = 2 };
 
 struct seconds {
     double step_s;

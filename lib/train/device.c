@@ -6,21 +6,13 @@
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "comm/compute.h"
 #include "comm/host.h"
-#include "train/hosts.h"
 
 int device_open(struct run *run)
 {
-    const char *name = run->o->backend;
-    if (strcmp(name, "auto") == 0) {
-        name = device_name[run->plan.machine.device];
-        int i = word_index(&backend_words, name);
-        if (i < 0 || !backend_kinds[i].automatic)
-            return error(STATUS_ENV, "the plan is for '%s', which no backend computes with: use --backend cpu",
-                         name);
-    }
-    run->threads = hosts_threads(run->o->threads, run->comm);
-    run->be = backend_open(name, comm_local_rank(run->comm), run->threads);
+    run->threads = comm_threads(run->comm, run->o->threads);
+    run->be = comm_backend(run->comm, run->o->backend, device_name[run->plan.machine.device], run->threads);
     if (!run->be)
         return -1;
     if (run->o->timeline) {

@@ -8,16 +8,7 @@
 #include "base/launcher.h"
 #include "base/memory.h"
 #include "base/notice.h"
-#include "base/num.h"
 #include "comm/host.h"
-
-int hosts_threads(int64_t wanted, const struct comm *c)
-{
-    const char *openmp = getenv("OMP_NUM_THREADS");
-    if (wanted || (openmp && parse_int(openmp, 1, 1 << 20, &wanted)))
-        return (int)wanted;
-    return comm_processors(c);
-}
 
 /* Ranks a node, when all nodes have as many, in order; else 0. */
 static int ranks_a_node(const struct plan *p)

@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* Where the ranks run: threads for each, and whether groups lie on the nodes that the plan says. */
+/* Where the ranks run: whether groups lie on the nodes that the plan says. */
 #ifndef TRAIN_HOSTS_H
 #define TRAIN_HOSTS_H
 
 #include "comm/comm.h"
 #include "plan/plan.h"
 
-/* Threads for this rank: `wanted`, else $OMP_NUM_THREADS, else one for each of its processors. */
-int hosts_threads(int64_t wanted, const struct comm *c);
 /* How to start the plan's ranks where the plan has them, with the launcher that started this one: into text,
  * which it returns. */
 enum { HOSTS_LAUNCH = 128 };

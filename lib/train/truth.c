@@ -13,19 +13,7 @@
 
 int truth_send(struct run *run, int r, char **text, size_t *bytes)
 {
-    bool first = run_is_first(run);
-    int64_t n = !first || r < 0 || !*text ? 0 : bytes ? (int64_t)*bytes : (int64_t)strlen(*text);
-    TRY(run_agree(run, first ? r : 0));
-    TRY(host_broadcast(comm_world(run->comm), 0, &n, sizeof n));
-    if (!first)
-        *text = xcalloc((size_t)n + 1, 1);
-    else if (!*text)
-        *text = xstrdup("");
-    if (n)
-        TRY(host_broadcast(comm_world(run->comm), 0, *text, (size_t)n));
-    if (bytes)
-        *bytes = (size_t)n;
-    return 0;
+    return comm_share_text(run->comm, r, text, bytes, &run->agreed);
 }
 
 /* ---- comparing ---- */

@@ -7,9 +7,7 @@
 
 #include "train/run.h"
 
-/* Rank 0's text (NUL-terminated, malloc'd; NULL counts as "") becomes everyone's; `bytes`: its size,
- * rank 0's too, or NULL for a text without NULs, not counting
- * the NUL. r: whether rank 0 got it. */
+/* comm_share_text() of the run. */
 int truth_send(struct run *run, int r, char **text, size_t *bytes);
 /* The options that this rank was started with must be rank 0's; then run->o has rank 0's paths: absolute,
  * but on rank 0. */

@@ -138,6 +138,35 @@ static void products(void **state)
     plan_release(&p);
 }
 
+/* Processors: a product takes its computing and the loading of its weight, of f32 16 bytes an element in three uses;
+ * gradients go through memory. */
+static void processors(void **state)
+{
+    struct plan p = planned("mixtral-8x7b", (struct axes){.tp = 1}, "none");
+    struct costing c;
+    struct layer_cost x;
+    p.machine = (struct machine){
+        .device = DEVICE_CPU, .flops_f32 = 1e12, .memory_Bps = 1e11, .intra_Bps = 1e13, .efficiency = "1:0.5"};
+    p.training.precision = PRECISION_F32;
+    assert_int_equal(costing_init(&c, &p, 0, 1), 0);
+    cost_of_layer(&c, 0, &x);
+    double T = 4096, H = 4096, F = 14336, memory = MEMORY_SHARE * 1e11;
+    double each = 2 * T * 2 * 3 * H * F / 5e11, loaded = 8 * 3 * H * F * (16. / 3) / memory;
+    for (int pass = 0; pass < PASSES; pass++)
+        assert_true(close_to(x.s[pass][PART_EXPERTS], each + loaded));
+    assert_true(close_to(weight_bytes(2, 3, 5), 15 * 4));
+    /* 1 GB summed by two: half is read and written, two read and one written of half; gathered: half read and written */
+    struct shards s = {.padded = {250000000, 0}, .slice = {0, 0}};
+    const struct reach two[2] = {{2, 2}, {1, 1}};
+    double dp, optimizer;
+    update_seconds(&p, &s, two, 1, &dp, &optimizer);
+    assert_true(close_to(dp, (1e9 + 1.5e9 + 1e9) / memory));
+    p.machine.intra_Bps = 1e6; /* links that are slower than memory */
+    update_seconds(&p, &s, two, 1, &dp, &optimizer);
+    assert_true(close_to(dp, 2 * 0.5e9 / 0.8e6));
+    plan_release(&p);
+}
+
 /* Every family: seconds are there, add up, and grow with what makes work. */
 static void families_cost(void **state)
 {
@@ -173,6 +202,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(curves),        cmocka_unit_test(links),    cmocka_unit_test(dispatchers),
         cmocka_unit_test(uneven_stages), cmocka_unit_test(products), cmocka_unit_test(families_cost),
+        cmocka_unit_test(processors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: MIT */
+/* Whether the machine is as it should be: moe-train --health, a prolog or first step of a job. In some seconds
+ * all ranks measure, at once, what a run lives on, and each figure is compared with what is expected: what the
+ * plan needs; what the cluster file says, counted as plans count it (cost/); else what most ranks have.
+ *
+ * Measured together, ranks compete as they do in a run. All figures are means over the time that was measured:
+ * a rank that stands still half the time is half as fast. Where several ranks share a processor, less is asked.
+ */
+#ifndef PROBE_HEALTH_H
+#define PROBE_HEALTH_H
+
+#include <stdio.h>
+
+#include "probe/probe.h"
+
+/* What is asked of each rank. More is better in all of them. */
+enum health_check {
+    HEALTH_PROCESSORS, /* that the rank's threads have */
+    HEALTH_MEMORY,     /* bytes that it can have */
+    HEALTH_DISK,       /* bytes that are free where checkpoints go */
+    HEALTH_PRODUCTS,   /* operations a second */
+    HEALTH_BANDWIDTH,  /* bytes a second of memory */
+    HEALTH_INSIDE,     /* bytes a second to ranks of the same host, and */
+    HEALTH_ACROSS,     /* to others; of a rank the median of its links */
+    HEALTH_CHECKS
+};
+extern const struct health_row {
+    const char *name, *unit;
+    double scale; /* one of the unit */
+} health_row[HEALTH_CHECKS];
+
+struct expectation {
+    double value;     /* NaN: nothing is known */
+    double least;     /* share of it that a healthy rank has */
+    const char *from; /* "the plan", … */
+};
+
+enum { HEALTH_WORST = 4 };
+/* Of one rank, as it comes to rank 0. */
+struct health_rank {
+    char host[HOST_NAME];
+    double crowd;                /* ranks that share a processor there; 1: none does */
+    double value[HEALTH_CHECKS]; /* NaN: not measured */
+    int links, slow;             /* all that this rank has, and those below what is expected */
+    struct link worst[HEALTH_WORST];
+};
+
+struct health {
+    const struct probe_options *o;
+    const char *cluster;
+    int ranks;
+    struct health_rank *rank; /* [ranks]; NULL where a rank was lost */
+    struct expectation expect[HEALTH_CHECKS];
+    const struct comm_fault *lost; /* or NULL */
+};
+
+/* The whole command: every rank returns the same status, DONE or NO, or another with error(). The report is
+ * rank 0's. A rank that gives no sign of life within the time-out is an answer too: it is reported, and *broken
+ * says that the job must be aborted, not closed. *comm is for the caller to end. */
+enum status health_run(const struct probe_options *o, struct comm **comm, bool *broken);
+
+/* From another thread, as comm_open_within() calls it, before the ranks have met or after they have parted: the
+ * report on the rank that is lost, if that is known. */
+void health_last_words(const struct probe_options *o, const struct comm_fault *f);
+
+/* The judgement. With two links or more a rank is sick when most of them are slow; else it is the links that
+ * are. */
+bool health_slow(const struct health *h, int rank, enum health_check check);
+bool health_links_slow(const struct health *h, int rank);
+bool health_sick(const struct health *h, int rank);
+bool health_healthy(const struct health *h); /* no rank is sick, and no link slow */
+
+void health_print(FILE *f, const struct health *h); /* for people */
+void health_json(FILE *f, const struct health *h);  /* moe-train(1), HEALTH */
+
+#endif

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: MIT */
+#include "probe/health.h"
+
+bool health_slow(const struct health *h, int rank, enum health_check check)
+{
+    const struct expectation *e = &h->expect[check];
+    return check < HEALTH_INSIDE && h->rank[rank].value[check] < e->least * e->value; /* not where one is NaN */
+}
+
+bool health_links_slow(const struct health *h, int rank)
+{
+    const struct health_rank *r = &h->rank[rank];
+    return r->links > 1 && 2 * r->slow > r->links;
+}
+
+bool health_sick(const struct health *h, int rank)
+{
+    if (health_links_slow(h, rank))
+        return true;
+    for (int i = 0; i < HEALTH_CHECKS; i++)
+        if (health_slow(h, rank, i))
+            return true;
+    return false;
+}
+
+bool health_healthy(const struct health *h)
+{
+    for (int r = 0; r < h->ranks; r++)
+        if (h->rank[r].slow || health_sick(h, r))
+            return false;
+    return true;
+}

@@ -23,7 +23,7 @@ int plan_runnable(const struct plan *p)
 
 void plan_remarks(const struct plan *p)
 {
-    static const char *const told[] = {"positions-reach", "stages-filled", "runnable"};
+    static const char *const told[] = {"experts-divide", "positions-reach", "stages-filled", "runnable"};
     const struct rule *r;
     char text[400];
     for (int i = 0; (r = rule_at(i)); i++)

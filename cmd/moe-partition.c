@@ -12,10 +12,12 @@
 #include "check/limits.h"
 #include "check/runnable.h"
 #include "choose/make.h"
+#include "choose/place_report.h"
 #include "choose/search.h"
 #include "choose/search_report.h"
 #include "cost/explain.h"
 #include "emit/emit.h"
+#include "model/load_table.h"
 #include "plan/fields.h"
 #include "plan/schedule.h"
 #include "plan/text.h"
@@ -84,6 +86,7 @@ static const struct command plan_command = {
     "moe-partition [plan] -m MODEL [-c CLUSTER] [-n WORLD] [layout] [-o PLAN]\n"
     "moe-partition [plan] --strategy NAME [layout] [-o PLAN]\n"
     "moe-partition search -m MODEL -c CLUSTER -n WORLD [layout to hold fixed] [-o PLAN]\n"
+    "moe-partition place LOADS -p PLAN [--slots R | --redundant X] [-o PLAN]\n"
     "moe-partition emit json PLAN [-o FILE]\n"
     "moe-partition explain PLAN [-o FILE]",
     "make a plan for training a mixture-of-experts model in exactly this layout",
@@ -281,6 +284,112 @@ static int run_emit(int argc, char **argv)
     return r;
 }
 
+/* ---- place ---- */
+
+static const char *plan_path, *placement;
+static int64_t slots, redundant;
+static struct fleet fleet = {.groups = 1, .nodes = 1};
+static bool as_map;
+
+static const struct opt place_opts[] = {
+    {'p', "plan", "PLAN", "the plan whose experts are placed", OPT_TEXT, &plan_path},
+    {'o', "output", "FILE", "write the placed plan, or the map, here", OPT_TEXT, &out_path},
+    {0, "by", "PLACEMENT", "%s (greedy; hierarchical with replicas)", OPT_CHOICE, &placement,
+     .words = &placement_words},
+    {0, "slots", "R", "slots of a layer, over all ep ranks: experts and replicas", OPT_INT, &slots, 1, 1 << 20},
+    {0, "redundant", "X", "replicas of a layer, besides the experts", OPT_INT, &redundant, 0, 1 << 20},
+    {0, NULL, NULL, "Without a plan:", OPT_FLAG},
+    {0, "map", NULL, "show the expert in each slot, a line a layer", OPT_FLAG, &as_map},
+    {0, "groups", "G", "groups of experts that stay on one node (1)", OPT_INT, &fleet.groups, 1, 1 << 20},
+    {0, "nodes", "N", "nodes (1)", OPT_INT, &fleet.nodes, 1, 1 << 20},
+    {0, "gpus", "D", "devices, over all nodes", OPT_INT, &fleet.devices, 1, 1 << 20},
+};
+
+static const struct command place_command = {
+    "moe-partition place",
+    "moe-partition place LOADS -p PLAN [--by PLACEMENT] [--slots R | --redundant X] [-o PLAN]\n"
+    "moe-partition place LOADS --map (--slots R | --redundant X) [--groups G] [--nodes N] --gpus D [-o FILE]",
+    "place experts by their measured loads",
+    OPTS(place_opts),
+    "LOADS: a line a MoE layer, a number an expert, as 'moe-stat --loads' prints them.\n"
+    "Exit status: 0 done, 2 bad usage or bad input, 3 the environment failed.",
+};
+
+static int64_t slots_wanted(int64_t experts)
+{
+    return option_given("slots") ? slots : experts + redundant;
+}
+
+static int show_map(const struct load_table *t)
+{
+    struct output o;
+    fleet.slots = slots_wanted(t->experts);
+    TRY(balancer_takes(&fleet, t->experts));
+    TRY(output_open(&o, out_path));
+    if (place_map(t, &fleet, o.stream) < 0) {
+        output_abandon(&o);
+        return -1;
+    }
+    return output_commit(&o);
+}
+
+static int show_placements(const struct plan *p, const struct load_table *t, const struct fleet *f,
+                           enum placement how)
+{
+    struct output o;
+    if (out_path && strcmp(out_path, "-") == 0) /* the plan goes there */
+        return 0;
+    TRY(output_open(&o, NULL));
+    if (place_report(p, t, f, how, o.stream) < 0) {
+        output_abandon(&o);
+        return -1;
+    }
+    return output_commit(&o);
+}
+
+static int place_plan(struct plan *p, const struct load_table *t, const char *loads, const char *by)
+{
+    TRY(load_table_fits(t, &p->model, loads));
+    TRY(load_table_routed(t, loads));
+    TRY(plan_valid(p, STATUS_USAGE));
+    struct fleet f = fleet_of(p, slots_wanted(p->model.experts));
+    enum placement how = placement                    ? (enum placement)word_index(&placement_words, placement)
+                         : f.slots > p->model.experts ? PLACE_HIERARCHICAL
+                                                      : PLACE_GREEDY;
+    TRY(show_placements(p, t, &f, how));
+    if (!out_path)
+        return 0;
+    TRY(place_experts(p, t, how, &f));
+    free(p->made_by);
+    p->made_by = xstrdup(by);
+    plan_remarks(p);
+    return write_plan(p, plan_write);
+}
+
+static int run_place(int argc, char **argv, const char *by)
+{
+    int first = options_parse(&place_command, argc, argv);
+    if (first < 0)
+        return -1;
+    if (argc - first != 1)
+        return error(STATUS_USAGE, "takes one file of loads (see 'moe-partition place -h')");
+    if (option_given("slots") && option_given("redundant"))
+        return error(STATUS_USAGE, "--slots and --redundant say the same: give one");
+    bool of_map = option_given("groups") || option_given("nodes") || option_given("gpus");
+    if (as_map ? plan_path || placement || !fleet.devices : !plan_path || of_map)
+        return error(STATUS_USAGE, "takes a plan (-p), or --map with --gpus (see 'moe-partition place -h')");
+    struct load_table t;
+    struct plan p = {0};
+    int r = load_table_read(&t, argv[first]);
+    if (r == 0 && as_map)
+        r = load_table_routed(&t, argv[first]) < 0 ? -1 : show_map(&t);
+    else if (r == 0)
+        r = plan_read(&p, plan_path) < 0 ? -1 : place_plan(&p, &t, argv[first], by);
+    plan_release(&p);
+    load_table_release(&t);
+    return r;
+}
+
 static const struct command explain_command = {
     "moe-partition explain",
     "moe-partition explain PLAN [-o FILE]",
@@ -312,17 +421,20 @@ static bool is_verb(int argc, char **argv, const char *verb)
 int main(int argc, char **argv)
 {
     bool emit = is_verb(argc, argv, "emit"), explain = is_verb(argc, argv, "explain"),
-         search = is_verb(argc, argv, "search"), plan = is_verb(argc, argv, "plan");
+         search = is_verb(argc, argv, "search"), plan = is_verb(argc, argv, "plan"),
+         place = is_verb(argc, argv, "place");
     char *by = made_by(argc, argv);
     int r = emit      ? run_emit(argc - 1, argv + 1)
             : explain ? run_explain(argc - 1, argv + 1)
             : search  ? run_search(argc - 1, argv + 1, by)
+            : place   ? run_place(argc - 1, argv + 1, by)
                       : run_plan(argc - plan, argv + plan, by);
     free(by);
     if (r < 0 || stdout_close() < 0)
         return command_failed(emit      ? &emit_command
                               : explain ? &explain_command
                               : search  ? &search_command
+                              : place   ? &place_command
                                         : &plan_command);
     return STATUS_DONE;
 }

@@ -1,71 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 #include "recast/drops.h"
 
-#include <errno.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/error.h"
-#include "base/file.h"
 #include "base/memory.h"
 #include "base/notice.h"
 #include "base/num.h"
 #include "base/ranges.h"
+#include "model/load_table.h"
 #include "pack/experts.h"
-
-#define MAX_LOADS_BYTES ((size_t)256 << 20)
-
-/* ---- loads ---- */
-
-/* One line's numbers; at the end of the line *at is behind it. */
-static int read_row(const char **at, double *row, int64_t experts, const char *path, int line)
-{
-    int64_t n = 0;
-    const char *p = *at;
-    for (;; n++) {
-        p += strspn(p, " \t\r");
-        if (*p == '\n' || *p == '#' || !*p)
-            break;
-        char *end;
-        double x = strtod(p, &end);
-        if (end == p || !strchr(" \t\r\n#", *end) || !(x >= 0) || isinf(x))
-            return error(STATUS_USAGE, "%s:%d:%d: not a load, a number of 0 or more", path, line,
-                         (int)(p - *at) + 1);
-        if (n < experts)
-            row[n] = x;
-        p = end;
-    }
-    p += strcspn(p, "\n");
-    *at = *p ? p + 1 : p;
-    return n == 0 || n == experts ? n != 0
-                                  : error(STATUS_USAGE, "%s:%d: has %lld loads, and the layer %lld experts",
-                                          path, line, (long long)n, (long long)experts);
-}
-
-/* [MoE layers][experts]; caller frees. NULL with error(). */
-static double *read_loads(const struct model *m, const char *path)
-{
-    size_t bytes;
-    char *text = file_read(path, MAX_LOADS_BYTES, &bytes);
-    double *loads = xcalloc((size_t)(m->moe_layers * m->experts), sizeof *loads);
-    double *spare = xcalloc((size_t)m->experts, sizeof *spare);
-    int64_t rows = 0;
-    int rc = text ? 0 : -1, line = 1;
-    for (const char *at = text; rc >= 0 && *at; line++) {
-        rc = read_row(&at, rows < m->moe_layers ? loads + rows * m->experts : spare, m->experts, path, line);
-        rows += rc > 0;
-    }
-    if (rc >= 0 && rows != m->moe_layers)
-        rc = error(STATUS_USAGE, "%s: has loads of %lld layers, and the model %lld with experts", path,
-                   (long long)rows, (long long)m->moe_layers);
-    free(spare);
-    free(text);
-    if (rc >= 0)
-        return loads;
-    free(loads);
-    return NULL;
-}
 
 /* ---- the choice ---- */
 
@@ -120,10 +65,15 @@ static int even_out(struct drops *d, const struct model *m, int64_t most, const 
 {
     int64_t each = m->experts / m->groups, layer = 0;
     size_t all = (size_t)(m->layers * m->experts);
-    double *loads = path ? read_loads(m, path) : NULL;
+    struct load_table table = {0};
+    if (path && (load_table_read(&table, path) < 0 || load_table_fits(&table, m, path) < 0)) {
+        load_table_release(&table);
+        return -1;
+    }
+    const double *loads = table.load;
     bool *named = xcalloc(all, sizeof *named);
     memcpy(named, d->gone, all * sizeof *named);
-    int rc = path && !loads ? -1 : 0;
+    int rc = 0;
     for (int l = 0; l < m->layers && rc == 0; l++) {
         for (int64_t g = 0; m->moe[l] && g < m->groups && rc == 0; g++) {
             bool *gone = d->gone + l * m->experts + g * each;
@@ -142,7 +92,7 @@ static int even_out(struct drops *d, const struct model *m, int64_t most, const 
             say_row(d, l, named);
     }
     free(named);
-    free(loads);
+    load_table_release(&table);
     return rc;
 }
 

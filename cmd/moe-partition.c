@@ -13,6 +13,7 @@
 #include "check/runnable.h"
 #include "choose/make.h"
 #include "choose/place_report.h"
+#include "choose/replan_report.h"
 #include "choose/search.h"
 #include "choose/search_report.h"
 #include "cost/explain.h"
@@ -87,6 +88,7 @@ static const struct command plan_command = {
     "moe-partition [plan] --strategy NAME [layout] [-o PLAN]\n"
     "moe-partition search -m MODEL -c CLUSTER -n WORLD [layout to hold fixed] [-o PLAN]\n"
     "moe-partition place LOADS -p PLAN [--slots R | --redundant X] [-o PLAN]\n"
+    "moe-partition replan PLAN --lost WHAT [--drop-experts] [--global-batch N|auto] [-o PLAN]\n"
     "moe-partition emit json PLAN [-o FILE]\n"
     "moe-partition explain PLAN [-o FILE]",
     "make a plan for training a mixture-of-experts model in exactly this layout",
@@ -390,6 +392,99 @@ static int run_place(int argc, char **argv, const char *by)
     return r;
 }
 
+/* ---- replan ---- */
+
+static const char *lost_what, *hosts_path, *loads_path, *batch_asked;
+static bool keep_experts, drop_experts;
+
+static const struct opt replan_opts[] = {
+    {0, "lost", "WHAT", "ranks 5,17-19, host:NAME, or @FILE: a step log or moe-train --health", OPT_TEXT,
+     &lost_what},
+    {0, "hosts", "FILE", "the host of each of the plan's nodes, a line each", OPT_TEXT, &hosts_path},
+    {0, "keep-experts", NULL, "keep all experts (the default)", OPT_FLAG, &keep_experts},
+    {0, "drop-experts", NULL, "drop those that lost ranks hold, and as many of the other layers", OPT_FLAG,
+     &drop_experts},
+    {0, "loads", "FILE", "with --drop-experts: of the other layers the least loaded", OPT_TEXT, &loads_path},
+    {0, "global-batch", "N", "sequences a step, or auto: the nearest legal number (as it was)", OPT_TEXT,
+     &batch_asked},
+    {'o', "output", "FILE", "write the plan here", OPT_TEXT, &out_path},
+};
+
+static const struct command replan_command = {
+    "moe-partition replan",
+    "moe-partition replan PLAN --lost WHAT [--keep-experts | --drop-experts [--loads FILE]]\n"
+    "                     [--global-batch N|auto] [-o PLAN]",
+    "a plan for what a loss has left",
+    OPTS(replan_opts),
+    "Exit status: 0 done, 2 bad usage, bad input, or nothing that is left fits, 3 the environment failed.",
+};
+
+static int show_replan(const struct replan_request *r, const struct replanned *n)
+{
+    struct output o;
+    if (out_path && strcmp(out_path, "-") == 0) /* the plan goes there */
+        return 0;
+    TRY(output_open(&o, NULL));
+    if (replan_report(r, n, o.stream) < 0) {
+        output_abandon(&o);
+        return -1;
+    }
+    return output_commit(&o);
+}
+
+static int replan(const struct replan_request *r)
+{
+    struct replanned n;
+    TRY(plan_replan(&n, r));
+    int rc = show_replan(r, &n);
+    if (rc == 0 && out_path) {
+        warn_if_too_large(&n.p);
+        plan_remarks(&n.p);
+        rc = write_plan(&n.p, plan_write);
+    }
+    replanned_release(&n);
+    return rc;
+}
+
+static int take_replan(struct replan_request *r)
+{
+    if (!lost_what)
+        return error(STATUS_USAGE, "takes --lost, what is gone (see 'moe-partition replan -h')");
+    if (keep_experts && drop_experts)
+        return error(STATUS_USAGE, "--keep-experts and --drop-experts exclude each other");
+    if (loads_path && !drop_experts)
+        return error(STATUS_USAGE, "--loads goes with --drop-experts");
+    r->drop = drop_experts;
+    r->loads = loads_path;
+    if (batch_asked && strcmp(batch_asked, "auto") == 0)
+        r->global = BATCH_NEAREST;
+    else if (batch_asked && !parse_int(batch_asked, 1, 1e12, &r->global))
+        return error(STATUS_USAGE, "--global-batch takes a number of sequences or auto, not '%s'", batch_asked);
+    return 0;
+}
+
+static int run_replan(int argc, char **argv, const char *by)
+{
+    int first = options_parse(&replan_command, argc, argv);
+    if (first < 0)
+        return -1;
+    if (argc - first != 1)
+        return error(STATUS_USAGE, "takes a plan (see 'moe-partition replan -h')");
+    struct plan old;
+    struct lost lost = {0};
+    struct replan_request r = {.old = &old, .lost = &lost, .made_by = by};
+    TRY(take_replan(&r));
+    TRY(plan_read(&old, argv[first]));
+    int rc = plan_valid(&old, STATUS_USAGE);
+    if (rc == 0)
+        rc = lost_parse(&lost, &old, lost_what, hosts_path);
+    if (rc == 0)
+        rc = replan(&r);
+    lost_release(&lost);
+    plan_release(&old);
+    return rc;
+}
+
 static const struct command explain_command = {
     "moe-partition explain",
     "moe-partition explain PLAN [-o FILE]",
@@ -422,12 +517,13 @@ int main(int argc, char **argv)
 {
     bool emit = is_verb(argc, argv, "emit"), explain = is_verb(argc, argv, "explain"),
          search = is_verb(argc, argv, "search"), plan = is_verb(argc, argv, "plan"),
-         place = is_verb(argc, argv, "place");
+         place = is_verb(argc, argv, "place"), again = is_verb(argc, argv, "replan");
     char *by = made_by(argc, argv);
     int r = emit      ? run_emit(argc - 1, argv + 1)
             : explain ? run_explain(argc - 1, argv + 1)
             : search  ? run_search(argc - 1, argv + 1, by)
             : place   ? run_place(argc - 1, argv + 1, by)
+            : again   ? run_replan(argc - 1, argv + 1, by)
                       : run_plan(argc - plan, argv + plan, by);
     free(by);
     if (r < 0 || stdout_close() < 0)
@@ -435,6 +531,7 @@ int main(int argc, char **argv)
                               : explain ? &explain_command
                               : search  ? &search_command
                               : place   ? &place_command
+                              : again   ? &replan_command
                                         : &plan_command);
     return STATUS_DONE;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-#include "recast/drops.h"
+#include "choose/drops.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,9 +11,6 @@
 #include "base/num.h"
 #include "base/ranges.h"
 #include "model/load_table.h"
-#include "pack/experts.h"
-
-/* ---- the choice ---- */
 
 static int64_t count_gone(const bool *gone, int64_t experts)
 {
@@ -48,13 +46,10 @@ static void say_row(const struct drops *d, int layer, const bool *named)
     free(list);
 }
 
-/* What the list names, and the most of a group. */
-static int64_t mark(struct drops *d, const struct model *m, const struct expert_choice *c)
+/* How many go of the group that loses most. */
+static int64_t most_gone(const struct drops *d, const struct model *m)
 {
     int64_t each = m->experts / m->groups, most = 0;
-    for (int l = 0; l < m->layers; l++)
-        for (int64_t e = 0; m->moe[l] && e < m->experts; e++)
-            d->gone[l * m->experts + e] = experts_has(c, l, e);
     for (int l = 0; l < m->layers; l++)
         for (int64_t g = 0; g < m->groups; g++)
             most = max64(most, count_gone(d->gone + l * m->experts + g * each, each));
@@ -96,34 +91,71 @@ static int even_out(struct drops *d, const struct model *m, int64_t most, const 
     return rc;
 }
 
-int drops_choose(struct drops *d, const struct model *m, const char *list, const char *loads)
+int drops_init(struct drops *d, const struct model *m)
 {
     *d = (struct drops){0};
     if (!m->moe_layers)
         return error(STATUS_USAGE, "the model is dense: it has no experts");
-    struct expert_choice *c = experts_parse("--drop-experts", list);
-    if (!c)
-        return -1;
-    int rc = 0;
-    if (!experts_within(c, m->layers, m->experts))
-        rc = error(STATUS_USAGE,
-                   "--drop-experts: '%s' names what is not there: the model has experts 0-%lld in %lld layers",
-                   list, (long long)m->experts - 1, (long long)m->layers);
-    *d = (struct drops){xcalloc((size_t)(m->layers * m->experts), sizeof(bool)), m->experts, 0};
-    int64_t most = rc == 0 ? mark(d, m, c) : 0;
+    *d = (struct drops){xcalloc((size_t)(m->layers * m->experts), sizeof(bool)), m->experts, m->experts};
+    return 0;
+}
+
+int drops_even(struct drops *d, const struct model *m, const char *loads)
+{
+    int64_t most = most_gone(d, m);
     d->kept = m->experts - most * m->groups;
-    if (rc == 0 && most == 0)
-        rc = error(STATUS_USAGE, "--drop-experts: '%s' names no layer that has experts", list);
-    if (rc == 0 && d->kept < m->top_k)
-        rc = error(STATUS_USAGE,
-                   "--drop-experts: %lld experts would be left, fewer than the %lld that a token goes to",
-                   (long long)d->kept, (long long)m->top_k);
-    if (rc == 0)
-        rc = even_out(d, m, most, loads);
-    experts_free(c);
-    if (rc < 0)
-        drops_release(d);
-    return rc;
+    if (most == 0)
+        return error(STATUS_USAGE, "--drop-experts: nothing is named in a layer that has experts");
+    if (d->kept < m->top_k)
+        return error(STATUS_USAGE,
+                     "--drop-experts: %lld experts would be left, fewer than the %lld that a token goes to",
+                     (long long)d->kept, (long long)m->top_k);
+    return even_out(d, m, most, loads);
+}
+
+static bool same_row(const struct drops *d, int a, int b)
+{
+    return memcmp(d->gone + a * d->experts, d->gone + b * d->experts, (size_t)d->experts * sizeof *d->gone) ==
+           0;
+}
+
+/* Appends the runs of one row, each behind `layers` ("0-7:", or nothing). */
+static char *append_runs(char *text, const struct drops *d, int row, const char *layers)
+{
+    for (int64_t e = 0, end; e < d->experts; e = end + 1) {
+        for (end = e; end < d->experts && drops_has(d, row, end);)
+            end++;
+        if (end == e)
+            continue;
+        char last[24] = "";
+        if (end > e + 1)
+            snprintf(last, sizeof last, "-%lld", (long long)end - 1);
+        char *longer = xasprintf("%s%s%s%lld%s", text, *text ? "," : "", layers, (long long)e, last);
+        free(text);
+        text = longer;
+    }
+    return text;
+}
+
+char *drops_text(const struct drops *d, const struct model *m)
+{
+    char *text = xstrdup(""), layers[48];
+    int first = 0, end;
+    bool alike = true;
+    while (!m->moe[first])
+        first++;
+    for (int l = first; l < m->layers; l++)
+        alike = alike && (!m->moe[l] || same_row(d, first, l));
+    if (alike)
+        return append_runs(text, d, first, "");
+    for (int l = first; l < m->layers; l = end) {
+        for (end = l + 1; end < m->layers && m->moe[l] && m->moe[end] && same_row(d, l, end);)
+            end++;
+        snprintf(layers, sizeof layers, end > l + 1 ? "%d-%d:" : "%d:", l, end - 1);
+        if (m->moe[l])
+            text = append_runs(text, d, l, layers);
+    }
+    return text;
 }
 
 void drops_release(struct drops *d)

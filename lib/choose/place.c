@@ -54,15 +54,21 @@ static void place_layer(const double *load, int64_t experts, enum placement how,
         map[e] = (int32_t)e;
 }
 
+int place_takes(enum placement how, const struct fleet *f, int64_t experts)
+{
+    if (how == PLACE_HIERARCHICAL)
+        return balancer_takes(f, experts);
+    if (f->slots == experts)
+        return 0;
+    return error(STATUS_USAGE,
+                 "%s takes a slot for each of the %lld experts, not %lld; hierarchical takes more", names[how],
+                 (long long)experts, (long long)f->slots);
+}
+
 int place_experts(struct plan *p, const struct load_table *t, enum placement how, const struct fleet *f)
 {
     const struct model *m = &p->model;
-    if (how == PLACE_HIERARCHICAL)
-        TRY(balancer_takes(f, m->experts));
-    else if (f->slots != m->experts)
-        return error(STATUS_USAGE,
-                     "%s takes a slot for each of the %lld experts, not %lld; hierarchical takes more",
-                     names[how], (long long)m->experts, (long long)f->slots);
+    TRY(place_takes(how, f, m->experts));
     struct place *list = xcalloc((size_t)(m->moe_layers * f->slots), sizeof *list);
     int32_t *map = xcalloc((size_t)f->slots, sizeof *map);
     int64_t *room = xcalloc((size_t)f->devices, sizeof *room), count = 0;

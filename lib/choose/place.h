@@ -21,6 +21,8 @@ extern const struct words placement_words;
  * not as many on each, one after the other. `slots` 0: the experts. */
 struct fleet fleet_of(const struct plan *p, int64_t slots);
 
+/* Whether a model of so many experts can be placed so: -1 with error() (status 2). */
+int place_takes(enum placement how, const struct fleet *f, int64_t experts);
 /* Sets the plan's slots; its predictions are made anew. The loads must fit and be routed (load_table.h). -1
  * with error() (status 2) when the balancer cannot divide so. */
 int place_experts(struct plan *p, const struct load_table *t, enum placement how, const struct fleet *f);

@@ -46,8 +46,8 @@ static inline int64_t even_index(int64_t total, int64_t n, int64_t at)
     int64_t each = total / n, longer = total % n, edge = longer * (each + 1);
     return at < edge ? at / (each + 1) : longer + (at - edge) / each;
 }
-/* Adds `more` to the least of n numbers until, as far as it goes, all are equal; of the remainder the first ones
- * get one more. */
+/* Adds `more` to the least of n numbers until, as far as it goes, all are equal; of the remainder the first
+ * ones get one more. */
 void pour(int64_t *have, int64_t n, int64_t more);
 
 /* The whole of `text` is one number in [min,max]; false otherwise. No leading blanks, no trailing text, no NaN.

@@ -6,7 +6,7 @@
  *
  *   pack       items of falling weight, each into the least loaded pack that is not full, the first of equals;
  *              with one item a pack each keeps its place
- *   replicate  the first E slots have an expert each; every further one the expert of which a replica has most
+ *   replicate  the first E slots have an expert each; the others that of which a replica has most
  *   rebalance  groups of experts (n_group of the model) are packed onto nodes, each node's experts replicated,
  *              its replicas packed onto its devices. Nodes that do not divide the groups count as one, as do
  *              then the groups.
@@ -23,7 +23,7 @@ struct fleet {
     int64_t devices;
 };
 
-/* Whether experts and slots divide as the balancer needs them: -1 with error() (status 2, with what would do). */
+/* Whether experts and slots divide as the balancer needs them: -1 with error() (status 2). */
 int balancer_takes(const struct fleet *f, int64_t experts);
 /* map [slots]: the expert in each slot, device by device. A replica has its part of the expert's load. */
 void balance_experts(const struct fleet *f, int64_t experts, const double *load, int32_t *map);

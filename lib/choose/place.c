@@ -69,7 +69,7 @@ int place_experts(struct plan *p, const struct load_table *t, enum placement how
 {
     const struct model *m = &p->model;
     TRY(place_takes(how, f, m->experts));
-    struct place *list = xcalloc((size_t)(m->moe_layers * f->slots), sizeof *list);
+    struct expert_place *list = xcalloc((size_t)(m->moe_layers * f->slots), sizeof *list);
     int32_t *map = xcalloc((size_t)f->slots, sizeof *map);
     int64_t *room = xcalloc((size_t)f->devices, sizeof *room), count = 0;
     const double *load = t->load;
@@ -81,7 +81,7 @@ int place_experts(struct plan *p, const struct load_table *t, enum placement how
         const int32_t *next = map;
         for (int ep = 0; ep < f->devices; ep++)
             for (int64_t k = 0; k < room[ep]; k++)
-                list[count++] = (struct place){l, ep, *next++};
+                list[count++] = (struct expert_place){l, ep, *next++};
     }
     slots_set(p, list, count);
     free(room);

@@ -21,7 +21,7 @@
 typedef long long ll;
 
 /* A layout of what is left: axes, and which old rank stands where. */
-struct shape {
+struct rest_layout {
     struct axes axes;
     bool kept;  /* the old one with fewer dp */
     int *block; /* [pp][dp]: the first old rank of the block, that with tp 0 and cp 0 */
@@ -47,8 +47,8 @@ static int64_t block_ranks(const struct axes *a)
     return a->tp * a->cp;
 }
 
-/* Rank i of the block that begins there: of the old layout in its order, of a new one the next i of the node. */
-static int rank_in_block(const struct replan_request *r, const struct shape *s, const struct coords *at)
+/* Of the block there: of the old layout that rank, of a new one the next of the node. */
+static int rank_in_block(const struct replan_request *r, const struct rest_layout *s, const struct coords *at)
 {
     int first = s->block[at->pp * s->axes.dp + at->dp];
     if (!s->kept) {
@@ -76,7 +76,7 @@ static bool block_whole(const struct replan_request *r, int dp, int pp)
 }
 
 /* The old axes with as many dp as every pipeline rank has whole blocks: first those whole on all. */
-static bool shape_kept(const struct replan_request *r, struct shape *s)
+static bool shape_kept(const struct replan_request *r, struct rest_layout *s)
 {
     const struct axes *a = &r->old->axes;
     int64_t dp = a->dp, fewest = dp, together = 0;
@@ -92,7 +92,7 @@ static bool shape_kept(const struct replan_request *r, struct shape *s)
         }
         fewest = min64(fewest, count);
     }
-    *s = (struct shape){.axes = *a, .kept = true};
+    *s = (struct rest_layout){.axes = *a, .kept = true};
     s->axes.dp = fewest;
     s->block = xcalloc((size_t)max64(1, a->pp * fewest), sizeof *s->block);
     for (int d = 0; d < dp; d++)
@@ -130,12 +130,12 @@ static int64_t node_blocks(const struct replan_request *r, int64_t size, int *fi
     return count;
 }
 
-static bool shape_anew(const struct replan_request *r, int64_t tp, int64_t pp, struct shape *s)
+static bool shape_anew(const struct replan_request *r, int64_t tp, int64_t pp, struct rest_layout *s)
 {
     const struct axes *a = &r->old->axes;
     int *first = xcalloc((size_t)r->old->world, sizeof *first);
     int64_t blocks = node_blocks(r, tp * a->cp, first);
-    *s = (struct shape){.axes = *a, .block = first};
+    *s = (struct rest_layout){.axes = *a, .block = first};
     s->axes.tp = tp;
     s->axes.pp = pp;
     s->axes.dp = blocks / pp;
@@ -221,18 +221,19 @@ static void put_slots(struct plan *p, const struct plan *old)
     const struct model *m = &p->model;
     if (p->axes.ep != old->axes.ep || m->experts != old->model.experts || plan_replicas(old))
         return;
-    struct place *list = xcalloc((size_t)(m->moe_layers * m->experts), sizeof *list);
+    struct expert_place *list = xcalloc((size_t)(m->moe_layers * m->experts), sizeof *list);
     int64_t count = 0, first;
     for (int l = 0; l < m->layers; l++)
         for (int ep = 0; ep < p->axes.ep; ep++)
             for (int64_t k = 0, n = plan_slots(old, l, ep, &first); k < n; k++)
-                list[count++] = (struct place){l, ep, plan_slot_expert(old, l, first + k)};
+                list[count++] = (struct expert_place){l, ep, plan_slot_expert(old, l, first + k)};
     slots_set(p, list, count);
     free(list);
 }
 
 /* A plan of this shape with these experts' axes. */
-static int make_plan(struct replanning *x, const struct shape *s, int64_t etp, int64_t ep, struct replanned *n)
+static int make_plan(struct replanning *x, const struct rest_layout *s, int64_t etp, int64_t ep,
+                     struct replanned *n)
 {
     const struct plan *old = x->r->old;
     struct plan *p = &n->p;
@@ -272,8 +273,8 @@ static bool plan_fits(const struct plan *p)
     return !(p->machine.memory_bytes > 0) || p->predict.memory_bytes <= p->machine.memory_bytes;
 }
 
-/* That fits; as it was, with an ep nearer to what that was; of layouts found anew, with more tokens a second or,
- * where that is not known, more ranks. */
+/* That fits; as it was, with an ep nearer to what that was; of layouts found anew, with more tokens a second
+ * or, where that is not known, more ranks. */
 static bool better(const struct replanning *x, const struct replanned *n, const struct replanned *m)
 {
     const struct plan *a = &n->p, *b = &m->p;
@@ -297,7 +298,7 @@ static void note_fastest(struct replanning *x, const struct replanned *n)
     }
 }
 
-static void consider(struct replanning *x, const struct shape *s, int64_t etp, int64_t ep)
+static void consider(struct replanning *x, const struct rest_layout *s, int64_t etp, int64_t ep)
 {
     struct replanned n;
     bool made = make_plan(x, s, etp, ep, &n) == 0;
@@ -319,7 +320,7 @@ static void consider(struct replanning *x, const struct shape *s, int64_t etp, i
 }
 
 /* All ep, with the widest etp that goes. */
-static void consider_shape(struct replanning *x, const struct shape *s)
+static void consider_shape(struct replanning *x, const struct rest_layout *s)
 {
     int64_t ranks = block_ranks(&s->axes) * s->axes.dp, etp = min64(x->r->old->axes.etp, ranks);
     while (ranks % etp || (x->r->old->axes.etp % etp))
@@ -335,7 +336,7 @@ static void consider_anew(struct replanning *x)
     const struct axes *a = &x->r->old->axes;
     for (int64_t tp = a->tp; tp >= 1; tp--)
         for (int64_t pp = a->pp; pp >= 1 && a->tp % tp == 0; pp--) {
-            struct shape s;
+            struct rest_layout s;
             if (shape_anew(x->r, tp, pp, &s))
                 consider_shape(x, &s);
             free(s.block);
@@ -345,13 +346,13 @@ static void consider_anew(struct replanning *x)
 /* With fewer dp, where the batch that is asked for needs that. */
 static bool consider_kept(struct replanning *x)
 {
-    struct shape s;
+    struct rest_layout s;
     bool some = shape_kept(x->r, &s);
     int64_t most = s.axes.dp, pp = s.axes.pp;
     for (int64_t dp = most; some && dp >= 1 && !x->any; dp--) {
         if (dp < most && x->r->global <= 0)
             break;
-        struct shape t = s;
+        struct rest_layout t = s;
         t.axes.dp = dp;
         t.block = xcalloc((size_t)(pp * dp), sizeof *t.block);
         for (int64_t i = 0; i < pp; i++)

@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /* A plan for what a loss has left: `moe-partition replan`.
  *
- * As it was, but for data parallelism. The ranks of a pipeline rank with one dp index are a block: tp·cp of them,
- * which hold one copy of its dense part. A block with a lost rank is out; of the others each pipeline rank keeps
- * as many as the one with fewest has, those of the same dp index together as before, and each rank that goes on
- * does so on its node, with its part of the dense model. The experts' axes are found anew for so many ranks: etp
- * as it was where that divides, and the ep that is nearest to what it was, whether or not it divides the experts.
+ * As it was, but for data parallelism. The ranks of a pipeline rank with one dp index are a block: tp·cp of
+ * them, which hold one copy of its dense part. A block with a lost rank is out; of the others each pipeline
+ * rank keeps as many as the one with fewest has, those of the same dp index together as before, and each rank
+ * that goes on does so on its node, with its part of the dense model. The experts' axes are found anew for so
+ * many ranks: etp as it was where that divides, and the ep that is nearest to what it was, whether or not it
+ * divides the experts.
  *
- * Where a pipeline rank has no block left, or nothing of that kind fits in memory, all is found anew: tp and pp at
- * most what they were, blocks of tp·cp ranks of one node, in order. Of the layouts that fit the one with most
- * tokens a second.
+ * Where a pipeline rank has no block left, or nothing of that kind fits in memory, all is found anew: tp and pp
+ * at most what they were, blocks of tp·cp ranks of one node, in order. Of the layouts that fit the one with
+ * most tokens a second.
  *
  *   tp 4, dp 16, pp 2, etp 4, ep 16 on 16 nodes of 8, 64 experts; rank 21 is lost (dp 5, first stage)
  *   ranks 20-23 are out, and 84-87, the block of the other stage that is one too many

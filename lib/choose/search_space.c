@@ -143,8 +143,8 @@ static void add_axes(struct layout_search *s, struct plan *p)
     }
 }
 
-/* The expert part's factors of one stage's ranks; ep that does not divide the experts only where it is asked for.
- */
+/* The expert part's factors of one stage's ranks; ep that does not divide the experts only where it is asked
+ * for. */
 static void add_experts(struct layout_search *s, struct plan *p, int64_t ranks)
 {
     const struct axes *want = &s->request.axes;

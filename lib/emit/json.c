@@ -103,8 +103,8 @@ static void expert_rows(const struct plan *p, FILE *f, const char *name, const i
     putc(']', f);
 }
 
-/* per_ep_rank: the most that a rank has; slots: the first slot of each expert; experts: the expert in each slot;
- * first: the first slot of each ep rank, and how many there are. */
+/* per_ep_rank: the most that a rank has; slots: the first slot of each expert; experts: the expert in each
+ * slot; first: the first slot of each ep rank, and how many there are. */
 static void write_experts(const struct plan *p, FILE *f)
 {
     const struct slots *s = &p->slots;

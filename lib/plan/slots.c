@@ -11,7 +11,7 @@ static int32_t *first_of(const struct plan *p, int64_t layer)
     return p->slots.first + layer * (p->axes.ep + 1);
 }
 
-void slots_set(struct plan *p, const struct place *list, int64_t count)
+void slots_set(struct plan *p, const struct expert_place *list, int64_t count)
 {
     struct slots *s = &p->slots;
     int64_t layers = p->model.layers, ep = p->axes.ep, E = p->model.experts;
@@ -44,11 +44,11 @@ void slots_set(struct plan *p, const struct place *list, int64_t count)
 void slots_set_even(struct plan *p)
 {
     const struct model *m = &p->model;
-    struct place *list = xcalloc(m->moe_layers * m->experts, sizeof *list);
+    struct expert_place *list = xcalloc(m->moe_layers * m->experts, sizeof *list);
     int64_t count = 0;
     for (int l = 0; l < m->layers; l++)
         for (int e = 0; m->moe[l] && e < m->experts; e++)
-            list[count++] = (struct place){l, (int)even_index(m->experts, p->axes.ep, e), e};
+            list[count++] = (struct expert_place){l, (int)even_index(m->experts, p->axes.ep, e), e};
     slots_set(p, list, count);
     free(list);
 }

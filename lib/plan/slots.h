@@ -7,12 +7,12 @@
 #include "plan/plan.h"
 
 /* An expert of a layer on an ep rank. */
-struct place {
+struct expert_place {
     int layer, ep, expert;
 };
 
 /* The plan's slots from a list: on each rank in its order. */
-void slots_set(struct plan *p, const struct place *list, int64_t count);
+void slots_set(struct plan *p, const struct expert_place *list, int64_t count);
 /* Contiguous, as even as can be: of 64 experts over 15 ranks the first four have 5, the others 4. */
 void slots_set_even(struct plan *p);
 void slots_release(struct slots *s);

@@ -36,8 +36,8 @@ struct reading {
     } said[MAX_FIELDS]; /* by the model record, in the order of model_fields */
     int model_line;
     bool *has_rank;
-    int64_t ranks, members; /* and members of groups, so far */
-    struct place *places;   /* of experts, in the order of the text */
+    int64_t ranks, members;      /* and members of groups, so far */
+    struct expert_place *places; /* of experts, in the order of the text */
     int64_t place_count, place_room;
 };
 

@@ -66,7 +66,7 @@ static int read_group(struct reading *d)
     return count ? 0 : record_bad(&d->r, "a group needs a member");
 }
 
-static void add_place(struct reading *d, struct place one)
+static void add_place(struct reading *d, struct expert_place one)
 {
     if (d->place_count == d->place_room) {
         d->place_room = d->place_room ? 2 * d->place_room : 256;
@@ -100,7 +100,7 @@ static int read_expert(struct reading *d)
         if (!m->moe[layers[l]])
             bad = layers[l];
         for (int i = 0; i < count; i++)
-            add_place(d, (struct place){layers[l], (int)ep, ids[i]});
+            add_place(d, (struct expert_place){layers[l], (int)ep, ids[i]});
     }
     free(layers);
     free(ids);

@@ -345,27 +345,25 @@ static struct request random_request(uint64_t *seed, const char *model)
     return r;
 }
 
-/* Experts change places, each layer its own way, and mostly a rank has what another lacks. */
+/* Each layer its own way, and mostly a rank has what another lacks. */
 static void shuffle_experts(struct plan *p, uint64_t *seed)
 {
     const struct model *m = &p->model;
-    int64_t count = 0, ep = p->axes.ep;
-    bool uneven = next_random(seed) % 4;
-    struct place *list = xcalloc((size_t)(m->layers * m->experts), sizeof *list);
-    int *order = xcalloc((size_t)m->experts, sizeof *order);
+    int64_t count = 0, ep = p->axes.ep, uneven = next_random(seed) % 4;
+    int order[64];
+    struct expert_place *list = xcalloc((size_t)(m->layers * m->experts), sizeof *list);
     for (int layer = 0; layer < m->layers; layer++) {
-        for (int64_t e = 0; e < m->experts && m->moe[layer]; e++) {
-            int64_t other = (int64_t)(next_random(seed) % (uint64_t)(e + 1));
+        for (uint64_t e = 0, other; e < (uint64_t)m->experts && m->moe[layer]; e++) {
+            other = next_random(seed) % (e + 1);
             order[e] = order[other];
             order[other] = (int)e;
         }
         for (int64_t i = 0; i < m->experts && m->moe[layer]; i++) {
-            int64_t rank = i < ep ? i : uneven ? (int64_t)(next_random(seed) % (uint64_t)ep) : i % ep;
-            list[count++] = (struct place){layer, (int)rank, order[i]};
+            uint64_t rank = i >= ep && uneven ? next_random(seed) : (uint64_t)i;
+            list[count++] = (struct expert_place){layer, (int)(rank % (uint64_t)ep), order[i]};
         }
     }
     slots_set(p, list, count);
-    free(order);
     free(list);
 }
 
@@ -392,8 +390,8 @@ static void random_plans(void **state)
         uneven += !plan_slots_alike(&p);
         plan_release(&p);
     }
-    print_message("%d, %d and %d plans, %d with slices, %d with shared heads, %d with chunks, %d uneven\n",
-                  made_of[0], made_of[1], made_of[2], sliced, shared_heads, chunks, uneven);
+    print_message("%d, %d, %d plans, %d sliced, %d with shared heads, %d with chunks, %d uneven\n", made_of[0],
+                  made_of[1], made_of[2], sliced, shared_heads, chunks, uneven);
     assert_true(made_of[0] + made_of[1] == 80 && made_of[2] >= 4);
     assert_true(sliced > 20 && shared_heads > 5 && chunks > 4 && uneven > 5);
     for (int k = 0; k < 3; k++)

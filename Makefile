@@ -155,7 +155,7 @@ $(BUILD)/t/gpu/instructions: $(GPU_CU) $(BUILD)/kernels/failure.o $(BUILD)/lib/b
 	$(Q)$(NVCC) -cudart static -o $@ $^
 endif
 
-$(BUILD)/bin/moe-partition: $(PARTITION_O)
+$(BUILD)/bin/moe-partition: $(PARTITION_O) $(call obj,cmd/moe-partition_*.c)
 $(BUILD)/bin/moe-plan-check: $(PLAN_CHECK_O)
 $(BUILD)/bin/moe-stat: $(STAT_O)
 $(BUILD)/bin/moe-ckpt: LIBS += $(PACK_LIBS)

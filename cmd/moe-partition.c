@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* moe-partition: a model and a cluster become a plan. */
+#include "moe-partition.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -84,6 +86,8 @@ static const struct command plan_command = {
     "moe-partition [plan] -m MODEL [-c CLUSTER] [-n WORLD] [layout] [-o PLAN]\n"
     "moe-partition [plan] --strategy NAME [layout] [-o PLAN]\n"
     "moe-partition search -m MODEL -c CLUSTER -n WORLD [layout to hold fixed] [-o PLAN]\n"
+    "moe-partition place LOADS -p PLAN [--slots R | --redundant X] [-o PLAN]\n"
+    "moe-partition replan PLAN --lost WHAT [--drop-experts] [--global-batch N|auto] [-o PLAN]\n"
     "moe-partition emit json PLAN [-o FILE]\n"
     "moe-partition explain PLAN [-o FILE]",
     "make a plan for training a mixture-of-experts model in exactly this layout",
@@ -92,7 +96,7 @@ static const struct command plan_command = {
     "Exit status: 0 done, 2 bad usage, bad input or an illegal layout, 3 the environment failed.",
 };
 
-static void warn_if_too_large(const struct plan *p)
+void warn_if_too_large(const struct plan *p)
 {
     char needs[24], has[24];
     if (p->machine.memory_bytes > 0 && p->predict.memory_bytes > p->machine.memory_bytes)
@@ -112,10 +116,10 @@ static char *made_by(int argc, char **argv)
     return text;
 }
 
-static int write_plan(const struct plan *p, int (*write)(const struct plan *, FILE *))
+int write_plan(const struct plan *p, const char *path, int (*write)(const struct plan *, FILE *))
 {
     struct output o;
-    if (output_open(&o, out_path) < 0)
+    if (output_open(&o, path) < 0)
         return -1;
     if (write(p, o.stream) < 0) {
         output_abandon(&o);
@@ -148,7 +152,7 @@ static int run_plan(int argc, char **argv, const char *by)
         return -1;
     warn_if_too_large(&p);
     plan_remarks(&p);
-    int r = write_plan(&p, plan_write);
+    int r = write_plan(&p, out_path, plan_write);
     plan_release(&p);
     return r;
 }
@@ -205,7 +209,7 @@ static int write_best(struct layout_search *s, const char *by)
             notice("the best is for planning only: written is the best that moe-train runs (--any: the best)");
     }
     if (r == 0)
-        r = write_plan(&p, plan_write);
+        r = write_plan(&p, out_path, plan_write);
     search_plan_release(&p);
     if (runnable.request.model)
         search_release(&runnable);
@@ -276,7 +280,7 @@ static int run_emit(int argc, char **argv)
     struct plan p;
     if (plan_read(&p, argv[first + 1]) < 0)
         return -1;
-    int r = write_plan(&p, emitters[form].write);
+    int r = write_plan(&p, out_path, emitters[form].write);
     plan_release(&p);
     return r;
 }
@@ -299,7 +303,7 @@ static int run_explain(int argc, char **argv)
     struct plan p;
     if (plan_read(&p, argv[first]) < 0)
         return -1;
-    int r = write_plan(&p, plan_explain);
+    int r = write_plan(&p, out_path, plan_explain);
     plan_release(&p);
     return r;
 }
@@ -312,17 +316,22 @@ static bool is_verb(int argc, char **argv, const char *verb)
 int main(int argc, char **argv)
 {
     bool emit = is_verb(argc, argv, "emit"), explain = is_verb(argc, argv, "explain"),
-         search = is_verb(argc, argv, "search"), plan = is_verb(argc, argv, "plan");
+         search = is_verb(argc, argv, "search"), plan = is_verb(argc, argv, "plan"),
+         place = is_verb(argc, argv, "place"), again = is_verb(argc, argv, "replan");
     char *by = made_by(argc, argv);
     int r = emit      ? run_emit(argc - 1, argv + 1)
             : explain ? run_explain(argc - 1, argv + 1)
             : search  ? run_search(argc - 1, argv + 1, by)
+            : place   ? run_place(argc - 1, argv + 1, by)
+            : again   ? run_replan(argc - 1, argv + 1, by)
                       : run_plan(argc - plan, argv + plan, by);
     free(by);
     if (r < 0 || stdout_close() < 0)
         return command_failed(emit      ? &emit_command
                               : explain ? &explain_command
                               : search  ? &search_command
+                              : place   ? &place_command
+                              : again   ? &replan_command
                                         : &plan_command);
     return STATUS_DONE;
 }

@@ -61,7 +61,7 @@ for room in base model plan cost emit data check choose stat draw; do
     case $room in cost) continue ;; esac # the arena is laid out in the backend's types
     none "$(includes "lib/$room" | grep ' kernels/')" "lib/$room knows no kernel"
 done
-only cmd 'lib/'
+only cmd 'lib/|cmd/'
 for folder in kernels kernels/*/; do
     only "${folder%/}" 'lib/base/|kernels/'
 done

@@ -48,7 +48,7 @@ refuse() {
 }
 refuse 'rule axes-dense: tp 4 .* pp 3 = 12 does not divide 16 ranks; pp 1, 2 or 4 would' -m moe-7b -n 16 --tp 4 --pp 3
 refuse 'rule heads-divide: attention heads 16 is not divisible by tp 32; tp 4, 8 or 16 would' -m moe-7b --tp 32
-refuse 'rule experts-divide: experts 64 is not divisible by ep 24; ep 4, 8, 16 or 32 would' -m moe-7b --ep 24
+refuse 'rule experts-divide: 64 experts over ep 96: some ranks would have none; ep 16, 32 or 64 would' -m moe-7b --ep 96
 refuse 'rule batch-divide: .*; 96 or 100 would do' -m moe-7b --dp 4 --global-batch 97
 refuse 'rule schedule-fits: .*global batch 8 would do' -m moe-7b --pp 4 --vpp 2 --global-batch 6
 refuse 'rule stages-cover: .*has 15 layers; the model has 16' -m moe-7b --pp 4 --split 4,3,4,4

@@ -43,12 +43,14 @@ plan_of() {
     pos) echo "mix $batch --capacity-factor 1.0 --drop position" ;;
     micro) echo "mix $batch --micro-batch 2" ;;
     plain | z) echo "mix $batch" ;;
+    dozen) echo "mix --seq 32 --global-batch 12" ;; # goes over three
+    twelve) echo "glm --seq 32 --global-batch 12" ;;
     *) echo "$1 $batch" ;;
     esac
 }
 run_of() {
     case $1 in
-    glm | grouped) echo '--bias-rate 0.01' ;;
+    glm | grouped | twelve) echo '--bias-rate 0.01' ;;
     plain) echo '--aux-loss 0 --z-loss 0 --clip 0 --weight-decay 0 --lr-schedule cosine' ;;
     z) echo '--aux-loss 0.1 --z-loss 0.1 --clip 0.3 --lr-schedule wsd --decay-steps 5' ;;
     qwen) echo '--eps 1e-5' ;; # what a bias of the keys does to all scores alike has no effect: its gradient is small, the rounding is not
@@ -143,6 +145,9 @@ check_layout tp2-o-bias qwen3 2 --tp 2
 zero_router || fail "a model with a router of zeros"
 check_layout all-to-one one 4 --ep 4 --lambda 1.2
 overflows all-to-one
+# Eight experts over three ranks: three, three and two.
+check_layout ep3-etp2-pp2-uneven twelve 6 --ep 3 --etp 2 --pp 2 --lambda 1.0 --global-batch 12
+overflows ep3-etp2-pp2-uneven
 check_bf16 bf16-tp2-ep2 4 --tp 2 --ep 2 --dp 2
 [ -n "$large" ] || done_testing
 
@@ -157,6 +162,8 @@ check_layout tp4 mix 4 --tp 4
 check_layout tp8 qwen3 8 --tp 8
 check_layout etp2 mix 2 --etp 2
 check_layout etp4-edp1 mix 4 --etp 4
+check_layout ep3-uneven dozen 3 --ep 3
+check_layout ep5-uneven mix 5 --ep 5 --global-batch 15
 check_layout ep2-edp2 z 4 --ep 2 --dp 4
 check_layout pp2-gpipe mix 2 --pp 2 --schedule gpipe
 check_layout pp4-1f1b mix 4 --pp 4 --split 2,1,0,1 --schedule 1f1b --recompute full

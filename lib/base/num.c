@@ -9,6 +9,26 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/memory.h"
+
+static int ascending(const void *a, const void *b)
+{
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+void pour(int64_t *have, int64_t n, int64_t more)
+{
+    int64_t *sorted = xmalloc((size_t)n * sizeof *sorted), count = 0, turn = 0, first;
+    memcpy(sorted, have, (size_t)n * sizeof *sorted);
+    qsort(sorted, (size_t)n, sizeof *sorted, ascending);
+    while (count < n && (count == 0 || more > sorted[count] * count || sorted[count] == sorted[count - 1]))
+        more += sorted[count++];
+    for (int64_t i = 0, least = sorted[count - 1]; i < n; i++)
+        if (have[i] <= least)
+            even_part(more, count, turn++, &first, &have[i]);
+    free(sorted);
+}
 
 bool parse_int(const char *text, int64_t min, int64_t max, int64_t *value)
 {

@@ -33,6 +33,23 @@ static inline int64_t max64(int64_t a, int64_t b)
     return a > b ? a : b;
 }
 
+/* Part [*first, +*count) of `total` that index i of n gets: as even as can be, the first ones longer. */
+static inline void even_part(int64_t total, int64_t n, int64_t i, int64_t *first, int64_t *count)
+{
+    int64_t each = total / n, longer = total % n;
+    *first = i * each + min64(i, longer);
+    *count = each + (i < longer);
+}
+/* The part that `at`, in [0,total), lies in. */
+static inline int64_t even_index(int64_t total, int64_t n, int64_t at)
+{
+    int64_t each = total / n, longer = total % n, edge = longer * (each + 1);
+    return at < edge ? at / (each + 1) : longer + (at - edge) / each;
+}
+/* Adds `more` to the least of n numbers until, as far as it goes, all are equal; of the remainder the first
+ * ones get one more. */
+void pour(int64_t *have, int64_t n, int64_t more);
+
 /* The whole of `text` is one number in [min,max]; false otherwise. No leading blanks, no trailing text, no NaN.
  */
 bool parse_int(const char *text, int64_t min, int64_t max, int64_t *value);

@@ -21,6 +21,7 @@
 #include "plan/fields.h"
 #include "plan/layout.h"
 #include "plan/schedule.h"
+#include "plan/slots.h"
 
 typedef long long ll;
 #define say verdict_say
@@ -238,30 +239,36 @@ static enum verdict nodes_local(const struct plan *p, char text[static 400])
     return say(text, VERDICT_OK, "every tp and etp group is on one node");
 }
 
+static enum verdict layer_placed(const struct plan *p, int l, char text[static 400])
+{
+    int64_t first, slots = plan_layer_slots(p, l);
+    for (int e = 0; e < p->model.experts; e++)
+        if (plan_layer_slot(p, l, e) < 0)
+            return say(text, VERDICT_FAIL, "layer %d: expert %d has no slot (is another listed twice?)", l, e);
+    for (int64_t i = 0; i < p->axes.ep; i++)
+        if (plan_slots(p, l, i, &first) == 0)
+            return say(text, VERDICT_FAIL, "layer %d: ep rank %lld has no expert", l, (ll)i);
+    if (slots == p->slots.most)
+        return VERDICT_OK;
+    return say(text, VERDICT_FAIL, "layer %d: %lld slots, and another layer has %d", l, (ll)slots,
+               p->slots.most);
+}
+
 static enum verdict experts_placed(const struct plan *p, char text[static 400])
 {
     const struct model *m = &p->model;
-    int *holder = xcalloc(m->experts, sizeof *holder);
-    enum verdict v =
-        say(text, VERDICT_OK, "%lld experts in each of %lld layers, one a slot, %lld slots an ep rank",
-            (ll)m->experts, (ll)m->moe_layers, (ll)(m->experts / p->axes.ep));
-    for (int l = 0; l < m->layers && v == VERDICT_OK; l++) {
-        for (int e = 0; e < m->experts; e++)
-            holder[e] = -1;
-        for (int e = 0; e < m->experts && m->moe[l] && v == VERDICT_OK; e++) {
-            int64_t slot = plan_layer_slot(p, l, e);
-            if (slot < 0 || slot >= m->experts)
-                v = say(text, VERDICT_FAIL, "layer %d: expert %d has no slot (is another listed twice?)", l, e);
-            else if (holder[slot] >= 0)
-                v = say(text, VERDICT_FAIL, "layer %d: experts %d and %d share slot %lld of ep rank %lld", l,
-                        holder[slot], e, (ll)(slot % max64(m->experts / p->axes.ep, 1)),
-                        (ll)(slot / max64(m->experts / p->axes.ep, 1)));
-            else
-                holder[slot] = e;
-        }
-    }
-    free(holder);
-    return v;
+    ll least = plan_least_slots(p), most = plan_most_slots(p), more = plan_replicas(p);
+    char each[60];
+    for (int l = 0; l < m->layers; l++)
+        if (m->moe[l] && layer_placed(p, l, text) != VERDICT_OK)
+            return VERDICT_FAIL;
+    snprintf(each, sizeof each, least == most ? "%lld" : "%lld to %lld", least, most);
+    if (more)
+        return say(text, VERDICT_OK,
+                   "%lld experts in each of %lld layers, with %lld replicas, %s slots an ep rank",
+                   (ll)m->experts, (ll)m->moe_layers, more, each);
+    return say(text, VERDICT_OK, "%lld experts in each of %lld layers, one a slot, %s slots an ep rank",
+               (ll)m->experts, (ll)m->moe_layers, each);
 }
 
 /* ---- the schedule ---- */
@@ -441,7 +448,7 @@ static const struct rule listed_rules[] = {
     {"nodes-fit", "no node has more ranks than the machine gives it", nodes_fit, NEEDS_NOTHING, false},
     {"nodes-local", "every tp and etp group is on one node (else a warning)", nodes_local, NEEDS_NOTHING,
      false},
-    {"experts-placed-once", "every expert of every layer has one slot, and every slot one expert",
+    {"experts-placed-once", "every expert of every layer has a slot, and replicas no layer more than another",
      experts_placed, NEEDS_NOTHING, true},
     {"schedule-complete",
      "every microbatch has one F, one B and, where it is split, one W on every virtual stage",

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "plan/slots.h"
 
 struct features {
     char text[400];
@@ -45,6 +46,9 @@ int plan_within_limits(const struct plan *p)
     if (p->model.window && p->model.window < p->batch.seq)
         add(&f, "a sliding window of %lld tokens in sequences of %lld", (long long)p->model.window,
             (long long)p->batch.seq);
+    if (plan_replicas(p))
+        add(&f, "%lld replicas of experts a layer, whose gradients it does not sum",
+            (long long)plan_replicas(p));
     if (*p->model.plan_only)
         add(&f, "this model: %s", p->model.plan_only);
     if (*f.text)

@@ -8,22 +8,28 @@
 #include "check/check.h"
 #include "check/limits.h"
 
-int plan_runnable(const struct plan *p)
+int plan_valid(const struct plan *p, int status)
 {
     struct findings f;
     int r = 0;
     plan_check(p, &f);
     for (int i = 0; i < f.count && r == 0; i++)
         if (f.list[i].verdict == VERDICT_FAIL && strcmp(f.list[i].rule, "memory-fits") != 0)
-            r = error(STATUS_NO, "the plan is not valid: rule %s: %s (see moe-plan-check)", f.list[i].rule,
+            r = error(status, "the plan is not valid: rule %s: %s (see moe-plan-check)", f.list[i].rule,
                       f.list[i].text);
     findings_release(&f);
-    return r < 0 ? -1 : plan_within_limits(p);
+    return r;
+}
+
+int plan_runnable(const struct plan *p)
+{
+    TRY(plan_valid(p, STATUS_NO));
+    return plan_within_limits(p);
 }
 
 void plan_remarks(const struct plan *p)
 {
-    static const char *const told[] = {"positions-reach", "stages-filled", "runnable"};
+    static const char *const told[] = {"experts-divide", "positions-reach", "stages-filled", "runnable"};
     const struct rule *r;
     char text[400];
     for (int i = 0; (r = rule_at(i)); i++)

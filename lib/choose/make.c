@@ -18,6 +18,7 @@
 #include "plan/layout.h"
 #include "plan/rules.h"
 #include "plan/schedule.h"
+#include "plan/slots.h"
 #include "plan/split.h"
 
 /* Named strategies: a request that options override. */
@@ -142,16 +143,6 @@ static int set_words(struct plan *p, const struct request *r)
     return 0;
 }
 
-/* Contiguous: expert e in slot e, which is on ep rank e div (E/ep). */
-static void place_experts(struct plan *p)
-{
-    const struct model *m = &p->model;
-    p->expert_slot = xcalloc(m->layers * m->experts, sizeof *p->expert_slot);
-    for (int64_t l = 0; l < m->layers; l++)
-        for (int64_t e = 0; e < m->experts; e++)
-            p->expert_slot[l * m->experts + e] = m->moe[l] ? (int16_t)e : -1;
-}
-
 static void say_what_is_planned(const struct model *m)
 {
     if (*m->wrapped)
@@ -185,7 +176,7 @@ int plan_finish(struct plan *p, const char *split, const char *made_by)
     if (shape_legal(p) < 0 || split_make(p, split) < 0 || inventory_init(&p->inventory, &p->model) < 0)
         return -1;
     layout_make(p);
-    place_experts(p);
+    slots_set_even(p);
     p->made_by = made_by ? xstrdup(made_by) : NULL;
     schedule_make(p);
     return plan_predict(p);

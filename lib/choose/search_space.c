@@ -143,7 +143,8 @@ static void add_axes(struct layout_search *s, struct plan *p)
     }
 }
 
-/* The expert part's factors of one stage's ranks. */
+/* The expert part's factors of one stage's ranks; ep that does not divide the experts only where it is asked
+ * for. */
 static void add_experts(struct layout_search *s, struct plan *p, int64_t ranks)
 {
     const struct axes *want = &s->request.axes;
@@ -151,7 +152,7 @@ static void add_experts(struct layout_search *s, struct plan *p, int64_t ranks)
     for (int64_t ep = 1; ep <= most_ep; ep++)
         for (int64_t etp = 1; ranks % ep == 0 && wanted(want->ep, ep) && etp <= min64(widest, ranks / ep);
              etp++)
-            if (ranks / ep % etp == 0 && wanted(want->etp, etp)) {
+            if ((p->model.experts % ep == 0 || want->ep) && ranks / ep % etp == 0 && wanted(want->etp, etp)) {
                 p->axes.ep = ep;
                 p->axes.etp = etp;
                 p->axes.edp = ranks / ep / etp;

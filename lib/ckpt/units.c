@@ -8,6 +8,7 @@
 #include "base/memory.h"
 #include "base/num.h"
 #include "plan/layout.h"
+#include "plan/slots.h"
 
 #define SLOT_BYTES ((int64_t)8 << 20) /* at most */
 
@@ -90,12 +91,58 @@ static void list_held(struct units *u, const struct shards *own)
     free(holds);
 }
 
+/* The dense bytes over the groups, to those with the fewest of experts until all have as many. */
+static void share_dense(struct units *u)
+{
+    int64_t ep = u->plan->axes.ep, *total = xmalloc((size_t)ep * sizeof *total);
+    memcpy(total, u->expert_bytes, (size_t)ep * sizeof *total);
+    pour(total, ep, u->bytes[FLAT_DENSE]);
+    u->dense_first = xcalloc(ep + 1, sizeof *u->dense_first);
+    for (int64_t i = 0; i < ep; i++)
+        u->dense_first[i + 1] = u->dense_first[i] + total[i] - u->expert_bytes[i];
+    free(total);
+}
+
+/* The group whose share has that dense byte. */
+static int dense_group(const struct units *u, int64_t at)
+{
+    int low = 0, high = (int)u->plan->axes.ep;
+    while (high - low > 1) {
+        int middle = low + (high - low) / 2;
+        if (u->dense_first[middle] <= at)
+            low = middle;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+/* The experts of all groups: whatever layer this rank holds some of. */
+static void count_experts(struct units *u, const struct shards *own)
+{
+    const struct plan *p = u->plan;
+    bool *layer = xcalloc(p->model.layers, sizeof *layer);
+    u->expert_bytes = xcalloc(p->axes.ep, sizeof *u->expert_bytes);
+    for (int i = 0; i < own->count; i++)
+        if (p->inventory.tensors[own->list[i].tensor].layer >= 0)
+            layer[p->inventory.tensors[own->list[i].tensor].layer] = true;
+    for (int i = 0; i < u->l->count; i++) {
+        const struct tensor *t = tensor_of(u, &u->l->entries[i]);
+        if (t->expert >= 0 && layer[t->layer])
+            u->expert_bytes[plan_slot_holder(p, t->layer, plan_layer_slot(p, t->layer, t->expert))] +=
+                u->l->entries[i].bytes;
+    }
+    free(layer);
+    share_dense(u);
+}
+
 void units_init(struct units *u, const struct ckpt_map *l, int rank)
 {
     *u = (struct units){.l = l, .plan = l->plan, .rank = rank};
     peers_init(u, FLAT_DENSE);
     peers_init(u, FLAT_EXPERT);
     list_held(u, &u->peers[FLAT_DENSE][own_cut(u, FLAT_DENSE)]);
+    count_experts(u, &u->peers[FLAT_DENSE][own_cut(u, FLAT_DENSE)]);
 }
 
 void units_release(struct units *u)
@@ -103,6 +150,8 @@ void units_release(struct units *u)
     peers_release(u, FLAT_DENSE);
     peers_release(u, FLAT_EXPERT);
     free(u->held);
+    free(u->expert_bytes);
+    free(u->dense_first);
     free(u->now.segments);
     free(u->list);
     *u = (struct units){0};
@@ -122,12 +171,12 @@ static int64_t slot_count(int64_t bytes, int64_t ranks)
 static int64_t slot_end(const struct units *u, enum flat sort, int64_t at, int *writer)
 {
     const struct axes *a = &u->plan->axes;
-    int64_t ranks = a->etp * a->edp, dense = u->bytes[FLAT_DENSE], experts = u->bytes[FLAT_EXPERT];
-    int64_t first, share, begin, bytes;
+    int64_t ranks = a->etp * a->edp, begin, bytes;
     struct coords of = u->plan->ranks[u->rank];
     if (sort == FLAT_DENSE)
-        of.ep = (int)even_index(dense, a->ep, at);
-    even_part(dense, a->ep, of.ep, &first, &share);
+        of.ep = dense_group(u, at);
+    int64_t experts = u->expert_bytes[of.ep], first = u->dense_first[of.ep];
+    int64_t share = u->dense_first[of.ep + 1] - first;
     int64_t before = sort == FLAT_DENSE ? experts - first : 0; /* from `at` to the place in the group's bytes */
     int64_t slots = slot_count(experts + share, ranks), slot = even_index(experts + share, slots, at + before);
     even_part(experts + share, slots, slot, &begin, &bytes);

@@ -4,10 +4,11 @@
  * nothing is kept for ranks that it has no business with.
  *
  * The ranks of a pipeline rank hold its dense tensors, and the experts of an ep index only those that are
- * there too: a group of etp·edp ranks. Each group writes all bytes of its experts and then, as a share, an
- * ep-th of the dense ones: laid end to end these are cut into slots of equal size, which its ranks take in
- * turn. So everyone writes the same number of bytes, in pieces of 4 to 8 MiB where there is as much, and
- * what follows in a file is written by others at the same time. A row belongs to the slot of its last byte.
+ * there too: a group of etp·edp ranks. Each group writes all bytes of its experts and then a share of the dense
+ * ones, larger where it has fewer of experts: laid end to end these are cut into slots of equal size, which
+ * its ranks take in turn. So everyone writes the same number of bytes, in pieces of 4 to 8 MiB where there is
+ * as much, and what follows in a file is written by others at the same time. A row belongs to the slot of its
+ * last byte.
  *
  *   ep 2, two ranks a group, 40 MiB of dense tensors, 24 MiB of experts a group: 44 MiB, 6 slots of 7⅓ MiB
  *   group 0   experts [0,7⅓) rank 0   [7⅓,14⅔) rank 1   [14⅔,22) rank 0   [22,24) rank 1, and dense [0,5⅓)
@@ -57,6 +58,8 @@ struct units {
     /* [FLAT_DENSE], of tensors that are not experts, and [FLAT_EXPERT]: how many bytes, and what the ranks
      * with the other cuts of the same tensors hold: tp or etp of them, this one in its place. */
     int64_t bytes[2];
+    /* Of its pipeline rank's groups: [ep] bytes of experts; [ep+1] the first of its share of the dense ones. */
+    int64_t *expert_bytes, *dense_first;
     struct shards *peers[2];
     struct held *held; /* in the order of the files */
     int held_count;
@@ -67,8 +70,8 @@ struct units {
     int list_count, list_room;
 };
 
-/* Time and memory: of the tensors in the map, of those that `rank` and its tp and etp peers hold, and of
- * nothing that grows with the number of ranks. */
+/* Time and memory: of the tensors in the map, of those that `rank` and its tp and etp peers hold, of ep, and of
+ * nothing else that grows with the number of ranks. */
 void units_init(struct units *u, const struct ckpt_map *l, int rank);
 void units_release(struct units *u);
 /* The next unit of tensors that the rank holds; NULL at the end. Good until the next call. */

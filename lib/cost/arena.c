@@ -11,6 +11,7 @@
 #include "base/num.h"
 #include "cost/region.h"
 #include "plan/schedule.h"
+#include "plan/slots.h"
 #include "scratch.h"
 
 /* The least and most scratch for sums that pays (comm/comm.h). */
@@ -46,9 +47,9 @@ struct laying {
     const struct plan *p;
     const struct model *m;
     struct arena *a;
-    int64_t e, n, T, H, K; /* bytes of an element; see arena.h */
-    bool split;            /* the program splits weight gradients off */
-    struct acts shared;    /* what recompute shares between layers */
+    int64_t e, n, T, H, K, local; /* bytes of an element; see arena.h, where local is El */
+    bool split;                   /* the program splits weight gradients off */
+    struct acts shared;           /* what recompute shares between layers */
 };
 
 static int64_t sources_of(const struct plan *p)
@@ -171,7 +172,7 @@ static void layout_stash(struct laying *l, struct cursor *c, struct stash *stash
         if (!l->split)
             x->dy_rows = l->shared.dy_rows;
         if (moe && sources_of(l->p) > 1) /* other ranks' counts: not to be made again alone */
-            x->arrived = take(c, sources_of(l->p) * (l->m->experts / l->p->axes.ep), 4);
+            x->arrived = take(c, sources_of(l->p) * l->local, 4);
     }
     stash->end = c->at;
 }
@@ -327,7 +328,7 @@ static void layout_router(struct laying *l, struct cursor *c)
     struct workspace *w = &l->a->ws;
     const struct axes *x = &l->p->axes;
     int64_t E = l->m->experts, nk = l->n * l->K, tk = l->T * l->K, C = l->a->row_capacity;
-    int64_t row = l->a->wire_bytes, segments = E * x->etp;
+    int64_t row = l->a->wire_bytes, segments = l->local * sources_of(l->p);
     w->d_weight = take(c, nk, 4);
     w->counts = take(c, E, 4);
     w->all_counts = take(c, x->etp * x->ep * E, 4);
@@ -352,7 +353,7 @@ static void layout_router(struct laying *l, struct cursor *c)
     }
     if (sources_of(l->p) > 1) {
         w->wire = take(c, l->a->wire_rows, row);
-        w->row = take(c, E / x->ep + 1, 4);
+        w->row = take(c, l->local + 1, 4);
         w->to = take(c, segments + 1, 4);
         w->from = take(c, segments, 4);
     }
@@ -433,9 +434,9 @@ static void layout_workspace(struct laying *l, struct cursor *c, bool last_stage
 /* Rows reserved for the local experts of one layer and microbatch.
  *
  * On average n·K·etp rows arrive: each of the ep·etp sources has n·K, and they go to ep holders. With ep = 1
- * that is all there are. With a capacity an expert keeps at most `limit` of a microbatch's T tokens, and all
- * that can come is reserved. Else λ times the average is, and never more than can come: a token chooses a local
- * expert at most once.
+ * that is all there are. All reserve what one with most experts needs: so a pass is as many rows on each. With
+ * a capacity an expert keeps at most `limit` of a microbatch's T tokens, and all that can come is reserved.
+ * Else λ times the average is, and never more than can come: a token chooses a local expert at most once.
  *
  *   n = T = 8, K = 2, E = 8, ep = 4, etp = 1 (4 sources, 2 local experts): 16 on average, at most 8·4·2 = 64
  *   λ = 1.5, dropless      24 rows; more of them take several passes (engine/dispatch.c)
@@ -446,11 +447,11 @@ static void layout_workspace(struct laying *l, struct cursor *c, bool last_stage
 static double row_capacity(const struct plan *p, int64_t n)
 {
     const struct model *m = &p->model;
-    int64_t sources = p->axes.ep * p->axes.etp, local = m->experts / p->axes.ep;
+    int64_t sources = p->axes.ep * p->axes.etp, local = plan_most_slots(p);
     double most = (double)(n * sources) * (double)min64(m->top_k, local);
     double want = (double)(n * m->top_k) * (double)p->axes.etp;
     if (p->axes.ep > 1)
-        want = floor(p->routing.lambda * want + 0.999999);
+        want = floor(p->routing.lambda * plan_unevenness(p) * want + 0.999999);
     int64_t limit = plan_expert_capacity(p, plan_microbatch_tokens(p));
     if (limit) {
         int64_t shares = max64(1, ceil_div(n * sources, plan_microbatch_tokens(p)));
@@ -523,6 +524,7 @@ static int layout_fixed(struct laying *l, struct cursor *c, const struct coords 
     l->H = p->model.hidden;
     l->K = p->model.top_k;
     l->T = l->n * p->axes.tp;
+    l->local = plan_most_slots(p);
     TRY(measure(l, at));
     layout_scratch(l, c);
     int64_t scratch = c->at;

@@ -4,9 +4,9 @@
  * arena_layout() is called with no memory by moe-partition, to count the bytes, and with memory by moe-train,
  * to use them: so what the plan predicts is what runs. Shapes: n local tokens of a microbatch (sequence
  * parallel: T/tp), T = seq·micro, H hidden, E experts, K top-k; q and kv are this tp rank's projection widths,
- * F' = F/etp, C rows reserved for the local experts (skew λ included), El local experts, Q = ep·etp sources of
- * their rows. "act" is the plan's type; `row` is one as it travels: H of act, and its weight in f32 at the end.
- * */
+ * F' = F/etp, C rows reserved for the local experts (skew λ included), El the most experts that a rank has of
+ * a layer, Q = ep·etp sources of their rows. "act" is the plan's type; `row` is one as it travels: H of act,
+ * and its weight in f32 at the end. */
 #ifndef COST_ARENA_H
 #define COST_ARENA_H
 

@@ -12,8 +12,21 @@
 #include "cost/simulate.h"
 #include "cost/snapshot.h"
 #include "plan/schedule.h"
+#include "plan/slots.h"
 
 typedef long long ll;
+
+static void explain_experts(const struct plan *p, FILE *f)
+{
+    const struct axes *a = &p->axes;
+    ll least = plan_least_slots(p), most = plan_most_slots(p);
+    fprintf(f, "  experts        etp %lld, ep %lld, edp %lld: %lld", (ll)a->etp, (ll)a->ep, (ll)a->edp, least);
+    if (most > least)
+        fprintf(f, " to %lld", most);
+    fprintf(f, " of %lld experts a rank\n", (ll)p->model.experts);
+    if (plan_replicas(p))
+        fprintf(f, "                 %lld of them replicas\n", (ll)plan_replicas(p));
+}
 
 static void explain_layout(const struct plan *p, FILE *f)
 {
@@ -23,8 +36,7 @@ static void explain_layout(const struct plan *p, FILE *f)
     fprintf(f, "  dense part     tp %lld, cp %lld, dp %lld, pp %lld (vpp %lld)\n", (ll)a->tp, (ll)a->cp,
             (ll)a->dp, (ll)a->pp, (ll)a->vpp);
     if (p->model.moe_layers)
-        fprintf(f, "  experts        etp %lld, ep %lld, edp %lld: %lld of %lld experts a rank\n", (ll)a->etp,
-                (ll)a->ep, (ll)a->edp, (ll)(p->model.experts / a->ep), (ll)p->model.experts);
+        explain_experts(p, f);
     fprintf(f, "  a step         %lld sequences of %lld tokens, %lld microbatch%s of %lld; %s\n", (ll)b->global,
             (ll)b->seq, (ll)b->microbatches, b->microbatches > 1 ? "es" : "", (ll)b->micro,
             plan_schedule(p)->name);

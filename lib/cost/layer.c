@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/num.h"
+#include "plan/slots.h"
 
 const char *const part_name[PARTS] = {
     [PART_MATRIX] = "dense products",         [PART_ATTENTION] = "attention",
@@ -32,7 +33,8 @@ int costing_of_shape(struct costing *c, const struct plan *p, double lambda)
     const struct machine *m = &p->machine;
     const struct reach alone = {1, 1};
     *c = (struct costing){.p = p,
-                          .lambda = p->axes.ep > 1 ? lambda : 1,
+                          .lambda = p->axes.ep > 1 ? lambda * plan_unevenness(p) : 1,
+                          .local = (double)plan_most_slots(p),
                           .tp = alone,
                           .cp = alone,
                           .ep = alone,
@@ -150,7 +152,7 @@ static void add_experts(const struct costing *c, struct layer_cost *x)
     const struct model *m = &p->model;
     double H = (double)m->hidden, K = (double)m->top_k, etp = (double)p->axes.etp,
            F = (double)m->expert_ffn / etp;
-    double local = (double)(m->experts / p->axes.ep), R = c->n * K * etp * c->lambda;
+    double local = c->local, R = c->n * K * etp * c->lambda;
     double products = product_s(c, R / local, 2 * F, H, local) + product_s(c, R / local, H, F, local);
     x->s[PASS_F][PART_EXPERTS] += products;
     x->s[PASS_B][PART_EXPERTS] += products;
@@ -218,7 +220,7 @@ void cost_of_layer(const struct costing *c, int64_t layer, struct layer_cost *x)
     }
     double ops = OPS_ATTENTION + (mlp ? OPS_MLP : 0);
     if (m->moe[layer])
-        ops += OPS_MOE + OPS_EXPERT * (double)(m->experts / p->axes.ep) +
+        ops += OPS_MOE + OPS_EXPERT * c->local +
                (p->axes.ep == 1                                 ? 0
                 : p->training.dispatcher == DISPATCHER_ALLTOALL ? OPS_ALLTOALL
                                                                 : OPS_FUSED_DISPATCH);

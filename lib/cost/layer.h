@@ -2,7 +2,8 @@
 /* Seconds of one layer for one microbatch on one rank, by what they go to.
  *
  * n local tokens (T/tp), T those of the tp group; q, k, v and the other matrices as the inventory has them,
- * cut over tp; R = n·K·etp·λ rows for E/ep local experts. Forward, of matrices of M×N weights: 2·T·M·N
+ * cut over tp; R = n·K·etp·λ rows for E/ep local experts; where ranks have more or fewer, for the most that one
+ * has, and as many more rows. Forward, of matrices of M×N weights: 2·T·M·N
  * operations. Backward has two products of that size: one in B, one in W. A product of w operations takes
  * max(w/(peak·share(w)), its bytes/bandwidth); share is the cluster's efficiency (curve.h), taken of each
  * expert's product alone.
@@ -75,8 +76,9 @@ struct layer_cost {
 /* What costs of one rank of a plan are counted by. */
 struct costing {
     const struct plan *p;
-    double lambda;
-    double rate; /* operations a second of products; of attention */
+    double lambda; /* of the rank with most experts, over the mean of all */
+    double local;  /* its experts */
+    double rate;   /* operations a second of products; of attention */
     double attend;
     struct curve curve;
     struct reach tp, cp, ep, etp;

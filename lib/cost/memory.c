@@ -5,6 +5,7 @@
 
 #include "base/memory.h"
 #include "cost/arena.h"
+#include "plan/slots.h"
 
 int memory_of_rank(const struct plan *p, int rank, struct memory *m)
 {
@@ -21,14 +22,15 @@ int memory_of_rank(const struct plan *p, int rank, struct memory *m)
 
 int memory_predict(struct plan *p)
 {
-    /* Ranks with the same place in the pipeline and the tensor axis need the same. */
-    bool *seen = xcalloc(p->axes.pp * p->axes.tp, sizeof *seen);
+    /* Ranks with the same place in the pipeline and the tensor axis need the same, and with as many experts. */
+    int64_t ep = plan_slots_alike(p) ? 1 : p->axes.ep;
+    bool *seen = xcalloc(p->axes.pp * p->axes.tp * ep, sizeof *seen);
     int r = 0;
     p->predict.memory_bytes = -1;
     p->predict.arena = ARENA_VERSION;
     for (int i = 0; i < p->world && r == 0; i++) {
         const struct coords *at = &p->ranks[i];
-        bool *s = &seen[at->pp * p->axes.tp + at->tp];
+        bool *s = &seen[(at->pp * p->axes.tp + at->tp) * ep + at->ep % ep];
         if (*s)
             continue;
         *s = true;

@@ -6,26 +6,37 @@
 #include "base/memory.h"
 #include "base/num.h"
 #include "plan/shard.h"
+#include "plan/slots.h"
 #include "plan/states.h"
 
 int64_t snapshot_bytes(const struct plan *p, int rank)
 {
     const struct axes *a = &p->axes;
-    int64_t weight = p->training.precision == PRECISION_F32 ? 4 : 2, kept = 0, dense = 0, experts = 0;
+    int64_t weight = p->training.precision == PRECISION_F32 ? 4 : 2, kept = 0, dense = 0;
     struct shards own;
     for (int s = 0; s < STATES; s++)
         kept += plan_keeps(p, s) ? 4 : 0;
     shards_init(&own, p, rank);
-    bool *seen = xcalloc(p->inventory.count, sizeof *seen);
+    bool *here = xcalloc(p->model.layers, sizeof *here);
     for (int i = 0; i < own.count; i++) {
         const struct shard *h = &own.list[i];
         const struct tensor *t = &p->inventory.tensors[h->tensor];
-        if (!h->second && !seen[h->tensor])
-            *(t->expert >= 0 ? &experts : &dense) +=
-                t->rows * t->cols * (h->flat == FLAT_BUFFER ? 4 : weight + kept);
-        seen[h->tensor] = true;
+        if (!h->second && t->expert < 0)
+            dense += t->rows * t->cols * (h->flat == FLAT_BUFFER ? 4 : weight + kept);
+        if (t->layer >= 0)
+            here[t->layer] = true;
     }
-    free(seen);
+    int64_t *groups = xcalloc(a->ep, sizeof *groups); /* experts' bytes of each of the pipeline rank */
+    for (int i = 0; i < p->inventory.count; i++) {
+        const struct tensor *t = &p->inventory.tensors[i];
+        if (t->expert >= 0 && here[t->layer])
+            groups[plan_slot_holder(p, t->layer, plan_layer_slot(p, t->layer, t->expert))] +=
+                t->rows * t->cols * (weight + kept);
+    }
+    pour(groups, a->ep, dense);
+    int64_t bytes = groups[p->ranks[rank].ep];
+    free(groups);
+    free(here);
     shards_release(&own);
-    return ceil_div(experts + ceil_div(dense, a->ep), a->etp * a->edp);
+    return ceil_div(bytes, a->etp * a->edp);
 }

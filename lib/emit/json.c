@@ -7,6 +7,7 @@
 #include "base/json.h"
 #include "plan/fields.h"
 #include "plan/schedule.h"
+#include "plan/slots.h"
 
 /* Numbers are written as the plan's text has them. */
 static void string(FILE *f, const char *text)
@@ -88,18 +89,32 @@ static void write_layout(const struct plan *p, FILE *f)
     fputs("},\n", f);
 }
 
-/* A row a layer: the slot of each expert, ep rank = slot div (experts/ep); null for layers that are not MoE. */
-static void write_experts(const struct plan *p, FILE *f)
+/* Of each layer a row of numbers, null for layers that are not MoE. */
+static void expert_rows(const struct plan *p, FILE *f, const char *name, const int32_t *table, int64_t width)
 {
-    fprintf(f, "\"experts\":{\"per_ep_rank\":%" PRId64 ",\"slots\":[", p->model.experts / p->axes.ep);
+    fprintf(f, "\"%s\":[", name);
     for (int l = 0; l < p->model.layers; l++) {
         fprintf(f, "%s\n%s", l ? "," : "", p->model.moe[l] ? "[" : "null");
-        for (int e = 0; e < p->model.experts && p->model.moe[l]; e++)
-            fprintf(f, e ? ",%d" : "%d", (int)plan_layer_slot(p, l, e));
+        for (int64_t i = 0; i < width && p->model.moe[l]; i++)
+            fprintf(f, i ? ",%d" : "%d", (int)table[l * width + i]);
         if (p->model.moe[l])
             putc(']', f);
     }
-    fputs("]},\n\"schedules\":[", f);
+    putc(']', f);
+}
+
+/* per_ep_rank: the most that a rank has; slots: the first slot of each expert; experts: the expert in each
+ * slot; first: the first slot of each ep rank, and how many there are. */
+static void write_experts(const struct plan *p, FILE *f)
+{
+    const struct slots *s = &p->slots;
+    fprintf(f, "\"experts\":{\"per_ep_rank\":%" PRId64 ",", plan_most_slots(p));
+    expert_rows(p, f, "slots", s->of, p->model.experts);
+    putc(',', f);
+    expert_rows(p, f, "experts", s->expert, s->most);
+    putc(',', f);
+    expert_rows(p, f, "first", s->first, p->axes.ep + 1);
+    fputs("},\n\"schedules\":[", f);
     for (int i = 0; i < p->axes.pp; i++) {
         fprintf(f, "%s\n[", i ? "," : "");
         for (int k = 0; k < p->programs[i].count; k++) {

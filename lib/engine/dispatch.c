@@ -37,10 +37,11 @@
 #include "base/memory.h"
 #include "base/num.h"
 #include "comm/collective.h"
+#include "plan/slots.h"
 
-static int64_t local_experts(const struct engine *e)
+static int64_t local_experts(const struct engine *e, const struct layer *w)
 {
-    return e->E / e->ep;
+    return w->slot[e->at.ep + 1] - w->slot[e->at.ep];
 }
 
 static int sources(const struct engine *e)
@@ -77,7 +78,7 @@ void dispatch_init(struct engine *e, struct dispatch *d)
 {
     d->send_first = xcalloc(e->E + 1, sizeof *d->send_first);
     d->landing = xcalloc(e->E, sizeof *d->landing);
-    d->segment = xcalloc(local_experts(e) * sources(e) + 1, sizeof *d->segment);
+    d->segment = xcalloc(plan_most_slots(e->plan) * sources(e) + 1, sizeof *d->segment);
 }
 
 void dispatch_release(struct dispatch *d)
@@ -96,16 +97,16 @@ static int gather_counts(struct engine *e)
     return e->etp > 1 ? all_gather(e->group[GROUP_ETP], e->s, mine, ws->all_counts, bytes * (size_t)e->ep) : 0;
 }
 
-int dispatch_counts(struct engine *e, struct acts *a)
+int dispatch_counts(struct engine *e, const struct layer *w, struct acts *a)
 {
     if (sources(e) == 1)
         return 0;
     enum phase before = profile_enter(&e->profile, PHASE_DISPATCH);
     TRY(gather_counts(e));
     /* Columns of counts, which are as wide as floats. */
-    e->be->copy_rows(e->s, &OP(copy_rows, .rows = sources(e), .width = local_experts(e),
-                               .x = e->ws->all_counts + e->at.ep * local_experts(e), .ldx = e->E,
-                               .y = a->arrived, .ldy = local_experts(e), .type = F32));
+    e->be->copy_rows(e->s, &OP(copy_rows, .rows = sources(e), .width = local_experts(e, w),
+                               .x = e->ws->all_counts + w->slot[e->at.ep], .ldx = e->E, .y = a->arrived,
+                               .ldy = local_experts(e, w), .type = F32));
     if (e->ep > 1) {
         e->be->event_record(e->routed, e->s);
         if (!left_out("counts-not-awaited"))
@@ -136,10 +137,10 @@ void dispatch_pack(struct engine *e, struct acts *a, const void *x, void *rows, 
 }
 
 /* The tables of one holder, and how many rows it gets. */
-static int64_t route_holder(struct engine *e, struct dispatch *d, int holder)
+static int64_t route_holder(struct engine *e, const struct layer *w, struct dispatch *d, int holder)
 {
-    int64_t El = local_experts(e), at = 0, *segment = holder == e->at.ep ? d->segment : NULL;
-    for (int64_t k = holder * El; k < (holder + 1) * El; k++)
+    int64_t at = 0, *segment = holder == e->at.ep ? d->segment : NULL;
+    for (int64_t k = w->slot[holder]; k < w->slot[holder + 1]; k++)
         for (int j = 0; j < e->etp; j++)
             for (int i = 0; i < e->ep; i++) {
                 if (j == e->at.etp && i == e->at.ep)
@@ -153,7 +154,7 @@ static int64_t route_holder(struct engine *e, struct dispatch *d, int holder)
     return at;
 }
 
-int dispatch_route(struct engine *e, struct dispatch *d)
+int dispatch_route(struct engine *e, const struct layer *w, struct dispatch *d)
 {
     d->passes = 1;
     d->weights_done = false;
@@ -168,21 +169,21 @@ int dispatch_route(struct engine *e, struct dispatch *d)
         d->send_first[k + 1] = d->send_first[k] + mine[k];
     int64_t fullest = 0;
     for (int holder = 0; holder < e->ep; holder++)
-        fullest = max64(fullest, route_holder(e, d, holder));
+        fullest = max64(fullest, route_holder(e, w, d, holder));
     if (!fault("overflow-dropped"))
         d->passes = (int)max64(1, ceil_div(fullest, e->arena.row_capacity));
     return 0;
 }
 
-const int32_t *dispatch_order(struct engine *e, struct acts *a, int pass)
+const int32_t *dispatch_order(struct engine *e, const struct layer *w, struct acts *a, int pass)
 {
     struct workspace *ws = e->ws;
     if (sources(e) == 1)
         return a->first;
     int64_t C = e->arena.row_capacity;
-    e->be->arrivals(e->s, &OP(arrivals, .sources = sources(e), .experts = local_experts(e), .first = pass * C,
-                              .rows = C, .block = e->ep == 1 ? e->n * e->K : 0, .arrived = a->arrived,
-                              .row = ws->row, .to = ws->to, .from = ws->from));
+    e->be->arrivals(e->s, &OP(arrivals, .sources = sources(e), .experts = local_experts(e, w),
+                              .first = pass * C, .rows = C, .block = e->ep == 1 ? e->n * e->K : 0,
+                              .arrived = a->arrived, .row = ws->row, .to = ws->to, .from = ws->from));
     return ws->row;
 }
 
@@ -198,12 +199,12 @@ static int64_t in_pass(const struct engine *e, int pass, int64_t begin, int64_t 
 
 /* e->blocks: where each source's rows of this pass begin on the wire, source j·ep + i; their number at the end.
  * */
-static void find_blocks(struct engine *e, const struct dispatch *d, int pass)
+static void find_blocks(struct engine *e, const struct layer *w, const struct dispatch *d, int pass)
 {
     int64_t *at = e->blocks;
     for (int q = 0; q < sources(e); q++) {
         int64_t rows = e->ep == 1 ? e->n * e->K : 0;
-        for (int64_t k = 0; e->ep > 1 && k < local_experts(e); k++) {
+        for (int64_t k = 0; e->ep > 1 && k < local_experts(e, w); k++) {
             const int64_t *s = &d->segment[k * sources(e) + q];
             rows += in_pass(e, pass, s[0], s[1]);
         }
@@ -212,11 +213,12 @@ static void find_blocks(struct engine *e, const struct dispatch *d, int pass)
 }
 
 /* This rank's rows for a holder in this pass: the first in the order of sending, and how many. */
-static int64_t rows_for(const struct engine *e, const struct dispatch *d, int pass, int holder, int64_t *first)
+static int64_t rows_for(const struct engine *e, const struct layer *w, const struct dispatch *d, int pass,
+                        int holder, int64_t *first)
 {
-    int64_t El = local_experts(e), rows = 0;
-    *first = d->send_first[holder * El];
-    for (int64_t k = holder * El; k < (holder + 1) * El; k++) {
+    int64_t rows = 0;
+    *first = d->send_first[w->slot[holder]];
+    for (int64_t k = w->slot[holder]; k < w->slot[holder + 1]; k++) {
         int64_t end = d->landing[k] + d->send_first[k + 1] - d->send_first[k];
         *first += before_pass(e, pass, d->landing[k], end);
         rows += in_pass(e, pass, d->landing[k], end);
@@ -232,8 +234,8 @@ static void piece(struct comm_piece *list, int *count, int peer, const struct wi
 }
 
 /* Over ep: between this rank's own rows and the wire, there or back. */
-static int swap_over_ep(struct engine *e, const struct dispatch *d, int pass, const struct wire *own,
-                        const struct wire *wire, bool back)
+static int swap_over_ep(struct engine *e, const struct layer *w, const struct dispatch *d, int pass,
+                        const struct wire *own, const struct wire *wire, bool back)
 {
     if (e->ep == 1)
         return 0;
@@ -241,7 +243,7 @@ static int swap_over_ep(struct engine *e, const struct dispatch *d, int pass, co
     int outers = 0, inners = 0;
     for (int i = 0; i < e->ep; i++) {
         const int64_t *block = &e->blocks[e->at.etp * e->ep + i];
-        int64_t first, rows = rows_for(e, d, pass, i, &first);
+        int64_t first, rows = rows_for(e, w, d, pass, i, &first);
         piece(outer, &outers, i, own, first, rows);
         piece(inner, &inners, i, wire, block[0], block[1] - block[0]);
     }
@@ -268,21 +270,22 @@ static int spread_over_etp(struct engine *e, const struct wire *wire)
     return exchange(e->group[GROUP_ETP], e->s, e->send, sends, e->recv, recvs);
 }
 
-int dispatch_rows(struct engine *e, struct dispatch *d, int pass, void *rows, float *weight)
+int dispatch_rows(struct engine *e, const struct layer *w, struct dispatch *d, int pass, void *rows,
+                  float *weight)
 {
     struct workspace *ws = e->ws;
     if (sources(e) == 1)
         return 0;
     enum phase before = profile_enter(&e->profile, PHASE_DISPATCH);
     struct wire own = own_rows(e, ws->send, weight), wire = wire_at(e, ws->wire, weight);
-    find_blocks(e, d, pass);
-    TRY(swap_over_ep(e, d, pass, &own, &wire, false));
+    find_blocks(e, w, d, pass);
+    TRY(swap_over_ep(e, w, d, pass, &own, &wire, false));
     if (e->etp > 1)
         TRY(spread_over_etp(e, &wire));
-    e->be->regroup(e->s, &OP(regroup, .segments = local_experts(e) * sources(e), .rows = e->arena.row_capacity,
-                             .wire_rows = e->arena.wire_rows, .width = e->H, .to = ws->to, .from = ws->from,
-                             .grouped = rows, .weight = weight, .wire = wire.p, .ld = wire.ld,
-                             .wire_weight = wire.weight, .ldw = wire.ldw, .type = e->type));
+    e->be->regroup(e->s, &OP(regroup, .segments = local_experts(e, w) * sources(e),
+                             .rows = e->arena.row_capacity, .wire_rows = e->arena.wire_rows, .width = e->H,
+                             .to = ws->to, .from = ws->from, .grouped = rows, .weight = weight, .wire = wire.p,
+                             .ld = wire.ld, .wire_weight = wire.weight, .ldw = wire.ldw, .type = e->type));
     profile_enter(&e->profile, before);
     return 0;
 }
@@ -318,21 +321,23 @@ static int reduce_over_etp(struct engine *e, const struct wire *wire)
     return 0;
 }
 
-int combine_rows(struct engine *e, struct dispatch *d, int pass, void *rows, float *weight)
+int combine_rows(struct engine *e, const struct layer *w, struct dispatch *d, int pass, void *rows,
+                 float *weight)
 {
     struct workspace *ws = e->ws;
     if (sources(e) == 1)
         return 0;
     enum phase before = profile_enter(&e->profile, PHASE_COMBINE);
     struct wire own = own_rows(e, ws->back, weight), wire = wire_at(e, ws->wire, weight);
-    find_blocks(e, d, pass);
-    e->be->regroup(e->s, &OP(regroup, .segments = local_experts(e) * sources(e), .rows = e->arena.row_capacity,
-                             .wire_rows = e->arena.wire_rows, .width = e->H, .to = ws->to, .from = ws->from,
-                             .grouped = rows, .weight = weight, .wire = wire.p, .ld = wire.ld,
-                             .wire_weight = wire.weight, .ldw = wire.ldw, .back = true, .type = e->type));
+    find_blocks(e, w, d, pass);
+    e->be->regroup(e->s,
+                   &OP(regroup, .segments = local_experts(e, w) * sources(e), .rows = e->arena.row_capacity,
+                       .wire_rows = e->arena.wire_rows, .width = e->H, .to = ws->to, .from = ws->from,
+                       .grouped = rows, .weight = weight, .wire = wire.p, .ld = wire.ld,
+                       .wire_weight = wire.weight, .ldw = wire.ldw, .back = true, .type = e->type));
     if (e->etp > 1)
         TRY(reduce_over_etp(e, &wire));
-    TRY(swap_over_ep(e, d, pass, &own, &wire, true));
+    TRY(swap_over_ep(e, w, d, pass, &own, &wire, true));
     profile_enter(&e->profile, before);
     return 0;
 }

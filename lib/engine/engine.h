@@ -31,7 +31,8 @@ struct layer {
     int64_t mlp_width; /* M/tp of the dense MLP or the shared expert; 0: none */
     struct weight input_norm, qkv, qkv_bias, q_norm, k_norm, o, o_bias, post_norm, router, experts, mlp_gate_up,
         mlp_down, mlp_switch;
-    float *router_bias; /* [E] or NULL */
+    float *router_bias;  /* [E] or NULL */
+    const int32_t *slot; /* host [ep+1]: the first slot of each ep rank, and how many there are */
 };
 
 /* Where the rows of one MoE layer and microbatch go (dispatch.c). Host tables, filled where ep > 1. A holder is
@@ -39,7 +40,7 @@ struct layer {
 struct dispatch {
     int64_t *send_first; /* [E+1]: first row of each slot in this rank's order of sending */
     int64_t *landing;    /* [E]: where this rank's rows for a slot start in the rows of its holder */
-    int64_t *segment;    /* [El·etp·ep+1]: rows here, by local expert, etp rank, ep rank */
+    int64_t *segment;    /* [El·etp·ep+1]: rows here, by local expert, etp rank, ep rank; room for the most */
     int passes;          /* row chunks of the capacity C that the fullest holder needs */
     bool weights_done;   /* weight gradients were computed by backward (several passes) */
 };

@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/memory.h"
+#include "base/num.h"
 #include "comm/collective.h"
 #include "engine/linear.h"
 #include "engine/norm.h"

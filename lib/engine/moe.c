@@ -14,11 +14,13 @@ struct experts {
     const int32_t *row;    /* device [El+1] */
 };
 
-static struct experts experts_of(struct engine *e, struct acts *a, int pass)
+static struct experts experts_of(struct engine *e, const struct layer *w, struct acts *a, int pass)
 {
     int64_t F = e->arena.ffn;
-    return (struct experts){
-        .El = e->E / e->ep, .F = F, .stride = 3 * F * e->H, .row = dispatch_order(e, a, pass)};
+    return (struct experts){.El = w->slot[e->at.ep + 1] - w->slot[e->at.ep],
+                            .F = F,
+                            .stride = 3 * F * e->H,
+                            .row = dispatch_order(e, w, a, pass)};
 }
 
 /* y [rows,n] and x [rows,k] with the experts' [n,k] matrices that start at `w`. */
@@ -45,7 +47,7 @@ static void activate(struct engine *e, struct acts *a, const struct experts *p)
 static int fill_pass(struct engine *e, struct layer *w, struct acts *a, struct dispatch *d, int pass,
                      const struct experts *p)
 {
-    TRY(dispatch_rows(e, d, pass, a->rows, a->row_weight));
+    TRY(dispatch_rows(e, w, d, pass, a->rows, a->row_weight));
     grouped(e, p, GROUPED_FORWARD, 2 * p->F, e->H, a->rows, a->gate_up, w->experts.w);
     activate(e, a, p);
     return 0;
@@ -55,7 +57,7 @@ int moe_route(struct engine *e, struct layer *w, struct acts *a, int layer)
 {
     TRY(router_forward(e, w, a, layer));
     if (!e->replay) /* then all is as it was, and known */
-        TRY(dispatch_counts(e, a));
+        TRY(dispatch_counts(e, w, a));
     dispatch_pack(e, a, a->h2, a->rows, a->row_weight);
     return router_statistics(e, w, a);
 }
@@ -63,12 +65,12 @@ int moe_route(struct engine *e, struct layer *w, struct acts *a, int layer)
 static int forward_passes(struct engine *e, struct layer *w, struct acts *a, struct dispatch *d)
 {
     for (int pass = 0; pass < d->passes; pass++) {
-        struct experts p = experts_of(e, a, pass);
+        struct experts p = experts_of(e, w, a, pass);
         TRY(fill_pass(e, w, a, d, pass, &p));
         if (e->replay)
             return 0;
         grouped(e, &p, GROUPED_FORWARD, e->H, p.F, a->act, e->ws->y_rows, down_of(e, &p, w->experts.w));
-        TRY(combine_rows(e, d, pass, e->ws->y_rows, NULL));
+        TRY(combine_rows(e, w, d, pass, e->ws->y_rows, NULL));
     }
     return 0;
 }
@@ -77,7 +79,7 @@ int moe_forward(struct engine *e, struct layer *w, struct acts *a, struct dispat
 {
     if (e->replay) /* backward fills the passes itself when there are several */
         return d->passes > 1 ? 0 : forward_passes(e, w, a, d);
-    TRY(dispatch_route(e, d));
+    TRY(dispatch_route(e, w, d));
     if (d->passes > 1)
         e->overflow++;
     TRY(forward_passes(e, w, a, d));
@@ -89,9 +91,9 @@ int moe_refill(struct engine *e, struct layer *w, struct acts *a, struct dispatc
 {
     if (d->passes > 1)
         return 0;
-    struct experts p = experts_of(e, a, 0);
+    struct experts p = experts_of(e, w, a, 0);
     dispatch_pack(e, a, a->h2, a->rows, a->row_weight);
-    TRY(dispatch_rows(e, d, 0, a->rows, a->row_weight));
+    TRY(dispatch_rows(e, w, d, 0, a->rows, a->row_weight));
     activate(e, a, &p);
     return 0;
 }
@@ -100,13 +102,13 @@ static int backward_pass(struct engine *e, struct layer *w, struct acts *a, stru
                          const void *d_out, bool split, int pass)
 {
     struct workspace *ws = e->ws;
-    struct experts p = experts_of(e, a, pass);
+    struct experts p = experts_of(e, w, a, pass);
     if (d->passes > 1) {
         dispatch_pack(e, a, a->h2, a->rows, a->row_weight);
         TRY(fill_pass(e, w, a, d, pass, &p));
     }
     dispatch_pack(e, a, d_out, a->dy_rows, NULL);
-    TRY(dispatch_rows(e, d, pass, a->dy_rows, NULL));
+    TRY(dispatch_rows(e, w, d, pass, a->dy_rows, NULL));
     grouped(e, &p, GROUPED_INPUT, e->H, p.F, ws->d_act, a->dy_rows, down_of(e, &p, w->experts.w));
     if (!split || d->passes > 1) /* act must be read before gate_up turns into its gradient */
         grouped(e, &p, GROUPED_WEIGHT, e->H, p.F, a->act, a->dy_rows, w->experts.g + 2 * p.F * e->H);
@@ -117,7 +119,7 @@ static int backward_pass(struct engine *e, struct layer *w, struct acts *a, stru
     if (!split || d->passes > 1)
         grouped(e, &p, GROUPED_WEIGHT, 2 * p.F, e->H, a->rows, a->gate_up, w->experts.g);
     grouped(e, &p, GROUPED_INPUT, 2 * p.F, e->H, ws->y_rows, a->gate_up, w->experts.w);
-    return combine_rows(e, d, pass, ws->y_rows, ws->d_row_weight);
+    return combine_rows(e, w, d, pass, ws->y_rows, ws->d_row_weight);
 }
 
 int moe_backward(struct engine *e, struct layer *w, struct acts *a, struct dispatch *d, const void *d_out,
@@ -136,7 +138,7 @@ int moe_weights(struct engine *e, struct layer *w, struct acts *a, struct dispat
 {
     if (d->weights_done)
         return 0;
-    struct experts p = experts_of(e, a, 0);
+    struct experts p = experts_of(e, w, a, 0);
     grouped(e, &p, GROUPED_WEIGHT, e->H, p.F, a->act, a->dy_rows, w->experts.g + 2 * p.F * e->H);
     grouped(e, &p, GROUPED_WEIGHT, 2 * p.F, e->H, a->rows, a->gate_up, w->experts.g);
     return 0;

@@ -87,6 +87,7 @@ static void locate_all(struct engine *e)
         struct layer *l = &e->layers[i];
         l->moe = m->moe[i];
         l->mlp_width = (l->moe ? m->shared_ffn : m->dense_ffn) / e->tp;
+        l->slot = e->plan->slots.first + i * (e->ep + 1);
         l->moe_index = l->moe && l->router.w ? e->moe_layers++ : -1;
     }
 }
@@ -136,7 +137,7 @@ static void upload_placement(struct engine *e)
     int64_t count = e->model->layers * e->E;
     int32_t *slots = xmalloc((size_t)count * 4 + 4);
     for (int64_t i = 0; i < count; i++)
-        slots[i] = e->plan->expert_slot[i];
+        slots[i] = e->plan->slots.of[i];
     e->be->upload(e->s, e->arena.slot_of, slots, (size_t)count * 4);
     free(slots);
 }

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "base/memory.h"
+#include "plan/slots.h"
 
 const char *const group_name[GROUP_KINDS + 1] = {"tp",  "cp",  "dp", "dp-cp", "ep",
                                                  "etp", "edp", "pp", "kv",    "embed"};
@@ -20,7 +21,7 @@ void plan_release(struct plan *p)
     free(p->programs);
     free(p->stages);
     free(p->ranks);
-    free(p->expert_slot);
+    slots_release(&p->slots);
     free(p->made_by);
     inventory_release(&p->inventory);
     model_release(&p->model);

@@ -120,6 +120,16 @@ struct predict {
     int seconds;          /* the version of the formulas that gave the seconds (cost/seconds.h); 0: none */
 };
 
+/* Where the experts are (slots.h). The slots of a layer are numbered from 0, each ep rank's one run of them. A
+ * rank may have more than another, and an expert, as a replica, several: then there are more slots than
+ * experts. Nothing in layers that are not MoE. */
+struct slots {
+    int most;        /* slots of the layer that has most */
+    int32_t *first;  /* [layers][ep+1]: of each ep rank; the last is the number of slots */
+    int32_t *expert; /* [layers][most]: the expert in each; -1 behind the last */
+    int32_t *of;     /* [layers][E]: the first slot that has the expert; -1: none */
+};
+
 struct plan {
     struct model model;
     struct inventory inventory;
@@ -136,9 +146,7 @@ struct plan {
     int group_count;
     /* [GROUP_KINDS][world]: where in groups the group of that kind is that holds the rank, or -1 */
     int *group_index;
-    /* [layers][E]: where each expert is: slot ep·(E/ep) + index on that ep rank; -1: nowhere (and in layers
-     * that are not MoE) */
-    int16_t *expert_slot;
+    struct slots slots;
     struct program *programs; /* [pp] */
     struct predict predict;
     uint32_t crc32; /* of the text it was read from, to the sum record */
@@ -167,10 +175,6 @@ static inline bool plan_is_last(const struct plan *p, int pp)
 const struct plan_group *plan_group_of(const struct plan *p, enum group_kind kind, int rank);
 /* How many nodes its members are on. */
 int plan_group_nodes(const struct plan *p, const struct plan_group *g);
-static inline int64_t plan_layer_slot(const struct plan *p, int layer, int expert)
-{
-    return p->expert_slot[(int64_t)layer * p->model.experts + expert];
-}
 static inline size_t plan_type_bytes(const struct plan *p)
 {
     return p->training.precision == PRECISION_F32 ? 4 : 2;

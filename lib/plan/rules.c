@@ -9,6 +9,7 @@
 #include "base/num.h"
 #include "plan/axes.h"
 #include "plan/schedule.h"
+#include "plan/slots.h"
 
 typedef long long ll;
 #define say verdict_say
@@ -133,7 +134,21 @@ static enum verdict experts_divide(const struct plan *p, char text[static 400])
     if (!m->moe_layers && p->axes.ep * p->axes.etp > 1)
         return say(text, VERDICT_FAIL, "a model without experts takes ep 1 and etp 1, not ep %lld and etp %lld",
                    (ll)p->axes.ep, (ll)p->axes.etp);
-    return divides(text, "experts", m->experts, "ep", p->axes.ep);
+    if (!m->experts)
+        return divides(text, "experts", 0, "ep", p->axes.ep);
+    int64_t most = plan_most_slots(p), least = plan_least_slots(p);
+    char list[80];
+    near_divisors(list, sizeof list, m->experts, p->axes.ep);
+    if (p->axes.ep > m->experts)
+        return say(text, VERDICT_FAIL, "%lld experts over ep %lld: some ranks would have none; ep %s would do",
+                   (ll)m->experts, (ll)p->axes.ep, list);
+    if (most == least)
+        return say(text, VERDICT_OK, "experts %lld / ep %lld = %lld", (ll)m->experts, (ll)p->axes.ep, (ll)most);
+    return say(
+        text, VERDICT_WARN,
+        "%lld experts over ep %lld: %lld to %lld a rank, and the fullest has %.2f times the mean to do; ep "
+        "%s would be even",
+        (ll)m->experts, (ll)p->axes.ep, (ll)least, (ll)most, plan_unevenness(p), list);
 }
 
 static enum verdict vocab_divide(const struct plan *p, char text[static 400])
@@ -242,7 +257,8 @@ const struct rule shape_rules[] = {
     SHAPE("kv-heads-divide", "key/value heads divide over tp, or tp over them", kv_heads_divide),
     SHAPE("ffn-divide", "the widths of dense layers and shared experts divide over tp", ffn_divide),
     SHAPE("expert-ffn-divide", "the experts' width divides over etp", expert_ffn_divide),
-    SHAPE("experts-divide", "every ep rank has the same number of experts", experts_divide),
+    SHAPE("experts-divide", "every ep rank has experts, and as many as the others (else a warning)",
+          experts_divide),
     SHAPE("vocab-divide", "every tp rank has a part of the vocabulary", vocab_divide),
     SHAPE("tokens-divide", "the tokens of a microbatch divide over tp·cp (sequence parallelism)",
           tokens_divide),

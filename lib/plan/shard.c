@@ -7,21 +7,9 @@
 #include "base/memory.h"
 #include "base/num.h"
 #include "model/inventory.h"
+#include "plan/slots.h"
 
 enum { SLICE_ALIGN = 64 };
-
-void even_part(int64_t total, int64_t n, int64_t i, int64_t *first, int64_t *count)
-{
-    int64_t each = total / n, longer = total % n;
-    *first = i * each + min64(i, longer);
-    *count = each + (i < longer);
-}
-
-int64_t even_index(int64_t total, int64_t n, int64_t at)
-{
-    int64_t each = total / n, longer = total % n, edge = longer * (each + 1);
-    return at < edge ? at / (each + 1) : longer + (at - edge) / each;
-}
 
 /* The rows and columns of t that coordinate `at` holds, and how its gradient is partial. */
 static void cut_tensor(const struct plan *p, const struct tensor *t, const struct coords *at, struct shard *s)
@@ -116,20 +104,37 @@ static int layer_begin(const struct inventory *v, int layer)
     return low;
 }
 
+/* Where, in a run of slots, the expert is: -1 where it is not. */
+static int64_t slot_on(const struct plan *p, int layer, int expert, int64_t begin, int64_t count)
+{
+    int64_t slot = plan_layer_slot(p, layer, expert) - begin;
+    if (slot >= 0 && slot < count)
+        return slot;
+    if (!plan_replicas(p))
+        return -1;
+    for (slot = 0; slot < count; slot++)
+        if (plan_slot_expert(p, layer, begin + slot) == expert)
+            return slot;
+    return -1;
+}
+
 static enum flat flat_of(const struct tensor *t)
 {
     return !t->trained ? FLAT_BUFFER : tensor_of_experts(t) ? FLAT_EXPERT : FLAT_DENSE;
 }
 
-/* What `at` holds of tensors [first,end) of the inventory, all of its pipeline rank: of experts those in its
- * slots, which lie in the order of the slots. */
+/* What `at` holds of tensors [first,end) of the inventory, all of its pipeline rank and of one layer at most:
+ * of experts those in its slots, which lie in the order of the slots. A replica takes room, and is listed once.
+ */
 static void add_shards(struct shards *s, const struct plan *p, const struct coords *at, int first, int end)
 {
-    int64_t each = p->model.experts / p->axes.ep, base = -1;
+    int64_t base = -1;
     for (int i = first; i < end; i++) {
         const struct tensor *t = &p->inventory.tensors[i];
-        int64_t slot = t->expert >= 0 ? plan_layer_slot(p, t->layer, t->expert) - at->ep * each : 0;
-        if (t->expert >= 0 && (slot < 0 || slot >= each))
+        bool of_experts = t->stack || t->expert >= 0;
+        int64_t begin = 0, each = of_experts ? plan_slots(p, t->layer, at->ep, &begin) : 0;
+        int64_t slot = t->expert >= 0 ? slot_on(p, t->layer, t->expert, begin, each) : 0;
+        if (slot < 0)
             continue;
         struct shard one;
         cut_tensor(p, t, at, &one);
@@ -181,7 +186,7 @@ void shards_init(struct shards *s, const struct plan *p, int rank)
 static void add_sizes(struct shards *s, const struct plan *p, const struct coords *at, int layer, int first,
                       int last)
 {
-    int64_t each = p->model.experts / p->axes.ep;
+    int64_t begin, each = layer < 0 ? 0 : plan_slots(p, layer, at->ep, &begin);
     struct tensor t;
     struct shard one;
     for (int k = first; k <= last; k++) {
@@ -195,14 +200,14 @@ static void add_sizes(struct shards *s, const struct plan *p, const struct coord
 void shards_sizes(struct shards *s, const struct plan *p, const struct coords *at)
 {
     struct shards kinds[LAYER_KINDS];
-    bool known[LAYER_KINDS] = {false};
+    bool known[LAYER_KINDS] = {false}, alike = plan_slots_alike(p);
     *s = (struct shards){0};
     if (plan_is_first(p, at->pp) || (p->model.tied && plan_is_last(p, at->pp)))
         add_sizes(s, p, at, -1, T_EMBED, T_EMBED);
     for (int i = at->pp; i < p->stage_count; i += (int)p->axes.pp)
         for (int layer = p->stages[i].first; layer < p->stages[i].first + p->stages[i].layers; layer++) {
             int kind = model_layer_kind(&p->model, layer);
-            if (!known[kind]) {
+            if (!known[kind] || !alike) {
                 kinds[kind] = (struct shards){0};
                 add_sizes(&kinds[kind], p, at, layer, T_INPUT_NORM, T_FINAL_NORM - 1);
                 known[kind] = true;

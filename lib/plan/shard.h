@@ -54,9 +54,4 @@ void shards_sizes(struct shards *s, const struct plan *p, const struct coords *a
 void shards_cut(struct shards *s, const struct plan *p, const struct coords *at);
 void shards_release(struct shards *s);
 
-/* Part [*first, +*count) of `total` that index i of n gets: as even as can be, the first ones longer. */
-void even_part(int64_t total, int64_t n, int64_t i, int64_t *first, int64_t *count);
-/* The part that `at`, in [0,total), lies in. */
-int64_t even_index(int64_t total, int64_t n, int64_t at);
-
 #endif

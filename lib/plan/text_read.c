@@ -10,10 +10,12 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "base/notice.h"
+#include "base/num.h"
 #include "model/config.h"
 #include "plan/axes.h"
 #include "plan/layout.h"
 #include "plan/rules.h"
+#include "plan/slots.h"
 #include "plan/text_read.h"
 
 /* Kept until the config is there to be compared with. */
@@ -102,9 +104,6 @@ static int read_config(struct reading *d)
         return record_bad(&d->r, "%lld experts in %lld layers are too many", (long long)m->experts,
                           (long long)m->layers);
     TRY(inventory_init(&d->p->inventory, m));
-    d->p->expert_slot = xmalloc(m->layers * m->experts * sizeof *d->p->expert_slot);
-    for (int64_t i = 0; i < m->layers * m->experts; i++)
-        d->p->expert_slot[i] = -1;
     return 0;
 }
 
@@ -196,6 +195,9 @@ static int check_complete(const struct reading *d)
     for (int i = 0; i < p->axes.pp; i++)
         if (!p->programs[i].ops)
             return error(STATUS_USAGE, "%s: schedule %d is missing", where, i);
+    if (p->axes.ep > max64(1, p->model.experts)) /* so a table of slots is bounded */
+        return error(STATUS_USAGE, "%s: ep %lld, but the model has %lld experts", where, (long long)p->axes.ep,
+                     (long long)p->model.experts);
     return 0;
 }
 
@@ -227,6 +229,7 @@ static int read_all(struct reading *d, size_t bytes, const char *where)
     if (!d->seen[ONCE_SUM])
         d->p->crc32 = (uint32_t)crc32_z(0, (const unsigned char *)d->text, bytes);
     layout_index(d->p);
+    slots_set(d->p, d->places, d->place_count);
     return 0;
 }
 
@@ -245,6 +248,7 @@ int plan_parse(struct plan *p, const char *text, size_t bytes, const char *where
     records_close(&d.r);
     free(d.copy);
     free(d.has_rank);
+    free(d.places);
     if (r < 0)
         plan_release(p);
     return r;

@@ -6,6 +6,7 @@
 
 #include "base/record.h"
 #include "plan/fields.h"
+#include "plan/slots.h"
 #include "plan/text.h"
 
 /* The records that come once. */
@@ -35,7 +36,9 @@ struct reading {
     } said[MAX_FIELDS]; /* by the model record, in the order of model_fields */
     int model_line;
     bool *has_rank;
-    int64_t ranks, members, places; /* ranks, members of groups, and places of experts, so far */
+    int64_t ranks, members;      /* and members of groups, so far */
+    struct expert_place *places; /* of experts, in the order of the text */
+    int64_t place_count, place_room;
 };
 
 /* A record of a table: 1, 0 when it is none of them, -1 with error(). */

@@ -10,6 +10,8 @@
 #include "plan/schedule.h"
 #include "plan/text_read.h"
 
+enum { MOST_COPIES = 4 }; /* slots a layer, for each expert */
+
 static int read_stage(struct reading *d)
 {
     struct plan *p = d->p;
@@ -64,36 +66,41 @@ static int read_group(struct reading *d)
     return count ? 0 : record_bad(&d->r, "a group needs a member");
 }
 
-/* An expert named twice keeps its first place: the check then finds the place that is empty. */
+static void add_place(struct reading *d, struct expert_place one)
+{
+    if (d->place_count == d->place_room) {
+        d->place_room = d->place_room ? 2 * d->place_room : 256;
+        d->places = xrealloc(d->places, d->place_room, sizeof *d->places);
+    }
+    d->places[d->place_count++] = one;
+}
+
+/* The experts of one ep rank in some layers. What is named more often than there are experts is a replica. */
 static int read_expert(struct reading *d)
 {
     struct plan *p = d->p;
     const struct model *m = &p->model;
-    int64_t ep, each = m->experts / p->axes.ep;
+    int64_t ep, most = MOST_COPIES * m->experts;
     int *layers, *ids, layer_count, count, bad = -1;
     if (!d->seen[ONCE_CONFIG])
         return record_bad(&d->r, "'expert' before 'config'");
     TRY(record_int(&d->r, "ep", 0, p->axes.ep - 1, &ep));
     TRY(record_list(&d->r, "layers", m->layers - 1, m->layers, &layers, &layer_count));
-    if (record_list(&d->r, "ids", m->experts - 1, each, &ids, &count) < 0) {
+    if (record_list(&d->r, "ids", m->experts - 1, most, &ids, &count) < 0) {
         free(layers);
         return -1;
     }
     /* a line of a few bytes can place every expert of the model: not again and again */
-    d->places += (int64_t)layer_count * max64(count, 1);
-    if (d->places > 2 * m->layers * m->experts) {
+    if (d->place_count + (int64_t)layer_count * count > most * m->layers) {
         free(layers);
         free(ids);
-        return record_bad(&d->r, "experts are placed more than twice over");
+        return record_bad(&d->r, "experts are placed more than %d times over", MOST_COPIES);
     }
     for (int l = 0; l < layer_count && bad < 0; l++) {
         if (!m->moe[layers[l]])
             bad = layers[l];
-        for (int i = 0; i < count; i++) {
-            int16_t *slot = &p->expert_slot[layers[l] * m->experts + ids[i]];
-            if (*slot < 0)
-                *slot = (int16_t)(ep * each + i);
-        }
+        for (int i = 0; i < count; i++)
+            add_place(d, (struct expert_place){layers[l], (int)ep, ids[i]});
     }
     free(layers);
     free(ids);

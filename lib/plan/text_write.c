@@ -10,6 +10,7 @@
 #include "base/record.h"
 #include "plan/fields.h"
 #include "plan/schedule.h"
+#include "plan/slots.h"
 #include "plan/text.h"
 
 /* The second line says who made the plan, whatever was in the command line. */
@@ -73,16 +74,18 @@ static void write_layout(const struct plan *p, FILE *f)
 
 static bool same_placement(const struct plan *p, int a, int b)
 {
-    size_t row = p->model.experts * sizeof *p->expert_slot;
-    return memcmp(p->expert_slot + a * p->model.experts, p->expert_slot + b * p->model.experts, row) == 0;
+    const struct slots *s = &p->slots;
+    int64_t ranks = p->axes.ep + 1;
+    return memcmp(s->first + a * ranks, s->first + b * ranks, ranks * sizeof *s->first) == 0 &&
+           memcmp(s->expert + (int64_t)a * s->most, s->expert + (int64_t)b * s->most,
+                  s->most * sizeof *s->expert) == 0;
 }
 
 /* A line for each ep rank, for all the layers with the same placement together. */
 static void write_experts(const struct plan *p, FILE *f)
 {
     const struct model *m = &p->model;
-    int each = (int)(m->experts / p->axes.ep), *in_slot = xcalloc(m->experts, sizeof *in_slot),
-        *list = xcalloc(m->layers, sizeof *list);
+    int *list = xcalloc(m->layers, sizeof *list);
     bool *done = xcalloc(m->layers, sizeof *done);
     for (int l = 0; l < m->layers; l++) {
         if (!m->moe[l] || done[l])
@@ -93,18 +96,15 @@ static void write_experts(const struct plan *p, FILE *f)
                 done[k] = true;
                 list[count++] = k;
             }
-        for (int e = 0; e < m->experts; e++)
-            if (plan_layer_slot(p, l, e) >= 0)
-                in_slot[plan_layer_slot(p, l, e)] = e;
         for (int ep = 0; ep < p->axes.ep; ep++) {
+            int64_t first, each = plan_slots(p, l, ep, &first);
             fputs("expert layers=", f);
             record_write_list(f, list, count, true);
             fprintf(f, " ep=%d ids=", ep);
-            record_write_list(f, in_slot + ep * each, each, true);
+            record_write_list(f, p->slots.expert + (int64_t)l * p->slots.most + first, (int)each, true);
             putc('\n', f);
         }
     }
-    free(in_slot);
     free(list);
     free(done);
 }

@@ -8,7 +8,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/notice.h"
-#include "recast/config.h"
+#include "model/edit.h"
 #include "recast/origin.h"
 #include "tensors/source.h"
 

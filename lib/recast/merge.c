@@ -8,7 +8,7 @@
 #include "base/memory.h"
 #include "model/compare.h"
 #include "model/config.h"
-#include "recast/config.h"
+#include "model/edit.h"
 #include "recast/origin.h"
 
 struct merging {

@@ -8,11 +8,12 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "base/outdir.h"
+#include "choose/drops.h"
 #include "ckpt/names.h"
 #include "ckpt/steps.h"
 #include "model/config.h"
-#include "recast/config.h"
-#include "recast/drops.h"
+#include "model/edit.h"
+#include "pack/experts.h"
 #include "recast/origin.h"
 #include "recast/replan.h"
 
@@ -104,10 +105,30 @@ static int draft_all(struct shrinking *s)
     return 0;
 }
 
+/* Those that the list names: "3,8-9,2:5". */
+static int choose_drops(struct shrinking *s, const struct shrink_request *r)
+{
+    const struct model *m = &s->from.model;
+    TRY(drops_init(&s->drops, m));
+    struct expert_choice *c = experts_parse("--drop-experts", r->drop);
+    if (!c)
+        return -1;
+    int rc = 0;
+    if (!experts_within(c, m->layers, m->experts))
+        rc = error(STATUS_USAGE,
+                   "--drop-experts: '%s' names what is not there: the model has experts 0-%lld in %lld layers",
+                   r->drop, (long long)m->experts - 1, (long long)m->layers);
+    for (int l = 0; l < m->layers; l++)
+        for (int64_t e = 0; m->moe[l] && e < m->experts; e++)
+            s->drops.gone[l * m->experts + e] = experts_has(c, l, e);
+    experts_free(c);
+    return rc < 0 ? -1 : drops_even(&s->drops, m, r->loads);
+}
+
 static int open_all(struct shrinking *s, const struct shrink_request *r)
 {
     TRY(origin_open(&s->from, r->dir, true));
-    TRY(drops_choose(&s->drops, &s->from.model, r->drop, r->loads));
+    TRY(choose_drops(s, r));
     s->config = config_with_experts(&s->from.model, s->drops.kept);
     if (!s->config)
         return -1;

@@ -42,7 +42,7 @@ static const struct {
     {"\nexpert layers=0-3 ep=1 ids=4-7", "\nexpert layers=0-2 ep=1 ids=4-7", "experts-placed-once",
      "layer 3: expert 4 has no slot"},
     {"\nexpert layers=0-3 ep=1 ids=4-7", "\nexpert layers=0-3 ep=0 ids=4-7", "experts-placed-once",
-     "share slot 0 of ep rank 0"},
+     "layer 0: ep rank 1 has no expert"},
     {"\nschedule 0 F0 F1 B0 B1", "\nschedule 0 F0 F1 B0", "schedule-complete", "stage 0: B1 is missing"},
     {"\nschedule 0 F0 F1 B0 B1", "\nschedule 0 F0 F1 B0 B1 B1", "schedule-complete",
      "stage 0, op 4: B1 is repeated"},
@@ -193,7 +193,7 @@ static void test_limits(void **state)
     }
     struct plan p = made(tiny);
     assert_int_equal(plan_runnable(&p), 0);
-    p.expert_slot[3] = 2;
+    p.slots.of[3] = -1;
     assert_int_equal(plan_runnable(&p), -1);
     assert_int_equal(error_status(), STATUS_NO);
     assert_non_null(strstr(error_text(), "experts-placed-once"));

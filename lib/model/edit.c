@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "recast/config.h"
+#include "model/edit.h"
 
 #include <stdlib.h>
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* A config.json with some keys changed; all others stay, those that we do not know too. */
-#ifndef RECAST_CONFIG_H
-#define RECAST_CONFIG_H
+#ifndef MODEL_EDIT_H
+#define MODEL_EDIT_H
 
 #include "model/model.h"
 

@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: MIT */
+/* The verbs of moe-partition that begin with a plan and what a run has shown: place and replan. */
+#include "moe-partition.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/memory.h"
+#include "base/num.h"
+#include "base/options.h"
+#include "check/runnable.h"
+#include "choose/place_report.h"
+#include "choose/replan_report.h"
+#include "model/load_table.h"
+#include "plan/text.h"
+
+static const char *out_path;
+
+/* ---- place ---- */
+
+static const char *plan_path, *placement;
+static int64_t slots, redundant;
+static struct fleet fleet = {.groups = 1, .nodes = 1};
+static bool as_map;
+
+static const struct opt place_opts[] = {
+    {'p', "plan", "PLAN", "the plan whose experts are placed", OPT_TEXT, &plan_path},
+    {'o', "output", "FILE", "write the placed plan, or the map, here", OPT_TEXT, &out_path},
+    {0, "by", "PLACEMENT", "%s (greedy; hierarchical with replicas)", OPT_CHOICE, &placement,
+     .words = &placement_words},
+    {0, "slots", "R", "slots of a layer, over all ep ranks: experts and replicas", OPT_INT, &slots, 1, 1 << 20},
+    {0, "redundant", "X", "replicas of a layer, besides the experts", OPT_INT, &redundant, 0, 1 << 20},
+    {0, NULL, NULL, "Without a plan:", OPT_FLAG},
+    {0, "map", NULL, "show the expert in each slot, a line a layer", OPT_FLAG, &as_map},
+    {0, "groups", "G", "groups of experts that stay on one node (1)", OPT_INT, &fleet.groups, 1, 1 << 20},
+    {0, "nodes", "N", "nodes (1)", OPT_INT, &fleet.nodes, 1, 1 << 20},
+    {0, "gpus", "D", "devices, over all nodes", OPT_INT, &fleet.devices, 1, 1 << 20},
+};
+
+const struct command place_command = {
+    "moe-partition place",
+    "moe-partition place LOADS -p PLAN [--by PLACEMENT] [--slots R | --redundant X] [-o PLAN]\n"
+    "moe-partition place LOADS --map (--slots R | --redundant X) [--groups G] [--nodes N] --gpus D [-o FILE]",
+    "place experts by their measured loads",
+    OPTS(place_opts),
+    "LOADS: a line a MoE layer, a number an expert, as 'moe-stat --loads' prints them.\n"
+    "Exit status: 0 done, 2 bad usage or bad input, 3 the environment failed.",
+};
+
+static int64_t slots_wanted(int64_t experts)
+{
+    return option_given("slots") ? slots : experts + redundant;
+}
+
+static int show_map(const struct load_table *t)
+{
+    struct output o;
+    fleet.slots = slots_wanted(t->experts);
+    TRY(balancer_takes(&fleet, t->experts));
+    TRY(output_open(&o, out_path));
+    if (place_map(t, &fleet, o.stream) < 0) {
+        output_abandon(&o);
+        return -1;
+    }
+    return output_commit(&o);
+}
+
+static int show_placements(const struct plan *p, const struct load_table *t, const struct fleet *f,
+                           enum placement how)
+{
+    struct output o;
+    if (out_path && strcmp(out_path, "-") == 0) /* the plan goes there */
+        return 0;
+    TRY(output_open(&o, NULL));
+    if (place_report(p, t, f, how, o.stream) < 0) {
+        output_abandon(&o);
+        return -1;
+    }
+    return output_commit(&o);
+}
+
+static int place_plan(struct plan *p, const struct load_table *t, const char *loads, const char *by)
+{
+    TRY(load_table_fits(t, &p->model, loads));
+    TRY(load_table_routed(t, loads));
+    TRY(plan_valid(p, STATUS_USAGE));
+    struct fleet f = fleet_of(p, slots_wanted(p->model.experts));
+    enum placement how = placement                    ? (enum placement)word_index(&placement_words, placement)
+                         : f.slots > p->model.experts ? PLACE_HIERARCHICAL
+                                                      : PLACE_GREEDY;
+    TRY(place_takes(how, &f, p->model.experts));
+    TRY(show_placements(p, t, &f, how));
+    if (!out_path)
+        return 0;
+    TRY(place_experts(p, t, how, &f));
+    free(p->made_by);
+    p->made_by = xstrdup(by);
+    plan_remarks(p);
+    return write_plan(p, out_path, plan_write);
+}
+
+int run_place(int argc, char **argv, const char *by)
+{
+    int first = options_parse(&place_command, argc, argv);
+    if (first < 0)
+        return -1;
+    if (argc - first != 1)
+        return error(STATUS_USAGE, "takes one file of loads (see 'moe-partition place -h')");
+    if (option_given("slots") && option_given("redundant"))
+        return error(STATUS_USAGE, "--slots and --redundant say the same: give one");
+    bool of_map = option_given("groups") || option_given("nodes") || option_given("gpus");
+    if (as_map ? plan_path || placement || !fleet.devices : !plan_path || of_map)
+        return error(STATUS_USAGE, "takes a plan (-p), or --map with --gpus (see 'moe-partition place -h')");
+    struct load_table t;
+    struct plan p = {0};
+    int r = load_table_read(&t, argv[first]);
+    if (r == 0 && as_map)
+        r = load_table_routed(&t, argv[first]) < 0 ? -1 : show_map(&t);
+    else if (r == 0)
+        r = plan_read(&p, plan_path) < 0 ? -1 : place_plan(&p, &t, argv[first], by);
+    plan_release(&p);
+    load_table_release(&t);
+    return r;
+}
+
+/* ---- replan ---- */
+
+static const char *lost_what, *hosts_path, *loads_path, *batch_asked;
+static bool keep_experts, drop_experts;
+
+static const struct opt replan_opts[] = {
+    {0, "lost", "WHAT", "ranks 5,17-19, host:NAME, or @FILE: a step log or moe-train --health", OPT_TEXT,
+     &lost_what},
+    {0, "hosts", "FILE", "the host of each of the plan's nodes, a line each", OPT_TEXT, &hosts_path},
+    {0, "keep-experts", NULL, "keep all experts (the default)", OPT_FLAG, &keep_experts},
+    {0, "drop-experts", NULL, "drop those that lost ranks hold, and as many of the other layers", OPT_FLAG,
+     &drop_experts},
+    {0, "loads", "FILE", "with --drop-experts: of the other layers the least loaded", OPT_TEXT, &loads_path},
+    {0, "global-batch", "N", "sequences a step, or auto: the nearest legal number (as it was)", OPT_TEXT,
+     &batch_asked},
+    {'o', "output", "FILE", "write the plan here", OPT_TEXT, &out_path},
+};
+
+const struct command replan_command = {
+    "moe-partition replan",
+    "moe-partition replan PLAN --lost WHAT [--keep-experts | --drop-experts [--loads FILE]]\n"
+    "                     [--global-batch N|auto] [-o PLAN]",
+    "a plan for what a loss has left",
+    OPTS(replan_opts),
+    "Exit status: 0 done, 2 bad usage, bad input, or nothing that is left fits, 3 the environment failed.",
+};
+
+static int show_replan(const struct replan_request *r, const struct replanned *n)
+{
+    struct output o;
+    if (out_path && strcmp(out_path, "-") == 0) /* the plan goes there */
+        return 0;
+    TRY(output_open(&o, NULL));
+    if (replan_report(r, n, o.stream) < 0) {
+        output_abandon(&o);
+        return -1;
+    }
+    return output_commit(&o);
+}
+
+static int replan(const struct replan_request *r)
+{
+    struct replanned n;
+    TRY(plan_replan(&n, r));
+    int rc = show_replan(r, &n);
+    if (rc == 0 && out_path) {
+        warn_if_too_large(&n.p);
+        plan_remarks(&n.p);
+        rc = write_plan(&n.p, out_path, plan_write);
+    }
+    replanned_release(&n);
+    return rc;
+}
+
+static int take_replan(struct replan_request *r)
+{
+    if (!lost_what)
+        return error(STATUS_USAGE, "takes --lost, what is gone (see 'moe-partition replan -h')");
+    if (keep_experts && drop_experts)
+        return error(STATUS_USAGE, "--keep-experts and --drop-experts exclude each other");
+    if (loads_path && !drop_experts)
+        return error(STATUS_USAGE, "--loads goes with --drop-experts");
+    r->drop = drop_experts;
+    r->loads = loads_path;
+    if (batch_asked && strcmp(batch_asked, "auto") == 0)
+        r->global = BATCH_NEAREST;
+    else if (batch_asked && !parse_int(batch_asked, 1, 1e12, &r->global))
+        return error(STATUS_USAGE, "--global-batch takes a number of sequences or auto, not '%s'", batch_asked);
+    return 0;
+}
+
+int run_replan(int argc, char **argv, const char *by)
+{
+    int first = options_parse(&replan_command, argc, argv);
+    if (first < 0)
+        return -1;
+    if (argc - first != 1)
+        return error(STATUS_USAGE, "takes a plan (see 'moe-partition replan -h')");
+    struct plan old;
+    struct lost lost = {0};
+    struct replan_request r = {.old = &old, .lost = &lost, .made_by = by};
+    TRY(take_replan(&r));
+    TRY(plan_read(&old, argv[first]));
+    int rc = plan_valid(&old, STATUS_USAGE);
+    if (rc == 0)
+        rc = lost_parse(&lost, &old, lost_what, hosts_path);
+    if (rc == 0)
+        rc = replan(&r);
+    lost_release(&lost);
+    plan_release(&old);
+    return rc;
+}

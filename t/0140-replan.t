@@ -1,0 +1,112 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# moe-partition replan: the reference job loses a rank or a host, in both readings. That training goes on from there: t/0605-experts.t.
+. "$(dirname "$0")/lib/tap.sh"
+need_for_all perl perl -MJSON::PP -e 1
+
+moe-partition -q --strategy ep16-tp4-pp2 -o "$T/A"
+moe-partition -q --strategy ep16-tp4-pp2-folded -o "$T/B"
+perl -e 'srand(5); print join(" ", map { int(1000 * exp(1.4 * rand())) } 1 .. 64), "\n" for 1 .. 16' >"$T/loads"
+
+# replan NAME OLD OPTION…: $T/NAME, valid
+replan() {
+    name=$1 old=$2
+    shift 2
+    run moe-partition replan "$T/$old" -o "$T/$name" "$@"
+    is "$status" 0 "$old: $*" || diag "$err"
+    moe-plan-check "$T/$name" >"$T/.check"
+    ok $? 'the plan is valid' || diag "$(grep FAIL "$T/.check")"
+}
+says() { like "$out" "$1" "it says: $1"; }
+get() { moe-partition emit json "$T/$1" | perl -MJSON::PP -0777 -ne "my \$j = decode_json(\$_); print $2"; }
+
+# ---- one rank of reading A: a part of four experts that is nowhere else ----
+replan A.keep A --lost 21 --global-batch auto
+says 'lost +rank 21: 1 of 128'
+says 'layers 0-1: 4 of 64 are whole on no rank that stays: 20-23'
+says 'dense part +whole on ranks that stay'
+says 'optimizer .* no other rank has a copy'
+says 'tp 4, cp 1, dp 15, pp 2 \(vpp 4\); etp 4, ep 15, edp 1'
+says '120 of the 127 that stay, on 16 nodes; each on its node'
+says 'idle +ranks 20,22-23,84-87'
+says 'rank +20-79 was 24-83'
+says 'experts +64 of 64 in every layer, 4 to 5 a rank'
+says 'global batch +120 \(was 128\), 8 microbatches of 1; legal: 90 120 150 180'
+says 'throughput +[0-9.e+]+ tokens/s of .*, [0-9.]+%'
+# every rank is on the node that it was on
+is "$(get A.keep 'join ",", map { $_->{node} } @{$j->{ranks}}[0, 19, 20, 79, 80, 119]')" '0,2,3,10,11,15' 'nodes are as they were'
+near "$(printf '%s\n' "$out" | sed -nE 's/.*tokens\/s of [^ ]*, ([0-9.]+)%.*/\1/p')" \
+    "$(awk -v a="$(get A.keep '$j->{predict}{tokens_per_s}')" -v b="$(get A '$j->{predict}{tokens_per_s}')" 'BEGIN { printf "%.1f", 100 * a / b }')" 1e-6 'what remains is that of the plans'
+replan A.drop A --lost 21 --global-batch auto --drop-experts --loads "$T/loads"
+says '60 of 64 in every layer, 4 a rank'
+says 'shrink DIR OUT --drop-experts 0-1:20-23,2:[0-9,:-]*,4-5:20-23,'
+is "$(get A.drop '$j->{model}{experts}')" 60 'the plan is for 60 experts'
+is "$(printf '%s\n' "$err" | grep -c 'the least loaded, go too')" 8 'of each layer of the other stage four go that are said'
+# the least loaded four of layer 2, from the loads themselves
+least=$(sed -n 3p "$T/loads" | tr ' ' '\n' | awk '{ print $1, NR - 1 }' | sort -k1,1n -k2,2nr | head -4 | awk '{ print $2 }' | sort -n | paste -sd, -)
+is "$(printf '%s\n' "$err" | sed -nE 's/.*layer 2: experts ([0-9,-]*), .*/\1/p' | perl -pe 's/(\d+)-(\d+)/join ",", $1 .. $2/e')" "$least" 'they are the least loaded'
+replan A.same A --lost 21 --global-batch auto --drop-experts
+says 'drop-experts 20-23$'
+is "$err" '' 'without loads those of the same numbers go in all layers'
+
+# ---- of reading B: another has what it held ----
+replan B.keep B --lost 21 --global-batch auto
+says 'all have a whole copy on ranks that stay \(edp 4\)'
+says 'etp 1, ep 15, edp 4'
+says 'faster +ep [0-9]+ would be predicted'
+replan B.drop B --lost 21 --global-batch auto --drop-experts
+says '60 of 64 in every layer, 4 a rank'
+
+# ---- more, and otherwise said ----
+replan host A --lost host:3 --global-batch auto
+says 'ranks 24-31: 8 of 128'
+says 'dp 14.*'
+perl -e 'print "node$_ slots=8\n" for 0 .. 15' >"$T/hosts"
+run moe-partition replan "$T/A" --lost host:node3 --hosts "$T/hosts" --global-batch auto
+is "$(printf '%s\n' "$out" | head -1)" 'lost          ranks 24-31: 8 of 128' 'a host by its name'
+printf '{"kind":"start"}\n{"kind":"fault","rank":5}\n{"kind":"start"}\n{"kind":"step","step":1}\n{"kind":"fault","rank":17,"host":"x"}\n{"kind":"fault","rank":null}\n{"kind":"fau' >"$T/log"
+run moe-partition replan "$T/A" --lost "@$T/log" --global-batch auto
+is "$(printf '%s\n' "$out" | head -1)" 'lost          rank 17: 1 of 128' 'a log: who was at fault since its last start'
+printf '{"unhealthy": [{"rank": 3, "host": "node0"},\n {"rank": null, "host": "node2"}], "healthy": 119}\n' >"$T/health"
+run moe-partition replan "$T/A" --lost "@$T/health" --hosts "$T/hosts" --global-batch auto
+is "$(printf '%s\n' "$out" | head -1)" 'lost          ranks 3,16-23: 9 of 128' 'a report of health: a rank, and a host'
+# in different stages and dp: what is left of both makes one replica
+replan two A --lost 0,68 --global-batch auto
+says 'dp 15'
+says '120 of the 126 that stay'
+replan half A --lost 0-63 --global-batch auto
+says 'of some pipeline rank on no ranks that stay'
+says 'what they hold is cut anew'
+replan batch A --lost 21 --global-batch 128
+says 'dp 8'
+says 'global batch +128, 16 microbatches'
+moe-partition -q -m moe-tiny --dp 4 --global-batch 12 -o "$T/small"
+replan small.new small --lost 2
+says 'global batch +12, 4 microbatches'
+says 'throughput +(not known|[0-9])'
+
+# ---- refused ----
+refused() {
+    words=$1
+    shift
+    run moe-partition replan "$@"
+    is "$status $(printf '%s\n' "$err" | wc -l)" '2 1' "refused: $*"
+    like "$err" "$words" "it says: $words"
+}
+refused 'global batch of 128 is not legal with dp 15, .*; 90, 120, 150, 180 would be' "$T/A" --lost 21
+refused "not a number within 0 to 127" "$T/A" --lost 128
+refused 'no rank of the plan is on node 99' "$T/A" --lost host:99
+refused "does not name hosts" "$T/A" --lost host:node3
+refused "has no host 'nobody'" "$T/A" --lost host:nobody --hosts "$T/hosts"
+refused 'all 128 ranks are lost' "$T/A" --lost 0-127
+refused 'names no rank or host as lost' "$T/A" --lost "@$T/loads"
+printf '{"kind":"fault","rank":500}\n{"kind":"end"}\n' >"$T/log"
+refused "log: line 1:1:[0-9]+: key 'rank'" "$T/A" --lost "@$T/log"
+refused 'exclude each other' "$T/A" --lost 1 --keep-experts --drop-experts
+refused 'goes with --drop-experts' "$T/A" --lost 1 --loads "$T/loads"
+refused 'a number of sequences or auto' "$T/A" --lost 1 --global-batch some
+refused 'takes --lost' "$T/A"
+refused 'none are left|fewer than the 2' "$T/A" --lost 0-63 --drop-experts
+printf '1 2\n' >"$T/bad"
+refused 'has loads of 1 layers with 2 experts' "$T/A" --lost 1 --drop-experts --loads "$T/bad"
+done_testing

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT */
+/* What names lost ranks: step logs with faults, reports of health, files of hosts. */
+#include <stdio.h>
+#include <string.h>
+
+#include "choose/lost.h"
+#include "fuzz/fuzz.h"
+
+enum { RANKS = 16 };
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct coords ranks[RANKS] = {{0}};
+    struct plan p = {.world = RANKS, .ranks = ranks};
+    char what[64];
+    const char *path = memory_file(data, size);
+    for (int i = 0; i < RANKS; i++)
+        ranks[i].node = i / 4;
+    snprintf(what, sizeof what, "@%s", path);
+    for (int i = 0; i < 2; i++) {
+        struct lost l;
+        int marked = 0;
+        if (lost_parse(&l, &p, i ? "host:node2" : what, i ? path : NULL) < 0)
+            continue;
+        for (int r = 0; r < RANKS; r++)
+            marked += l.rank[r];
+        MUST(marked == l.count && marked > 0 && marked < RANKS);
+        lost_release(&l);
+    }
+    return 0;
+}

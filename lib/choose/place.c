@@ -177,11 +177,11 @@ static int pp_of_layer(const struct plan *p, int layer)
 }
 
 /* What one ep rank of each stage gets, and sums: [pp][ep]. */
-struct traffic {
+struct moved_rows {
     double *gets, *sums;
 };
 
-static void add_layer(const struct plan *from, const struct plan *to, int layer, struct traffic *x,
+static void add_layer(const struct plan *from, const struct plan *to, int layer, struct moved_rows *x,
                       struct moves *m)
 {
     const struct axes *a = &to->axes;
@@ -211,7 +211,7 @@ struct moves place_moves(const struct plan *from, const struct plan *to)
     const struct reach ep = group_reach(to, GROUP_EP, 0);
     bool across = ep.ranks > ep.per_node;
     int64_t cells = to->axes.pp * to->axes.ep;
-    struct traffic x = {xcalloc((size_t)cells, sizeof(double)), xcalloc((size_t)cells, sizeof(double))};
+    struct moved_rows x = {xcalloc((size_t)cells, sizeof(double)), xcalloc((size_t)cells, sizeof(double))};
     for (int l = 0; l < to->model.layers; l++)
         if (to->model.moe[l])
             add_layer(from, to, l, &x, &m);

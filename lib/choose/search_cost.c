@@ -7,6 +7,7 @@
 
 #include "base/memory.h"
 #include "base/num.h"
+#include "cost/communicators.h"
 #include "cost/memory.h"
 #include "cost/seconds.h"
 #include "cost/simulate.h"
@@ -183,6 +184,12 @@ double step_of_span(struct opened *o, const struct order_spread *s, double span_
     if (i > 0 && !s->aligned)
         spread_replicas(&o->p, s, i, replicas);
     return update_seconds(&o->p, &cut, replicas, span_s, &dp_s, &optimizer_s);
+}
+
+double room_of(const struct plan *p, const struct order_spread *s)
+{
+    const struct reaches r = {s->tp, s->cp, s->ep, s->etp, {s->replicas[0], s->replicas[1]}, s->across};
+    return p->machine.memory_bytes > 0 ? p->machine.memory_bytes - (double)communicator_bytes(p, &r) : INFINITY;
 }
 
 int memory_closed(struct opened *o, bool exact, double *bytes)

@@ -110,7 +110,9 @@ void stages_time(struct opened *o, const struct layer_times *t);
 double span_closed(const struct opened *o, double message_s);
 /* With gradients and update, under the ZeRO set. */
 double step_of_span(struct opened *o, const struct order_spread *s, double span_s);
-/* Of the worst stage, at least (of the first that does not fit, where one does not); with `exact` by its own
+/* What communicators leave of a rank's memory under this order; INFINITY where that is not known. */
+double room_of(const struct plan *p, const struct order_spread *s);
+/* Of the worst stage, at least (of the first that needs more than there is, where one does); with `exact` by its own
  * program (programs set). */
 int memory_closed(struct opened *o, bool exact, double *bytes);
 /* Simulated: step and memory of the leaf. */

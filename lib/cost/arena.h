@@ -147,8 +147,9 @@ struct arena {
 /* The version of the layout: it rises when the same plan comes to other bytes, so that a plan whose memory
  * another version counted is known for what it is (rule predict-matches). 2: rows as they travel, scratch of
  * 4 MiB, rows reserved by the capacity alone. 3: gradients and moments in bf16, zero 2 and 3, latent and
- * linear attention; plans for devices have the scratch of their operations. */
-enum { ARENA_VERSION = 3 };
+ * linear attention; plans for devices have the scratch of their operations. 4: what communicators
+ * take is counted beside it (communicators.h). */
+enum { ARENA_VERSION = 4 };
 
 /* Lays the rank's memory out from `base` (aligned as by alloc(); NULL: only count, all device pointers are then
  * meaningless, and stashes have places but no acts and x). a->bytes.total is what is needed. -1 with error()

@@ -153,7 +153,9 @@ static void test_large_group(void **state)
     plan_check(&p, &f);
     for (int i = 0; i < f.count; i++)
         if (strcmp(f.list[i].rule, "nodes-local") == 0)
-            assert_string_equal(f.list[i].text, "group etp 0 of 8192 ranks is on 2 nodes");
+            assert_string_equal(
+                f.list[i].text,
+                "group etp 0 of 8192 ranks is on 2 nodes, rank 0 on node 0 and rank 8000 on node 1");
     findings_release(&f);
     plan_release(&p);
 }

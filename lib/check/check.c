@@ -361,7 +361,8 @@ static enum verdict predict_matches(const struct plan *p, char text[static 400])
                                                                                              : VERDICT_WARN,
                    "%s is %s; the plan says %s, which another moekit counted (arena %d, not %d)", counted->key,
                    field_text(counted, &q, here), field_text(counted, p, there), was->arena, is->arena);
-    return say(text, VERDICT_OK, "memory, seconds, flops and bubble come out the same");
+    return say(text, VERDICT_OK, "memory,%s flops and bubble come out the same",
+               isnan(is->step_s) ? "" : " seconds,");
 }
 
 static enum verdict memory_fits(const struct plan *p, char text[static 400])

@@ -566,6 +566,15 @@ int arena_bound(const struct plan *p, const struct coords *at, const struct shar
     return 0;
 }
 
+int64_t arena_parameters(const struct plan *p, const struct coords *at, const struct shards *s)
+{
+    struct arena a = {0};
+    struct laying l = {.p = p, .a = &a, .m = &p->model, .e = (int64_t)plan_type_bytes(p)};
+    struct cursor c = {0};
+    layout_parameters(&l, &c, s, at->pp);
+    return c.at;
+}
+
 int arena_layout(struct arena *a, const struct plan *p, int rank, const struct shards *s, void *base)
 {
     *a = (struct arena){0};

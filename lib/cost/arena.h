@@ -159,6 +159,8 @@ int arena_layout(struct arena *a, const struct plan *p, int rank, const struct s
  * where all chunks of the rank keep the same bytes (with vpp 1, always). Where they differ it has what the
  * first forwards keep, as many as are held at once and pp of a chunk in turn: at most what is laid out. */
 int arena_bound(const struct plan *p, const struct coords *at, const struct shards *s, int64_t *bytes);
+/* Of it, weights, gradients and states: all that ZeRO changes. */
+int64_t arena_parameters(const struct plan *p, const struct coords *at, const struct shards *s);
 void arena_release(struct arena *a);
 
 #endif

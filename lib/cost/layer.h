@@ -76,6 +76,7 @@ struct costing {
     double rate; /* operations a second of products; of attention */
     double attend;
     struct curve curve;
+    double dense_s[LAYER_KINDS]; /* products of the dense part, 0 before the first layer of the kind */
     struct reach tp, cp, ep, etp;
     double n, T, e; /* tokens; bytes of an element */
 };
@@ -84,10 +85,10 @@ struct costing {
 int costing_init(struct costing *c, const struct plan *p, int pp, double lambda);
 
 /* The same from the shape alone, with groups of one rank, over which nothing takes time: for the caller to set.
- */
-int costing_of_shape(struct costing *c, const struct plan *p, double lambda);
+ * curve: that of the plan's efficiency, or NULL. */
+int costing_of_shape(struct costing *c, const struct plan *p, double lambda, const struct curve *curve);
 
-void cost_of_layer(const struct costing *c, int64_t layer, struct layer_cost *out);
+void cost_of_layer(struct costing *c, int64_t layer, struct layer_cost *out);
 /* The embedding (first) and final norm, head and loss (last). */
 void cost_of_ends(const struct costing *c, bool first, bool last, struct layer_cost *out);
 /* Seconds of a pass: the sum of its parts. */

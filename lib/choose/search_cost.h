@@ -118,8 +118,8 @@ double span_closed(const struct opened *o, double message_s);
 double step_of_span(struct opened *o, const struct order_spread *s, double span_s);
 /* What communicators leave of a rank's memory under this order; INFINITY where that is not known. */
 double room_of(const struct plan *p, const struct order_spread *s);
-/* Of the worst stage, at least (of the first that needs more than there is, where one does); with `exact` by its own
- * program (programs set). */
+/* Of the worst stage, at least (of the first that needs more than there is, where one does); with `exact` by
+ * its own program (programs set). */
 int memory_closed(struct opened *o, bool exact, double *bytes);
 /* Simulated: step and memory of the leaf. */
 int leaf_simulate(struct opened *o, const struct order_spread *s, struct leaf *leaf);

@@ -265,14 +265,6 @@ static int assign_stashes(struct laying *l, int pp, int64_t *region)
 
 /* ---- the parts ---- */
 
-static int64_t layers_of(const struct plan *p, int pp)
-{
-    int64_t layers = 0;
-    for (int v = 0; v < p->stage_count; v++)
-        layers += p->stages[v].pp == pp ? p->stages[v].layers : 0;
-    return max64(1, layers);
-}
-
 /* At the very beginning of the block, where it is as aligned as the block is. */
 static void layout_scratch(struct laying *l, struct cursor *c)
 {
@@ -292,7 +284,9 @@ static void layout_parameters(struct laying *l, struct cursor *c, const struct s
     for (int f = 0; f < FLATS; f++)
         a->weights[f] = take(c, zero == 3 ? s->slice[f] : s->padded[f], f == FLAT_BUFFER ? 4 : l->e);
     if (zero == 3) /* weights gathered: those of the layer at work, and of the next */
-        take(c, 2 * ceil_div(s->padded[FLAT_DENSE] + s->padded[FLAT_EXPERT], layers_of(l->p, pp)), l->e);
+        take(c,
+             2 * ceil_div(s->padded[FLAT_DENSE] + s->padded[FLAT_EXPERT], max64(1, plan_layers_on(l->p, pp))),
+             l->e);
     a->cos_sin = take(c, l->p->batch.seq * l->m->rotary_dim, 4);
     a->slot_of = take(c, l->m->layers * l->m->experts, 4);
     a->bytes.weights = c->at - begin;

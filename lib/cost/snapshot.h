@@ -12,10 +12,10 @@
  * disk.
  *
  * How often to save: a save takes δ, and a failure, every M on average, has half an interval T done again, so
- * that δ/T + T/2M of all time is lost, least at T = sqrt(2·δ·M) (J. W. Young, A first order approximation to the
- * optimum checkpoint interval, CACM 17(9), 1974; J. T. Daly, FGCS 22(3), 2006, whose higher orders matter
- * where δ is not much less than M). A cluster file says nothing of its storage: δ is taken to be the time that the
- * bytes take over the rank's way out of its node, which storage is seldom faster than. */
+ * that δ/T + T/2M of all time is lost, least at T = sqrt(2·δ·M) (J. W. Young, A first order approximation to
+ * the optimum checkpoint interval, CACM 17(9), 1974; J. T. Daly, FGCS 22(3), 2006, whose higher orders matter
+ * where δ is not much less than M). A cluster file says nothing of its storage: δ is taken to be the time that
+ * the bytes take over the rank's way out of its node, which storage is seldom faster than. */
 #ifndef COST_SNAPSHOT_H
 #define COST_SNAPSHOT_H
 

@@ -166,6 +166,8 @@ static inline bool plan_is_last(const struct plan *p, int pp)
 {
     return p->stages[p->stage_count - 1].pp == pp;
 }
+/* How many layers this pipeline rank has, in all its chunks. */
+int64_t plan_layers_on(const struct plan *p, int pp);
 /* NULL when there is none. */
 const struct plan_group *plan_group_of(const struct plan *p, enum group_kind kind, int rank);
 /* How many nodes its members are on. */

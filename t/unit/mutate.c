@@ -251,10 +251,9 @@ static int some_kind(void)
 
 /* ---- what an edit comes to ---- */
 
-/* All of a plan that is laid out, run or predicted; not its names, nor what no figure of it rests on: which version
- * counted (the figures have been counted again), the order's text (the coordinates are there), a processor's own
- * figures, whose capacity and which drops
- * where nothing is dropped. */
+/* All of a plan that is laid out, run or predicted; not its names, nor what no figure of it rests on: which
+ * version counted (the figures have been counted again), the order's text (the coordinates are there), a
+ * processor's own figures, whose capacity and which drops where nothing is dropped. */
 static char *meaning(const struct plan *of)
 {
     struct plan p = *of;

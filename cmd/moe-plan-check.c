@@ -23,8 +23,7 @@ static bool as_json, as_tap, list_rules;
 
 static const struct opt opts[] = {
     {'c', "cluster", "CLUSTER", "check against this cluster, not the plan's", OPT_TEXT, &cluster},
-    {0, "save-every", "N", "judge a save every N steps by rule save-interval", OPT_INT, &save_every, 1,
-     INT64_MAX},
+    {0, "save-every", "N", "judge a save every N steps by rule save-interval", OPT_INT, &save_every, 1, 1e12},
     {'j', "json", NULL, "one JSON object a plan", OPT_FLAG, &as_json},
     {0, "tap", NULL, "TAP, for prove", OPT_FLAG, &as_tap},
     {0, "rules", NULL, "list the rules and what each proves", OPT_FLAG, &list_rules},

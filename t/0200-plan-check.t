@@ -105,15 +105,15 @@ is "$status" 0 'a warning makes no plan invalid'
 like "$out" '^warn save-interval: a save every 1 steps loses' 'to save at every step is too often'
 run moe-plan-check --save-every 0 "$T/h.plan"
 is "$status" 2 'never is no interval'
-moe-partition -q -m moe-tiny -c h100 -n 16 --ep 8 --order tp-cp-dp-ep-pp >"$T/e.plan"
-like "$(moe-plan-check "$T/e.plan")" '^warn groups-compact: group ep 0 of 8 ranks is on 2 nodes, rank 0 on node 0 and rank 8 on node 1' \
+moe-partition -q -m moe-tiny -c h100 -n 16 --ep 8 --order tp-cp-dp-ep-pp >"$T/j.plan"
+like "$(moe-plan-check "$T/j.plan")" '^warn groups-compact: group ep 0 of 8 ranks is on 2 nodes, rank 0 on node 0 and rank 8 on node 1' \
     'which groups cross nodes, and where'
-moe-partition -q -m moe-tiny --capacity-factor 0.5 >"$T/e.plan"
-like "$(moe-plan-check "$T/e.plan")" '^warn capacity-balanced: .* 50\.0% are dropped at least' 'capacity that drops tokens even when loads are even'
-moe-partition -q -m qwen3-30b-a3b -c h100 -n 8 --pp 8 >"$T/e.plan"
-like "$(moe-plan-check "$T/e.plan")" '^warn stages-balanced: pp 7, which has the head, .* --split auto' 'a head that unbalances the last stage'
-moe-partition -q -m moe-tiny -c h100 -n 8 --ep 4 --lambda 1 >"$T/e.plan"
-like "$(moe-plan-check "$T/e.plan")" '^warn memory-skewed: .* for even loads alone; a rank has enough for ' 'no memory for uneven loads'
+moe-partition -q -m moe-tiny --capacity-factor 0.5 >"$T/j.plan"
+like "$(moe-plan-check "$T/j.plan")" '^warn capacity-balanced: .* 50\.0% are dropped at least' 'capacity that drops tokens even when loads are even'
+moe-partition -q -m qwen3-30b-a3b -c h100 -n 8 --pp 8 >"$T/j.plan"
+like "$(moe-plan-check "$T/j.plan")" '^warn stages-balanced: pp 7, which has the head, .* --split auto' 'a head that unbalances the last stage'
+moe-partition -q -m moe-tiny -c h100 -n 8 --ep 4 --lambda 1 >"$T/j.plan"
+like "$(moe-plan-check "$T/j.plan")" '^warn memory-skewed: .* for even loads alone; a rank has enough for ' 'no memory for uneven loads'
 moe-partition -m moe-tiny --cp 2 | moe-plan-check - >"$T/out"
 is "$?" 0 'a plan for other trainers is valid'
 like "$(cat "$T/out")" '^warn runnable: .* cp 2' 'and said to be for planning only'

@@ -280,13 +280,12 @@ static void layout_parameters(struct laying *l, struct cursor *c, const struct s
 {
     struct arena *a = l->a;
     int64_t begin = c->at;
+    int64_t layers = max64(1, plan_layers_on(l->p, pp));
     int zero = l->p->training.zero; /* 2 and 3: for planning only */
     for (int f = 0; f < FLATS; f++)
         a->weights[f] = take(c, zero == 3 ? s->slice[f] : s->padded[f], f == FLAT_BUFFER ? 4 : l->e);
     if (zero == 3) /* weights gathered: those of the layer at work, and of the next */
-        take(c,
-             2 * ceil_div(s->padded[FLAT_DENSE] + s->padded[FLAT_EXPERT], max64(1, plan_layers_on(l->p, pp))),
-             l->e);
+        take(c, 2 * ceil_div(s->padded[FLAT_DENSE] + s->padded[FLAT_EXPERT], layers), l->e);
     a->cos_sin = take(c, l->p->batch.seq * l->m->rotary_dim, 4);
     a->slot_of = take(c, l->m->layers * l->m->experts, 4);
     a->bytes.weights = c->at - begin;

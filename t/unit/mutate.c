@@ -288,7 +288,7 @@ static bool other_choice(const struct plan *was, const struct plan *is)
         b.routing.lambda = a.routing.lambda;
     if (a.axes.dp * a.axes.cp == 1 && a.axes.edp == 1)
         b.training.zero = a.training.zero;
-    char *x = xstrdup(meaning(&a)), *y = meaning(&b);
+    char *x = meaning(&a), *y = meaning(&b);
     bool same = strcmp(x, y) == 0;
     free(x);
     free(y);
@@ -346,7 +346,7 @@ static void mutate(struct request r, int64_t plan_seed)
     struct findings before;
     struct lines was, is;
     size_t bytes;
-    char *text = text_of(&p, &bytes), *meant = xstrdup(meaning(&p)), *edited;
+    char *text = text_of(&p, &bytes), *meant = meaning(&p), *edited;
     plan_release(&p);
     assert_int_equal(plan_parse(&p, text, bytes, "plan", true), 0);
     plan_check(&p, &before);

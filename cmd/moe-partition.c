@@ -16,6 +16,7 @@
 #include "choose/make.h"
 #include "choose/search.h"
 #include "choose/search_report.h"
+#include "cost/communicators.h"
 #include "cost/explain.h"
 #include "emit/emit.h"
 #include "plan/fields.h"
@@ -99,9 +100,9 @@ static const struct command plan_command = {
 void warn_if_too_large(const struct plan *p)
 {
     char needs[24], has[24];
-    if (p->machine.memory_bytes > 0 && p->predict.memory_bytes > p->machine.memory_bytes)
+    if (p->machine.memory_bytes > 0 && needed_bytes(&p->predict) > p->machine.memory_bytes)
         notice("the plan does not fit: rank %d needs %s, a rank has %s", p->predict.memory_rank,
-               human_bytes(p->predict.memory_bytes, needs), human_bytes(p->machine.memory_bytes, has));
+               human_bytes(needed_bytes(&p->predict), needs), human_bytes(p->machine.memory_bytes, has));
 }
 
 /* "moe-partition 0.1.0: moe-partition -m moe-tiny …" */

@@ -12,7 +12,7 @@ int plan_valid(const struct plan *p, int status)
 {
     struct findings f;
     int r = 0;
-    plan_check(p, &f);
+    plan_prove(p, &f);
     for (int i = 0; i < f.count && r == 0; i++)
         if (f.list[i].verdict == VERDICT_FAIL && strcmp(f.list[i].rule, "memory-fits") != 0)
             r = error(status, "the plan is not valid: rule %s: %s (see moe-plan-check)", f.list[i].rule,

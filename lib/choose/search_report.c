@@ -11,6 +11,7 @@
 #include "base/memory.h"
 #include "base/num.h"
 #include "check/limits.h"
+#include "cost/communicators.h"
 #include "plan/schedule.h"
 
 typedef long long ll;
@@ -102,7 +103,7 @@ static void print_row(const struct layout_search *s, int64_t i, const struct sho
             (ll)i + 1, (ll)a->tp, (ll)a->cp, (ll)a->etp, (ll)a->ep, (ll)a->pp, (ll)a->vpp, (ll)a->dp,
             (ll)p->batch.micro, plan_schedule(p)->name, split_of(s, &s->leaves[i]), p->training.zero,
             recompute_name[p->training.recompute], a->order, p->predict.step_s, 100 * p->predict.mfu,
-            human_bytes(p->predict.memory_bytes, memory), list[i].runs ? "runs-here" : "plan-only", why);
+            human_bytes(needed_bytes(&p->predict), memory), list[i].runs ? "runs-here" : "plan-only", why);
 }
 
 int search_print(const struct layout_search *s, int64_t top, FILE *f)
@@ -133,15 +134,15 @@ static json_t *row_json(const struct layout_search *s, int64_t i, const struct s
     const struct predict *x = &p->predict;
     char why[80];
     reason(&list[i], list, why);
-    return json_pack("{sI sI sI sI sI sI sI sI sI sI ss so ss si ss sf sf sf sf sf sb ss}", "tp",
-                     (json_int_t)a->tp, "cp", (json_int_t)a->cp, "etp", (json_int_t)a->etp, "ep",
-                     (json_int_t)a->ep, "edp", (json_int_t)a->edp, "pp", (json_int_t)a->pp, "vpp",
-                     (json_int_t)a->vpp, "dp", (json_int_t)a->dp, "micro_batch", (json_int_t)p->batch.micro,
-                     "microbatches", (json_int_t)p->batch.microbatches, "schedule", plan_schedule(p)->name,
-                     "split", json_bytes(split_of(s, &s->leaves[i])), "order", a->order, "zero",
-                     p->training.zero, "recompute", recompute_name[p->training.recompute], "step_s", x->step_s,
-                     "tokens_per_s", x->tokens_per_s, "mfu", x->mfu, "memory_bytes", x->memory_bytes, "bubble",
-                     x->bubble, "runs", (int)list[i].runs, "loses_by", why);
+    return json_pack(
+        "{sI sI sI sI sI sI sI sI sI sI ss so ss si ss sf sf sf sf sf sf sb ss}", "tp", (json_int_t)a->tp, "cp",
+        (json_int_t)a->cp, "etp", (json_int_t)a->etp, "ep", (json_int_t)a->ep, "edp", (json_int_t)a->edp, "pp",
+        (json_int_t)a->pp, "vpp", (json_int_t)a->vpp, "dp", (json_int_t)a->dp, "micro_batch",
+        (json_int_t)p->batch.micro, "microbatches", (json_int_t)p->batch.microbatches, "schedule",
+        plan_schedule(p)->name, "split", json_bytes(split_of(s, &s->leaves[i])), "order", a->order, "zero",
+        p->training.zero, "recompute", recompute_name[p->training.recompute], "step_s", x->step_s,
+        "tokens_per_s", x->tokens_per_s, "mfu", x->mfu, "memory_bytes", x->memory_bytes, "communicator_bytes",
+        x->communicator_bytes, "bubble", x->bubble, "runs", (int)list[i].runs, "loses_by", why);
 }
 
 int search_json(const struct layout_search *s, int64_t top, FILE *f)

@@ -266,14 +266,6 @@ static int assign_stashes(struct laying *l, int pp, int64_t *region)
 
 /* ---- the parts ---- */
 
-static int64_t layers_of(const struct plan *p, int pp)
-{
-    int64_t layers = 0;
-    for (int v = 0; v < p->stage_count; v++)
-        layers += p->stages[v].pp == pp ? p->stages[v].layers : 0;
-    return max64(1, layers);
-}
-
 /* At the very beginning of the block, where it is as aligned as the block is. */
 static void layout_scratch(struct laying *l, struct cursor *c)
 {
@@ -289,11 +281,12 @@ static void layout_parameters(struct laying *l, struct cursor *c, const struct s
 {
     struct arena *a = l->a;
     int64_t begin = c->at;
+    int64_t layers = max64(1, plan_layers_on(l->p, pp));
     int zero = l->p->training.zero; /* 2 and 3: for planning only */
     for (int f = 0; f < FLATS; f++)
         a->weights[f] = take(c, zero == 3 ? s->slice[f] : s->padded[f], f == FLAT_BUFFER ? 4 : l->e);
     if (zero == 3) /* weights gathered: those of the layer at work, and of the next */
-        take(c, 2 * ceil_div(s->padded[FLAT_DENSE] + s->padded[FLAT_EXPERT], layers_of(l->p, pp)), l->e);
+        take(c, 2 * ceil_div(s->padded[FLAT_DENSE] + s->padded[FLAT_EXPERT], layers), l->e);
     a->cos_sin = take(c, l->p->batch.seq * l->m->rotary_dim, 4);
     a->slot_of = take(c, l->m->layers * l->m->experts, 4);
     a->bytes.weights = c->at - begin;
@@ -566,6 +559,15 @@ int arena_bound(const struct plan *p, const struct coords *at, const struct shar
     region = min64(region, MAX_BYTES - c.at);
     *bytes = c.at + region;
     return 0;
+}
+
+int64_t arena_parameters(const struct plan *p, const struct coords *at, const struct shards *s)
+{
+    struct arena a = {0};
+    struct laying l = {.p = p, .a = &a, .m = &p->model, .e = (int64_t)plan_type_bytes(p)};
+    struct cursor c = {0};
+    layout_parameters(&l, &c, s, at->pp);
+    return c.at;
 }
 
 int arena_layout(struct arena *a, const struct plan *p, int rank, const struct shards *s, void *base)

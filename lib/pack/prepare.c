@@ -17,10 +17,10 @@
 #include "ckpt/verify.h"
 #include "pack/crew.h"
 #include "pack/experts.h"
-#include "pack/sum.h"
 #include "pack/tree.h"
 #include "plan/states.h"
 #include "tensors/convert.h"
+#include "tensors/sum.h"
 
 #define PART_BYTES ((int64_t)4 << 20)
 #define PIECE      ((int64_t)1 << 20)

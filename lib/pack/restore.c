@@ -20,9 +20,9 @@
 #include "pack/contents.h"
 #include "pack/crew.h"
 #include "pack/experts.h"
-#include "pack/sum.h"
 #include "pack/unpack.h"
 #include "tensors/convert.h"
+#include "tensors/sum.h"
 
 #define PIECE ((int64_t)1 << 20)
 

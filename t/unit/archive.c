@@ -13,8 +13,8 @@
 #include "pack/experts.h"
 #include "pack/index.h"
 #include "pack/restore.h"
-#include "pack/sum.h"
 #include "pack/tape.h"
+#include "tensors/sum.h"
 
 static char *folder;
 

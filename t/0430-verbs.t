@@ -346,6 +346,52 @@ run moe-ckpt prune --keep 1 begun/step-00000001
 is "$status" 2 'and so is a directory without steps'
 none "$(ls -A begun/step-00000001 | grep moekit-run)" 'which is left as it was'
 
+# ---- memory ----
+# zeros DIR LAYERS HIDDEN WIDTH EXPERTS: a Mixtral, or without experts a Llama, of zeros that take no room; a file a layer
+zeros() {
+    perl -e '
+        my ($dir, $layers, $h, $f, $e) = @ARGV; my (%map, $i, $c); mkdir $dir;
+        sub file { my ($name, @t) = @_; my ($at, @h) = 0;
+            while (my ($t, $shape) = splice @t, 0, 2) { my $n = 2; $n *= $_ for @$shape; $map{$t} = $name;
+                push @h, sprintf(q("%s":{"dtype":"BF16","shape":[%s],"data_offsets":[%d,%d]}), $t, join(",", @$shape), $at, $at + $n); $at += $n; }
+            my $h = "{" . join(",", @h) . "}"; open(my $out, ">:raw", "$dir/$name") or die;
+            print $out pack("Q<", length $h), $h; truncate($out, 8 + length($h) + $at); }
+        file("ends.safetensors", "model.embed_tokens.weight", [256, $h], "model.norm.weight", [$h], "lm_head.weight", [256, $h]);
+        for my $p (map { "model.layers.$_" } 0 .. $layers - 1) {
+            my @mlp = map { ("$p.$_->[0].weight", [$f, $h], "$p.$_->[1].weight", [$f, $h], "$p.$_->[2].weight", [$h, $f]) }
+                $e ? map { my $x = "block_sparse_moe.experts.$_"; ["$x.w1", "$x.w3", "$x.w2"] } 0 .. $e - 1 : ["mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"];
+            push @mlp, "$p.block_sparse_moe.gate.weight", [$e, $h] if $e;
+            file("$p.safetensors", map({ ("$p.${_}_layernorm.weight", [$h]) } qw(input post_attention)), map({ ("$p.self_attn.${_}_proj.weight", [$h, $h]) } qw(q k v o)), @mlp); }
+        open($i, ">", "$dir/model.safetensors.index.json"); print $i "{\"metadata\":{},\"weight_map\":{", join(",", map { qq("$_":"$map{$_}") } sort keys %map), "}}";
+        open($c, ">", "$dir/config.json"); printf $c q({"model_type":"%s","hidden_size":%d,"intermediate_size":%d,"num_hidden_layers":%d,"num_attention_heads":%d,
+            "num_key_value_heads":%d,"head_dim":64,%s"vocab_size":256,"rms_norm_eps":1e-5,"rope_theta":10000.0,"hidden_act":"silu","tie_word_embeddings":false,"torch_dtype":"bfloat16"}),
+            $e ? "mixtral" : "llama", $h, $f, $layers, $h / 64, $h / 64, $e ? qq("num_local_experts":$e,"num_experts_per_tok":2,) : "";' "$@"
+}
+if need python command -v python3; then
+    size=${MOEKIT_LARGE:+4096 14336}
+    size=${size:-1024 3584} # 180 MB a layer, or 2.95 GB
+    # shellcheck disable=SC2086
+    zeros zeros.moe $((${MOEKIT_LARGE:+5} + 2)) $size 8 && zeros zeros.half $((${MOEKIT_LARGE:+2} + 1)) $size 8 && zeros zeros.dense 2 $size 0
+    while read -r verb rest; do
+        # shellcheck disable=SC2086
+        run_measured moe-ckpt $verb -q $rest
+        [ "$status" -eq 0 ] && [ "$peak" -lt 64 ]
+        ok $? "$verb: $(du -s --apparent-size -BM zeros.moe | cut -f 1) in $peak MiB" || diag "$status: $err"
+        rm -rf out.zeros
+    done <<END
+export zeros.moe out.zeros
+export --fused zeros.moe out.zeros
+export --dtype f32 zeros.half out.zeros
+import zeros.moe out.zeros
+shrink -e 3 zeros.moe out.zeros
+merge zeros.half zeros.half out.zeros
+upcycle -e 8 zeros.dense out.zeros
+extract -o out.zeros -t *.layers.* zeros.moe
+list --stats --experts zeros.moe
+diff zeros.moe zeros.moe
+END
+fi
+
 none "$(ls -d bad* 2>/dev/null)" 'none of these left anything'
 is "$(find made -type f -exec cksum {} + | sort -k 3 | diff before -)" '' 'and no input has changed by a byte'
 done_testing

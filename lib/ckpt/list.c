@@ -191,8 +191,8 @@ static int print_shares(struct listing *l, FILE *out)
     char layer[16], expert[16];
     TRY(count_shares(l, &s));
     print_head(l, out);
-    fprintf(out, "# %slayer  expert  tensors            bytes        optimizer  dtype\n",
-            l->stats ? "norm       largest      not finite, then " : "");
+    fprintf(out, "%s  expert  tensors            bytes        optimizer  dtype\n",
+            l->stats ? "# norm       largest      not finite, then layer" : "# layer");
     for (int i = 0; i < s.count; i++) {
         const struct share *x = &s.list[i];
         if (l->stats)

@@ -35,8 +35,9 @@ struct restore_hand {
 
 struct restoring {
     const struct restore_request *r;
+    struct restored *done;
     struct unpack u;
-    char *dir; /* the temporary one */
+    const char *dir; /* the temporary one */
     struct pack_base base;
     struct restore_hand *hands;
 };
@@ -261,7 +262,7 @@ static int finish_dirs(struct restoring *k)
 
 /* ---- all ---- */
 
-static int choose_experts(struct restoring *k, struct restored *done)
+static int choose_experts(struct restoring *k)
 {
     const struct pack_index *ix = &k->u.index;
     struct expert_choice *c = experts_parse("--experts", k->r->experts);
@@ -273,7 +274,7 @@ static int choose_experts(struct restoring *k, struct restored *done)
             continue;
         k->u.keep[i] = experts_overlap(c, ix->files[i].experts, ix->files[i].layers);
         kept += k->u.keep[i];
-        done->left_out += !k->u.keep[i];
+        k->done->left_out += !k->u.keep[i];
     }
     experts_free(c);
     if (!kept)
@@ -323,12 +324,16 @@ static int write_files(struct restoring *k)
     return rc;
 }
 
-static int restore_tree(struct restoring *k, struct restored *done)
+/* For outdir_fill(). */
+static int restore_tree(void *with, const char *dir)
 {
+    struct restoring *k = with;
+    struct restored *done = k->done;
     struct unpack *u = &k->u;
     int files = u->index.file_count;
+    k->dir = dir;
     if (k->r->experts)
-        TRY(choose_experts(k, done));
+        TRY(choose_experts(k));
     TRY(open_base(k));
     TRY(create_tree(k));
     TRY(write_files(k));
@@ -346,22 +351,12 @@ static int restore_tree(struct restoring *k, struct restored *done)
 
 int restore_archive(const struct restore_request *r, struct restored *done)
 {
-    struct restoring k = {.r = r};
+    struct restoring k = {.r = r, .done = done};
     *done = (struct restored){0};
     TRY(unpack_open(&k.u, r->archive, r->threads, NULL));
-    struct outdir out = {0};
-    int rc = outdir_open(&out, r->dir);
-    if (rc == 0) {
-        k.dir = out.dir;
-        rc = restore_tree(&k, done);
-        if (rc == 0)
-            rc = outdir_commit(&out);
-        else
-            outdir_abandon(&out);
-    }
+    int rc = outdir_fill(r->dir, restore_tree, &k);
     base_release(&k.base);
     unpack_close(&k.u);
-    outdir_release(&out);
     return rc;
 }
 

@@ -183,6 +183,18 @@ is "$status" 0 'from which a run begins' || diag "$err"
 run moe-ckpt diff $S begun/step-00000001
 is "$status" 0 'with these numbers'
 
+# ---- quantised ----
+mkdir quant
+cp plain/model.safetensors quant
+sed 's/^{/{"quantization_config": {"quant_method": "fp8"},/' plain/config.json >quant/config.json
+for verb in export import 'shrink -e 1' 'merge quant' 'upcycle -e 2'; do
+    # shellcheck disable=SC2086
+    run moe-ckpt $verb quant bad
+    like "$status:$err" '^2:.*quant: is quantised \(fp8\): only plain numbers can be recast' "$verb: a quantised model is refused, and why"
+done
+run moe-ckpt extract -q -o e7 -t $g quant
+is "$status:$err" '0:' 'a plain tensor of one is extracted'
+
 # ---- saved under other plans ----
 make_plan tensor small -n 2 --seq 32 --global-batch 2 --tp 2 --precision bf16
 make_plan stages small -n 2 --seq 32 --global-batch 2 --pp 2 --zero 0 --precision bf16

@@ -414,11 +414,11 @@ static int prepare_files(struct prepared *p)
     if (rc == 0 && r->experts)
         rc = choose_experts(p);
     TRY(rc);
-    TRY(crew_each(r->threads, p->index.file_count, sum_file, p));
+    TRY(crew_each(r->threads, p->index.file_count, sum_file, p, "reading"));
     for (int i = 0; i < p->index.file_count; i++)
         p->files[i].packed_crc32 = p->index.files[i].crc32;
     if (r->codec == CODEC_SPLIT && p->index.step >= 0)
-        TRY(crew_each(r->threads, p->index.file_count, leave_out_rounded, p));
+        TRY(crew_each(r->threads, p->index.file_count, leave_out_rounded, p, "comparing weights"));
     if (r->base)
         TRY(each_header(p, find_in_base));
     for (int i = 0; i < p->index.file_count; i++)

@@ -337,8 +337,8 @@ static int restore_tree(void *with, const char *dir)
     TRY(open_base(k));
     TRY(create_tree(k));
     TRY(write_files(k));
-    TRY(crew_each(u->threads, files, make_file, k));
-    TRY(crew_each(u->threads, files, finish_file, k));
+    TRY(crew_each(u->threads, files, make_file, k, "making weights"));
+    TRY(crew_each(u->threads, files, finish_file, k, "syncing"));
     TRY(finish_dirs(k));
     for (int i = 0; i < files; i++) {
         done->files += u->keep[i];

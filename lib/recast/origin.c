@@ -51,7 +51,7 @@ int origin_open(struct origin *o, const char *path, bool verify)
         o->step = is_step_dir(path);
     TRY(model_load(&o->model, path));
     int rc = inventory_init(&o->inventory, &o->model);
-    if (rc == 0 && *o->model.quantised)
+    if (rc == 0 && verify && *o->model.quantised)
         rc = error(STATUS_USAGE, "%s: is quantised (%s): only plain numbers can be recast", path,
                    o->model.quantised);
     if (rc == 0)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What of a checkpoint is whose: each expert's in each layer, the rest of a layer, what lies outside of layers. */
+/* What of a checkpoint is whose: each expert's in each layer, the rest of a layer, what lies outside of
+ * layers. */
 #ifndef CKPT_SHARES_H
 #define CKPT_SHARES_H
 
@@ -25,9 +26,9 @@ struct shares {
     int strangers; /* tensors that are not the model's, in no share */
 };
 
-/* Of the weights and (NULL: none) the optimizer's state. A tensor that holds all experts of a layer is a tensor of
- * each, with an even part of its bytes. Quantised weights and their scales count by the module that they are of.
- * stats: all weights are read. -1 with error(). */
+/* Of the weights and (NULL: none) the optimizer's state. A tensor that holds all experts of a layer is a tensor
+ * of each, with an even part of its bytes. Quantised weights and their scales count by the module that they are
+ * of. stats: all weights are read. -1 with error(). */
 int shares_count(struct shares *s, const struct model *m, struct hf_dir *weights, struct hf_dir *optimizer,
                  bool stats);
 void shares_release(struct shares *s);

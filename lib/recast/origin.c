@@ -149,7 +149,7 @@ int origin_put(const struct origin *o, const char *dir, const char *config, stru
     return put_companions(o, dir, m);
 }
 
-struct writing {
+struct like_writing {
     const struct origin *o;
     const char *config, *doing;
     struct draft *draft;
@@ -157,7 +157,7 @@ struct writing {
 
 static int write_files(void *with, const char *dir)
 {
-    const struct writing *w = with;
+    const struct like_writing *w = with;
     TRY(make_dirs(dir));
     TRY(origin_put(w->o, dir, w->config, NULL));
     TRY(draft_write(w->draft, dir, NULL, w->doing));
@@ -167,7 +167,7 @@ static int write_files(void *with, const char *dir)
 int origin_write_like(const struct origin *o, const char *target, const char *config, struct draft *d,
                       const char *doing)
 {
-    struct writing w = {o, config, doing, d};
+    struct like_writing w = {o, config, doing, d};
     TRY(origin_apart(o, target));
     return outdir_fill(target, write_files, &w);
 }

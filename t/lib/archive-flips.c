@@ -4,8 +4,8 @@
  *     archive-flips flips|cuts verify|restore FILE COUNT SEED
  *
  * flips: COUNT single bits, drawn at random; cuts: COUNT lengths, drawn at random, and each of the last 3 KiB
- * (restore: 16 bytes); with COUNT 0 every length. verify must find each of them a problem, and restore must end with status 2 and leave
- * nothing. Exit status 0, or 1 with a line for each that was missed. */
+ * (restore: 16 bytes); with COUNT 0 every length. verify must find each of them a problem, and restore must end
+ * with status 2 and leave nothing. Exit status 0, or 1 with a line for each that was missed. */
 #include <fcntl.h>
 #include <malloc.h>
 #include <stdio.h>

@@ -70,7 +70,7 @@ KERNEL_O = $(call obj,kernels/*.c kernels/*/*.c)
 
 LIBS       = -ljansson -lz -lm -pthread
 PACK_LIBS  = -larchive -ldeflate -lzstd
-TRAIN_LIBS = -ldnnl $(MPI_LIBS) -fopenmp
+TRAIN_LIBS = -ldeflate -ldnnl $(MPI_LIBS) -fopenmp
 BIN        = $(COMMANDS:%=$(BUILD)/bin/%)
 UNIT       = $(patsubst t/unit/%.c,$(BUILD)/t/%,$(wildcard t/unit/*.c))
 GPU_TESTS  = kernels kernels-route kernels-loss waits routing-compare $(addprefix gpu/,instructions products sizes bench)

@@ -95,7 +95,7 @@ door oneDNN 'dnnl[a-z_]*\.h' kernels/cpu
 door CUDA '(cuda|cublas|cudnn)[A-Za-z_]*\.h' kernels/cuda
 door NCCL 'nccl\.h' lib/comm
 door libarchive 'archive(_entry)?\.h' lib/pack
-door libdeflate 'libdeflate\.h' lib/pack
+door libdeflate 'libdeflate\.h' 'lib/\(pack\|tensors\)'
 door zstd 'zstd\.h' lib/pack
 door OpenMP 'omp\.h' kernels
 none "$(grep -E '^(cmd|lib|kernels)/.*\.[ch]$' "$T/files" | xargs grep -nE '# *include *[<"]\.\.' | grep -v '^kernels/')" 'no include climbs out of its folder'

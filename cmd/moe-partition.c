@@ -84,7 +84,7 @@ static const struct command plan_command = {
     "moe-partition [plan] -m MODEL [-c CLUSTER] [-n WORLD] [layout] [-o PLAN]\n"
     "moe-partition [plan] --strategy NAME [layout] [-o PLAN]\n"
     "moe-partition search -m MODEL -c CLUSTER -n WORLD [layout to hold fixed] [-o PLAN]\n"
-    "moe-partition emit json PLAN [-o FILE]\n"
+    "moe-partition emit FORM PLAN [-o FILE]\n"
     "moe-partition explain PLAN [-o FILE]",
     "make a plan for training a mixture-of-experts model in exactly this layout",
     OPTS(plan_opts),
@@ -255,7 +255,7 @@ static const struct opt emit_opts[] = {
 
 static const struct command emit_command = {
     "moe-partition emit",
-    "moe-partition emit json PLAN [-o FILE]",
+    "moe-partition emit FORM PLAN [-o FILE]",
     "show a plan in another tool's form",
     OPTS(emit_opts),
     NULL,

@@ -227,9 +227,9 @@ static void widen(struct range_of *r, int64_t x)
     *r = r->low > r->high ? (struct range_of){x, x} : (struct range_of){min64(r->low, x), max64(r->high, x)};
 }
 
-static const struct place nowhere = {{1, 0}, {1, 0}, {1, 0}, {1, 0}, 0, 0, 0, 0};
+static const struct places nowhere = {{1, 0}, {1, 0}, {1, 0}, {1, 0}, 0, 0, 0, 0};
 
-static void note_place(const struct worlds *w, struct place *x, const struct world *at)
+static void note_place(const struct worlds *w, struct places *x, const struct world *at)
 {
     const struct plan *p = w->p;
     bool own_precision = at->precision == p->training.precision;

@@ -28,7 +28,7 @@ struct range_of {
 };
 
 /* Where some claims hold together. */
-struct place {
+struct places {
     struct range_of seq, top_k; /* at the plan's other two; then over all worlds: */
     struct range_of all_seq, all_top_k;
     unsigned precisions;            /* bits by enum precision; 0: nowhere */
@@ -39,7 +39,7 @@ struct place {
 struct subset {
     uint64_t claims; /* bits of agreement.bound */
     int count;       /* of them */
-    struct place at;
+    struct places at;
 };
 
 struct agreement {
@@ -50,7 +50,7 @@ struct agreement {
     double least_s;       /* a step at the peak there */
     uint64_t anywhere;    /* those that hold in some world */
     uint64_t *apart_here; /* [count] with which it cannot hold at the plan's own */
-    struct place
+    struct places
         *pairs; /* [count][count] of those on speed, where two of them hold, the first index being less */
     struct subset *here; /* the largest that hold at the plan's own world, largest first; maximal ones alone */
     int here_count;

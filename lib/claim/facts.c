@@ -14,23 +14,23 @@
 typedef long long ll;
 #define NO_RATES "the cluster says too little to count seconds with"
 
-void found_is(struct found *f, double value, const char *fmt, ...)
+void found_is(struct known_value *f, double value, const char *fmt, ...)
 {
     va_list args;
     va_start(args, fmt);
-    *f = (struct found){.value = value};
+    *f = (struct known_value){.value = value};
     vsnprintf(f->how, sizeof f->how, fmt, args);
     va_end(args);
 }
 
-static void no_experts(struct found *f)
+static void no_experts(struct known_value *f)
 {
     found_is(f, NAN, "the model has no experts");
 }
 
 /* ---- what a rank holds ---- */
 
-static void experts_per_rank(const struct about *a, struct found *f)
+static void experts_per_rank(const struct about *a, struct known_value *f)
 {
     const struct plan *p = a->p;
     if (p->model.moe_layers == 0)
@@ -40,14 +40,14 @@ static void experts_per_rank(const struct about *a, struct found *f)
                  (ll)p->model.experts, (ll)p->axes.ep, (ll)p->axes.etp);
 }
 
-static void hidden_per_rank(const struct about *a, struct found *f)
+static void hidden_per_rank(const struct about *a, struct known_value *f)
 {
     const struct plan *p = a->p;
     found_is(f, (double)p->model.hidden / (double)p->axes.tp, "hidden %lld / tp %lld, of what tp cuts",
              (ll)p->model.hidden, (ll)p->axes.tp);
 }
 
-static void layers_per_stage(const struct about *a, struct found *f)
+static void layers_per_stage(const struct about *a, struct known_value *f)
 {
     const struct plan *p = a->p;
     int64_t least = p->model.layers, most = 0;
@@ -65,7 +65,7 @@ static void layers_per_stage(const struct about *a, struct found *f)
              (ll)p->axes.pp, (ll)p->axes.vpp, uneven);
 }
 
-static void expert_replicas(const struct about *a, struct found *f)
+static void expert_replicas(const struct about *a, struct known_value *f)
 {
     const struct plan *p = a->p;
     found_is(f, (double)p->axes.edp, "edp: ranks that hold the same experts");
@@ -83,7 +83,7 @@ double capacity_with(const struct plan *p, int64_t seq, int64_t top_k, double fa
                                                                    : plan_microbatch_tokens(&q));
 }
 
-static void expert_capacity(const struct about *a, struct found *f)
+static void expert_capacity(const struct about *a, struct known_value *f)
 {
     const struct plan *p = a->p;
     double factor = isnan(a->arg) ? p->routing.capacity : a->arg;
@@ -100,7 +100,7 @@ static void expert_capacity(const struct about *a, struct found *f)
 
 /* ---- communication and scaling ---- */
 
-static void link_used(const struct about *a, struct found *f)
+static void link_used(const struct about *a, struct known_value *f)
 {
     const struct plan *p = a->p;
     struct seconds t;
@@ -117,7 +117,7 @@ static void link_used(const struct about *a, struct found *f)
     f->error = SECONDS_ERROR;
 }
 
-static void gpu_busy(const struct about *a, struct found *f)
+static void gpu_busy(const struct about *a, struct known_value *f)
 {
     struct seconds t;
     if (a->log) {
@@ -166,7 +166,7 @@ static int one_rank_seconds(const struct plan *p, double *step_s)
     return r;
 }
 
-static void scaling(const struct about *a, struct found *f)
+static void scaling(const struct about *a, struct known_value *f)
 {
     const struct plan *p = a->p;
     double one, here = p->predict.step_s;
@@ -182,7 +182,7 @@ static void scaling(const struct about *a, struct found *f)
 
 /* ---- checkpoints and losses ---- */
 
-static void save_every(const struct about *a, struct found *f)
+static void save_every(const struct about *a, struct known_value *f)
 {
     if (!a->log)
         found_is(f, NAN, "a plan does not tell, it is an option of the run: a log would (--log)");
@@ -193,7 +193,7 @@ static void save_every(const struct about *a, struct found *f)
                  a->log->saves);
 }
 
-static void expert_files(const struct about *a, struct found *f)
+static void expert_files(const struct about *a, struct known_value *f)
 {
     const struct plan *p = a->p;
     found_is(f, p->model.moe_layers ? (double)p->model.experts : 0,
@@ -202,7 +202,7 @@ static void expert_files(const struct about *a, struct found *f)
              (ll)p->model.experts);
 }
 
-static void experts_after_loss(const struct about *a, struct found *f)
+static void experts_after_loss(const struct about *a, struct known_value *f)
 {
     const struct plan *p = a->p;
     int64_t here = p->model.experts / p->axes.ep;

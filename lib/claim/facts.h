@@ -9,7 +9,7 @@
 
 /* What was found for a claim. */
 enum { FOUND_TEXT = 240 };
-struct found {
+struct known_value {
     double value; /* NaN: not known, and `how` says what is missing */
     double error; /* relative, of the formulas: 0 for what is exact */
     char how[FOUND_TEXT];
@@ -27,11 +27,11 @@ struct fact {
     enum unit unit;
     const char *arg; /* what its /ARG is; NULL: it has none */
     const char *meaning;
-    void (*find)(const struct about *a, struct found *f);
+    void (*find)(const struct about *a, struct known_value *f);
 };
 extern const struct fact facts[]; /* a NULL name ends them */
 
-void found_is(struct found *f, double value, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+void found_is(struct known_value *f, double value, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 /* Of a microbatch of so many tokens, in a plan whose top-k and factor may be others. */
 double capacity_with(const struct plan *p, int64_t seq, int64_t top_k, double factor);
 

@@ -20,7 +20,7 @@ double peak_of(const struct machine *m, enum precision precision)
 
 /* ---- seconds: all from the step's ---- */
 
-static void of_step(const struct plan *p, struct found *f)
+static void of_step(const struct plan *p, struct known_value *f)
 {
     struct seconds t;
     double busy = 0;
@@ -38,7 +38,7 @@ static void of_step(const struct plan *p, struct found *f)
     f->error = SECONDS_ERROR;
 }
 
-static void of_rate(const struct plan *p, enum figure_id id, struct found *f)
+static void of_rate(const struct plan *p, enum figure_id id, struct known_value *f)
 {
     double step = p->predict.step_s, g = (double)p->batch.global, s = (double)p->batch.seq;
     double peak = peak_of(&p->machine, p->training.precision);
@@ -61,7 +61,7 @@ static void of_rate(const struct plan *p, enum figure_id id, struct found *f)
     f->error = SECONDS_ERROR;
 }
 
-static void of_communication(const struct plan *p, enum figure_id id, struct found *f)
+static void of_communication(const struct plan *p, enum figure_id id, struct known_value *f)
 {
     struct seconds t;
     if (id == FIGURE_overlap && !p->training.overlap) {
@@ -81,7 +81,7 @@ static void of_communication(const struct plan *p, enum figure_id id, struct fou
 
 /* ---- the schedule and memory: exact ---- */
 
-static void of_bubble(const struct plan *p, struct found *f)
+static void of_bubble(const struct plan *p, struct known_value *f)
 {
     ll pp = p->axes.pp, m = p->batch.microbatches, v = p->axes.vpp;
     const char *name = plan_schedule(p)->name;
@@ -94,7 +94,7 @@ static void of_bubble(const struct plan *p, struct found *f)
              pp);
 }
 
-static void of_memory(const struct plan *p, enum figure_id id, struct found *f)
+static void of_memory(const struct plan *p, enum figure_id id, struct known_value *f)
 {
     const struct predict *x = &p->predict;
     char a[24], b[24], c[24], d[24];
@@ -115,7 +115,7 @@ static void of_memory(const struct plan *p, enum figure_id id, struct found *f)
                  "of rank %d, which needs most", x->memory_rank);
 }
 
-static void of_plan(const struct plan *p, enum figure_id id, struct found *f)
+static void of_plan(const struct plan *p, enum figure_id id, struct known_value *f)
 {
     switch (id) {
     case FIGURE_step_s:
@@ -156,7 +156,7 @@ static void of_plan(const struct plan *p, enum figure_id id, struct found *f)
     }
 }
 
-void figure_find_value(const struct about *a, const struct figure *x, struct found *f)
+void figure_find_value(const struct about *a, const struct figure *x, struct known_value *f)
 {
     enum figure_id id = (enum figure_id)(x - figure_table);
     if (!a->log || !(x->origin & MEASURED))

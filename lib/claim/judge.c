@@ -29,7 +29,7 @@ static char *value_text(enum unit unit, double v, char text[static 40])
 
 /* ---- numbers ---- */
 
-static enum judgement judge_bound(const struct bound *b, const struct found *f)
+static enum judgement judge_bound(const struct bound *b, const struct known_value *f)
 {
     if (f->error <= 0)
         return bound_holds(b, f->value) ? CLAIM_HOLDS : CLAIM_REFUTED;
@@ -43,7 +43,7 @@ static enum judgement judge_bound(const struct bound *b, const struct found *f)
 static void judge_number(const struct claim *c, enum unit unit, struct judged *j)
 {
     char value[40], off[64] = "";
-    const struct found *f = &j->found;
+    const struct known_value *f = &j->found;
     if (isnan(f->value)) {
         j->judgement = CLAIM_UNDECIDED;
         snprintf(j->text, sizeof j->text, "%s", f->how);

@@ -12,7 +12,7 @@ extern const char *const judgement_name[]; /* holds refuted undecided */
 
 struct judged {
     enum judgement judgement;
-    struct found found;         /* its value NaN for what is no number */
+    struct known_value found;   /* its value NaN for what is no number */
     char text[FOUND_TEXT + 80]; /* the value, and how it comes about; or what is missing */
 };
 

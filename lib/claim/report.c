@@ -86,7 +86,7 @@ static void put_range(const char *what, struct range_of x, FILE *f)
 }
 
 /* In as few words as it takes: by the plan's own top-k and length where that is enough. */
-static void put_place(const struct claims_report *r, const struct place *x, FILE *f)
+static void put_place(const struct claims_report *r, const struct places *x, FILE *f)
 {
     const struct plan *p = r->plan;
     if (!x->precisions) {
@@ -246,7 +246,7 @@ static json_t *range_json(struct range_of x)
     return x.low > x.high ? json_null() : json_pack("[I,I]", (json_int_t)x.low, (json_int_t)x.high);
 }
 
-static json_t *place_json(const struct place *x)
+static json_t *place_json(const struct places *x)
 {
     if (!x->precisions)
         return json_null();

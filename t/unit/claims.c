@@ -144,7 +144,7 @@ static void lengths_that_agree(void **state)
     static const char text[] = "tokens_per_s ~ 1000\nsequences_per_s ~ 1\nstate_bytes > 1 TB\n";
     assert_int_equal(claims_parse(&c, text, strlen(text), "test"), 0);
     assert_int_equal(claims_agree(&a, &c, &p), 0);
-    const struct place *both = &a.pairs[0 * 3 + 1];
+    const struct places *both = &a.pairs[0 * 3 + 1];
     assert_true(both->seq.low == 832 && both->seq.high == 1216); /* 900/1.1 = 818.2, 1100/0.9 = 1222.2 */
     assert_true(both->top_k.low > both->top_k.high);
     assert_true(both->all_top_k.low == 1 && both->all_top_k.high == p.model.experts);

@@ -73,7 +73,7 @@ static bool is_fixed(const struct request *r, const struct layout_choice *c)
 }
 
 /* Its step and memory: false when it is not legal, does not fit, or is not to be looked at. */
-static bool price(const struct gap *g, const struct layout_choice *c, struct change *out)
+static bool price(const struct gap *g, const struct layout_choice *c, struct layout_change *out)
 {
     struct plan p = g->search.base;
     char *own = c->split == SPLIT_OWN ? own_split(&g->plan) : NULL;
@@ -103,7 +103,7 @@ struct trial {
     struct gap *g;
     const struct layout_choice *from;
     enum choice choice;
-    struct change *best;
+    struct layout_change *best;
 };
 
 static void say_change(const struct trial *t, const struct layout_choice *c, char *to, size_t room)
@@ -133,7 +133,7 @@ static void say_change(const struct trial *t, const struct layout_choice *c, cha
 
 static void attempt(const struct trial *t, struct layout_choice c)
 {
-    struct change x = {.choice = t->choice};
+    struct layout_change x = {.choice = t->choice};
     if (c.axes.pp * c.axes.vpp != t->from->axes.pp * t->from->axes.vpp && c.split == SPLIT_OWN)
         c.split = SPLIT_EVEN;
     if (!complete(&t->g->search.base, &c) || !is_fixed(&t->g->search.request, &c) || !price(t->g, &c, &x))
@@ -230,12 +230,13 @@ static void try_words(const struct trial *t)
 }
 
 /* The best change of one choice. */
-static void try_choice(struct gap *g, const struct layout_choice *from, enum choice choice, struct change *best)
+static void try_choice(struct gap *g, const struct layout_choice *from, enum choice choice,
+                       struct layout_change *best)
 {
     const struct trial t = {g, from, choice, best};
     const struct model *m = &g->search.base.model;
     int64_t world = g->search.base.world;
-    *best = (struct change){.choice = choice, .step_s = NAN};
+    *best = (struct layout_change){.choice = choice, .step_s = NAN};
     switch (choice) {
     case CHOICE_TP:
         try_axis(&t, offsetof(struct axes, tp), min64(world, m->heads));
@@ -274,9 +275,9 @@ static void walk(struct gap *g)
     struct layout_choice from = g->at;
     double step = g->plan.predict.step_s;
     while (g->path_count < PATH_MOST) {
-        struct change best = {.step_s = NAN};
+        struct layout_change best = {.step_s = NAN};
         for (int i = 0; i < CHOICES; i++) {
-            struct change x;
+            struct layout_change x;
             progress("changes on the way", (uint64_t)(g->path_count * CHOICES + i), PATH_MOST * CHOICES,
                      "tried");
             if (g->path_count == 0)

@@ -39,7 +39,7 @@ struct layout_choice {
     enum split_kind split; /* own: the plan's */
 };
 
-struct change {
+struct layout_change {
     enum choice choice;
     char to[64];             /* "64, with vpp 1 and 1f1b" */
     struct layout_choice at; /* after it */
@@ -55,8 +55,8 @@ struct gap {
     bool only_runnable, runs,
         best_runs; /* whether what moe-train cannot run was left out; the plan and the best */
     struct shares plan_share, best_share;
-    struct change alone[CHOICES]; /* step_s NaN: no other value that is legal and fits */
-    struct change path[PATH_MOST];
+    struct layout_change alone[CHOICES]; /* step_s NaN: no other value that is legal and fits */
+    struct layout_change path[PATH_MOST];
     int path_count;
 };
 

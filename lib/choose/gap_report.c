@@ -62,7 +62,7 @@ static void put_alone(const struct gap *g, FILE *f)
     char from[32];
     fputs("\nOne choice changed to the best of its other values, all others held:\n", f);
     for (int i = 0; i < CHOICES; i++) {
-        const struct change *x = &g->alone[i];
+        const struct layout_change *x = &g->alone[i];
         fprintf(f, "  %-11s %-14s ", choice_name[i], choice_text(&g->at, (enum choice)i, from));
         if (isnan(x->step_s))
             fputs("no other is legal, fits and is asked for\n", f);
@@ -76,7 +76,7 @@ static void put_path(const struct gap *g, FILE *f)
     double step = g->plan.predict.step_s, best = g->best.predict.step_s;
     fprintf(f, "\nOne after the other, from %.4g s, each time the one that gains most:\n", step);
     for (int i = 0; i < g->path_count; i++) {
-        const struct change *x = &g->path[i];
+        const struct layout_change *x = &g->path[i];
         fprintf(f, "  %-11s to %-28s %9.4g s %+6.1f%%\n", choice_name[x->choice], x->to, x->step_s,
                 100 * (x->step_s / step - 1));
         step = x->step_s;
@@ -98,7 +98,7 @@ int gap_print(const struct gap *g, FILE *f)
     return ferror(f) ? error_errno("cannot write") : 0;
 }
 
-static json_t *change_json(const struct change *x, double from)
+static json_t *change_json(const struct layout_change *x, double from)
 {
     if (isnan(x->step_s))
         return json_pack("{ss so so so}", "choice", choice_name[x->choice], "to", json_null(), "step_s",

@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 #include "emit/hosts.h"
+#include "emit/target.h"
 
 /* The hosts of the ranks in their order, a word for each run of one host: "0*8", ranks on host 0, eight of
  * them. */

@@ -368,6 +368,7 @@ int search_init(struct layout_search *s, const struct request *asked)
 {
     *s = (struct layout_search){.request = *asked, .best_s = INFINITY};
     struct request *r = &s->request;
+    request_like(r);
     if (r->world < 1)
         return error(STATUS_USAGE, "how many ranks? name them with --world");
     if (r->batch.global == 0)

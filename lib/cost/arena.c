@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "cost/arena.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,6 +9,7 @@
 #include "base/memory.h"
 #include "base/num.h"
 #include "cost/region.h"
+#include "cost/rows.h"
 #include "plan/schedule.h"
 #include "plan/slots.h"
 #include "scratch.h"
@@ -424,35 +424,6 @@ static void layout_workspace(struct laying *l, struct cursor *c, bool last_stage
     }
 }
 
-/* Rows reserved for the local experts of one layer and microbatch.
- *
- * On average n·K·etp rows arrive: each of the ep·etp sources has n·K, and they go to ep holders. With ep = 1
- * that is all there are. All reserve what one with most experts needs: so a pass is as many rows on each. With
- * a capacity an expert keeps at most `limit` of a microbatch's T tokens, and all that can come is reserved.
- * Else λ times the average is, and never more than can come: a token chooses a local expert at most once.
- *
- *   n = T = 8, K = 2, E = 8, ep = 4, etp = 1 (4 sources, 2 local experts): 16 on average, at most 8·4·2 = 64
- *   λ = 1.5, dropless      24 rows; more of them take several passes (engine/dispatch.c)
- *   capacity factor 2      limit 4 of each microbatch: 4·2·4 = 32 rows, whatever λ, and never a second pass
- *   ep = 1                 16: all choices are local, so no λ
- *
- * In floating point: with a skew of a million the integers would overflow. */
-static double row_capacity(const struct plan *p, int64_t n)
-{
-    const struct model *m = &p->model;
-    int64_t sources = p->axes.ep * p->axes.etp, local = plan_most_slots(p);
-    double most = (double)(n * sources) * (double)min64(m->top_k, local);
-    double want = (double)(n * m->top_k) * (double)p->axes.etp;
-    if (p->axes.ep > 1)
-        want = floor(p->routing.lambda * plan_unevenness(p) * want + 0.999999);
-    int64_t limit = plan_expert_capacity(p, plan_microbatch_tokens(p));
-    if (limit) {
-        int64_t shares = max64(1, ceil_div(n * sources, plan_microbatch_tokens(p)));
-        want = (double)limit * (double)local * (double)shares;
-    }
-    return fmax(1, fmin(want, most));
-}
-
 /* Positions of rows, sent and received, are 32 bits wide. */
 static int measure(struct laying *l, const struct coords *at)
 {
@@ -467,7 +438,7 @@ static int measure(struct laying *l, const struct coords *at)
     a->o = a->heads * m->value_dim;
     a->kv = a->kv_heads * (m->head_dim + m->value_dim) / 2;
     a->ffn = m->expert_ffn / p->axes.etp;
-    double rows = m->moe_layers ? row_capacity(p, l->n) : 0;
+    double rows = m->moe_layers ? reserved_rows(p, l->n) : 0;
     if (rows > INT32_MAX || l->n * l->K > INT32_MAX)
         return too_large(p);
     a->row_capacity = (int64_t)rows;

@@ -159,5 +159,10 @@ int plan_explain(const struct plan *p, FILE *f)
     TRY(plan_predict(&q));
     explain_layout(&q, f);
     TRY(explain_memory(&q, q.predict.memory_rank, f));
-    return explain_time(&q, f);
+    TRY(explain_time(&q, f));
+    if (!isnan(q.predict.step_s))
+        fputs(
+            "\nhow far it is from the best layout, and by which choice: moe-partition search --compare PLAN\n",
+            f);
+    return 0;
 }

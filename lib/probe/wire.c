@@ -17,7 +17,7 @@ const char *const wire_name[WIRES] = {
     [WIRE_REDUCE] = "all-reduce",      [WIRE_EXCHANGE] = "all-to-all",
 };
 
-enum { ALL_PAIRS = 64, REPEATS = 4, TAG = 77 };
+enum { ALL_PAIRS = 64, REPEATS = 8, TAG = 77 };
 
 /* ---- collectives ---- */
 

@@ -269,6 +269,12 @@ static int by_place(const void *a, const void *b)
     return x->begin < y->begin ? -1 : x->begin > y->begin;
 }
 
+/* Whether b goes on where a ends, in the same range of the manifest's. */
+static bool adjoins(const struct range *a, const struct range *b)
+{
+    return a->entry == b->entry && a->begin + a->bytes == b->begin && b->begin % RANGE_BYTES;
+}
+
 /* Sorted, and those that adjoin made one. */
 static void join_ranges(struct saver *v)
 {
@@ -278,7 +284,7 @@ static void join_ranges(struct saver *v)
         qsort(list, v->writer.range_count, sizeof *list, by_place);
     for (int i = 0; i < v->writer.range_count; i++) {
         struct range *last = count ? &list[count - 1] : NULL;
-        if (last && last->entry == list[i].entry && last->begin + last->bytes == list[i].begin) {
+        if (last && adjoins(last, &list[i])) {
             last->crc32 = (uint32_t)crc32_combine64(last->crc32, list[i].crc32, list[i].bytes);
             last->bytes += list[i].bytes;
         } else {

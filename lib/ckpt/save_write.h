@@ -14,7 +14,7 @@
 #include "ckpt/map.h"
 #include "ckpt/units.h"
 
-/* The checksum of bytes that one writer wrote: a part of one entry. */
+/* The checksum of bytes that one writer wrote: a part of one entry, within one range of the manifest's. */
 struct range {
     int entry;
     uint32_t crc32;

@@ -300,7 +300,7 @@ static int verify_step(struct verified *v, const char *path)
         v->bytes += m.files[i].bytes;
     whole_check(&v->problems, &m, path);
     find_unlisted(v, &m, path, "");
-    sums_verify(&v->problems, &m, path, NULL);
+    sums_verify(&v->problems, &m, path);
     manifest_release(&m);
     return 0;
 }

@@ -50,6 +50,8 @@ void shards_init(struct shards *s, const struct plan *p, int rank);
 /* The same without the list: elements, padded and slices alone, which need neither ranks nor slots of a
  * plan. In time of its layers; nothing to release. */
 void shards_sizes(struct shards *s, const struct plan *p, const struct coords *at);
+/* What the rank holds of a tensor, or NULL; a tied head's copy is not looked at. */
+const struct shard *shards_find(const struct shards *s, int tensor);
 /* Slices of equal size for the replicas, from elements: replicas, padded and slices. */
 void shards_cut(struct shards *s, const struct plan *p, const struct coords *at);
 void shards_release(struct shards *s);

@@ -124,7 +124,7 @@ static int sum_samples(struct hf_dir *d, int file, uint32_t *crc)
     return 0;
 }
 
-char *hf_seen(struct hf_dir *d, bool all)
+char *hf_seen(struct hf_dir *d)
 {
     char *text = NULL;
     size_t size;
@@ -132,8 +132,6 @@ char *hf_seen(struct hf_dir *d, bool all)
     int r = 0;
     for (int i = 0; i < d->file_count && r == 0; i++) {
         uint32_t samples;
-        if (!all && !d->files[i].open)
-            continue;
         const struct st_file *f = hf_file(d, i);
         r = f ? sum_samples(d, i, &samples) : -1;
         if (r == 0) {

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <zlib.h>
 
 #include "base/error.h"
 #include "base/file.h"
@@ -246,6 +247,7 @@ static int open_checked(struct st_file *f)
     f->data = 8 + (int64_t)size;
     char *text = xmalloc(size);
     int rc = pread_all(f->fd, text, size, 8, f->path);
+    f->header_crc = (uint32_t)crc32_z(crc32_z(0, word, 8), (const Bytef *)text, rc == 0 ? size : 0);
     if (rc == 0)
         rc = parse_header(f, text, size);
     free(text);

@@ -46,8 +46,8 @@ struct run {
     bool said_wait;           /* that a save waited for the one before */
     struct pace pace[2];      /* of the steps, [true]: those beside the last save */
     struct heard failed_save; /* the last save, if it failed: a text */
-    double verify_s, load_s;  /* at the start, of a checkpoint */
-    int64_t verified;         /* bytes, by this rank */
+    double load_s;            /* at the start, of weights or a checkpoint */
+    int64_t loaded;           /* rank 0: bytes that all ranks have read for that */
     int64_t step;             /* last one done */
     int64_t saved;            /* last one saved, or -1 */
     int64_t start_step;

@@ -20,6 +20,7 @@
 #include "train/algorithms.h"
 #include "train/fault.h"
 #include "train/resume.h"
+#include "train/weights.h"
 
 /* ---- the root ---- */
 

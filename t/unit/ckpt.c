@@ -223,7 +223,7 @@ static void layouts(void **state)
         struct plan p;
         make(&p, (struct request){.model = "moe-tiny", .world = 1, .precision = "bf16"});
         struct ckpt_map l;
-        map_init(&l, &p, kind);
+        map_init(&l, &p, kind, 7);
         int *seen = xcalloc(p.inventory.count * (1 + STATES), sizeof *seen);
         assert_int_equal(l.weight_files, 1 + p.model.experts);
         assert_int_equal(l.file_count, kind == MAP_STATE ? 2 * l.weight_files : l.weight_files);
@@ -329,12 +329,13 @@ static void fused(void **state)
     write_fused(&p, file);
     const struct backend *be = backend_open("late", 0, 1);
     struct stream *stream = be->stream_new();
+    struct comm *c = comm_open("self");
     for (int rank = 0; rank < p.world; rank++) {
         shards_init(&s, &p, rank);
         struct rank_state r = {.plan = &p, .shards = &s, .rank = rank, .be = be, .stream = stream};
         for (int f = 0; f < FLATS; f++)
             r.weights[f] = be->alloc(max64(s.padded[f], 1) * sizeof(float));
-        if (checkpoint_import(&r, hf, NULL) < 0)
+        if (checkpoint_import(&r, c, hf, NULL, NULL) < 0)
             fail_msg("%s", error_text());
         for (int i = 0; i < s.count; i++) {
             const struct shard *h = &s.list[i];
@@ -351,6 +352,7 @@ static void fused(void **state)
             be->free(r.weights[f], max64(s.padded[f], 1) * sizeof(float));
         shards_release(&s);
     }
+    comm_close(c);
     be->stream_free(stream);
     free(hf);
     free(file);
@@ -364,7 +366,7 @@ static void manifests(void **state)
     struct manifest m = {.step = 12};
     struct manifest_file *f = manifest_add(&m, xstrdup("a \"quoted\" name"), 5, 0xdeadbeef);
     f->tensors = xcalloc(1, sizeof *f->tensors);
-    f->tensors[f->count++] = (struct manifest_tensor){xstrdup("t"), 1};
+    f->tensors[f->count++] = (struct manifest_tensor){.name = xstrdup("t"), .crc32 = 1};
     manifest_add(&m, xstrdup("b"), 7, 0);
     char *text = manifest_text(&m), *path = xstrdup(in_dir("manifest.json"));
     size_t n = strlen(text);

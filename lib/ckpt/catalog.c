@@ -290,16 +290,27 @@ static int make(struct catalog *c, struct making *k, struct problems *damage)
     return 0;
 }
 
+/* Whether the index that was read, or could not be, is not the manifest's: that is noted. */
+static bool check_index(struct making *k, int opened, const char *dir, struct problems *damage)
+{
+    const struct manifest_file *f = manifest_find(k->m, INDEX_FILE);
+    if (opened == 0 && f && f->crc32 == k->weights.index_crc)
+        return false;
+    sums_side_files(damage, k->m, dir, INDEX_FILE);
+    if (damage->count && opened == 0)
+        hf_close(&k->weights);
+    return damage->count;
+}
+
 int catalog_make(struct catalog *c, const struct plan *p, const char *dir, const struct manifest *m,
                  struct problems *damage)
 {
     struct making k = {.p = p, .m = m};
     *c = (struct catalog){0};
-    if (m)
-        sums_side_files(damage, m, dir, INDEX_FILE);
-    if (damage->count)
+    int opened = hf_open(&k.weights, dir);
+    if (m && check_index(&k, opened, dir, damage))
         return 0;
-    TRY(hf_open(&k.weights, dir));
+    TRY(opened);
     k.optimizer = (struct hf_dir){.path = path_join(dir, OPTIMIZER_DIR)};
     int rc = make(c, &k, damage);
     hf_close(&k.weights);

@@ -191,8 +191,12 @@ const struct st_tensor *hf_find(struct hf_dir *d, const char *name, int *file, b
 static int read_index(struct hf_dir *d, const char *path)
 {
     struct json_doc j;
-    if (json_open_file(&j, path, MAX_INDEX) < 0)
-        return -1;
+    size_t bytes;
+    char *text = file_read(path, MAX_INDEX, &bytes);
+    d->index_crc = text ? (uint32_t)crc32_z(0, (const Bytef *)text, bytes) : 0;
+    int opened = text ? json_open(&j, text, bytes, path) : -1;
+    free(text);
+    TRY(opened);
     json_t *map = json_object_get(j.root, "weight_map"), *v;
     const char *name;
     int rc = json_is_object(map) ? 0 : json_bad(&j, "weight_map", "is missing or not an object");

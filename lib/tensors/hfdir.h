@@ -35,6 +35,7 @@ struct hf_dir {
     struct hf_name *names; /* sorted by name */
     int name_count;
     int turn, open_count;
+    uint32_t index_crc; /* crc32 of the index; 0: there is none */
     bool loose;    /* neither one file nor an index says which files are the model's */
     char **unread; /* [unread_count] sorted: files of weights in the directory that are not the model's */
     int unread_count;

@@ -228,8 +228,9 @@ static int load(struct comm *c, const char *dir)
     if (r == 1)
         return error(STATUS_NO, "rank %d: %s", h.rank, h.text);
     TRY(r);
-    printf("rank %d: read %" PRId64 " bytes, loaded in %.3f s\n", state.rank, file_bytes_read() - before,
-           now_s() - start);
+    printf("rank %d read %" PRId64 " bytes\n", state.rank, file_bytes_read() - before);
+    if (state.rank == 0)
+        printf("loaded in %.3f s\n", now_s() - start);
     return all(true, true, NUMBER_F32) < 0 ? error_prefix("%s", dir) : 0;
 }
 
@@ -241,7 +242,7 @@ static int import(struct comm *c, const char *type, const char *dir)
     TRY(forget());
     int64_t before = file_bytes_read();
     TRY(checkpoint_import(&state, c, dir, NULL, NULL));
-    printf("rank %d: read %" PRId64 " bytes\n", state.rank, file_bytes_read() - before);
+    printf("rank %d read %" PRId64 " bytes\n", state.rank, file_bytes_read() - before);
     return all(true, false, stored) < 0 ? error_prefix("%s", dir) : 0;
 }
 

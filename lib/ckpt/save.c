@@ -342,7 +342,7 @@ static int doomed(struct saver *v)
 static void make_room(struct saver *v)
 {
     int units, few = GATHERS + 2;
-    int64_t bytes = save_share(&v->l, v->rank, &units);
+    int64_t bytes = save_share(&v->l, v->rank, &units, NULL);
     if (units <= few || units <= v->ring.count || bytes <= v->as.room) {
         ring_grow(&v->ring, units > few ? units : few);
         return;
@@ -355,6 +355,18 @@ static void make_room(struct saver *v)
     v->said = true;
 }
 
+void saver_prepare(struct saver *v, const struct rank_state *s, int64_t room)
+{
+    struct ckpt_map l;
+    int units;
+    int64_t *sizes;
+    map_init(&l, s->plan, MAP_STATE, 0);
+    if (save_share(&l, v->rank, &units, &sizes) <= room && units)
+        ring_prepare(&v->ring, sizes, units);
+    free(sizes);
+    map_release(&l);
+}
+
 /* With s, as or gradients, dir and final set. */
 static int begin(struct saver *v)
 {
@@ -364,6 +376,7 @@ static int begin(struct saver *v)
     units_init(&v->u, &v->l, v->rank);
     v->touched = xcalloc(v->l.file_count, sizeof *v->touched);
     v->writer = (struct writer){0};
+    ring_settle(&v->ring);
     make_room(v);
     if (v->rank == 0 && make_tree(v) < 0)
         save_failed(v);
@@ -435,6 +448,7 @@ void saver_free(struct saver *v)
     if (!v)
         return;
     saver_abandon(v);
+    ring_settle(&v->ring);
     if (!comm_fault(v->comm))
         ring_release(&v->ring);
     free(v);

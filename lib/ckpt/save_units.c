@@ -226,17 +226,25 @@ static int walk_units(struct saver *v)
     return 0;
 }
 
-int64_t save_share(const struct ckpt_map *l, int rank, int *units)
+int64_t save_share(const struct ckpt_map *l, int rank, int *units, int64_t **sizes)
 {
     struct units u;
-    int64_t bytes = 0;
+    int64_t bytes = 0, *list = NULL;
     *units = 0;
     units_init(&u, l, rank);
     for (const struct unit *n; (n = units_next(&u));) {
-        *units += n->writer == rank;
-        bytes += n->writer == rank ? n->bytes : 0;
+        if (n->writer != rank)
+            continue;
+        if ((*units & (*units + 1)) == 0)
+            list = xrealloc(list, 2 * (size_t)*units + 2, sizeof *list);
+        list[(*units)++] = n->bytes;
+        bytes += n->bytes;
     }
     units_release(&u);
+    if (sizes)
+        *sizes = list;
+    else
+        free(list);
     return bytes;
 }
 

@@ -16,27 +16,6 @@
 #include "base/process.h"
 #include "ckpt/manifest.h"
 
-/* ---- the ring ---- */
-
-void ring_grow(struct ring *r, int count)
-{
-    if (count <= r->count)
-        return;
-    r->slots = xrealloc(r->slots, count, sizeof *r->slots);
-    memset(r->slots + r->count, 0, (size_t)(count - r->count) * sizeof *r->slots);
-    r->count = count;
-}
-
-void ring_release(struct ring *r)
-{
-    for (int i = 0; i < r->count; i++) {
-        free(r->slots[i].unit.segments);
-        free(r->slots[i].bytes);
-    }
-    free(r->slots);
-    *r = (struct ring){0};
-}
-
 /* ---- the thread: one file at a time ---- */
 
 /* A file system without it has nothing to start or to wait for; fsync() does it all at the end. */
@@ -233,7 +212,7 @@ struct slot *writer_take(struct writer *w, const struct unit *unit)
     t->unit = *unit;
     t->unit.segments = segments;
     t->unit.room = room;
-    room_for(&t->bytes, &t->room, unit->bytes);
+    slot_room(t, unit->bytes);
     return t;
 }
 

@@ -40,7 +40,7 @@ struct run {
     struct mark *mark;                           /* rank 0: of --save's root */
     bool finite;                                 /* the weights at the start, on all ranks */
     bool tidied;                                 /* what is not of the line was set aside there */
-    struct saver *saver;                         /* NULL until the first save */
+    struct saver *saver;                         /* NULL without --save */
     bool save_pending;                           /* of the step `saving`: its files are being written */
     int64_t saving;
     bool said_wait;           /* that a save waited for the one before */

@@ -122,6 +122,7 @@ int run_start(struct run *run)
     TRY(run_load_state(run));
     TRY(saves_check_line(run));
     run->start_step = run->step;
+    saves_prepare(run);
     apply_recipe(run);
     run->e.logits_path = o->dump_logits;
     if (run_is_first(run))

@@ -26,7 +26,7 @@ struct source_part {
     struct catalog_part part;
 };
 
-struct making {
+struct cataloguing {
     const struct plan *p;
     const struct manifest *m; /* NULL: an import */
     struct hf_dir weights, optimizer;
@@ -64,7 +64,8 @@ static void *grow(struct catalog *c, int which)
 
 /* ---- what the plan wants ---- */
 
-static void add_part(struct making *k, struct hf_dir *dir, const struct stored *at, int tensor, uint32_t target)
+static void add_part(struct cataloguing *k, struct hf_dir *dir, const struct stored *at, int tensor,
+                     uint32_t target)
 {
     if (k->part_count == k->part_room) {
         k->part_room = k->part_room ? 2 * k->part_room : 1024;
@@ -77,7 +78,7 @@ static void add_part(struct making *k, struct hf_dir *dir, const struct stored *
 }
 
 /* A state in the optimizer's files: 1, 0 when it is not there, -1. Always f32 in the tensor's own shape. */
-static int find_state(struct making *k, const struct tensor *t, enum state s, const char *weights_file,
+static int find_state(struct cataloguing *k, const struct tensor *t, enum state s, const char *weights_file,
                       struct stored *out)
 {
     char full[160];
@@ -99,7 +100,7 @@ static int find_state(struct making *k, const struct tensor *t, enum state s, co
 
 /* A state that the plan keeps: from the optimizer's files or, where it may be, from the weights. What an import
  * does not find begins at 0, as the arena does. */
-static int want_state(struct making *k, int tensor, enum state s, const struct stored *weights)
+static int want_state(struct cataloguing *k, int tensor, enum state s, const struct stored *weights)
 {
     const struct tensor *t = &k->p->inventory.tensors[tensor];
     const char *file = k->weights.files[weights->file].name;
@@ -116,7 +117,7 @@ static int want_state(struct making *k, int tensor, enum state s, const struct s
     return found < 0 ? -1 : 0;
 }
 
-static int want_tensor(struct making *k, int tensor)
+static int want_tensor(struct cataloguing *k, int tensor)
 {
     const struct tensor *t = &k->p->inventory.tensors[tensor];
     bool f32 = k->p->training.precision == PRECISION_F32;
@@ -142,7 +143,7 @@ static int want_tensor(struct making *k, int tensor)
 /* ---- the files ---- */
 
 /* One of the manifest's files of tensors. */
-static void open_listed(struct making *k, const struct manifest_file *f, struct problems *damage)
+static void open_listed(struct cataloguing *k, const struct manifest_file *f, struct problems *damage)
 {
     size_t n = strlen(OPTIMIZER_DIR "/");
     bool optimizer = strncmp(f->name, OPTIMIZER_DIR "/", n) == 0;
@@ -160,7 +161,7 @@ static void open_listed(struct making *k, const struct manifest_file *f, struct 
 }
 
 /* All of the manifest's, whoever wants them. */
-static void open_all(struct making *k, struct problems *damage)
+static void open_all(struct cataloguing *k, struct problems *damage)
 {
     k->files = xcalloc(k->m->count, sizeof *k->files);
     for (int i = 0; i < k->m->count; i++)
@@ -169,7 +170,7 @@ static void open_all(struct making *k, struct problems *damage)
 }
 
 /* Where a file stands in the catalog. Of an import those stand there that hold something of the model. */
-static int place_of(struct making *k, const struct source_file *f)
+static int place_of(struct cataloguing *k, const struct source_file *f)
 {
     for (int i = k->file_count - 1; i >= 0; i--)
         if (k->files[i].dir == f->dir && k->files[i].file == f->file)
@@ -194,7 +195,7 @@ static int by_place(const void *a, const void *b)
 }
 
 /* Parts in the order of their places, those of one place made one. */
-static int sort_parts(struct making *k)
+static int sort_parts(struct cataloguing *k)
 {
     int64_t count = 0;
     for (int64_t i = 0; i < k->part_count; i++)
@@ -233,7 +234,7 @@ static void put_sums(struct catalog *c, const struct manifest *m, const struct m
 }
 
 /* One tensor of a file, with the parts that begin in it: *next is the first that is not used yet. */
-static void put_tensor(struct catalog *c, struct making *k, int place, const struct st_file *st,
+static void put_tensor(struct catalog *c, struct cataloguing *k, int place, const struct st_file *st,
                        const struct st_tensor *x, int64_t *next)
 {
     struct catalog_tensor t = {.file = place,
@@ -258,7 +259,7 @@ static void put_tensor(struct catalog *c, struct making *k, int place, const str
     *(struct catalog_tensor *)grow(c, CATALOG_TENSORS) = t;
 }
 
-static void put_all(struct catalog *c, struct making *k)
+static void put_all(struct catalog *c, struct cataloguing *k)
 {
     int64_t next = 0;
     for (int i = 0; i < k->file_count; i++) {
@@ -271,7 +272,7 @@ static void put_all(struct catalog *c, struct making *k)
     }
 }
 
-static int make(struct catalog *c, struct making *k, struct problems *damage)
+static int make(struct catalog *c, struct cataloguing *k, struct problems *damage)
 {
     const struct inventory *v = &k->p->inventory;
     if (k->m) {
@@ -291,7 +292,7 @@ static int make(struct catalog *c, struct making *k, struct problems *damage)
 }
 
 /* Whether the index that was read, or could not be, is not the manifest's: that is noted. */
-static bool check_index(struct making *k, int opened, const char *dir, struct problems *damage)
+static bool check_index(struct cataloguing *k, int opened, const char *dir, struct problems *damage)
 {
     const struct manifest_file *f = manifest_find(k->m, INDEX_FILE);
     if (opened == 0 && f && f->crc32 == k->weights.index_crc)
@@ -305,7 +306,7 @@ static bool check_index(struct making *k, int opened, const char *dir, struct pr
 int catalog_make(struct catalog *c, const struct plan *p, const char *dir, const struct manifest *m,
                  struct problems *damage)
 {
-    struct making k = {.p = p, .m = m};
+    struct cataloguing k = {.p = p, .m = m};
     *c = (struct catalog){0};
     int opened = hf_open(&k.weights, dir);
     if (m && check_index(&k, opened, dir, damage))

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* What of a directory goes where: every tensor that is stored there, in the order of files and places, with the
- * sums of its ranges, and what of the model each holds. One rank of a node reads the headers and makes it; it is
- * arrays of numbers alone, so that the others get it as it is. */
+/* What of a directory goes where: every tensor that is stored there, in the order of files and places, with
+ * the sums of its ranges, and what of the model each holds. One rank of a node reads the headers and makes it;
+ * it is arrays of numbers alone, so that the others get it as it is. */
 #ifndef CKPT_CATALOG_H
 #define CKPT_CATALOG_H
 
@@ -49,9 +49,9 @@ struct catalog_array {
 };
 struct catalog_array catalog_array(struct catalog *c, int which);
 
-/* A step directory, with its manifest, or (m NULL) any Hugging Face directory, of which only what the plan wants
- * is in the catalog. What is damaged (its manifest, its index and its headers tell) is noted, and the catalog is
- * then of no use. -1 with error(): what is sound is not what the plan wants. */
+/* A step directory, with its manifest, or (m NULL) any Hugging Face directory, of which only what the plan
+ * wants is in the catalog. What is damaged (its manifest, its index and its headers tell) is noted, and the
+ * catalog is then of no use. -1 with error(): what is sound is not what the plan wants. */
 int catalog_make(struct catalog *c, const struct plan *p, const char *dir, const struct manifest *m,
                  struct problems *damage);
 const char *catalog_file(const struct catalog *c, int file);

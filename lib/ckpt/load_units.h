@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* The work of a load, cut into units: contiguous bytes of one file, whole ranges of its tensors where these fit,
- * each with one reader among the ranks of the node, which all have the same list. What nobody wants of a checkpoint
- * is checked all the same: the ranks of the job take turns with that.
+/* The work of a load, cut into units: contiguous bytes of one file, whole ranges of its tensors where these
+ * fit, each with one reader among the ranks of the node, which all have the same list. What nobody wants of a
+ * checkpoint is checked all the same: the ranks of the job take turns with that.
  *
  * A range that no rank of the node wants a part of is read by others; so what a node's ranks read together is
  * what they want, once. Who reads what is even in bytes. */

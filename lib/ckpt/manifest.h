@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT */
-/* manifest.json of a step directory: size and crc32 of every file and of every tensor, and of the ranges of long
- * tensors, so that whoever has read a part can check it.
+/* manifest.json of a step directory: size and crc32 of every file and of every tensor, and of the ranges of
+ * long tensors, so that whoever has read a part can check it.
  *
  *   {"moekit": 1, "step": 100, "range": 4194304, "files": {"config.json": {"bytes": 812, "crc32": "89abcdef"},
  *    "dense.safetensors": {"bytes": …, "crc32": …, "tensors": {"NAME": "CRC32", …},
  *                          "ranges": {"NAME": "CRC32CRC32…", …}}, …}, "sum": "CRC32"}
  *
  * A range is `range` bytes of a tensor, the last one what is left; a tensor that is one range is not among the
- * ranges. Checkpoints of before have none: the tensor is the range. The sum covers the text before its comma, so
- * that the manifest vouches for itself, to the last byte. It ends the manifests of all versions, so that a newer
- * one is told from a damaged one. What may be added is said in base/format.h. */
+ * ranges. Checkpoints of before have none: the tensor is the range. The sum covers the text before its comma,
+ * so that the manifest vouches for itself, to the last byte. It ends the manifests of all versions, so that a
+ * newer one is told from a damaged one. What may be added is said in base/format.h. */
 #ifndef CKPT_MANIFEST_H
 #define CKPT_MANIFEST_H
 

@@ -16,8 +16,8 @@ struct problems {
 /* Safe from any thread. */
 void problem(struct problems *p, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void problem_unreadable(struct problems *p); /* the one just noted is */
-/* The first, and how many more there are, as error(): -1 with status 2, or 3 where something is unreadable. 0 when
- * there is none. */
+/* The first, and how many more there are, as error(): -1 with status 2, or 3 where something is unreadable. 0
+ * when there is none. */
 int problems_error(const struct problems *p);
 void problems_release(struct problems *p);
 

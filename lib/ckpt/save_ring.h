@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* The buffers of a rank's writer, which stay from one save to the next: the n-th unit of every save has the same
- * size. Memory that nobody has touched costs a fault a page, and the first snapshot several times what later ones
- * take: so a thread may touch it before, while training runs. */
+/* The buffers of a rank's writer, which stay from one save to the next: the n-th unit of every save has the
+ * same size. Memory that nobody has touched costs a fault a page, and the first snapshot several times what
+ * later ones take: so a thread may touch it before, while training runs. */
 #ifndef CKPT_SAVE_RING_H
 #define CKPT_SAVE_RING_H
 
@@ -31,8 +31,9 @@ struct ring {
 
 /* Grows to `count` slots; never shrinks. */
 void ring_grow(struct ring *r, int count);
-/* Of an empty ring: makes it of slots of these sizes, in huge pages where the system has them, and begins to touch
- * their memory in a thread. Where there is no such memory, or no thread, slots have none yet, or it is not touched. */
+/* Of an empty ring: makes it of slots of these sizes, in huge pages where the system has them, and begins to
+ * touch their memory in a thread. Where there is no such memory, or no thread, slots have none yet, or it is
+ * not touched. */
 void ring_prepare(struct ring *r, const int64_t *sizes, int count);
 /* Ends that: what is not touched by then is so by whoever writes it first. Returns at once, nearly. */
 void ring_settle(struct ring *r);

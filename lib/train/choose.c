@@ -61,8 +61,8 @@ static int check_state(const struct candidate *c, bool *refused)
     return r;
 }
 
-/* Rank 0's look at it, at all but its tensors: 0; -1 with what is wrong. *refused: it is for a newer moekit, which
- * is no reason to take an older. */
+/* Rank 0's look at it, at all but its tensors: 0; -1 with what is wrong. *refused: it is for a newer moekit,
+ * which is no reason to take an older. */
 static int look(struct candidate *c, bool *refused)
 {
     struct problems p = {0};

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Which checkpoint --resume means, found by loading it. Rank 0 looks and reads what is not tensors; all ranks load,
- * each byte checked as it passes. One that turns out damaged is not believed, and the next is loaded over it.
+/* Which checkpoint --resume means, found by loading it. Rank 0 looks and reads what is not tensors; all ranks
+ * load, each byte checked as it passes. One that turns out damaged is not believed, and the next is loaded
+ * over it.
  *
  *   --resume ROOT   the newest step that is whole; those passed over are named. None whole: status 2. No step
  *                   at all, set aside or not, is a fresh start

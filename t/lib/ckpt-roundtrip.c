@@ -181,29 +181,36 @@ static void free_state(void)
     plan_release(&plan);
 }
 
+static int save_step(struct saver *v, const char *root, const struct line *line, int64_t step)
+{
+    char *text = xasprintf("{\"step\": %" PRId64 ", \"run\": \"%s\"}\n", step, line->run);
+    struct save_as as = {.root = root, .step = step, .state_json = text, .line = line};
+    struct saved saved;
+    double start = now_s();
+    int rc = saver_begin(v, &state, &as, NULL);
+    if (rc == 0)
+        rc = saver_end(v, &saved, NULL);
+    free(text);
+    if (rc == 0 && state.rank == 0) {
+        printf("step %" PRId64 ": %" PRId64 " bytes in %.3f s, %.2f GB/s\n", step, saved.bytes, now_s() - start,
+               1e-9 * saved.bytes / (now_s() - start));
+        fflush(stdout);
+    }
+    return rc;
+}
+
 static int save_steps(struct comm *c, const char *root, int64_t first, int64_t last)
 {
-    if (all(false, true, NUMBER_F32) < 0)
-        return -1;
     struct line line = {.run = "00000000c0ffee00"};
     if (getenv("RUN"))
         snprintf(line.run, sizeof line.run, "%s", getenv("RUN"));
-    for (int64_t step = first; step <= last; step++) {
-        char *text = xasprintf("{\"step\": %" PRId64 ", \"run\": \"%s\"}\n", step, line.run);
-        struct save_as as = {.root = root, .step = step, .state_json = text, .line = &line};
-        int64_t bytes;
-        double start = now_s();
-        int rc = checkpoint_save(&state, c, &as, &bytes, NULL);
-        free(text);
-        if (rc < 0)
-            return -1;
-        if (state.rank == 0) {
-            printf("step %" PRId64 ": %" PRId64 " bytes in %.3f s, %.2f GB/s\n", step, bytes, now_s() - start,
-                   1e-9 * bytes / (now_s() - start));
-            fflush(stdout);
-        }
-    }
-    return 0;
+    TRY(all(false, true, NUMBER_F32));
+    struct saver *v = saver_new(c);
+    int rc = 0;
+    for (int64_t step = first; step <= last && rc == 0; step++)
+        rc = save_step(v, root, &line, step);
+    saver_free(v);
+    return rc;
 }
 
 /* Memory with values that no file has. */

@@ -126,16 +126,16 @@ run one -v -s 7 --resume "$T/root"
 like "$err" 'read [0-9.]* MB, 1\.[0-9]* times the checkpoint' 'how much was read is said with -v'
 # flips all over
 missed=
-for i in 1 2 3 4 5 6 7 8 9 10 11 12; do
+for i in 1 2 3 4 5 6; do
     rm -r "$S" && cp -r "$T/sound/step-00000006" "$S"
-    f=$(find "$S" -type f | sort | sed -n "$((1 + i * 7 % 22))p")
+    f=$(find "$S" -type f | sort | sed -n "$((1 + i * 5 % 22))p")
     at=$((i * 7919 * 31 % $(wc -c <"$f")))
     old=$(od -An -tu1 -j $at -N 1 "$f")
     printf "\\$(printf %o $((old ^ 4)))" | dd of="$f" bs=1 seek=$at conv=notrunc 2>/dev/null
     run one -s 7 --resume "$T/root"
     printf '%s\n' "$status $err" | grep -q "^0 .*passing over '.*step-00000006'" || missed="$missed $f:$at"
 done
-is "$missed" '' 'twelve flips in files of all kinds: passed over each time'
+is "$missed" '' 'six flips in files of all kinds: passed over each time'
 rm -r "$S" && cp -r "$T/sound/step-00000006" "$S" && flip "$S/expert-001.safetensors" 30003
 rm "$T/root/step-00000004/manifest.json"
 truncate -s -5 "$T/root/step-00000002/optimizer/dense.safetensors"

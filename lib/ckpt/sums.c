@@ -96,11 +96,11 @@ static void check_step(struct problems *p, const struct manifest *m, const struc
 static bool ranges_fit(const struct manifest *m, const struct manifest_tensor *t, int64_t bytes)
 {
     uint32_t crc = 0;
-    if (!t->ranges)
-        return true;
+    if (!t->ranges || t->range_count != ceil_div(bytes, m->range))
+        return !t->ranges;
     for (int i = 0; i < t->range_count; i++)
         crc = (uint32_t)crc32_combine64(crc, t->ranges[i], min64(m->range, bytes - i * m->range));
-    return t->range_count == ceil_div(bytes, m->range) && crc == t->crc32;
+    return crc == t->crc32;
 }
 
 void sums_header(struct problems *p, const struct manifest *m, const struct manifest_file *f,

@@ -68,8 +68,8 @@ static int begin_log(struct run *run)
     json_object_set_new(record, "run", json_string(run->id));
     if (run->line.count) {
         json_object_set_new(record, "parent", json_string(run->line.from[0].run));
-        json_object_set_new(record, "verify_s", log_real(run->verify_s));
         json_object_set_new(record, "load_s", log_real(run->load_s));
+        json_object_set_new(record, "load_bytes", json_integer(run->loaded));
     }
     return log_write(&run->log, record);
 }
@@ -122,6 +122,7 @@ int run_start(struct run *run)
     TRY(run_load_state(run));
     TRY(saves_check_line(run));
     run->start_step = run->step;
+    saves_prepare(run);
     apply_recipe(run);
     run->e.logits_path = o->dump_logits;
     if (run_is_first(run))

@@ -127,6 +127,8 @@ json_t *log_start_record(const struct engine *e, const struct train_options *o, 
     json_object_set_new(r, "recompute", json_string(recompute_name[p->training.recompute]));
     json_object_set_new(r, "device_bytes",
                         p->machine.memory_bytes > 0 ? log_real(p->machine.memory_bytes) : json_null());
+    json_object_set_new(r, "capture",
+                        *e->capture.off ? json_sprintf("off: %s", e->capture.off) : json_string("on"));
     const struct backend_device *d = e->be->device;
     if (d)
         json_object_update_new(r,
@@ -228,6 +230,8 @@ json_t *log_step_record(const struct engine *e, const struct step_report *r)
     json_object_set_new(o, "comm", communication(e, r->all));
     json_object_set_new(o, "dropped", json_integer((json_int_t)r->dropped));
     json_object_set_new(o, "overflow", json_integer((json_int_t)r->overflow));
+    if (e->capture.parts)
+        json_object_set_new(o, "graphs", json_integer((json_int_t)e->capture.runs));
     json_object_set_new(o, "memory_bytes", memory(e, r->all));
     double peak = 0;
     for (int pp = 0; pp < e->plan->axes.pp; pp++)

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: MIT */
+#include "engine/rehearse.h"
+
+#include "base/error.h"
+#include "engine/pipeline.h"
+#include "rehearsal.h"
+
+int engine_rehearse(struct engine *e, const int32_t *tokens)
+{
+    const struct backend *be = e->be;
+    struct backend rehearsal;
+    if (!be->prepare_matmul)
+        return 0;
+    rehearsal_make(&rehearsal, be);
+    e->be = &rehearsal;
+    e->profile.quiet = true;
+    comm_redirect(e->comm, &rehearsal);
+    int r = pipeline_run(e, &e->plan->programs[e->at.pp], tokens);
+    comm_redirect(e->comm, be);
+    e->profile.quiet = false;
+    e->be = be;
+    return r == 0 ? be->sync(e->s) : r;
+}

@@ -12,6 +12,7 @@
 #include "base/words.h"
 #include "check/check.h"
 #include "check/limits.h"
+#include "cost/fit.h"
 #include "cost/messages.h"
 #include "cost/predict.h"
 #include "cost/simulate.h"
@@ -496,12 +497,26 @@ static void ask(const struct plan *p, const struct rule *rule, struct findings *
     out->warns += f->verdict == VERDICT_WARN;
 }
 
+/* A plan that only does not fit is told what would: others cannot be laid out anew. */
+static void advise(const struct plan *p, struct finding *f)
+{
+    char advice[400], said[sizeof f->text];
+    if (f->verdict != VERDICT_FAIL || strcmp(f->rule, "memory-fits") != 0)
+        return;
+    fit_advice(p, p->predict.memory_rank, (int64_t)p->machine.memory_bytes, advice);
+    memcpy(said, f->text, sizeof said);
+    if (*advice)
+        say(f->text, VERDICT_FAIL, "%.100s; %s", said, advice);
+}
+
 void plan_check(const struct plan *p, struct findings *out)
 {
     *out = (struct findings){.list = xcalloc(shape_rule_count + LISTED_RULES, sizeof *out->list)};
     const struct rule *rule;
     for (int i = 0; (rule = rule_at(i)); i++)
         ask(p, rule, out);
+    for (int i = 0; i < out->count && out->fails == 1; i++)
+        advise(p, &out->list[i]);
 }
 
 void findings_release(struct findings *f)

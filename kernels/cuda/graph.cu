@@ -9,21 +9,19 @@ struct graph {
 int graph_begin(struct stream *s)
 {
     if (failure_kept())
-        return -1;
+        return 0;
     cudaError_t e = cudaStreamBeginCapture(s->cuda, cudaStreamCaptureModeThreadLocal);
     cuda_keep(e, "beginning to capture a graph");
     s->capturing = e == cudaSuccess;
-    return 0; /* what failed is told by graph_end() */
+    return s->capturing ? 1 : failure_take();
 }
 
 struct graph *graph_end(struct stream *s)
 {
     cudaGraph_t captured = NULL;
     cudaGraphExec_t exec = NULL;
-    if (s->capturing) {
-        cuda_keep(cudaStreamEndCapture(s->cuda, &captured), "capturing a graph");
-        s->capturing = false;
-    }
+    cuda_keep(cudaStreamEndCapture(s->cuda, &captured), "capturing a graph");
+    s->capturing = false;
     if (captured) {
         cuda_keep(cudaGraphInstantiateWithFlags(&exec, captured, 0), "making a graph");
         cuda_keep(cudaGraphDestroy(captured), "freeing what was captured");

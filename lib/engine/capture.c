@@ -48,20 +48,29 @@ void capture_close(struct engine *e)
     c->parts = NULL;
 }
 
+/* error() is set. */
+static void give_up(struct engine *e)
+{
+    snprintf(e->capture.off, sizeof e->capture.off, "%s", error_text());
+    notice("steps go on without graphs: %s", e->capture.off);
+    error_clear();
+}
+
 /* The graph of p; NULL where it cannot be made, and none will be made from now on. */
 static int make(struct engine *e, struct captured *p, struct stash *stash,
                 int (*work)(struct engine *e, struct stash *stash))
 {
-    struct capture *c = &e->capture;
+    int begun = e->be->graph_begin(e->s);
+    if (begun < 0)
+        give_up(e);
+    if (begun <= 0)
+        return 0;
     e->profile.quiet = true;
     int r = work(e, stash);
     e->profile.quiet = false;
     p->graph = e->be->graph_end(e->s);
-    if (r == 0 && !p->graph) {
-        snprintf(c->off, sizeof c->off, "%s", error_text());
-        notice("steps go on without graphs: %s", c->off);
-        error_clear();
-    }
+    if (r == 0 && !p->graph)
+        give_up(e);
     return r;
 }
 
@@ -72,7 +81,7 @@ int capture_run(struct engine *e, enum captured_part part, struct stash *stash,
     if (*c->off || e->logits_path)
         return work(e, stash);
     struct captured *p = &c->parts[(stash - e->arena.stashes) * CAPTURED_PARTS + part];
-    if (p->done && !p->graph && e->be->graph_begin(e->s) == 0)
+    if (p->done && !p->graph)
         TRY(make(e, p, stash, work));
     p->done = true;
     if (!p->graph)

@@ -39,7 +39,7 @@ gpu_reference() { # PRECISION
 gpu_layout() {
     gl_name=$1-$3 gl_ranks=$2 gl_precision=$3 gl_check="$1, $3, $2 rank$([ "$2" -eq 1 ] || echo s)"
     shift 3
-    if [ $((ends - SECONDS)) -le 2 ]; then result skipped train "$gl_check" "the part's ${limit[train]} s have passed"; return; fi
+    if [ $((ends - SECONDS)) -le 2 ]; then result skipped train "$gl_check" "$passed"; return; fi
     if [ "$gl_ranks" -gt 1 ] && ! has mpirun; then result skipped train "$gl_check" 'no mpirun here'; return; fi
     gpu_reference f32 && gpu_reference "$gl_precision" || { result FAIL train "$gl_check" "the reference: $(tail -n 1 "$T/cpu.$gl_precision.err")"; return; }
     gpu_run "$gl_name" "$gl_ranks" "$gl_precision" "$backend" "$@"

@@ -5,9 +5,9 @@
 #                     1e-4, weights to 1e-3 a tensor, every token at the same experts unless its margin is below 1e-5; in bf16 as near to f32
 #                     as twice what one rank of cpu is. Sets $name, $kind, $ranks. The test says $recipe, $steps and $batch
 #
-# $build is the build, .build/$build: with the toolkit's headers, or without where there is no other. The rest of the file is skipped without one.
+# $build is the build, .build/$build: $MOEKIT_EMULATED, or with the toolkit's headers, or without where there is no other. The rest of the file is skipped without one.
 
-build=emulated
+build=${MOEKIT_EMULATED:-emulated}
 [ -x "$top/.build/$build/bin/moe-train" ] || build=emulated-bare
 need_for_all cuda test -x "$top/.build/$build/bin/moe-train" # make EMULATED=1 all
 bin=$top/.build/$build/bin

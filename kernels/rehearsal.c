@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-#include "rehearsal.h"
-
+/* So a whole step can be rehearsed before the first, with the very operands that it will have. */
 #include <string.h>
+
+#include "backend.h"
 
 static const struct backend *real; /* the functions of a backend have no other way to it */
 
@@ -53,7 +54,7 @@ static void matmul(struct stream *s, const struct matmul *p)
     real->prepare_matmul(p);
 }
 
-void rehearsal_make(struct backend *rehearsal, const struct backend *be)
+void backend_rehearsal(struct backend *rehearsal, const struct backend *be)
 {
     real = be;
     *rehearsal = *be;

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* What each expert keeps of its choices, the `capacity` that go first: a radix select (Alabi et al., 2012, "Fast
- * k-selection algorithms for graphics processing units"). Who goes first is a number of 32 bits, the rank, and
- * of equal ones the choice with the lower index. A block has an expert: it finds the rank of the last one kept
- * by its four digits, the highest first, counting the choices that share the digits found so far. Counts are
- * integers, and choices lie in order of their index, so that the result does not depend on timing. */
+/* What each expert keeps of its choices, the `capacity` that go first: a radix select (Alabi et al., 2012,
+ * "Fast k-selection algorithms for graphics processing units"). Who goes first is a number of 32 bits, the
+ * rank, and of equal ones the choice with the lower index. A block has an expert: it finds the rank of the
+ * last one kept by its four digits, the highest first, counting the choices that share the digits found so
+ * far. Counts are integers, and choices lie in order of their index, so that the result does not depend on
+ * timing. */
 #include <math.h>
 
 #include "sort.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* The embedding. Its gradient adds up, for each row of the table, the rows of all places of its token, in order:
- * places are sorted by token, stably, digit by digit (sort.h), so that a token's are a run, and the run's block
- * adds them up in registers. */
+/* The embedding. Its gradient adds up, for each row of the table, the rows of all places of its token, in
+ * order: places are sorted by token, stably, digit by digit (sort.h), so that a token's are a run, and the
+ * run's block adds them up in registers. */
 #include "sort.h"
 
 template <class T, int N> __global__ void embedding_tile(struct embedding p, unsigned across)
@@ -71,7 +71,8 @@ __device__ int64_t run_end(const struct embedding_backward &p, const int32_t *or
     return out;
 }
 
-/* Grid: places in their order, of which the first of a run has work, and tiles of columns, blockDim.x · N each. */
+/* Grid: places in their order, of which the first of a run has work, and tiles of columns, blockDim.x · N
+ * each. */
 template <class T, int N>
 __global__ void __launch_bounds__(BLOCK_THREADS)
     embedding_run(struct embedding_backward p, const int32_t *order)

@@ -5,7 +5,8 @@
 
 #include "cuda.h"
 
-/* What the backend's table has. What was kept of the stream stays before the graph's launch, not the capture. */
+/* What the backend's table has. What was kept of the stream stays before the graph's launch, not the
+ * capture. */
 int graph_begin(struct stream *s);
 struct graph *graph_end(struct stream *s);
 void graph_free(struct graph *g);

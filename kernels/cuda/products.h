@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Which of cuBLASLt's algorithms computes which product. The library's heuristic is asked before a run's first
- * step (kernels/rehearsal.h), or else at a product's first use, and what it says goes by the product, the device
- * and the library, never by time; what was chosen is kept for the process, and as text beside a checkpoint (backend.h), for a later process with the same device and
- * library:
+/* Which of cuBLASLt's algorithms computes which product. The library's heuristic is asked before a run's
+ * first step (kernels/rehearsal.c), or else at a product's first use, and what it says goes by the product,
+ * the device and the library, never by time; what was chosen is kept for the process, and as text beside a
+ * checkpoint (backend.h), for a later process with the same device and library:
  *
  *   moekit-algorithms 1
  *   for NVIDIA H100 80GB HBM3, sm_90, 132 multiprocessors, cublasLt 130100

@@ -2,7 +2,8 @@
 /* A stable counting sort by small keys, in four launches; `tiles` of SORT_TILE choices each:
  *
  *   sort_count     block b: of_tile[k][b], what tile b has of key k
- *   sort_tiles     a warp a key k: of_tile[k][b] becomes what the tiles before b have of it, and total[k] what all have
+ *   sort_tiles     a warp a key k: of_tile[k][b] becomes what the tiles before b have of it, and total[k] what
+ *                  all have
  *   sort_first     one block: first[k], the row of the first choice of key k
  *   sort_scatter   block b: a choice's row is first[k] + of_tile[k][b], and one more for each earlier choice of
  *                  its key in the tile

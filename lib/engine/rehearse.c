@@ -3,7 +3,6 @@
 
 #include "base/error.h"
 #include "engine/pipeline.h"
-#include "rehearsal.h"
 
 int engine_rehearse(struct engine *e, const int32_t *tokens)
 {
@@ -11,7 +10,7 @@ int engine_rehearse(struct engine *e, const int32_t *tokens)
     struct backend rehearsal;
     if (!be->prepare_matmul)
         return 0;
-    rehearsal_make(&rehearsal, be);
+    backend_rehearsal(&rehearsal, be);
     e->be = &rehearsal;
     e->profile.quiet = true;
     comm_redirect(e->comm, &rehearsal);

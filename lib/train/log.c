@@ -127,13 +127,13 @@ json_t *log_start_record(const struct engine *e, const struct train_options *o, 
     json_object_set_new(r, "recompute", json_string(recompute_name[p->training.recompute]));
     json_object_set_new(r, "device_bytes",
                         p->machine.memory_bytes > 0 ? log_real(p->machine.memory_bytes) : json_null());
-    json_object_set_new(r, "capture",
-                        *e->capture.off ? json_sprintf("off: %s", e->capture.off) : json_string("on"));
     const struct backend_device *d = e->be->device;
     if (d)
         json_object_update_new(r,
                                json_pack("{s:o,s:I,s:I}", "device", json_bytes(d->name), "device_bytes",
                                          (json_int_t)d->bytes, "context_bytes", (json_int_t)d->context_bytes));
+    json_object_set_new(r, "capture",
+                        *e->capture.off ? json_sprintf("off: %s", e->capture.off) : json_string("on"));
     return r;
 }
 

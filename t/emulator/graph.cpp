@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Graphs, captured from a stream and launched as often as one likes. Of CUDA's there are those of one stream: what
- * comes out is a list, of which each launch queues a copy. While a stream captures, what CUDA does not allow then
- * fails as it does there and spoils the capture; in doubt it is not allowed (README). */
+/* Graphs, captured from a stream and launched as often as one likes. Of CUDA's there are those of one
+ * stream: what comes out is a list, of which each launch queues a copy. While a stream captures, what CUDA
+ * does not allow then fails as it does there and spoils the capture; in doubt it is not allowed (README). */
 #include "emulator.h"
 
 struct CUgraph_st {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Graphs: what is captured runs when it is launched, with the operands it was captured with, and what may not be
- * captured is refused. */
+/* Graphs: what is captured runs when it is launched, with the operands it was captured with, and what may
+ * not be captured is refused. */
 #include "test.h"
 
 /* x[i] = 2·x[i] + y[i], a thread each */

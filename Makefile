@@ -78,7 +78,7 @@ HELPERS    = $(patsubst t/lib/%.c,$(BUILD)/t/%,$(wildcard t/lib/*.c))
 
 .SECONDARY:
 .PHONY: all unit gpu kernels emulator-test emulator-module portable check check-unit check-large check-sanitized prove-sanitized check-portable check-slurm hunt fuzz $(FUZZ:%=fuzz-%) demo bench \
-        oracles install uninstall deps deps-clang deps-portable deps-slurm arm64 clean help
+        oracles install uninstall deb deps deps-clang deps-portable deps-slurm arm64 clean help
 all: $(BIN) $(CUDA_SO)
 	$(Q)ln -sfn $(notdir $(BUILD)) .build/current
 
@@ -95,6 +95,7 @@ help:
 	@echo 'make bench        speed against PyTorch and against the machine'
 	@echo 'make gpu          what t/gpu/run runs on a machine with a GPU (t/gpu/README); t/gpu/pack carries it to one'
 	@echo 'make install      prefix=$(prefix) DESTDIR=$(DESTDIR)'
+	@echo 'make deb          a package for Debian, into .build/deb (deps-deb)'
 	@echo 'make unit         build the unit tests into .build/release/t'
 	@echo 'make uninstall, make clean'
 	@echo 'knobs: V=1 show commands, SAN=1 sanitizers, FAULTS=1 seeded faults, EMULATED=1 CUDA without a GPU, JOBS=N tests at a time, PYTHON, CC, CFLAGS,'
@@ -249,10 +250,11 @@ bench: all $(patsubst t/bench/%.c,$(BUILD)/t/bench/%,$(wildcard t/bench/*.c))
 # ---- what is needed, and what the tests compare with ----
 deps          = gcc libc6-dev pkg-config libjansson-dev zlib1g-dev libarchive-dev libdeflate-dev libzstd-dev libopenmpi-dev openmpi-bin libdnnl-dev libcmocka-dev perl jq gnuplot-nox mandoc libarchive-tools
 deps-clang    = clang libclang-rt-dev libomp-dev
+deps-deb      = debhelper dpkg-dev fakeroot lintian
 deps-slurm    = slurmctld slurmd slurm-client slurm-wlm-basic-plugins munge libpmix2 shellcheck
 deps-portable = $(deps-clang) gcc-aarch64-linux-gnu qemu-user libjansson-dev:arm64 zlib1g-dev:arm64 libarchive-dev:arm64 libdeflate-dev:arm64 libzstd-dev:arm64
 SUDO = $(if $(filter 0,$(shell id -u)),,sudo)
-deps deps-clang deps-portable deps-slurm:
+deps deps-clang deps-deb deps-portable deps-slurm:
 	$(Q)missing=$$(for p in $($@); do dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done); \
 	[ -z "$$missing" ] || { $(SUDO) apt-get update -q && $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $$missing; }
 deps-portable: arm64
@@ -278,8 +280,17 @@ install: all
 	install -m 644 share/man/*.1 $(datadir)/man/man1
 	install -m 644 share/man/*.5 $(datadir)/man/man5
 	install -m 644 share/man/*.7 $(datadir)/man/man7
-	install -m 644 share/slurm/*.sbatch $(datadir)/moekit/slurm
+	install share/slurm/*.sbatch $(datadir)/moekit/slurm
 	for c in $(COMMANDS); do install -m 644 contrib/completions/moekit.bash $(datadir)/bash-completion/completions/$$c; done
+# contrib/debian built in a copy of the tree. The changelog of a package is the history of its source: it names the version alone.
+DEB = .build/deb/moekit-$(VERSION)
+deb:
+	$(Q)rm -rf .build/deb && mkdir -p $(DEB)
+	$(Q)tar -c --exclude-vcs --exclude=./.build . | tar -x -C $(DEB) && mv $(DEB)/contrib/debian $(DEB)/debian
+	$(Q)printf 'moekit ($(VERSION)) unstable; urgency=medium\n\n  * Built from source.\n\n -- %s  %s\n' \
+	    "$$(sed -n 's/^Maintainer: //p' $(DEB)/debian/control)" "$$(date -R)" >$(DEB)/debian/changelog
+	$(Q)cd $(DEB) && MAKEFLAGS= DEB_BUILD_OPTIONS="parallel=$(JOBS) $(DEB_BUILD_OPTIONS)" dpkg-buildpackage -us -uc -b
+	$(Q)lintian --fail-on error .build/deb/*.changes
 uninstall:
 	rm -f $(COMMANDS:%=$(bindir)/%) $(COMMANDS:%=$(datadir)/bash-completion/completions/%)
 	rm -f $(foreach n,1 5 7,$(patsubst share/man/%,$(datadir)/man/man$(n)/%,$(wildcard share/man/*.$(n))))

@@ -54,6 +54,33 @@ is "$(job requeue STATUS=137 FAULT=1 AGE=2)" '137 requeue 7' 'the next too if th
 is "$(job requeue STATUS=137 FAULT=1 AGE=2)" 137 'but not from the same checkpoint again'
 is "$(job requeue STATUS=137 FAULT= AGE=3)" 137 'and not without a record'
 
+# ---- array-sweep: the layouts that are planned are those that search ranks first ----
+run sh share/slurm/array-sweep.sbatch only
+is "$status $out $(echo "$err" | cut -c1-13)" '2  usage: sbatch' 'array-sweep: without its arguments it exits 2 and says what they are'
+if need jq command -v jq; then
+    cat >"$T/cluster.json" <<END
+{"name": "test", "device": "cpu", "nodes": 4, "ranks_per_node": 1, "memory_bytes": 4e9, "memory_Bps": 1e10,
+ "flops": {"f32": 4e11}, "intra_Bps": 5e9, "inter_Bps": 1e9, "intra_s": 1e-6, "inter_s": 1e-5}
+END
+    rm "$T/stubs"/moe-*
+    stub srun "while [ \$# -gt 1 ]; do [ \$1 != --log ] || cp '$top/t/data/steplog-small.jsonl' \"\$2\"; shift; done; exit \$STATUS"
+    sweep() {
+        env PATH="$T/stubs:$PATH" SLURM_NTASKS=4 SLURM_ARRAY_TASK_ID="$1" STATUS="$2" sh share/slurm/array-sweep.sbatch moe-tiny "$T/cluster.json" text 9 \
+            "$T/sweep" --seq 32 --global-batch 8 >"$T/swept" 2>&1
+    }
+    sweep 0 0 && sweep 1 0 && sweep 100000 0
+    is "$? $(grep -c 'there are fewer layouts than 100001' "$T/swept")" '0 1' 'array-sweep: a task beyond the last layout says so and is done'
+    sweep 2 3
+    is "$? $(wc -l <"$T/sweep/results")" '3 2' 'a task that fails keeps its status, and leaves no result'
+    moe-partition search -m moe-tiny -n 4 -c "$T/cluster.json" --seq 32 --global-batch 8 --top 1000 --json | jq -r '[.layouts[] | select(.runs)][:2][] | "\(.tokens_per_s) \(.tp) \(.ep) \(.micro_batch)"' >"$T/wanted"
+    while read -r measured predicted plan options; do
+        [ "$measured" != null ] && echo "$predicted $options" | sed -E 's/--tp ([0-9]+).* --ep ([0-9]+) .*--micro-batch ([0-9]+) .*/\1 \2 \3/'
+    done <"$T/sweep/results" >"$T/got"
+    is "$(cat "$T/got")" "$(cat "$T/wanted")" 'and the results are what search predicted, best first'
+    moe-plan-check "$T"/sweep/00[01].plan >"$T/checked"
+    ok $? 'whose plans pass'
+fi
+
 # ---- installing ----
 # Of a build folder that has the commands and nothing else, which is not touched: nothing is built.
 mkdir "$T/build" && ln -s "$bin" "$T/build/bin"

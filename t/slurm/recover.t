@@ -120,6 +120,16 @@ run timeout 60 srun -N 1 --ntasks-per-node=4 moe-train -p plan --placement warn 
 is "$status $(sed -n 's/.*"kind":"start".*"threads":\([0-9]*\).*/\1/p' threads.log)" "0 1" 'four ranks that are not bound share four processors'
 export OMP_NUM_THREADS=1
 
+# ---- layouts measured ----
+echo '{"name": "test", "device": "cpu", "nodes": 4, "ranks_per_node": 1, "memory_bytes": 4e9, "memory_Bps": 1e10,
+       "flops": {"f32": 4e11}, "intra_Bps": 5e9, "inter_Bps": 1e9, "intra_s": 1e-6, "inter_s": 1e-5}' >measured.json
+submit --array=0-1 "$scripts/array-sweep.sbatch" moe-tiny measured.json text.txt 12 swept --seq 32 --global-batch 8
+swept() { [ "$(wc -l <swept/results)" -eq 2 ]; }
+until_so 120 swept
+ok $? 'array-sweep.sbatch runs the two best layouts that search finds' || diag "$(tail -n 20 ./*.out)"
+is "$(awk '$1 > 0 && $2 > 0 && $3 ~ /^swept\/00[01].plan$/' swept/results | wc -l)" 2 'and has a result of each'
+job=
+
 # ---- all in one ----
 finish 'pipeline.sbatch goes from a model to a report' 'COMPLETED 0:0' "$scripts/pipeline.sbatch" moe-tiny text.txt 10 piped -c nodes4x1.json --ep 2 --tp 2 --pp 2 --seq 32 --global-batch 8
 [ -s piped/report.html ] && moe-ckpt verify piped/step-00000010.tar >/dev/null

@@ -218,14 +218,15 @@ check-large: all unit
 	$(Q)$(MAKE) --no-print-directory EMULATED=1 emulator-test gpu
 	$(if $(CUDA_HOME),$(Q)$(MAKE) --no-print-directory EMULATED=1 CUDA_HOME= emulator-module)
 	$(Q)$(PROVE_ENV) MOEKIT_LARGE=1 prove --timer $(UNIT) $(TESTS)
-# Unit tests, those of kernels with backend cuda on the emulator, and a handful of layouts under ASan and UBSan; leaks are looked for where no
-# communication is involved.
+# Unit tests, those of kernels with backend cuda on the emulator, and a handful of layouts under ASan and UBSan, by MPI and by NCCL, and captured;
+# leaks are looked for where no communication is involved.
 check-sanitized:
 	$(Q)$(MAKE) --no-print-directory SAN=1 EMULATED=1 all unit
 	$(Q)$(MAKE) --no-print-directory SAN=1 EMULATED=1 prove-sanitized
 prove-sanitized:
 	$(Q)$(PROVE_ENV) prove -j $(JOBS) --timer $(filter-out $(COMM_UNIT),$(UNIT))
-	$(Q)$(PROVE_ENV) ASAN_OPTIONS=detect_leaks=0 prove -j $(JOBS) --timer $(COMM_UNIT) t/0600-layouts.t
+	$(Q)$(PROVE_ENV) ASAN_OPTIONS=detect_leaks=0 MOEKIT_EMULATED=$(notdir $(BUILD)) prove -j $(JOBS) --timer $(COMM_UNIT) t/0600-layouts.t t/0813-captured.t \
+	    t/0830-nccl.t
 # Also for aarch64, under qemu; skipped without a cross compiler unless MOEKIT_REQUIRE says "aarch64 clang".
 check-portable: all unit
 	$(Q)$(PROVE_ENV) prove --timer t/0030-portable.t

@@ -11,6 +11,8 @@
 #include "base/memory.h"
 #include "base/process.h"
 #include "check/runnable.h"
+#include "engine/capture.h"
+#include "engine/rehearse.h"
 #include "engine/setup.h"
 #include "plan/text.h"
 #include "train/device.h"
@@ -124,7 +126,9 @@ int run_start(struct run *run)
     run->start_step = run->step;
     saves_prepare(run);
     apply_recipe(run);
+    TRY(run_agree(run, engine_rehearse(&run->e, run->tokens)));
     run->e.logits_path = o->dump_logits;
+    capture_open(&run->e, strcmp(o->capture, "on") == 0);
     if (run_is_first(run))
         run->loads = xcalloc((size_t)(run->plan.model.moe_layers * run->e.E), sizeof *run->loads);
     return run_agree(run, run_is_first(run) ? begin_log(run) : 0);

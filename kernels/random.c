@@ -51,31 +51,28 @@ LOOP double log_of(double x)
     return e * M_LN2 + 2 * (s + s * z * p);
 }
 
-/* Cosine and sine of `turn` turns, a multiple of 2^-32 below 1: the nearest quarter q is taken off, exactly, and the rest, at most
- * an eighth of a turn, goes into the series of both. */
+/* Cosine and sine of `turn` turns, a multiple of 2^-32 below 1: the nearest quarter q is taken off,
+ * exactly, and the rest, at most an eighth of a turn, goes into the series of both. */
 LOOP void circle(double turn, double *cosine, double *sine)
 {
     int32_t q = (int32_t)(4 * turn + 0.5);
     double x = 2 * M_PI * (turn - 0.25 * q), z = x * x;
-    double c =
-        1 +
-        z * (-1.0 / 2 +
-             z * (1.0 / 24 + z * (-1.0 / 720 +
-                                  z * (1.0 / 40320 + z * (-1.0 / 3628800 +
-                                                          z * (1.0 / 479001600 + z * (-1.0 / 87178291200 + z * (1.0 / 20922789888000))))))));
-    double s =
-        x * (1 + z * (-1.0 / 6 +
-                      z * (1.0 / 120 + z * (-1.0 / 5040 +
-                                            z * (1.0 / 362880 +
-                                                 z * (-1.0 / 39916800 +
-                                                      z * (1.0 / 6227020800 + z * (-1.0 / 1307674368000))))))));
+    double c = 1.0 / 20922789888000, s = -1.0 / 1307674368000;
+    c = c * z - 1.0 / 87178291200, s = s * z + 1.0 / 6227020800;
+    c = c * z + 1.0 / 479001600, s = s * z - 1.0 / 39916800;
+    c = c * z - 1.0 / 3628800, s = s * z + 1.0 / 362880;
+    c = c * z + 1.0 / 40320, s = s * z - 1.0 / 5040;
+    c = c * z - 1.0 / 720, s = s * z + 1.0 / 120;
+    c = c * z + 1.0 / 24, s = s * z - 1.0 / 6;
+    c = c * z - 1.0 / 2, s = x * (s * z + 1);
+    c = c * z + 1;
     double a = q & 1 ? -s : c, b = q & 1 ? c : s;
     *cosine = q & 2 ? -a : a;
     *sine = q & 2 ? -b : b;
 }
 
-/* Numbers 4·first .. of BLOCKS blocks, by Box and Muller's method. In double, and in our own series, which every machine computes
- * to the same bits. */
+/* Numbers 4·first .. of BLOCKS blocks, by Box and Muller's method. In double, and in our own series, which
+ * every machine computes to the same bits. */
 HOT static void normals(uint64_t seed, uint64_t first, double out[static 4 * BLOCKS])
 {
     uint32_t word[4][BLOCKS];

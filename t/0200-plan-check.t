@@ -90,7 +90,7 @@ like "$out" '^FAIL memory-fits: rank .* of 1 MB' 'memory'
 like "$out" '^FAIL nodes-fit' 'nodes'
 moe-partition -m moe-tiny --seq 64 --micro-batch 8 --global-batch 8 -q >"$T/m.plan"
 need=$(sed -n 's/^predict memory_bytes=\([0-9]*\).*/\1/p' "$T/m.plan")
-echo '{"name": "less", "device": "cpu", "nodes": 8, "ranks_per_node": 8, "memory_bytes": '$((need * 9 / 10))'}' >"$T/less.json"
+echo '{"name": "less", "device": "cpu", "nodes": 8, "ranks_per_node": 1, "memory_bytes": '$((need * 9 / 10))'}' >"$T/less.json"
 run moe-plan-check -c "$T/less.json" "$T/m.plan"
 is "$status" 1 'memory alone can be too small'
 fit='[a-z ]+ takes? [0-9.]+ MB, .*: with( --(recompute|zero|micro-batch) [a-z0-9]+)+ it would need [0-9.]+ MB$'

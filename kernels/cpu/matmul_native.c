@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* bf16 products with the processor's own instructions, through oneDNN's matmul primitive.
- * A primitive is compiled for one shape, so a thread keeps those it has met. The rows of an expert vary from step to step: piece()
- * keeps the shapes few. */
+/* bf16 products with the processor's own instructions, through oneDNN's matmul primitive. A primitive is
+ * compiled for one shape, so a thread keeps those it has met. The rows of an expert vary from step to step:
+ * piece() keeps the shapes few. */
 #include <oneapi/dnnl/dnnl.h>
 #include <stdlib.h>
 
@@ -147,8 +147,9 @@ static void execute(const struct shape *s, void *a, void *b, void *c)
         failure_set("a bf16 product failed in oneDNN");
 }
 
-/* A shape is compiled once, and calls of it pack B once: so a tile's ragged rows are cut into a multiple of STEP and a rest, which is
- * padded with zeros to STEP; and a sum's ragged K likewise. Of 305 rows, 288 and 17. */
+/* A shape is compiled once, and calls of it pack B once: so a tile's ragged rows are cut into a multiple of
+ * STEP and a rest, which is padded with zeros to STEP; and a sum's ragged K likewise. Of 305 rows, 288 and
+ * 17. */
 enum { STEP = 32, MOST = 512 };
 static int64_t piece(int64_t left)
 {

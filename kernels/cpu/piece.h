@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* Row operations compute in f32, whatever the tensors' types: load() and store() of ../number.h convert in registers. A loop is
- * written once, as a LOOP over a type T, and compiled for each type by BY_TYPE in a HOT function:
+/* Row operations compute in f32, whatever the tensors' types: load() and store() of ../number.h convert in
+ * registers. A loop is written once, as a LOOP over a type T, and compiled for each type by BY_TYPE in a
+ * HOT function:
  *
- *     LOOP void twice(void *y, const void *x, int64_t n, enum type T) { ... store(y, i, T, 2 * load(x, i, T)) ... }
- *     HOT static void twice_row(...) { BY_TYPE(p->type, twice(y, x, n, T)); }
+ *     LOOP void twice(void *y, const void *x, int64_t n, enum type T) { … store(y, i, T, 2 * load(x, i, T)) … }
+ *     HOT static void twice_row(…) { BY_TYPE(p->type, twice(y, x, n, T)); }
  */
 #ifndef KERNELS_CPU_PIECE_H
 #define KERNELS_CPU_PIECE_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* moe-train, which says on stderr at its end where the time of its operations went: a line for each, with calls, seconds, bytes that it
- * touches (kernels/access.h) and floating-point operations of matrix products. t/bench/profile makes shares of it.
- * usage: profile-run OPTIONS OF MOE-TRAIN */
+/* moe-train, which says on stderr at its end where the time of its operations went: a line for each, with
+ * calls, seconds, bytes that it touches (kernels/access.h) and floating-point operations of matrix
+ * products. t/bench/profile makes shares of it. usage: profile-run OPTIONS OF MOE-TRAIN */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -70,8 +70,8 @@ static bool is_bf16(enum number n, const void *op)
     }
 }
 
-/* The first step touches new memory and compiles products: it counts no more when the forward pass of the second one begins, with an
- * embedding or a norm behind a clip. */
+/* The first step touches new memory and compiles products: it counts no more when the forward pass of the
+ * second one begins, with an embedding or a norm behind a clip. */
 static void warm_up(enum number n)
 {
     static enum { FIRST, CLIPPED, WARM } state;

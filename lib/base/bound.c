@@ -58,9 +58,10 @@ static int take_unit(struct bound *b, const char **p, enum unit unit)
             *p += n;
             return 0;
         }
-    static const char *const of[] = {
-        [UNIT_COUNT] = "counts", [UNIT_SECONDS] = "seconds", [UNIT_RATE] = "rates", [UNIT_RATIO] = "ratios",
-        [UNIT_BYTES] = "bytes",  [UNIT_NUMBER] = "numbers",  [UNIT_FLOPS] = "FLOP"};
+    static const char *const of[] = {[UNIT_COUNT] = "counts", [UNIT_SECONDS] = "seconds",
+                                     [UNIT_RATE] = "rates",   [UNIT_RATIO] = "ratios",
+                                     [UNIT_BYTES] = "bytes",  [UNIT_NUMBER] = "numbers",
+                                     [UNIT_FLOPS] = "FLOP",   [UNIT_FLOP_RATE] = "FLOP per second"};
     return error(STATUS_USAGE, "'%.*s' is no unit of %s", (int)(n < 20 ? n : 20), *p, of[unit]);
 }
 

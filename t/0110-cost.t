@@ -75,8 +75,10 @@ for part in memory weights gradients optimizer activations margin time 'dense pr
 done
 near "$(printf '%s\n' "$out" | sed -n '/^time/,$s/.* s *\([0-9.]*\)%$/\1/p' | awk '{ s += $1 } END { print s }')" 100 0.6 'parts of the time add up to all of it'
 near "$(printf '%s\n' "$out" | sed -n '/^memory/,/^time/s/.*B *\([0-9.]*\)%$/\1/p' | awk '{ s += $1 } END { print s }')" 100 0.6 'as do those of memory'
+moe-partition -q -m qwen3-30b-a3b -c h100 -n 64 --ep 8 --seq 4096 --global-batch 256 | moe-partition explain - >"$T/out"
+none "$(grep 'idle in' "$T/out")" 'nothing is idle where there is no pipeline, not even by rounding'
 moe-partition -q -m moe-tiny | moe-partition explain - >"$T/out"
-like "$(cat "$T/out")" "time: not known; cluster 'local' lacks" 'what the time needs is named'
+like "$(cat "$T/out")" "time: not known; cluster 'local' lacks .*moe-train --calibrate" 'what the time needs is named'
 run moe-partition explain
 is "$status" 2 'explain needs a plan'
 run moe-partition explain "$T/none"

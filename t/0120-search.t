@@ -48,7 +48,7 @@ refused() {
 refused 'what fits nowhere' 'no layout on 8 ranks fits.*; 16 ranks would do' -m mixtral-8x7b -c h100 -n 8 --seq 4096
 refused 'what no layout has' 'rule axes-dense: tp 3' $job --tp 3
 refused 'no number of ranks' 'world' -m moe-tiny -c h100
-refused 'a cluster without rates' 'lacks what seconds' -m moe-tiny -n 2
+refused 'a cluster without rates' 'lacks what seconds.*moe-train --calibrate' -m moe-tiny -n 2
 refused 'more ranks than the cluster has' 'nodes-suffice' -m moe-tiny -c h100 -n 100000
 refused 'a batch beyond all' 'global batch' -m moe-tiny -c h100 -n 8 --global-batch 100000000
 refused 'a model that does not run here, to be run' 'no layout of this job runs' -m deepseek-v2-lite -c h100 -n 16 --seq 512 --global-batch 16 --pp 1 -o "$T/x"

@@ -74,6 +74,7 @@ is "$(said hierarchical)" "$(over "$T/rich" "$T/loads")" 'how even that is'
 like "$out" 'replicas would sum .* of gradients a rank and step: 0' 'and what replicas would cost'
 moe-plan-check "$T/rich" >"$T/.out"
 ok $? 'it is valid'
+like "$(cat "$T/.out")" 'experts-divide: \(experts 64 \+ replicas 16\) / ep 16 = 5' 'slots are counted with replicas'
 like "$(grep '^warn runnable' "$T/.out")" '16 replicas of experts a layer' 'to plan with'
 moe-partition emit json "$T/rich" | perl -MJSON::PP -0777 -ne 'my $e = decode_json($_)->{experts}; exit !(@{$e->{experts}[3]} == 80 && $e->{first}[3][16] == 80 && $e->{per_ep_rank} == 5)'
 ok $? 'JSON has the expert in each slot'

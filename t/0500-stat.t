@@ -252,6 +252,12 @@ for claim in 'mfu > 0.5' 'mfu < 0.5' 'mfu = 0.51' 'mfu >= 51%' 'tokens_per_s ~ 1
     is "$status" 1 "does not hold: $claim"
     like "$out" '^FAIL ' 'and says so'
 done
+began 0 2 >"$T/flops"
+echo '{"kind":"step","step":1,"loss":1,"tokens":1000,"time_s":2}' >>"$T/flops"
+run moe-stat --check 'flops_per_token = 1 MFLOP' --check 'rank_flops_per_s = 250 MFLOP/s' --check 'rank_flops_per_s < 1 TFLOP/s' "$T/flops"
+is "$status" 0 'operations, and those a second, have their units'
+run moe-stat --check 'flops_per_token < 1 MFLOP/s' "$T/flops"
+is "$status" 2 'and not the other ones'
 run moe-stat --check 'mfu > 0.4' --check 'dropped = 0' --check 'steps = 6' "$log"
 is "$status" 1 'one of three does not hold'
 is "$(printf '%s\n' "$out" | cut -c1-4 | tr -d '\n')" 'ok  FAILok  ' 'a verdict each'

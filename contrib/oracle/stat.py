@@ -59,8 +59,9 @@ def speed(starts, steps):
     out["step_s_std"] = math.sqrt(mean((t - out["step_s"]) ** 2))
     out["sequences_per_s"] = total([r["tokens"] / starts[k]["seq"] for r, k in timed]) / out["time_s"]
     done = total([r["tokens"] * float(starts[k]["flops_per_token"]) for r, k in timed])
-    could = total([r["time_s"] * starts[k]["peak_flops"] * starts[k]["world"] for r, k in timed])
-    out["mfu"] = done / could
+    peaks = [starts[k].get("peak_flops") for _, k in timed]
+    could = [r["time_s"] * peak * starts[k]["world"] for (r, k), peak in zip(timed, peaks) if peak]
+    out["mfu"] = done / total(could) if len(could) == len(timed) else None
     out["rank_flops_per_s"] = done / total([r["time_s"] * starts[k]["world"] for r, k in timed])
     return out
 
@@ -76,7 +77,7 @@ def phases(steps):
     busy = total([c["busy"] for r, _ in steps for c in r["comm"].values()])
     exposed = total([c["exposed"] for r, _ in steps for c in r["comm"].values()])
     out["exposed_share"] = exposed / time
-    out["overlap"] = 1 - exposed / busy
+    out["overlap"] = 1 - exposed / busy if busy else None
     return out
 
 

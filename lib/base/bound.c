@@ -15,11 +15,21 @@ static const struct suffix {
   seconds[] = {{"s", 1}, {"ms", 1e-3}, {"us", 1e-6}, {"min", 60}, {"h", 3600}, {NULL, 0}},
   bytes[] = {{"B", 1},      {"kB", 1e3},      {"MB", 1e6},      {"GB", 1e9},     {"TB", 1e12},
              {"KiB", 1024}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {"TiB", 0x1p40}, {NULL, 0}},
+  flops[] = {{"K", 1e3},     {"M", 1e6},     {"G", 1e9},      {"T", 1e12},     {"FLOP", 1}, {"kFLOP", 1e3},
+             {"MFLOP", 1e6}, {"GFLOP", 1e9}, {"TFLOP", 1e12}, {"PFLOP", 1e15}, {NULL, 0}},
+  flop_rates[] = {{"K", 1e3},        {"M", 1e6},        {"G", 1e9},       {"T", 1e12},
+                  {"FLOP/s", 1},     {"kFLOP/s", 1e3},  {"MFLOP/s", 1e6}, {"GFLOP/s", 1e9},
+                  {"TFLOP/s", 1e12}, {"PFLOP/s", 1e15}, {NULL, 0}},
   counts[] = {{"%", 0.01}, {"K", 1e3}, {"M", 1e6}, {"G", 1e9}, {"T", 1e12}, {NULL, 0}};
 
 static const struct suffix *suffixes(enum unit unit)
 {
-    return unit == UNIT_RATIO ? ratios : unit == UNIT_SECONDS ? seconds : unit == UNIT_BYTES ? bytes : counts;
+    return unit == UNIT_RATIO       ? ratios
+           : unit == UNIT_SECONDS   ? seconds
+           : unit == UNIT_BYTES     ? bytes
+           : unit == UNIT_FLOPS     ? flops
+           : unit == UNIT_FLOP_RATE ? flop_rates
+                                    : counts;
 }
 
 static const char *blanks(const char *p)
@@ -47,7 +57,7 @@ static double last_digit(const char *p, const char *end)
 static int take_unit(struct bound *b, const char **p, enum unit unit)
 {
     size_t n = **p == '%' ? 1 : 0;
-    while (isalpha((unsigned char)(*p)[n]))
+    while (isalpha((unsigned char)(*p)[n]) || (n && (*p)[n] == '/'))
         n++;
     if (n == 0)
         return 0;
@@ -58,9 +68,10 @@ static int take_unit(struct bound *b, const char **p, enum unit unit)
             *p += n;
             return 0;
         }
-    static const char *const of[] = {
-        [UNIT_COUNT] = "counts", [UNIT_SECONDS] = "seconds", [UNIT_RATE] = "rates", [UNIT_RATIO] = "ratios",
-        [UNIT_BYTES] = "bytes",  [UNIT_NUMBER] = "numbers",  [UNIT_FLOPS] = "FLOP"};
+    static const char *const of[] = {[UNIT_COUNT] = "counts", [UNIT_SECONDS] = "seconds",
+                                     [UNIT_RATE] = "rates",   [UNIT_RATIO] = "ratios",
+                                     [UNIT_BYTES] = "bytes",  [UNIT_NUMBER] = "numbers",
+                                     [UNIT_FLOPS] = "FLOP",   [UNIT_FLOP_RATE] = "FLOP per second"};
     return error(STATUS_USAGE, "'%.*s' is no unit of %s", (int)(n < 20 ? n : 20), *p, of[unit]);
 }
 

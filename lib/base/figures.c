@@ -9,9 +9,10 @@ const struct figure figure_table[FIGURES] = {
 #undef X
 };
 
-const char *const unit_name[] = {
-    [UNIT_COUNT] = "count", [UNIT_SECONDS] = "seconds", [UNIT_RATE] = "per second", [UNIT_RATIO] = "ratio",
-    [UNIT_BYTES] = "bytes", [UNIT_NUMBER] = "number",   [UNIT_FLOPS] = "FLOP"};
+const char *const unit_name[] = {[UNIT_COUNT] = "count",     [UNIT_SECONDS] = "seconds",
+                                 [UNIT_RATE] = "per second", [UNIT_RATIO] = "ratio",
+                                 [UNIT_BYTES] = "bytes",     [UNIT_NUMBER] = "number",
+                                 [UNIT_FLOPS] = "FLOP",      [UNIT_FLOP_RATE] = "FLOP per second"};
 
 const struct figure *figure_find(const char *name, size_t length, enum figure_origin origin)
 {

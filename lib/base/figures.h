@@ -13,7 +13,16 @@
 
 #include "base/figures_rows.h"
 
-enum unit { UNIT_COUNT, UNIT_SECONDS, UNIT_RATE, UNIT_RATIO, UNIT_BYTES, UNIT_NUMBER, UNIT_FLOPS };
+enum unit {
+    UNIT_COUNT,
+    UNIT_SECONDS,
+    UNIT_RATE,
+    UNIT_RATIO,
+    UNIT_BYTES,
+    UNIT_NUMBER,
+    UNIT_FLOPS,
+    UNIT_FLOP_RATE
+};
 enum figure_origin {
     MEASURED = 1,  /* by moe-stat, of a log */
     PREDICTED = 2, /* in a plan */

@@ -47,7 +47,7 @@
     FIGURE(hfu, RATIO, BOTH, \
       "as mfu, counting what is computed again: mfu without recomputation, 4/3 of it with full, " \
       "unknown with selective") \
-    FIGURE(rank_flops_per_s, FLOPS, MEASURED, \
+    FIGURE(rank_flops_per_s, FLOP_RATE, MEASURED, \
       "tokens times flops_per_token over time_s and ranks, a start at a time: Megatron-LM's throughput " \
       "per GPU") \
     FIGURE(flops_per_token, FLOPS, BOTH, \

@@ -359,7 +359,7 @@ static int check_figures(const struct plan *p, struct curve *curve)
         return error(
             STATUS_USAGE,
             "cluster '%s' lacks what seconds are counted with: flops at this precision, memory_Bps, or the "
-            "speed of a link (see moe-cluster(5))",
+            "speed of a link (see moe-cluster(5)); 'moe-train --calibrate -o FILE' measures this machine",
             m->name);
     return 0;
 }

@@ -134,7 +134,7 @@ static int explain_time(const struct plan *p, FILE *f)
     if (isnan(t.step_s)) {
         fprintf(f,
                 "\ntime: not known; cluster '%s' lacks the peak at this precision, memory_Bps or the speed of "
-                "a link\n",
+                "a link, which 'moe-train --calibrate' measures\n",
                 p->machine.name);
         return 0;
     }

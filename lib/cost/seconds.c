@@ -148,7 +148,7 @@ static int play(struct costing *c, struct seconds *out)
         for (int i = 0; i < PARTS; i++)
             for (int pass = 0; pass < PASSES; pass++)
                 out->part_s[i] += m * of_rank[out->slowest].s[pass][i];
-        out->idle_s = fmax(0, s.span_s - most);
+        out->idle_s = p->axes.pp > 1 ? fmax(0, s.span_s - most) : 0;
         out->step_s = s.span_s;
         simulation_release(&s);
     }

@@ -142,6 +142,10 @@ static enum verdict experts_divide(const struct plan *p, char text[static 400])
     if (p->axes.ep > m->experts)
         return say(text, VERDICT_FAIL, "%lld experts over ep %lld: some ranks would have none; ep %s would do",
                    (ll)m->experts, (ll)p->axes.ep, list);
+    int64_t replicas = plan_replicas(p);
+    if (most == least && replicas)
+        return say(text, VERDICT_OK, "(experts %lld + replicas %lld) / ep %lld = %lld", (ll)m->experts,
+                   (ll)replicas, (ll)p->axes.ep, (ll)most);
     if (most == least)
         return say(text, VERDICT_OK, "experts %lld / ep %lld = %lld", (ll)m->experts, (ll)p->axes.ep, (ll)most);
     return say(

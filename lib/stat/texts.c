@@ -78,11 +78,13 @@ const char *text_figure(struct texts *w, const struct figure *x, double v)
     default:
         break;
     }
-    const char *number = x->unit == UNIT_FLOPS ? text_scaled(w, v, LETTERS_SI) : text_number(w, v);
-    const char *unit = x->unit == UNIT_SECONDS ? " s"
-                       : x->unit == UNIT_RATE  ? " /s"
-                       : x->unit == UNIT_FLOPS ? strstr(x->name, "_per_s") ? "FLOP/s" : "FLOP"
-                                               : "";
+    bool flops = x->unit == UNIT_FLOPS || x->unit == UNIT_FLOP_RATE;
+    const char *number = flops ? text_scaled(w, v, LETTERS_SI) : text_number(w, v);
+    const char *unit = x->unit == UNIT_SECONDS     ? " s"
+                       : x->unit == UNIT_RATE      ? " /s"
+                       : x->unit == UNIT_FLOPS     ? "FLOP"
+                       : x->unit == UNIT_FLOP_RATE ? "FLOP/s"
+                                                   : "";
     char *s = next(w);
     snprintf(s, sizeof w->s[0], "%.30s%s", number, unit);
     return s;

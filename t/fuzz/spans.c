@@ -12,7 +12,7 @@ static int64_t ns(const json_t *event, const char *key)
     return (int64_t)(json_real_value(json_object_get(event, key)) * 1000 + 0.5);
 }
 
-/* `busy` is until when each thread is. */
+/* `busy` is until when each thread is. Thread 1 has the steps, which overlap where a timeline's do. */
 static void look_at(const json_t *events)
 {
     int64_t busy[SPAN_STREAMS + 2] = {0};
@@ -21,8 +21,8 @@ static void look_at(const json_t *events)
     json_array_foreach(events, i, e)
     {
         int64_t thread = json_integer_value(json_object_get(e, "tid"));
-        MUST(thread >= 0 && thread <= SPAN_STREAMS);
-        if (json_string_value(json_object_get(e, "ph"))[0] != 'X' || thread == 0)
+        MUST(thread >= 1 && thread <= SPAN_STREAMS + 1);
+        if (json_string_value(json_object_get(e, "ph"))[0] != 'X' || thread == 1)
             continue;
         MUST(ns(e, "dur") > 0);
         if (ns(e, "ts") < INT64_C(1000000000000000)) /* above, a double has no nanoseconds */

@@ -32,7 +32,7 @@ while (<$table>) {
     $sum += $1;
     push @said, "$2 has a budget and is not here" unless $known{$2};
 }
-fails("the budgets add up to $sum s, more than the 1200 s that two cores have in ten minutes") if $sum > 1200;
+fails("the budgets add up to $sum s, more than the 1400 s that two cores have in twelve minutes") if $sum > 1400;
 fails("$_ has no budget: give it a line in $path") for grep { !$budget{$_} } sort keys %known;
 
 open(my $out, '-|', @prove) or die "budget.pl: cannot run '$prove[0]': $!\n";

@@ -39,7 +39,7 @@ enum { SHAPES = sizeof shapes / sizeof *shapes };
 
 /* Of a device all dimensions are four times larger, and less so where its memory is small. */
 #define DEVICE_SCALE 4
-#define DEVICE_BYTES 0x1p34
+#define DEVICE_BYTES 0x1p36
 
 static int64_t scaled(const struct backend *be, int64_t n)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What a device's driver knows of it, by NVML (libnvidia-ml.so.1, which comes with the driver): opened when it is
- * asked for. Source of names, arguments and numbers: NVIDIA's NVML API reference. */
+/* What a device's driver knows of it, by NVML (libnvidia-ml.so.1, which comes with the driver): opened when it
+ * is asked for. Source of names, arguments and numbers: NVIDIA's NVML API reference. */
 #ifndef PROBE_NVML_H
 #define PROBE_NVML_H
 

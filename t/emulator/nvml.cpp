@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* A stand-in for NVML: the module is linked as libnvidia-ml.so.1 beside itself, where moe-train looks first. What
- * the devices are is $MOEKIT_EMULATOR_NVML, see README. */
+/* A stand-in for NVML: the module is linked as libnvidia-ml.so.1 beside itself, where moe-train looks first.
+ * What the devices are is $MOEKIT_EMULATOR_NVML, see README. */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -135,6 +135,7 @@ $(CUDA_SO): $(CUDA_O) $(EMULATOR_O)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CXX) -shared $(SANFLAGS) -o $@ $^ -ldl
 	$(Q)ln -sfn $(@F) $(@D)/libnccl.so.2
+	$(Q)ln -sfn $(@F) $(@D)/libnvidia-ml.so.1
 $(BUILD)/t/emulator-test: $(EMULATOR_TEST_O) $(EMULATOR_O) $(BUILD)/kernels/failure.o $(BUILD)/lib/base/error.o
 	$(call say,TEST,$@)
 	$(Q)$(CXX) -o $@ $^ -ldl

@@ -215,3 +215,15 @@ void bench_traffic(const struct bench *b, const void *what)
     float *x = (float *)(void *)b->memory;
     b->be->add(b->s, &OP(add, .count = t->count, .a = x, .b = x + t->count, .y = x, .type = F32));
 }
+
+void bench_upload(const struct bench *b, const void *what)
+{
+    const struct transfer *t = what;
+    b->be->upload(b->s, b->memory, t->host, t->bytes);
+}
+
+void bench_download(const struct bench *b, const void *what)
+{
+    const struct transfer *t = what;
+    b->be->download(b->s, t->host, b->memory, t->bytes); /* a failure is kept, and the next sync() has it */
+}

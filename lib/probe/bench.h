@@ -69,4 +69,12 @@ struct traffic {
 #define TRAFFIC_BYTES 12.0 /* an element */
 bench_work bench_traffic;
 
+/* Copies of b->memory's first bytes from or to the host's, by the means of a run: page-locked memory that the
+ * backend keeps. */
+struct transfer {
+    size_t bytes;
+    void *host; /* [bytes] */
+};
+bench_work bench_upload, bench_download;
+
 #endif

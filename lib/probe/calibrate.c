@@ -22,8 +22,7 @@ enum { TRIES = 3 };
 
 /* ---- what is measured ---- */
 
-/* Products by work, in no proportions of any model; those of several experts come last. `scale`: of a device,
- * all dimensions so many times larger. */
+/* Products by work, in no proportions of any model; those of several experts come last. */
 static const struct multiply shapes[] = {
     {.m = 72, .n = 360, .k = 360},
     {.m = 136, .n = 600, .k = 432},
@@ -36,28 +35,40 @@ static const struct multiply shapes[] = {
     {.m = 112, .n = 1240, .k = 760, .experts = 6},
     {.m = 296, .n = 1240, .k = 760, .experts = 6},
 };
-enum { SHAPES = sizeof shapes / sizeof *shapes, DEVICE_SCALE = 4 };
+enum { SHAPES = sizeof shapes / sizeof *shapes };
+
+/* Of a device all dimensions are four times larger, and less so where its memory is small. */
+#define DEVICE_SCALE 4
+#define DEVICE_BYTES 0x1p36
+
+static int64_t scaled(const struct backend *be, int64_t n)
+{
+    if (!be->device)
+        return n;
+    double scale = DEVICE_SCALE * fmin(1, sqrt((double)be->device->bytes / DEVICE_BYTES));
+    return ((int64_t)(scale * (double)n) + 7) / 8 * 8;
+}
 
 static struct multiply shape_of(const struct backend *be, int i, enum product_use use, enum type type)
 {
     struct multiply p = shapes[i];
-    int64_t scale = be->device ? DEVICE_SCALE : 1;
-    p.m *= scale, p.n *= scale, p.k *= scale;
+    p.m = scaled(be, p.m), p.n = scaled(be, p.n), p.k = scaled(be, p.k);
     p.use = use, p.type = type;
     return p;
 }
 
 static struct attend attend_of(const struct backend *be, bool back, enum type type)
 {
-    int64_t scale = be->device ? DEVICE_SCALE : 1;
     return (struct attend){
-        .sequences = 2, .seq = 320 * scale, .heads = 10, .dim = 64, .back = back, .type = type};
+        .sequences = 2, .seq = scaled(be, 320), .heads = 10, .dim = 64, .back = back, .type = type};
 }
 
 /* Memory for all of that, and for messages: more than caches hold. */
 static size_t bytes_of(const struct backend *be)
 {
-    size_t most = be->device ? (size_t)1 << 30 : (size_t)192 << 20;
+    size_t most = be->device ? (size_t)min64((int64_t)1 << 30, be->device->bytes / 64) : (size_t)192 << 20;
+    struct attend a = attend_of(be, true, F32);
+    most = attend_bytes(&a) > most ? attend_bytes(&a) : most;
     for (int i = 0; i < SHAPES; i++) {
         struct multiply p = shape_of(be, i, PRODUCT_WEIGHT, F32);
         most = product_bytes(&p) > most ? product_bytes(&p) : most;
@@ -128,10 +139,28 @@ static int measure_products(struct calibration *c)
     return 0;
 }
 
+static int measure_copies(struct calibration *c)
+{
+    struct transfer t = {.bytes = c->p->bench.bytes / 16};
+    double up, down;
+    if (!c->p->bench.be->device)
+        return 0;
+    t.host = xcalloc(1, t.bytes);
+    int r = take(c, bench_upload, &t, &up);
+    if (r == 0)
+        r = take(c, bench_download, &t, &down);
+    free(t.host);
+    TRY(r);
+    c->upload_Bps = (double)t.bytes / up;
+    c->download_Bps = (double)t.bytes / down;
+    return 0;
+}
+
 static int measure_memory(struct calibration *c)
 {
     struct traffic t = {.count = (int64_t)(c->p->bench.bytes / 8 / 64 * 64)};
     double s;
+    TRY(measure_copies(c));
     TRY(take(c, bench_traffic, &t, &s));
     c->memory_Bps = TRAFFIC_BYTES * (double)t.count / s;
     t.count = 16;
@@ -264,7 +293,7 @@ static int measure(struct calibration *c)
     c->memory_bytes = d ? (double)d->bytes : host / comm_local_ranks(c->p->comm);
     c->per_node = level[INSIDE].count;
     c->nodes = level[ACROSS].count;
-    c->planned = 2 * SHAPES * 3 + 4;
+    c->planned = 2 * SHAPES * 3 + 4 + (d ? 2 : 0);
     if (r == 0)
         r = measure_products(c);
     if (r == 0)

@@ -247,8 +247,12 @@ json_t *calibrate_cluster(const struct calibration *c)
                         json_pack("{s:o,s:o,s:[f,f],s:f,s:f}", "products", product_remarks(c), "links",
                                   wire_remarks(c), "attention", c->attention[0], c->attention[1], "memory_Bps",
                                   c->memory_Bps, "operation_s", c->operation_s));
-    if (p->bench.be->device) /* whose operations a processor starts */
+    if (p->bench.be->device) { /* whose operations a processor starts */
+        json_t *measured = json_object_get(root, "_measured");
         json_object_set_new(root, "host_s", json_real(c->operation_s));
+        json_object_set_new(measured, "upload_Bps", json_real(c->upload_Bps));
+        json_object_set_new(measured, "download_Bps", json_real(c->download_Bps));
+    }
     json_object_set_new(root, "_residual", json_pack("{s:f}", "products", curve_residual(c, &curve)));
     if (in.samples)
         json_object_set_new(json_object_get(root, "_residual"), "inside", json_real(in.residual));

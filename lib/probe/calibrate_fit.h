@@ -32,6 +32,7 @@ struct calibration {
     int wires;
     double memory_bytes;             /* of a rank */
     double operation_s;              /* from one small operation to the next */
+    double upload_Bps, download_Bps; /* between the host's memory and a device's; 0: there is no device */
     double memory_Bps, attention[2]; /* operations a second, forward and backward, in f32 */
 };
 

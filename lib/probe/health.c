@@ -23,7 +23,8 @@
 #define WINDOW_S 0.2 /* of each figure, where no ranks share a processor */
 enum {
     MOST_WINDOWS = 5,
-    CUBE = 512, /* a product of some milliseconds on a core */
+    CUBE = 512,         /* a product of some milliseconds on a core, */
+    DEVICE_CUBE = 4096, /* and of half a millisecond on a device, or as large as fits */
 };
 
 const struct health_row health_row[HEALTH_CHECKS] = {
@@ -32,6 +33,13 @@ const struct health_row health_row[HEALTH_CHECKS] = {
     [HEALTH_DISK] = {"disk", "GB", 1e9},
     [HEALTH_PRODUCTS] = {"products", "GFLOP/s", 1e9},
     [HEALTH_BANDWIDTH] = {"bandwidth", "GB/s", 1e9},
+    [HEALTH_UPLOAD] = {"upload", "GB/s", 1e9},
+    [HEALTH_DOWNLOAD] = {"download", "GB/s", 1e9},
+    [HEALTH_TEMPERATURE] = {"temperature", "C", 1, .less = true},
+    [HEALTH_CLOCKS] = {"clocks", "MHz", 1e6},
+    [HEALTH_THROTTLE] = {"throttle", "", 1, .less = true},
+    [HEALTH_ECC] = {"ecc", "", 1, .less = true},
+    [HEALTH_OTHERS] = {"other-processes", "", 1, .less = true},
     [HEALTH_INSIDE] = {"links-inside", "GB/s", 1e9},
     [HEALTH_ACROSS] = {"links-across", "GB/s", 1e9},
 };
@@ -42,7 +50,7 @@ const struct health_row health_row[HEALTH_CHECKS] = {
 static size_t bytes_of(const struct backend *be)
 {
     if (be->device)
-        return (size_t)min64((int64_t)1 << 30, be->device->bytes / 16);
+        return (size_t)max64(2 * LINK_BYTES, min64((int64_t)1 << 30, be->device->bytes / 16));
     int64_t can = process_available_bytes();
     return (size_t)(can ? max64(8 << 20, min64(96 << 20, can / 64)) : 96 << 20);
 }
@@ -53,8 +61,12 @@ static struct multiply product_of(const struct probe *p)
     enum type type = device ? BF16 : F32;
     if (p->plan.world)
         type = p->plan.training.precision == PRECISION_F32 ? F32 : BF16;
-    return device ? (struct multiply){.m = 8192, .n = 4096, .k = 4096, .type = type}
-                  : (struct multiply){.m = CUBE, .n = CUBE, .k = CUBE, .type = type};
+    if (!device)
+        return (struct multiply){.m = CUBE, .n = CUBE, .k = CUBE, .type = type};
+    struct multiply product = {.type = type};
+    for (int64_t n = DEVICE_CUBE; product.m == 0 || product_bytes(&product) > p->bench.bytes; n /= 2)
+        product.m = 2 * n, product.n = product.k = n;
+    return product;
 }
 
 static double free_bytes(const char *path)
@@ -95,6 +107,7 @@ static int measure_computing(struct probe *p, struct health_rank *r)
     double window = WINDOW_S * fmin(MOST_WINDOWS, r->crowd);
     TRY(bench_time(&p->bench, bench_product, &product, window, &t));
     r->value[HEALTH_PRODUCTS] = product_flops(&product) / t.mean_s;
+    TRY(health_ask_device(p, r, &product, t.mean_s));
     TRY(bench_time(&p->bench, bench_traffic, &traffic, window, &t));
     r->value[HEALTH_BANDWIDTH] = TRAFFIC_BYTES * (double)traffic.count / t.mean_s;
     return 0;
@@ -131,7 +144,7 @@ static int measure_links(struct probe *p, struct link **list, int *count)
 static int measure(struct probe *p, struct health_rank *r, struct link **links)
 {
     for (int i = 0; i < HEALTH_CHECKS; i++)
-        r->value[i] = NAN;
+        r->value[i] = r->own[i] = NAN;
     snprintf(r->host, sizeof r->host, "%s", p->host);
     r->crowd = crowd_of(p);
     r->value[HEALTH_PROCESSORS] = comm_processors(p->comm);
@@ -156,7 +169,7 @@ static int by_value(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* What half of the ranks have at least; NaN where there is nobody to compare with. */
+/* What half of the ranks have at least; NaN where there is nobody to compare with, or half have too much. */
 static double most_have(const struct health *h, enum health_check check)
 {
     double *sorted = xmalloc((size_t)h->ranks * sizeof *sorted), half = NAN;
@@ -165,10 +178,21 @@ static double most_have(const struct health *h, enum health_check check)
         if (!isnan(h->rank[r].value[check]))
             sorted[n++] = h->rank[r].value[check];
     qsort(sorted, (size_t)n, sizeof *sorted, by_value);
-    if (n > 1)
+    if (n > 1 && !health_row[check].less)
         half = sorted[n / 2];
     free(sorted);
     return half;
+}
+
+/* What the devices say of themselves, where they say different things the one that asks most; NaN: nothing. */
+static double devices_say(const struct health *h, enum health_check check)
+{
+    double most = NAN;
+    for (int r = 0; r < h->ranks; r++) {
+        double x = h->rank[r].own[check];
+        most = health_row[check].less ? fmin(most, x) : fmax(most, x); /* of NaN and a number the number */
+    }
+    return most;
 }
 
 /* Of a run with this plan: weights, and AdamW's master weights and moments. */
@@ -180,24 +204,29 @@ static double checkpoint_bytes(const struct plan *p)
 
 static int expect(const struct probe *p, struct health *h)
 {
-    static const char cluster[] = "the cluster", plan[] = "the plan", others[] = "the other ranks";
+    static const char cluster[] = "the cluster", plan[] = "the plan", others[] = "the other ranks",
+                      device[] = "the device";
     const struct machine *m = &p->machine;
     struct multiply product = product_of(p);
+    bool of_host = p->bench.be->device && m->device == DEVICE_CPU; /* the file's memory */
     struct curve curve;
     TRY(curve_parse(&curve, m->efficiency));
     double flops = product.type == F32 ? m->flops_f32 : m->flops_bf16, least = 1 - p->o->tolerance, crowd = 1;
     for (int r = 0; r < h->ranks; r++)
         crowd = fmax(crowd, h->rank[r].crowd);
     const double filed[HEALTH_CHECKS] = {
-        [HEALTH_MEMORY] = m->memory_bytes,
+        [HEALTH_MEMORY] = of_host ? 0 : m->memory_bytes,
         [HEALTH_PRODUCTS] = flops * curve_share(&curve, product_flops(&product)),
         [HEALTH_BANDWIDTH] = MEMORY_SHARE * m->memory_Bps,
         [HEALTH_INSIDE] = m->intra_Bps > 0 ? LINK_BYTES / message_s(m, false, LINK_BYTES) : 0,
         [HEALTH_ACROSS] = m->inter_Bps > 0 ? LINK_BYTES / message_s(m, true, LINK_BYTES) : 0,
     };
-    for (int i = 0; i < HEALTH_CHECKS; i++)
+    for (int i = 0; i < HEALTH_CHECKS; i++) {
+        double own = devices_say(h, i);
         h->expect[i] = filed[i] > 0 ? (struct expectation){filed[i], least, cluster}
+                       : own >= 0   ? (struct expectation){own, least, device}
                                     : (struct expectation){most_have(h, i), least, others};
+    }
     h->expect[HEALTH_DISK].value = NAN;
     if (crowd > 1) { /* who has its turn when is chance: it evens out over a window, not over a few messages */
         h->expect[HEALTH_PRODUCTS].least = h->expect[HEALTH_BANDWIDTH].least = least / 2;
@@ -241,6 +270,10 @@ static int ask_all(struct probe *p, struct health *h)
     if (r == 0) {
         judge_links(h, &mine, links);
         r = host_gather(world, &mine, sizeof mine, h->rank);
+    }
+    if (r == 0 && probe_is_first(p)) {
+        health_count_others(h);
+        health_say_untold(h);
     }
     free(links);
     return r;

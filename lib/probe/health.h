@@ -13,25 +13,33 @@
 
 #include "probe/probe.h"
 
-/* What is asked of each rank. More is better in all of them. */
+/* What is asked of each rank. */
 enum health_check {
-    HEALTH_PROCESSORS, /* that the rank's threads have */
-    HEALTH_MEMORY,     /* bytes that it can have */
-    HEALTH_DISK,       /* bytes that are free where checkpoints go */
-    HEALTH_PRODUCTS,   /* operations a second */
-    HEALTH_BANDWIDTH,  /* bytes a second of memory */
-    HEALTH_INSIDE,     /* bytes a second to ranks of the same host, and */
-    HEALTH_ACROSS,     /* to others; of a rank the median of its links */
+    HEALTH_PROCESSORS,  /* that the rank's threads have */
+    HEALTH_MEMORY,      /* bytes that it can have */
+    HEALTH_DISK,        /* bytes that are free where checkpoints go */
+    HEALTH_PRODUCTS,    /* operations a second */
+    HEALTH_BANDWIDTH,   /* bytes a second of memory */
+    HEALTH_UPLOAD,      /* bytes a second from the host's memory to the device's, and */
+    HEALTH_DOWNLOAD,    /* back */
+    HEALTH_TEMPERATURE, /* of the device, and so on: what its driver tells (probe/nvml.h) */
+    HEALTH_CLOCKS,
+    HEALTH_THROTTLE, /* how many reasons hold its clocks down */
+    HEALTH_ECC,
+    HEALTH_OTHERS, /* processes of others that compute on it */
+    HEALTH_INSIDE, /* bytes a second to ranks of the same host, and */
+    HEALTH_ACROSS, /* to others; of a rank the median of its links */
     HEALTH_CHECKS
 };
 extern const struct health_row {
     const char *name, *unit;
     double scale; /* one of the unit */
+    bool less;    /* less is better; of the others more is */
 } health_row[HEALTH_CHECKS];
 
 struct expectation {
     double value;     /* NaN: nothing is known */
-    double least;     /* share of it that a healthy rank has */
+    double least;     /* share of it that a healthy rank has; not where less is better */
     const char *from; /* "the plan", … */
 };
 
@@ -41,6 +49,9 @@ struct health_rank {
     char host[HOST_NAME];
     double crowd;                /* ranks that share a processor there; 1: none does */
     double value[HEALTH_CHECKS]; /* NaN: not measured */
+    double own[HEALTH_CHECKS];   /* what its device says of itself that it should be; NaN: nothing */
+    char device[32], untold[96]; /* which; why its driver tells nothing, or "" */
+    unsigned reason;             /* bits for nvml_reason(), of HEALTH_THROTTLE */
     int links, slow;             /* all that this rank has, and those below what is expected */
     struct link worst[HEALTH_WORST];
 };
@@ -69,6 +80,14 @@ bool health_slow(const struct health *h, int rank, enum health_check check);
 bool health_links_slow(const struct health *h, int rank);
 bool health_sick(const struct health *h, int rank);
 bool health_healthy(const struct health *h); /* no rank is sick, and no link slow */
+
+/* Of this rank's device, if it has one: copies, and what its driver tells while it works on such products, of
+ * product_s each. 0, or -1 as sync(). */
+int health_ask_device(struct probe *p, struct health_rank *r, const struct multiply *product, double product_s);
+/* At rank 0: makes processes on a device those that are no ranks of this job. */
+void health_count_others(struct health *h);
+/* Says, once, whose driver tells nothing. */
+void health_say_untold(const struct health *h);
 
 void health_print(FILE *f, const struct health *h); /* for people */
 void health_json(FILE *f, const struct health *h);  /* moe-train(1), HEALTH */

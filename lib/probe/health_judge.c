@@ -4,7 +4,9 @@
 bool health_slow(const struct health *h, int rank, enum health_check check)
 {
     const struct expectation *e = &h->expect[check];
-    return check < HEALTH_INSIDE && h->rank[rank].value[check] < e->least * e->value; /* not where one is NaN */
+    double x = h->rank[rank].value[check];
+    bool slow = health_row[check].less ? x > e->value : x < e->least * e->value; /* not where one is NaN */
+    return check < HEALTH_INSIDE && slow;
 }
 
 bool health_links_slow(const struct health *h, int rank)

@@ -7,10 +7,11 @@
 #include "base/json.h"
 #include "base/memory.h"
 #include "probe/health.h"
+#include "probe/nvml.h"
 
 /* Of one check over all ranks. */
 struct extremes {
-    int measured, worst; /* ranks that have a figure; the one with the least */
+    int measured, worst; /* ranks that have a figure; the one with the least, or most where less is better */
     double least, most;
 };
 
@@ -21,11 +22,10 @@ static struct extremes extremes_of(const struct health *h, enum health_check che
         double x = h->rank[r].value[check];
         if (isnan(x))
             continue;
-        if (s.measured == 0 || x < s.least) {
-            s.least = x;
+        if (s.measured++ == 0 || (health_row[check].less ? x > s.most : x < s.least))
             s.worst = r;
-        }
-        s.most = s.measured++ == 0 ? x : fmax(s.most, x);
+        s.least = fmin(s.least, x); /* of NaN and a number the number */
+        s.most = fmax(s.most, x);
     }
     return s;
 }
@@ -44,13 +44,14 @@ static int kept(const struct health_rank *r)
 
 /* ---- for people ---- */
 
-/* "; should be 8.4 (by the cluster)" */
+/* "; should be 8.4 (by the cluster)", "; should be at most …" */
 static const char *should_be(const struct expectation *e, const struct health_row *row, char text[static 80])
 {
     if (isnan(e->value))
         snprintf(text, 80, "; nothing to compare it with");
     else
-        snprintf(text, 80, "; should be %.4g (by %s)", e->value / row->scale, e->from);
+        snprintf(text, 80, "; should be %s%.4g (by %s)", row->less ? "at most " : "", e->value / row->scale,
+                 e->from);
     return text;
 }
 
@@ -62,6 +63,24 @@ static bool slow_links(const struct health *h, enum health_check check)
             if (h->rank[r].worst[i].across == (check == HEALTH_ACROSS))
                 return true;
     return false;
+}
+
+static void print_slow(FILE *f, const struct health *h, int rank, enum health_check check)
+{
+    const struct health_row *row = &health_row[check];
+    const struct expectation *e = &h->expect[check];
+    const struct health_rank *r = &h->rank[rank];
+    double x = r->value[check];
+    char text[80];
+    fprintf(f, "FAIL %s: rank %d on '%s': %.4g%s%s", row->name, rank, r->host, x / row->scale,
+            *row->unit ? " " : "", row->unit);
+    for (int i = 0; check == HEALTH_THROTTLE && nvml_reason(i); i++)
+        if (r->reason >> i & 1)
+            fprintf(f, " %s", nvml_reason(i));
+    if (!row->less)
+        fprintf(f, ", %.0f %% of what it%s\n", 100 * x / e->value, should_be(e, row, text) + 1);
+    else
+        fprintf(f, "%s\n", should_be(e, row, text));
 }
 
 static void print_check(FILE *f, const struct health *h, enum health_check check)
@@ -76,9 +95,7 @@ static void print_check(FILE *f, const struct health *h, enum health_check check
         if (!health_slow(h, r, check))
             continue;
         fails = true;
-        double x = h->rank[r].value[check];
-        fprintf(f, "FAIL %s: rank %d on '%s': %.4g%s%s, %.0f %% of what it%s\n", row->name, r, h->rank[r].host,
-                x / row->scale, space, row->unit, 100 * x / e->value, should_be(e, row, text) + 1);
+        print_slow(f, h, r, check);
     }
     if (s.measured && !fails)
         fprintf(f, "%s %s: %.4g to %.4g%s%s a rank%s\n", slow_links(h, check) ? "FAIL" : "ok  ", row->name,
@@ -166,6 +183,15 @@ static json_t *number(double x)
     return isnan(x) ? json_null() : json_real(x);
 }
 
+static json_t *reason_list(const struct health_rank *r)
+{
+    json_t *list = json_array();
+    for (int i = 0; nvml_reason(i); i++)
+        if (r->reason >> i & 1)
+            json_array_append_new(list, json_string(nvml_reason(i)));
+    return list;
+}
+
 static json_t *sick_list(const struct health *h)
 {
     json_t *list = json_array();
@@ -182,8 +208,10 @@ static json_t *sick_list(const struct health *h)
                 json_array_append_new(why, json_string(health_row[i].name));
         if (health_links_slow(h, r))
             json_array_append_new(why, json_string("links"));
-        json_array_append_new(
-            list, json_pack("{s:i,s:o,s:o}", "rank", r, "host", json_bytes(h->rank[r].host), "why", why));
+        json_t *one = json_pack("{s:i,s:o,s:o}", "rank", r, "host", json_bytes(h->rank[r].host), "why", why);
+        if (health_slow(h, r, HEALTH_THROTTLE))
+            json_object_set_new(one, "throttle", reason_list(&h->rank[r]));
+        json_array_append_new(list, one);
     }
     return list;
 }

@@ -63,6 +63,10 @@ static void test_blame(void **state)
     assert_true(health_healthy(&h));
     rank[2].value[HEALTH_DISK] = NAN; /* nor where nothing was measured */
     assert_true(health_healthy(&h));
+    rank[1].value[HEALTH_TEMPERATURE] = 10.1; /* where less is better no share of it is well */
+    assert_true(health_slow(&h, 1, HEALTH_TEMPERATURE) && health_sick(&h, 1) && !health_sick(&h, 0));
+    rank[1].value[HEALTH_TEMPERATURE] = 0;
+    assert_true(health_healthy(&h));
     rank[1].slow = rank[3].slow = 1; /* one link, of two ranks that have others */
     assert_true(!health_sick(&h, 1) && !health_sick(&h, 3) && !health_healthy(&h));
     rank[3].slow = 2; /* of three */

@@ -105,8 +105,9 @@ $(BUILD)/lib/comm/%.o: ALL_CFLAGS += $(MPI_CFLAGS)
 $(call obj,lib/comm/nccl*.c): ALL_CFLAGS += $(NCCL_CFLAGS)
 $(BUILD)/kernels/%.o: ALL_CFLAGS += -fopenmp
 $(BUILD)/kernels/cpu/%.o $(BUILD)/lib/pack/%.o: ALL_CFLAGS += -O3
-# Multiply and add in one instruction where the processor has it; elsewhere in the tree each is rounded.
-$(BUILD)/kernels/cpu/%.o: ALL_CFLAGS += -ffp-contract=fast
+# Multiply and add in one instruction where the processor has it; elsewhere in the tree each is rounded, so that an update has the same
+# bits everywhere.
+$(filter-out %/optim.o,$(call obj,kernels/cpu/*.c)): ALL_CFLAGS += -ffp-contract=fast
 $(BUILD)/t/%: private ALL_CFLAGS += -fopenmp -It $(if $(CLANG),--rtlib=compiler-rt)# which has the conversions of lib/half.h
 
 # `make -j deps demo` must not compile before deps is through.

@@ -175,8 +175,8 @@ static int take(struct log *l, const char *path, bool earlier)
     return r;
 }
 
-/* What has no name of its own yet: one on its way, or, of an earlier start, of a rank that was killed as it wrote,
- * by one that had said why before. A rank that lives yet then says its fault itself: mark(). */
+/* What has no name of its own yet: one on its way, or, of an earlier start, of a rank that was killed as it
+ * wrote, by one that had said why before. A rank that lives yet then says its fault itself: mark(). */
 static int drop(const char *path, bool earlier)
 {
     if (!earlier)

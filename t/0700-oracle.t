@@ -84,7 +84,7 @@ for f in glm4_moe qwen3_moe; do
 done
 for f in mixtral glm4_moe; do
     moe-partition -m "models/$f" $shape --precision bf16 -o "$f-bf16.plan"
-    train "$f-bf16.plan" "ours/bf16-$f" -s 50 --init "models/$f" $cosine
+    train "$f-bf16.plan" "ours/bf16-$f" -s 50 --init "models/$f" --save "saved/bf16-$f" $cosine
 done
 
 # A saved model, on text of our own: sample i is 48 bytes, two of them a microbatch.
@@ -102,7 +102,7 @@ if need mpi mpirun --oversubscribe -n 2 true; then
     launch='mpirun --oversubscribe --bind-to none -n 4'
     for f in $families4; do
         moe-partition -m "models/$f" $shape --precision f32 --tp 2 --ep 2 --pp 2 --vpp 1 -n 4 -o "$f-4.plan"
-        train "$f-4.plan" "ours/four-$f" -s 5 --init "models/$f" $cosine # the schedule is the same while it warms up
+        train "$f-4.plan" "ours/four-$f" -s 5 --init "models/$f" --save "saved/four-$f" $cosine # the schedule is the same while it warms up
     done
     launch=
     train qwen2_moe.plan ours/half -s 50 --init models/qwen2_moe --save saved/half --save-every 25 $cosine
@@ -147,6 +147,10 @@ if [ "$multi" ]; then
     done
     ask half compare losses ours/half/both oracle/qwen2_moe/losses.jsonl
 fi
+# Every other step directory, of whatever layout and precision.
+for step in saved/*-*/step-* saved/half/step-*; do
+    [ ! -d "$step" ] || ask "step-$(printf %s "$step" | tr / -)" open-checkpoint "$step"
+done
 mkdir -p open
 ask_all
 for f in $families; do
@@ -176,6 +180,9 @@ if [ "$multi" ]; then
     done
     verdict half 'qwen2_moe, 25 steps on one rank, 25 on four (dp 4, ep 4): losses and norms'
 fi
+for step in step-saved-*; do
+    verdict "$step" "transformers opens ${step#step-}"
+done
 for what in logits grads losses weights after bf16 bf16n four half; do
     diag "worst: $(grep -H '^[0-9.]*e[-+]' "$what"* 2>/dev/null | sed 's/^\([^:]*\):\([^ ]*\) */\2 \1 /' | sort -g | tail -n 1)"
 done

@@ -175,6 +175,18 @@ static int take(struct log *l, const char *path, bool earlier)
     return r;
 }
 
+/* What has no name of its own yet: one on its way, or, of an earlier start, of a rank that was killed as it
+ * wrote, by one that had said why before. A rank that lives yet then says its fault itself: mark(). */
+static int drop(const char *path, bool earlier)
+{
+    if (!earlier)
+        return 0;
+    if (unlink(path) != 0)
+        return errno == ENOENT ? 0 : error_errno("cannot remove '%s'", path);
+    notice("'%s' is removed: the rank that wrote it was killed before the record was whole", path);
+    return 0;
+}
+
 static bool ends_with(const char *s, const char *end)
 {
     size_t n = strlen(s), m = strlen(end);
@@ -194,7 +206,7 @@ int fault_gather(struct log *l, const char *log, bool earlier)
         if (strncmp(e->d_name, head, strlen(head)) != 0)
             continue;
         char *path = path_join(dir, e->d_name);
-        int r = ends_with(path, UNFINISHED) ? 0 : take(l, path, earlier); /* one may be on its way */
+        int r = ends_with(path, UNFINISHED) ? drop(path, earlier) : take(l, path, earlier);
         count = r < 0 ? -1 : count + r;
         free(path);
     }

@@ -14,7 +14,7 @@ int fault_survived(struct run *run, const char *what, const struct heard *h);
 /* The same before there is a run: the communication did not come up, or not down. From any thread. */
 void fault_report_early(const struct train_options *o, const struct comm_fault *f);
 /* Rank 0, once the log is open: moves the markers of an earlier start (or of this one) into it, and says so.
- * How many, or -1. */
+ * Of an earlier start those that were never whole go. How many it moved, or -1. */
 int fault_gather(struct log *l, const char *log, bool earlier);
 
 #endif

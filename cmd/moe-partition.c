@@ -88,7 +88,7 @@ static const struct command plan_command = {
     "moe-partition search -m MODEL -c CLUSTER -n WORLD [layout to hold fixed] [-o PLAN]\n"
     "moe-partition place LOADS -p PLAN [--slots R | --redundant X] [-o PLAN]\n"
     "moe-partition replan PLAN --lost WHAT [--drop-experts] [--global-batch N|auto] [-o PLAN]\n"
-    "moe-partition emit json PLAN [-o FILE]\n"
+    "moe-partition emit FORM PLAN [-o FILE]\n"
     "moe-partition explain PLAN [-o FILE]",
     "make a plan for training a mixture-of-experts model in exactly this layout",
     OPTS(plan_opts),
@@ -259,7 +259,7 @@ static const struct opt emit_opts[] = {
 
 static const struct command emit_command = {
     "moe-partition emit",
-    "moe-partition emit json PLAN [-o FILE]",
+    "moe-partition emit FORM PLAN [-o FILE]",
     "show a plan in another tool's form",
     OPTS(emit_opts),
     NULL,

@@ -27,8 +27,9 @@ const char *hosts_launch(const struct plan *p, char text[static HOSTS_LAUNCH])
     int each = ranks_a_node(p);
     bool slurm = launcher_kind() == LAUNCHER_SRUN;
     if (!each)
-        snprintf(text, HOSTS_LAUNCH, "%s, that puts each rank on the node of its line in the plan",
-                 slurm ? "srun -m arbitrary with a SLURM_HOSTFILE" : "mpirun --rankfile");
+        snprintf(text, HOSTS_LAUNCH, "%s, which puts each rank on the plan's node",
+                 slurm ? "srun -m arbitrary (moe-partition emit slurm)"
+                       : "mpirun --rankfile (moe-partition emit rankfile)");
     else if (slurm)
         snprintf(text, HOSTS_LAUNCH, "srun -N %d --ntasks-per-node=%d -m block", p->world / each, each);
     else if (each == p->world)

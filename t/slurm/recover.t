@@ -108,6 +108,23 @@ is "$status" 2 'srun -m cyclic is refused'
 like "$err" 'group [a-z]+ 0 is on 2 hosts, the plan says 1.*: start it with srun -N 2 --ntasks-per-node=2 -m block,' 'the group is named, and how to put it right'
 run timeout 60 srun -N 2 --ntasks-per-node=2 -m block moe-train -p pairs -d text.txt -s 1 --log pairs.log
 is "$status $(sed -n 's/.*"kind":"start".*"hosts":\([0-9]*\).*/\1/p' pairs.log)" '0 2' 'which it does'
+# Ranks 1 and 2 change places: no distribution of srun's has that.
+sed -E '/^sum/d; s/^rank 1 node=0/rank 1 node=1/; s/^rank 2 node=1/rank 2 node=0/' pairs >crossed
+moe-plan-check --seal crossed && moe-partition emit slurm crossed -o crossed.sbatch && moe-partition emit rankfile crossed -o ranks
+ok $? 'a plan for which no distribution of srun is right'
+run timeout 60 srun -N 2 --ntasks-per-node=2 -m block moe-train -p crossed -d text.txt -s 1 --log crossed.log
+like "$status $err" '^2 .*group pp 0 is on 2 hosts, the plan says 1.*: start it with srun -m arbitrary \(moe-partition emit slurm\)' 'is refused with another'
+printf 'n2\nn1\nn1\nn2\n' >wrong.hosts
+run env SLURM_HOSTFILE="$T/wrong.hosts" timeout 60 srun -n 4 -m arbitrary moe-train -p crossed -d text.txt -s 1 --log crossed.log
+is "$status" 2 'a host file in the wrong order too'
+job=$(sbatch --parsable -o "$T/%j.out" crossed.sbatch moe-train -p crossed -d text.txt -s 2 --log crossed.log)
+finish 'the script of emit slurm puts it right' 'COMPLETED 0:0' -N 2 --ntasks-per-node=2 crossed.sbatch moe-train -p crossed -d text.txt -s 2 --log crossed.log
+is "$(sed -n 's/.*"kind":"start".*"hosts":\([0-9]*\).*/\1/p' crossed.log | tail -n 1)" 2 'on two hosts'
+job=$(sbatch --parsable -N 2 --ntasks-per-node=2 -o "$T/%j.out" --wrap 'mpirun -n 4 --rankfile ranks moe-train -p crossed -d text.txt -s 1 --log ranks.log')
+until_so 120 ended "$job"
+is "$(field "$job" ExitCode) $(sed -n 's/.*"kind":"start".*"hosts":\([0-9]*\).*/\1/p' ranks.log)" '0:0 2' 'and so does that of emit rankfile, with mpirun' || diag "$(tail -n 20 "$job.out")"
+job=
+
 run timeout 60 srun -N 1 --ntasks-per-node=3 moe-train -p plan -d text.txt -s 1 --log pairs.log
 like "$status $err" '^2 .*start it with srun -N 4 --ntasks-per-node=1' 'a wrong number of ranks is told of in words of srun'
 for kind in none pmi2; do

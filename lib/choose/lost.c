@@ -18,7 +18,8 @@ typedef long long ll;
 struct naming {
     struct lost *l;
     const struct plan *p;
-    const char *hosts; /* path, or NULL */
+    const struct places *places; /* or NULL */
+    bool *report;                /* a report of health was among what was read */
 };
 
 static void mark(struct lost *l, int rank)
@@ -27,46 +28,29 @@ static void mark(struct lost *l, int rank)
     l->rank[rank] = true;
 }
 
-/* The node that the file of hosts has this name for; -1 with error(). */
-static int64_t node_in_file(const struct naming *n, const char *host)
+static bool is_at(const struct naming *n, int rank, const char *host)
 {
-    size_t bytes, length = strlen(host);
-    char *text = file_read(n->hosts, MAX_LOST_BYTES, &bytes);
-    int64_t node = 0, found = -1;
-    if (!text)
-        return -1;
-    for (const char *at = text; *at && found < 0;) {
-        size_t word = strcspn(at, " \t\r\n");
-        if (word && *at != '#') {
-            if (word == length && memcmp(at, host, word) == 0)
-                found = node;
-            node++;
-        }
-        at += strcspn(at, "\n");
-        at += *at == '\n';
-    }
-    free(text);
-    return found < 0 ? error(STATUS_USAGE, "%s: has no host '%s'", n->hosts, host) : found;
+    return strcmp(n->places->of[rank].host, host) == 0;
 }
 
 static int lose_host(const struct naming *n, const char *host)
 {
-    int64_t node;
+    int64_t node = -1;
     bool any = false;
-    if (n->hosts)
-        TRY(node = node_in_file(n, host));
-    else if (!parse_int(host, 0, INT32_MAX, &node))
-        return error(
-            STATUS_USAGE,
-            "a plan does not name hosts: give the number of its node instead of '%s', or --hosts FILE with the "
-            "host of each node",
-            host);
+    if (!n->places && !parse_int(host, 0, INT32_MAX, &node))
+        return error(STATUS_USAGE,
+                     "a plan does not name hosts: give the number of its node instead of '%s', or --hosts FILE "
+                     "with the host of each node",
+                     host);
     for (int r = 0; r < n->p->world; r++)
-        if (n->p->ranks[r].node == node) {
+        if (n->places ? is_at(n, r, host) : n->p->ranks[r].node == node) {
             mark(n->l, r);
             any = true;
         }
-    return any ? 0 : error(STATUS_USAGE, "no rank of the plan is on node %lld", (ll)node);
+    if (any)
+        return 0;
+    return n->places ? error(STATUS_USAGE, "no rank of the plan is on host '%s'", host)
+                     : error(STATUS_USAGE, "no rank of the plan is on node %lld", (ll)node);
 }
 
 static int lose_list(const struct naming *n, const char *list)
@@ -93,29 +77,71 @@ static int lose_named(const struct naming *n, const struct json_doc *d, const js
     return 0;
 }
 
-static int lose_unhealthy(const struct naming *n, const struct json_doc *d, const json_t *list)
+/* One that is sick, by its place: the plan's rank there, if any; all on its host where only that is known. */
+static int lose_sick(const struct naming *n, const struct json_doc *d, const json_t *one)
+{
+    int64_t local = -1;
+    const char *host = NULL;
+    if (!json_is_object(one))
+        return json_bad(d, "sick", "has what is no object");
+    if (!n->places)
+        return lose_named(n, d, one);
+    TRY(json_int(d, one, "local", 0, INT32_MAX, &local));
+    TRY(json_text(d, one, "host", &host));
+    if (!host)
+        return json_bad(d, "sick", "has a rank of no host: health must be asked again without it");
+    for (int r = 0; r < n->p->world; r++)
+        if (is_at(n, r, host) && (local < 0 || n->places->of[r].local == local))
+            mark(n->l, r);
+    return 0;
+}
+
+/* All on hosts that the report does not tell of. */
+static int lose_silent(const struct naming *n, const struct json_doc *d, const json_t *hosts)
 {
     size_t i;
-    json_t *one;
-    if (!json_is_array(list))
-        return json_bad(d, "unhealthy", "is no array");
-    json_array_foreach(list, i, one)
-    {
-        if (!json_is_object(one))
-            return json_bad(d, "unhealthy", "has what is no object");
-        TRY(lose_named(n, d, one));
+    json_t *one, *there = json_object();
+    if (!json_is_array(hosts)) {
+        json_decref(there);
+        return json_bad(d, "hosts", "is no array");
     }
+    json_array_foreach(hosts, i, one)
+    {
+        if (json_is_string(one))
+            json_object_set_new(there, json_string_value(one), json_true());
+    }
+    for (int r = 0; r < n->p->world; r++)
+        if (!json_object_get(there, n->places->of[r].host))
+            mark(n->l, r);
+    json_decref(there);
     return 0;
+}
+
+static int lose_unhealthy(const struct naming *n, const struct json_doc *d)
+{
+    size_t i;
+    json_t *one, *list = json_object_get(d->root, "sick"), *hosts = json_object_get(d->root, "hosts");
+    int64_t ranks = 0;
+    if (!json_is_array(list))
+        return json_bad(d, "sick", "is no array");
+    TRY(json_need_int(d, d->root, "ranks", 1, INT32_MAX, &ranks));
+    if (!n->places && ranks != n->p->world)
+        return error(STATUS_USAGE,
+                     "the report is of %lld ranks, the plan has %d: give --places FILE, where these are",
+                     (ll)ranks, n->p->world);
+    json_array_foreach(list, i, one) TRY(lose_sick(n, d, one));
+    return n->places && hosts ? lose_silent(n, d, hosts) : 0;
 }
 
 /* One JSON object: a report of health, a record of a log, or something else. */
 static int lose_object(const struct naming *n, const struct json_doc *d)
 {
-    const json_t *list = json_object_get(d->root, "unhealthy");
     const char *kind = NULL;
-    if (list)
-        return lose_unhealthy(n, d, list);
     TRY(json_text(d, d->root, "kind", &kind));
+    if (kind && strcmp(kind, "health") == 0) {
+        *n->report = true;
+        return lose_unhealthy(n, d);
+    }
     if (kind &&
         strcmp(kind, "start") == 0) { /* what was before has been mended, or this start would have failed */
         memset(n->l->rank, 0, (size_t)n->p->world * sizeof *n->l->rank);
@@ -134,7 +160,7 @@ static int lose_lines(const struct naming *n, char *text, const char *where)
         size_t bytes = (size_t)(end - at);
         if (whole)
             *end++ = '\0';
-        if (!strstr(at, "\"fault\"") && !strstr(at, "\"start\"") && !strstr(at, "\"unhealthy\""))
+        if (!strstr(at, "\"fault\"") && !strstr(at, "\"start\"") && !strstr(at, "\"health\""))
             continue;
         struct json_doc d;
         char *place = xasprintf("%s: line %d", where, line);
@@ -169,17 +195,19 @@ static int lose_by_file(const struct naming *n, const char *path)
     }
     free(text);
     if (rc == 0 && n->l->count == 0)
-        return error(STATUS_USAGE,
-                     "%s: names no rank or host as lost: it has no fault record with one since the last "
-                     "start, and no \"unhealthy\"",
-                     path);
+        return *n->report ? error(STATUS_NO, "%s: no rank of the plan is lost", path)
+                          : error(STATUS_USAGE,
+                                  "%s: names no rank or host as lost: it has no fault record with one since "
+                                  "the last start, and is no report of health",
+                                  path);
     return rc;
 }
 
-int lost_parse(struct lost *l, const struct plan *p, const char *what, const char *hosts)
+int lost_parse(struct lost *l, const struct plan *p, const char *what, const struct places *places)
 {
     *l = (struct lost){.rank = xcalloc((size_t)p->world, sizeof *l->rank)};
-    struct naming n = {l, p, hosts};
+    bool report = false;
+    struct naming n = {l, p, places, &report};
     int rc = strncmp(what, "host:", 5) == 0 ? lose_host(&n, what + 5)
              : *what == '@'                 ? lose_by_file(&n, what + 1)
                                             : lose_list(&n, what);

@@ -136,7 +136,7 @@ static const struct opt replan_opts[] = {
     {0, "hosts", "FILE", "the host of each of the plan's nodes, a line each", OPT_TEXT, &hosts_path},
     {0, "places", "FILE", "instead of --hosts: host and number there of each rank, a line each", OPT_TEXT,
      &places_path},
-    {0, "new-places", "FILE", "write here where each rank of the new plan is", OPT_TEXT, &new_places_path},
+    {0, "new-places", "FILE", "where each rank of the new plan is goes here", OPT_TEXT, &new_places_path},
     {0, "keep-experts", NULL, "keep all experts (the default)", OPT_FLAG, &keep_experts},
     {0, "drop-experts", NULL, "drop those that lost ranks hold, and as many of the other layers", OPT_FLAG,
      &drop_experts},
@@ -170,21 +170,34 @@ static int show_replan(const struct replan_request *r, const struct replanned *n
     return output_commit(&o);
 }
 
-static int write_places(const struct places *s, const struct replanned *n)
+static int write_places(const struct places *s, const int *was, int ranks)
 {
     struct output o;
+    if (!new_places_path)
+        return 0;
     TRY(output_open(&o, new_places_path));
-    places_write(s, n->was, n->p.world, o.stream);
+    places_write(s, was, ranks, o.stream);
     return output_commit(&o);
+}
+
+/* By a report of health: nothing is lost, or spare hosts have taken its place. */
+static int keep_plan(const struct plan *old, const struct places *s)
+{
+    if (!out_path || strcmp(out_path, "-") != 0)
+        printf("lost          nothing: the plan stays as it is\n");
+    TRY(write_places(s, NULL, old->world));
+    return out_path ? write_plan(old, out_path, plan_write) : 0;
 }
 
 static int replan(const struct replan_request *r, const struct places *s)
 {
     struct replanned n;
+    if (r->lost->count == 0)
+        return keep_plan(r->old, s);
     TRY(plan_replan(&n, r));
     int rc = show_replan(r, &n);
-    if (rc == 0 && new_places_path)
-        rc = write_places(s, &n);
+    if (rc == 0)
+        rc = write_places(s, n.was, n.p.world);
     if (rc == 0 && out_path) {
         warn_if_too_large(&n.p);
         plan_remarks(&n.p);
@@ -204,8 +217,6 @@ static int take_replan(struct replan_request *r)
         return error(STATUS_USAGE, "--loads goes with --drop-experts");
     if (hosts_path && places_path)
         return error(STATUS_USAGE, "--hosts and --places exclude each other");
-    if (new_places_path && !hosts_path && !places_path)
-        return error(STATUS_USAGE, "--new-places needs --places or --hosts, where ranks are now");
     r->drop = drop_experts;
     r->loads = loads_path;
     if (batch_asked && strcmp(batch_asked, "auto") == 0)
@@ -233,7 +244,9 @@ int run_replan(int argc, char **argv, const char *by)
         rc = places_path ? places_read(&places, places_path, old.world)
                          : places_of_nodes(&places, hosts_path, &old);
     if (rc == 0)
-        rc = lost_parse(&lost, &old, lost_what, places.of ? &places : NULL);
+        rc = lost_parse(&lost, &old, lost_what, places.of || new_places_path ? &places : NULL);
+    if (rc == 0 && new_places_path && !places.of)
+        rc = error(STATUS_USAGE, "--new-places: where ranks are is not known: give --places or --hosts");
     if (rc == 0)
         rc = replan(&r, &places);
     places_release(&places);

@@ -79,8 +79,16 @@ is "$(printf '%s\n' "$out" | head -1)" 'lost          ranks 0-7,17,120-127: 17 o
 is "$(sed -n '1p;4p;5p' "$T/places" | tr '\n' ' ') $(grep -c '^node2 ' "$T/places") $(wc -l <"$T/places")" "node1 0 node1 3 node1 4  4 $(get placed '$j->{world} // scalar @{$j->{ranks}}')" 'where the new ranks are is written'
 is "$(grep '^node2 ' "$T/places" | cut -d' ' -f2 | tr '\n' ' ')" '4 5 6 7 ' 'by the numbers that they had'
 printf '{"kind": "health", %s: [{"rank": 5, "host": "node2", "local": 1}]}' "\"ranks\": 16, \"hosts\": [$(seq -s, -f '"node%g"' 0 15)], \"sick\"" >"$T/health"
-run moe-partition replan "$T/placed" --lost "@$T/health" --places "$T/places" --global-batch auto -o "$T/again"
-is "$status $out $(ls "$T" | grep -c again)" '1  0' 'what is sick and not of the plan loses it nothing: 1'
+run moe-partition replan "$T/placed" --lost "@$T/health" --places "$T/places" --new-places "$T/places.again" -o "$T/again"
+is "$status $out" '0 lost          nothing: the plan stays as it is' 'what is sick and not of the plan loses it nothing'
+cmp "$T/again" "$T/placed" && cmp "$T/places.again" "$T/places"
+ok $? 'and plan and places are the same'
+printf '{"kind": "health", "ranks": 136, "sick": [{"rank": 9, "host": "node2", "local": 1}], "hosts": [%s, "node0"]}' "$(seq -s, -f '"node%g"' 1 16)" >"$T/health"
+run moe-partition replan "$T/A" --lost "@$T/health" --hosts "$T/hosts" --new-places "$T/spared" -o "$T/again"
+is "$status $out $err" "0 lost          nothing: the plan stays as it is moe-partition replan: host 'node16' takes the place of 'node2'" 'a spare host takes the place of one that is not well'
+is "$(sed -n '17,24p' "$T/spared" | tr '\n' ' ')$(grep -c '^node2 ' "$T/spared")" "$(seq -s' ' -f 'node16 %g' 0 7) 0" 'with its ranks'
+run moe-partition replan "$T/A" --lost "@$T/health" --new-places "$T/spared" -o "$T/again"
+is "$status $(cut -d' ' -f1 "$T/spared" | uniq | tr '\n' ' ')" "0 node1 node0 $(seq -s' ' -f 'node%g' 3 16) " 'without places the plan is put on the hosts that there are, in order'
 printf '{"kind": "health", "ranks": 16, "sick": [{"rank": 5, "host": "node2", "local": 5}]}' >"$T/health"
 run moe-partition replan "$T/placed" --lost "@$T/health" --places "$T/places" --global-batch auto
 is "$(printf '%s\n' "$out" | head -1)" "lost          rank $(($(grep -n '^node2 5' "$T/places" | cut -d: -f1) - 1)): 1 of $(wc -l <"$T/places")" 'a second loss is found by the places after the first'
@@ -118,8 +126,10 @@ printf '{"kind":"fault","rank":500}\n{"kind":"end"}\n' >"$T/log"
 refused "log: line 1:1:[0-9]+: key 'rank'" "$T/A" --lost "@$T/log"
 refused 'report is of 16 ranks, the plan has 128: give --places' "$T/A" --lost "@$T/health"
 refused 'has places of 104 ranks, the plan has 128' "$T/A" --lost 1 --places "$T/places"
+printf '{"kind": "health", "ranks": 16, "sick": [], "hosts": ["a", "b"]}\n' >"$T/health"
+refused 'the plan has 16 nodes, and there are 2 hosts' "$T/A" --lost "@$T/health" --new-places "$T/x"
 refused "rank 0: a line is 'HOST NUMBER'" "$T/A" --lost 1 --places "$T/hosts"
-refused '[-]-new-places needs' "$T/A" --lost 1 --new-places "$T/x"
+refused '[-]-new-places: where ranks are is not known' "$T/A" --lost 1 --new-places "$T/x"
 refused '[-]-hosts and --places exclude' "$T/A" --lost 1 --hosts "$T/hosts" --places "$T/places"
 refused 'exclude each other' "$T/A" --lost 1 --keep-experts --drop-experts
 refused 'goes with --drop-experts' "$T/A" --lost 1 --loads "$T/loads"

@@ -10,6 +10,7 @@
 #include "base/memory.h"
 #include "base/num.h"
 #include "base/ranges.h"
+#include "choose/lost_report.h"
 
 #define MAX_LOST_BYTES ((size_t)1 << 30)
 
@@ -18,46 +19,36 @@ typedef long long ll;
 struct naming {
     struct lost *l;
     const struct plan *p;
-    const struct places *places; /* or NULL */
-    bool *report;                /* a report of health was among what was read */
+    struct places *places; /* or NULL */
+    bool *report;          /* a report of health was among what was read */
 };
-
-static void mark(struct lost *l, int rank)
-{
-    l->count += !l->rank[rank];
-    l->rank[rank] = true;
-}
-
-static bool is_at(const struct naming *n, int rank, const char *host)
-{
-    return strcmp(n->places->of[rank].host, host) == 0;
-}
 
 static int lose_host(const struct naming *n, const char *host)
 {
     int64_t node = -1;
+    const struct place *of = n->places ? n->places->of : NULL;
     bool any = false;
-    if (!n->places && !parse_int(host, 0, INT32_MAX, &node))
+    if (!of && !parse_int(host, 0, INT32_MAX, &node))
         return error(STATUS_USAGE,
                      "a plan does not name hosts: give the number of its node instead of '%s', or --hosts FILE "
                      "with the host of each node",
                      host);
     for (int r = 0; r < n->p->world; r++)
-        if (n->places ? is_at(n, r, host) : n->p->ranks[r].node == node) {
-            mark(n->l, r);
+        if (of ? strcmp(of[r].host, host) == 0 : n->p->ranks[r].node == node) {
+            lost_mark(n->l, r);
             any = true;
         }
     if (any)
         return 0;
-    return n->places ? error(STATUS_USAGE, "no rank of the plan is on host '%s'", host)
-                     : error(STATUS_USAGE, "no rank of the plan is on node %lld", (ll)node);
+    return of ? error(STATUS_USAGE, "no rank of the plan is on host '%s'", host)
+              : error(STATUS_USAGE, "no rank of the plan is on node %lld", (ll)node);
 }
 
 static int lose_list(const struct naming *n, const char *list)
 {
     int *ranks, count = ranges_parse(list, 0, n->p->world - 1, "rank", &ranks);
     for (int i = 0; i < count; i++)
-        mark(n->l, ranks[i]);
+        lost_mark(n->l, ranks[i]);
     if (count >= 0)
         free(ranks);
     return count < 0 ? -1 : 0;
@@ -71,66 +62,10 @@ static int lose_named(const struct naming *n, const struct json_doc *d, const js
     TRY(json_int(d, record, "rank", 0, n->p->world - 1, &rank));
     TRY(json_text(d, record, "host", &host));
     if (rank >= 0)
-        mark(n->l, (int)rank);
+        lost_mark(n->l, (int)rank);
     else if (host)
         TRY(lose_host(n, host));
     return 0;
-}
-
-/* One that is sick, by its place: the plan's rank there, if any; all on its host where only that is known. */
-static int lose_sick(const struct naming *n, const struct json_doc *d, const json_t *one)
-{
-    int64_t local = -1;
-    const char *host = NULL;
-    if (!json_is_object(one))
-        return json_bad(d, "sick", "has what is no object");
-    if (!n->places)
-        return lose_named(n, d, one);
-    TRY(json_int(d, one, "local", 0, INT32_MAX, &local));
-    TRY(json_text(d, one, "host", &host));
-    if (!host)
-        return json_bad(d, "sick", "has a rank of no host: health must be asked again without it");
-    for (int r = 0; r < n->p->world; r++)
-        if (is_at(n, r, host) && (local < 0 || n->places->of[r].local == local))
-            mark(n->l, r);
-    return 0;
-}
-
-/* All on hosts that the report does not tell of. */
-static int lose_silent(const struct naming *n, const struct json_doc *d, const json_t *hosts)
-{
-    size_t i;
-    json_t *one, *there = json_object();
-    if (!json_is_array(hosts)) {
-        json_decref(there);
-        return json_bad(d, "hosts", "is no array");
-    }
-    json_array_foreach(hosts, i, one)
-    {
-        if (json_is_string(one))
-            json_object_set_new(there, json_string_value(one), json_true());
-    }
-    for (int r = 0; r < n->p->world; r++)
-        if (!json_object_get(there, n->places->of[r].host))
-            mark(n->l, r);
-    json_decref(there);
-    return 0;
-}
-
-static int lose_unhealthy(const struct naming *n, const struct json_doc *d)
-{
-    size_t i;
-    json_t *one, *list = json_object_get(d->root, "sick"), *hosts = json_object_get(d->root, "hosts");
-    int64_t ranks = 0;
-    if (!json_is_array(list))
-        return json_bad(d, "sick", "is no array");
-    TRY(json_need_int(d, d->root, "ranks", 1, INT32_MAX, &ranks));
-    if (!n->places && ranks != n->p->world)
-        return error(STATUS_USAGE,
-                     "the report is of %lld ranks, the plan has %d: give --places FILE, where these are",
-                     (ll)ranks, n->p->world);
-    json_array_foreach(list, i, one) TRY(lose_sick(n, d, one));
-    return n->places && hosts ? lose_silent(n, d, hosts) : 0;
 }
 
 /* One JSON object: a report of health, a record of a log, or something else. */
@@ -140,7 +75,7 @@ static int lose_object(const struct naming *n, const struct json_doc *d)
     TRY(json_text(d, d->root, "kind", &kind));
     if (kind && strcmp(kind, "health") == 0) {
         *n->report = true;
-        return lose_unhealthy(n, d);
+        return lost_by_report(n->l, n->p, n->places, d);
     }
     if (kind &&
         strcmp(kind, "start") == 0) { /* what was before has been mended, or this start would have failed */
@@ -194,16 +129,15 @@ static int lose_by_file(const struct naming *n, const char *path)
         rc = lose_lines(n, text, path);
     }
     free(text);
-    if (rc == 0 && n->l->count == 0)
-        return *n->report ? error(STATUS_NO, "%s: no rank of the plan is lost", path)
-                          : error(STATUS_USAGE,
-                                  "%s: names no rank or host as lost: it has no fault record with one since "
-                                  "the last start, and is no report of health",
-                                  path);
+    if (rc == 0 && n->l->count == 0 && !*n->report)
+        return error(STATUS_USAGE,
+                     "%s: names no rank or host as lost: it has no fault record with one since the last "
+                     "start, and is no report of health",
+                     path);
     return rc;
 }
 
-int lost_parse(struct lost *l, const struct plan *p, const char *what, const struct places *places)
+int lost_parse(struct lost *l, const struct plan *p, const char *what, struct places *places)
 {
     *l = (struct lost){.rank = xcalloc((size_t)p->world, sizeof *l->rank)};
     bool report = false;

@@ -32,56 +32,73 @@ static int next_line(char **at, char *word[], int most)
     return n;
 }
 
-static int open_file(struct places *s, const char *path, int ranks)
+static int take_place(struct place *p, char *word[], int words)
 {
-    size_t bytes;
-    *s = (struct places){.count = ranks, .text = file_read(path, MAX_PLACES_BYTES, &bytes)};
-    if (!s->text)
+    if (words != 2 || strlen(word[0]) >= HOST_NAME || !parse_int(word[1], 0, INT32_MAX, &p->local))
         return -1;
-    s->of = xcalloc((size_t)ranks, sizeof *s->of);
+    snprintf(p->host, HOST_NAME, "%s", word[0]);
     return 0;
 }
 
 int places_read(struct places *s, const char *path, int ranks)
 {
-    char *word[3];
-    int n, r = 0;
-    TRY(open_file(s, path, ranks));
-    char *at = s->text;
-    for (; (n = next_line(&at, word, 3)) > 0; r++) {
-        int64_t local = 0;
-        bool good = n == 2 && parse_int(word[1], 0, INT32_MAX, &local);
-        if (good && r < ranks)
-            s->of[r] = (struct place){word[0], local};
-        if (good)
-            continue;
-        error(STATUS_USAGE, "%s: rank %d: a line is 'HOST NUMBER', where the rank is", path, r);
-        places_release(s);
+    size_t bytes;
+    char *text = file_read(path, MAX_PLACES_BYTES, &bytes), *at = text, *word[3];
+    struct place one;
+    int n, r = 0, rc = 0;
+    if (!text)
         return -1;
-    }
-    if (r == ranks)
-        return 0;
-    error(STATUS_USAGE, "%s: has places of %d ranks, the plan has %d", path, r, ranks);
-    places_release(s);
-    return -1;
+    s->of = xcalloc((size_t)ranks, sizeof *s->of);
+    for (; rc == 0 && (n = next_line(&at, word, 3)) > 0; r++)
+        if (take_place(r < ranks ? &s->of[r] : &one, word, n) < 0)
+            rc = error(STATUS_USAGE, "%s: rank %d: a line is 'HOST NUMBER', where the rank is", path, r);
+    if (rc == 0 && r != ranks)
+        rc = error(STATUS_USAGE, "%s: has places of %d ranks, the plan has %d", path, r, ranks);
+    free(text);
+    if (rc < 0)
+        places_release(s);
+    return rc;
+}
+
+static int node_count(const struct plan *p)
+{
+    int64_t nodes = 0;
+    for (int r = 0; r < p->world; r++)
+        nodes = max64(nodes, p->ranks[r].node + 1);
+    return (int)nodes;
 }
 
 int places_of_nodes(struct places *s, const char *path, const struct plan *p)
 {
-    char *word[1];
-    int nodes = 0;
-    TRY(open_file(s, path, p->world));
-    for (int r = 0; r < p->world; r++)
-        nodes = (int)max64(nodes, p->ranks[r].node + 1);
+    size_t bytes;
+    char *text = file_read(path, MAX_PLACES_BYTES, &bytes), *at = text, *word[1];
+    int nodes = node_count(p), n = 0;
+    if (!text)
+        return -1;
     const char **host = xcalloc((size_t)nodes, sizeof *host);
-    int *count = xcalloc((size_t)nodes, sizeof *count), node = 0;
-    for (char *at = s->text; node < nodes && next_line(&at, word, 1) > 0; node++)
-        host[node] = word[0];
-    for (int r = 0; r < p->world; r++) {
-        int at = p->ranks[r].node;
-        s->of[r] = (struct place){host[at] ? host[at] : "", count[at]++};
-    }
+    while (n < nodes && next_line(&at, word, 1) > 0)
+        host[n++] = word[0];
+    int rc = places_on(s, p, host, n);
     free(host);
+    free(text);
+    return rc < 0 ? error_prefix("%s", path) : 0;
+}
+
+int places_on(struct places *s, const struct plan *p, const char *const *host, int hosts)
+{
+    int nodes = node_count(p);
+    if (nodes > hosts)
+        return error(STATUS_USAGE, "the plan has %d nodes, and there are %d hosts", nodes, hosts);
+    for (int i = 0; i < nodes; i++)
+        if (strlen(host[i]) >= HOST_NAME)
+            return error(STATUS_USAGE, "the name of a host has more than %d bytes", HOST_NAME - 1);
+    int *count = xcalloc((size_t)nodes, sizeof *count);
+    s->of = xcalloc((size_t)p->world, sizeof *s->of);
+    for (int r = 0; r < p->world; r++) {
+        int64_t node = p->ranks[r].node;
+        snprintf(s->of[r].host, HOST_NAME, "%s", host[node]);
+        s->of[r].local = count[node]++;
+    }
     free(count);
     return 0;
 }
@@ -89,12 +106,13 @@ int places_of_nodes(struct places *s, const char *path, const struct plan *p)
 void places_release(struct places *s)
 {
     free(s->of);
-    free(s->text);
     *s = (struct places){0};
 }
 
 void places_write(const struct places *s, const int *was, int ranks, FILE *f)
 {
-    for (int r = 0; r < ranks; r++)
-        fprintf(f, "%s %" PRId64 "\n", s->of[was[r]].host, s->of[was[r]].local);
+    for (int r = 0; r < ranks; r++) {
+        const struct place *p = &s->of[was ? was[r] : r];
+        fprintf(f, "%s %" PRId64 "\n", p->host, p->local);
+    }
 }

@@ -7,25 +7,25 @@
 
 #include <stdio.h>
 
+#include "base/process.h"
 #include "plan/plan.h"
 
 struct places {
     struct place {
-        const char *host; /* in `text` */
+        char host[HOST_NAME];
         int64_t local;
-    } * of;
-    int count;  /* ranks */
-    char *text; /* the file */
+    } * of; /* [ranks of the plan]; NULL: not known */
 };
 
 /* A line for each of `ranks` ranks; -1 with error(). */
 int places_read(struct places *s, const char *path, int ranks);
-/* From a file with the host of each node, a line each, of which the first word counts: ranks of a node are
- * numbered from 0. Nodes that the file is too short for have host "", which nobody has. */
+/* From a file with the host of each node, a line each, of which the first word counts. */
 int places_of_nodes(struct places *s, const char *path, const struct plan *p);
+/* Node N on host[N], ranks of a node numbered from 0. -1 with error(): there are fewer hosts than nodes. */
+int places_on(struct places *s, const struct plan *p, const char *const *host, int hosts);
 void places_release(struct places *s);
 
-/* Of a new plan's ranks, each of which was that one. */
+/* Of a new plan's ranks, each of which was that one; was NULL: they are the same. */
 void places_write(const struct places *s, const int *was, int ranks, FILE *f);
 
 #endif

@@ -52,6 +52,25 @@ rank_pid() { # of job $1, rank $2
         tr '\0' '\n' <"/proc/$p/environ" 2>/dev/null | grep -cxE "SLURM_CONF=$SLURM_CONF|SLURM_JOB_ID=$1|SLURM_PROCID=$2" | grep -qx 3 && echo "$p"
     done
 }
+# Processes of this Slurm's node $1: slurmd, slurmstepd, and what they run
+node_pids() {
+    env -u SLURM_CONF grep -lzs "^SLURM_CONF=$SLURM_CONF\$" /proc/[0-9]*/environ | cut -d/ -f3 | while read -r p; do
+        if tr '\0' ' ' <"/proc/$p/cmdline" | grep -q "^slurmd -N $1 "; then
+            echo "$p"
+        elif tr '\0' '\n' <"/proc/$p/environ" | grep -qx "SLURMD_NODENAME=$1"; then
+            echo "$p"
+            parent=$(awk '/^PPid:/ { print $2 }' "/proc/$p/status")
+            tr '\0' ' ' <"/proc/$parent/cmdline" | grep '^slurmstepd' >"$T/.stepd" && echo "$parent"
+        fi
+    done 2>/dev/null | sort -u
+}
+node_dies() { kill -9 $(node_pids "$1"); }
+# What a killed slurmstepd has left would keep others from starting there.
+node_returns() {
+    find "$T/slurm/$1" \( -name '*pmix*' -o -name 'n?_*' \) -prune -exec rm -rf {} +
+    slurmd -N "$1"
+    until_so 60 sh -c "sinfo -h -n $1 -o %t | grep -qE 'idle|mix|alloc'"
+}
 job=
 
 # The last test of each file: nothing is left.

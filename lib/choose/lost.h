@@ -16,7 +16,7 @@ struct lost {
  *   the plan's rank in the place of one that is sick there is lost, and so are all on a host that it does not
  *   tell of. But a host that is well and has no rank of the plan takes the place of one with ranks that are
  *   lost, which is said. Nobody may be lost. Without places its ranks must be the plan's, as many.
- * places: of the plan's ranks; without a rank (of NULL): a report gives them its hosts, in order; NULL: none are
+ * places: of the plan's ranks; without any (of NULL) a report gives them its hosts, in order; NULL: none are
  * known, and a host can only be named by its node's number.
  * -1 with error() (status 2): a rank that is not there, an unknown host, nobody or everybody lost. */
 int lost_parse(struct lost *l, const struct plan *p, const char *what, struct places *places);

@@ -10,7 +10,7 @@
 
 typedef long long ll;
 
-struct reading {
+struct sick_report {
     struct lost *l;
     const struct plan *p;
     struct places *places;
@@ -18,13 +18,13 @@ struct reading {
     json_t *hosts; /* those that it tells of, in its order; NULL: it does not say */
 };
 
-static bool is_at(const struct reading *x, int rank, const char *host)
+static bool is_at(const struct sick_report *x, int rank, const char *host)
 {
     return strcmp(x->places->of[rank].host, host) == 0;
 }
 
 /* One that is sick, by its place: the plan's rank there, if any; all on its host where only that is known. */
-static int lose_at(const struct reading *x, const json_t *one)
+static int lose_at(const struct sick_report *x, const json_t *one)
 {
     int64_t local = -1;
     const char *host = NULL;
@@ -38,7 +38,7 @@ static int lose_at(const struct reading *x, const json_t *one)
     return 0;
 }
 
-static int lose_rank(const struct reading *x, const json_t *one)
+static int lose_rank(const struct sick_report *x, const json_t *one)
 {
     int64_t rank = -1;
     TRY(json_need_int(x->d, one, "rank", 0, x->p->world - 1, &rank));
@@ -46,7 +46,7 @@ static int lose_rank(const struct reading *x, const json_t *one)
     return 0;
 }
 
-static bool tells_of(const struct reading *x, const char *host)
+static bool tells_of(const struct sick_report *x, const char *host)
 {
     size_t i;
     json_t *one;
@@ -58,7 +58,7 @@ static bool tells_of(const struct reading *x, const char *host)
     return false;
 }
 
-static bool is_sick(const struct reading *x, const char *host)
+static bool is_sick(const struct sick_report *x, const char *host)
 {
     size_t i;
     json_t *one;
@@ -71,7 +71,7 @@ static bool is_sick(const struct reading *x, const char *host)
     return false;
 }
 
-static bool in_plan(const struct reading *x, const char *host)
+static bool in_plan(const struct sick_report *x, const char *host)
 {
     for (int r = 0; r < x->p->world; r++)
         if (is_at(x, r, host))
@@ -80,7 +80,7 @@ static bool in_plan(const struct reading *x, const char *host)
 }
 
 /* The next host that is well and that the plan does not use; NULL: there is none. */
-static const char *spare_host(const struct reading *x)
+static const char *spare_host(const struct sick_report *x)
 {
     size_t i;
     json_t *one;
@@ -94,7 +94,7 @@ static const char *spare_host(const struct reading *x)
 }
 
 /* Spare hosts take the places of those with ranks that are lost. */
-static void use_spares(const struct reading *x)
+static void use_spares(const struct sick_report *x)
 {
     const char *spare;
     for (int first = 0; first < x->p->world; first++) {
@@ -112,7 +112,7 @@ static void use_spares(const struct reading *x)
     }
 }
 
-static int read_hosts(struct reading *x)
+static int read_hosts(struct sick_report *x)
 {
     size_t i;
     json_t *one;
@@ -130,7 +130,7 @@ static int read_hosts(struct reading *x)
 }
 
 /* Without places node N of the plan is on the N-th host. */
-static int place_ranks(const struct reading *x)
+static int place_ranks(const struct sick_report *x)
 {
     int hosts = (int)json_array_size(x->hosts);
     const char **name = xcalloc((size_t)hosts + 1, sizeof *name);
@@ -143,7 +143,7 @@ static int place_ranks(const struct reading *x)
 
 int lost_by_report(struct lost *l, const struct plan *p, struct places *s, const struct json_doc *report)
 {
-    struct reading x = {l, p, s, report, NULL};
+    struct sick_report x = {l, p, s, report, NULL};
     size_t i;
     json_t *one, *list = json_object_get(report->root, "sick");
     int64_t ranks = 0;

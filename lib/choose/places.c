@@ -14,7 +14,7 @@
 
 static const char blank[] = " \t\r";
 
-/* Cuts the next line that has words off *at, and its first `most` words: how many it has; 0: no line is left. */
+/* Cuts the next line that has words off *at, and its first `most` words: how many it has; 0: none is left. */
 static int next_line(char **at, char *word[], int most)
 {
     int n = 0;

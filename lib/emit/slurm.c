@@ -4,7 +4,7 @@
 #include "base/error.h"
 #include "emit/hosts.h"
 
-/* The hosts of the ranks in their order, a word for each run of one host: "0*8", ranks on host 0, eight of them. */
+/* The hosts of the ranks in their order, a word for each run of one host: "0*8", eight ranks on host 0. */
 static void put_runs(const struct plan *p, const struct host_map *h, FILE *f)
 {
     int words = 0;

@@ -34,6 +34,7 @@ finish() {
     for try in 1 2 3; do
         [ -n "$job" ] || submit "$@"
         until_so 400 ended "$job"
+        [ "$(field "$job" JobState) $(field "$job" ExitCode)" != "$finish_wanted" ] && [ $# -gt 0 ] || break
         grep -q 'Segmentation fault' "$job.out" || break
         diag "$finish_name: the start of MPI crashed: try $try"
         job=

@@ -29,7 +29,7 @@ chmod +x bin/moe-train
 PATH=$T/bin:$PATH
 
 # The host is busy with sixteen ranks on a few processors, and who has its turn is chance.
-export HEALTH='--tolerance 0.55'
+export MOEKIT_HEALTH='--tolerance 0.55'
 survive() { submit --ntasks-per-node=4 "$@"; }
 epoch() { date +%s.%N; }
 # first_step ROOT STARTS: the log has a step behind that many starts

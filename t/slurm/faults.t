@@ -28,6 +28,7 @@ rm sick/n2.1
 # ---- the disk is full during a save ----
 mkdir -p full/experts-64
 if need tmpfs mount -t tmpfs -o size=24m moekit full/experts-64; then
+    trap 'umount -l "$T/full/experts-64"; "$top/t/slurm/cluster" stop "$T/slurm" && rm -rf "$T"' EXIT
     # shellcheck disable=SC2086
     survive "$scripts/survive.sbatch" four text.txt 40 full $options --keep 1
     until_so 120 stepped full/log 7
@@ -38,6 +39,7 @@ if need tmpfs mount -t tmpfs -o size=24m moekit full/experts-64; then
     finish 'and when there is, the job goes on to its end' 'COMPLETED 0:0'
     is "$(moe-stat -f json full/log | jq .steps) $(moe-ckpt verify full/experts-64/step-00000040 | grep -c whole)" '40 1' 'with all steps and a whole checkpoint'
     umount full/experts-64
+    trap '"$top/t/slurm/cluster" stop "$T/slurm" && rm -rf "$T"' EXIT
 fi
 
 # ---- the node of the script ----

@@ -57,12 +57,12 @@ ok $? 'the node comes back'
 
 # ---- a rank is sick, and its experts go: 64 to 60 ----
 make_plan E 16 --tp 2 --ep 16 --etp 1 --global-batch 56
-export EXPERTS=drop
+export MOEKIT_EXPERTS=drop
 survive "$scripts/survive.sbatch" E text.txt 30 dropped --lr 1e-3 --save-every 5 --timeout 20
 until_so 200 stepped dropped/log 12
 : >sick/n2.1
 kill -9 "$(rank_pid "$job" 5)"
-finish 'EXPERTS=drop: trained to the end without the experts of a sick rank' 'COMPLETED 0:0'
+finish 'MOEKIT_EXPERTS=drop: trained to the end without the experts of a sick rank' 'COMPLETED 0:0'
 like "$(cat "$last.out")" '^lost +rank 5: 1 of 16' 'health names the rank'
 like "$(cat "$last.out")" '^experts +60 of 64 in every layer' 'four of 64 experts go'
 is "$(ls dropped | grep experts | tr '\n' ' ')" 'experts-60 experts-64 ' 'the checkpoints of both are there'

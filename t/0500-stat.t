@@ -156,7 +156,7 @@ END
 is "$(moe-stat --loads "$T/back.jsonl")" '8 6' 'gone back: loads of abandoned steps are not summed'
 run moe-stat "$T/back.jsonl"
 like "$out" '^abandoned +5: steps' 'the report says how many were abandoned'
-like "$out" '^2 +4 +8 +[0-9-]+ +2 +100 .*-> ' 'and shows where the run was started again'
+like "$out" '^2 +4 +8 +[0-9-]+ +2 +100.*-> ' 'and shows where the run was started again'
 like "$out" '^events .* 1 restart$' 'and how often'
 head -n 29 "$T/back.jsonl" >"$T/back.first" # all of the first segment
 tail -n +30 "$T/back.jsonl" >"$T/back.second"

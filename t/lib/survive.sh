@@ -26,7 +26,7 @@ cat >bin/moe-train <<END
 #!/bin/sh
 [ ! -e "$T/sick/\${SLURMD_NODENAME:-}.\${CUDA_VISIBLE_DEVICES:-}" ] || MOEKIT_HALT=slow:bench:\$SLURM_PROCID exec perl -MPOSIX=WNOHANG -e '
     \$p = fork // die; exec @ARGV unless \$p;
-    while (waitpid(\$p, WNOHANG) == 0) { kill STOP => \$p; select undef, undef, undef, 0.04; kill CONT => \$p; select undef, undef, undef, 0.01 }
+    while (waitpid(\$p, WNOHANG) == 0) { kill STOP => \$p; select undef, undef, undef, 0.008; kill CONT => \$p; select undef, undef, undef, 0.002 }
     exit(\$? & 127 ? 128 + (\$? & 127) : \$? >> 8)' "$top/.build/faults/bin/moe-train" "\$@"
 exec "$bin/moe-train" "\$@"
 END

@@ -61,7 +61,7 @@ obj      = $(patsubst %.c,$(BUILD)/%.o,$(wildcard $(1)))
 rooms    = $(call obj,$(1:%=lib/%/*.c))
 # The rooms of lib that each command is linked with; unit tests and the bench may use all.
 PARTITION_O  = $(call rooms,base model plan cost check choose emit)
-PLAN_CHECK_O = $(call rooms,base model plan cost check)
+PLAN_CHECK_O = $(call rooms,base model plan cost check stat claim)
 STAT_O       = $(call rooms,base model plan cost stat draw)
 CKPT_O       = $(filter-out $(BUILD)/lib/ckpt/save%,$(call rooms,base model plan cost check choose tensors ckpt pack recast))
 TRAIN_O      = $(call rooms,base model plan cost check tensors ckpt data comm probe engine train) $(KERNEL_O)
@@ -70,7 +70,7 @@ KERNEL_O = $(call obj,kernels/*.c kernels/*/*.c)
 
 LIBS       = -ljansson -lz -lm -pthread
 PACK_LIBS  = -larchive -ldeflate -lzstd
-TRAIN_LIBS = -ldnnl $(MPI_LIBS) -fopenmp
+TRAIN_LIBS = -ldeflate -ldnnl $(MPI_LIBS) -fopenmp
 BIN        = $(COMMANDS:%=$(BUILD)/bin/%)
 UNIT       = $(patsubst t/unit/%.c,$(BUILD)/t/%,$(wildcard t/unit/*.c))
 GPU_TESTS  = kernels kernels-route kernels-loss waits routing-compare $(addprefix gpu/,instructions products sizes bench)
@@ -271,11 +271,12 @@ bindir = $(DESTDIR)$(prefix)/bin
 libdir = $(DESTDIR)$(prefix)/lib/moekit
 datadir = $(DESTDIR)$(prefix)/share
 install: all
-	install -d $(bindir) $(datadir)/moekit/models $(datadir)/moekit/clusters $(datadir)/man/man1 $(datadir)/man/man5 $(datadir)/man/man7 $(datadir)/moekit/slurm $(datadir)/bash-completion/completions
+	install -d $(bindir) $(datadir)/moekit/models $(datadir)/moekit/clusters $(datadir)/moekit/claims $(datadir)/man/man1 $(datadir)/man/man5 $(datadir)/man/man7 $(datadir)/moekit/slurm $(datadir)/bash-completion/completions
 	install $(BIN) $(bindir)
 	$(if $(EMULATED),$(error an emulated build is for tests))$(if $(CUDA_SO),install -d $(libdir) && install $(CUDA_SO) $(libdir))
 	install -m 644 share/models/*.json $(datadir)/moekit/models
 	install -m 644 share/clusters/*.json $(datadir)/moekit/clusters
+	install -m 644 share/claims/* $(datadir)/moekit/claims
 	install -m 644 share/man/*.1 $(datadir)/man/man1
 	install -m 644 share/man/*.5 $(datadir)/man/man5
 	install -m 644 share/man/*.7 $(datadir)/man/man7

@@ -24,7 +24,7 @@
 
 static const struct command top = {
     .name = "moe-ckpt",
-    .synopsis = "moe-ckpt list [--tensors | --json] [--stats] PATH\n"
+    .synopsis = "moe-ckpt list [--tensors | --experts] [--json] [--stats] PATH\n"
                 "moe-ckpt verify PATH...\n"
                 "moe-ckpt diff [--tolerance X] [--optimizer] A B\n"
                 "moe-ckpt pack [-o FILE] [--codec C] [--base DIR] [--experts LIST] DIR\n"
@@ -49,16 +49,18 @@ static bool is_archive(const char *path)
 
 /* ---- list ---- */
 
-static bool want_tensors, want_json, want_stats;
+static bool want_tensors, want_experts, want_json, want_stats;
 static const struct opt list_opts[] = {
     {'t', "tensors", NULL, "a line a tensor: dtype, shape, bytes, name, file", OPT_FLAG, &want_tensors},
+    {'e', "experts", NULL, "a line a layer and expert: tensors, bytes, of the optimizer, dtype", OPT_FLAG,
+     &want_experts},
     {0, "json", NULL, "all of it as one JSON object", OPT_FLAG, &want_json},
     {'s', "stats", NULL, "of each tensor also norm, largest number, how many are not finite", OPT_FLAG,
      &want_stats},
 };
 static const struct command list_command = {
     .name = "moe-ckpt list",
-    .synopsis = "moe-ckpt list [--tensors | --json] [--stats] PATH",
+    .synopsis = "moe-ckpt list [--tensors | --experts] [--json] [--stats] PATH",
     .about =
         "shows what a checkpoint or an archive holds, a line a file; of a directory of steps, a line a step",
     OPTS(list_opts),
@@ -71,14 +73,16 @@ static int list(int argc, char **argv)
         return -1;
     if (argc - first != 1)
         return error(STATUS_USAGE, "list takes one PATH (see 'moe-ckpt list -h')");
-    if (want_tensors && want_json)
-        return error(STATUS_USAGE, "--tensors and --json exclude each other");
-    if (is_archive(argv[first]) && (want_tensors || want_stats))
+    if (want_tensors && (want_json || want_experts))
+        return error(STATUS_USAGE, "--tensors and --%s exclude each other", want_json ? "json" : "experts");
+    if (is_archive(argv[first]) && (want_tensors || want_experts || want_stats))
         return error(STATUS_USAGE, "'%s' is a file: of archives list shows the files", argv[first]);
     if (is_archive(argv[first]))
         return contents_list(argv[first], want_json, stdout);
-    enum list_form form = want_json ? LIST_JSON : want_tensors || want_stats ? LIST_TENSORS : LIST_FILES;
-    return list_dir(argv[first], form, want_stats, stdout);
+    enum list_form form = want_experts                                 ? LIST_EXPERTS
+                          : want_tensors || (want_stats && !want_json) ? LIST_TENSORS
+                                                                       : LIST_FILES;
+    return list_dir(&(struct list_request){argv[first], form, want_json, want_stats}, stdout);
 }
 
 /* ---- verify ---- */

@@ -13,9 +13,11 @@
 #include "base/options.h"
 #include "check/limits.h"
 #include "check/runnable.h"
+#include "choose/gap_report.h"
 #include "choose/make.h"
 #include "choose/search.h"
 #include "choose/search_report.h"
+#include "cost/communicators.h"
 #include "cost/explain.h"
 #include "emit/emit.h"
 #include "plan/fields.h"
@@ -99,9 +101,9 @@ static const struct command plan_command = {
 void warn_if_too_large(const struct plan *p)
 {
     char needs[24], has[24];
-    if (p->machine.memory_bytes > 0 && p->predict.memory_bytes > p->machine.memory_bytes)
+    if (p->machine.memory_bytes > 0 && needed_bytes(&p->predict) > p->machine.memory_bytes)
         notice("the plan does not fit: rank %d needs %s, a rank has %s", p->predict.memory_rank,
-               human_bytes(p->predict.memory_bytes, needs), human_bytes(p->machine.memory_bytes, has));
+               human_bytes(needed_bytes(&p->predict), needs), human_bytes(p->machine.memory_bytes, has));
 }
 
 /* "moe-partition 0.1.0: moe-partition -m moe-tiny …" */
@@ -161,12 +163,15 @@ static int run_plan(int argc, char **argv, const char *by)
 
 static int64_t top = 10;
 static bool as_json, any;
+static const char *compare_path;
 
 static const struct opt search_alone[] = {
     {0, NULL, NULL, "Search (what is given above is held fixed, all else of the layout searched):", OPT_FLAG},
     {0, "any", NULL, "write the best plan even if moe-train cannot run it", OPT_FLAG, &any},
     {0, "top", "N", "layouts to show (10)", OPT_INT, &top, 1, 1e6},
     {0, "json", NULL, "show them as JSON", OPT_FLAG, &as_json},
+    {0, "compare", "PLAN", "show how far this plan is from the best layout of its job", OPT_TEXT,
+     &compare_path},
 };
 enum {
     PLAN_OPTS = sizeof plan_opts / sizeof *plan_opts,
@@ -183,7 +188,8 @@ static void search_options(void)
 static const struct command search_command = {
     "moe-partition search",
     "moe-partition search -m MODEL -c CLUSTER -n WORLD [layout to hold fixed] [--top N] [--json] [-o PLAN] "
-    "[--any]",
+    "[--any]\n"
+    "moe-partition search --compare PLAN [layout to hold fixed] [--json] [--any]",
     "rank every legal layout of a job by its predicted step",
     OPTS(search_opts),
     "Exit status: 0 done, 2 bad usage, bad input, or nothing that fits, 3 the environment failed.",
@@ -229,6 +235,42 @@ static int report(const struct layout_search *s)
     return output_commit(&o);
 }
 
+/* What a plan's job is, is in the plan. */
+static int check_compare(void)
+{
+    static const char *const of_job[] = {
+        "model",     "cluster",    "world",           "strategy",       "seq",  "global-batch",
+        "precision", "lambda",     "capacity-factor", "capacity-scope", "drop", "dispatcher",
+        "overlap",   "grad-dtype", "moment-dtype",    "output",         "top"};
+    for (size_t i = 0; i < sizeof of_job / sizeof *of_job; i++)
+        if (option_given(of_job[i]))
+            return error(STATUS_USAGE, "--%s does not go with --compare, which takes the job of the plan",
+                         of_job[i]);
+    return 0;
+}
+
+static int compare(void)
+{
+    struct plan p;
+    struct gap g;
+    struct output o;
+    TRY(check_compare());
+    if (plan_read(&p, compare_path) < 0)
+        return -1;
+    request.like = &p;
+    int r = gap_find(&g, &request, any);
+    if (r == 0)
+        r = output_open(&o, NULL);
+    if (r == 0 && (as_json ? gap_json : gap_print)(&g, o.stream) < 0) {
+        output_abandon(&o);
+        r = -1;
+    } else if (r == 0)
+        r = output_commit(&o);
+    gap_release(&g);
+    plan_release(&p);
+    return r;
+}
+
 static int run_search(int argc, char **argv, const char *by)
 {
     search_options();
@@ -238,6 +280,8 @@ static int run_search(int argc, char **argv, const char *by)
     if (first < argc)
         return error(STATUS_USAGE, "takes no '%s' (see 'moe-partition search -h')", argv[first]);
     TRY(take_order());
+    if (compare_path)
+        return compare();
     if (request.batch.global == 0)
         notice("the global batch is taken as 4 sequences a rank, %lld (--global-batch)",
                (long long)(4 * request.world));

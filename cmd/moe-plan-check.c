@@ -8,35 +8,47 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "base/memory.h"
 #include "base/notice.h"
 #include "base/options.h"
 #include "check/check.h"
+#include "check/runnable.h"
 #include "check/seal.h"
+#include "claim/report.h"
 #include "cost/cluster.h"
 #include "cost/diagram.h"
+#include "cost/predict.h"
 #include "plan/text.h"
+#include "stat/beside.h"
 
-static const char *cluster, *seal_path, *simulate_path;
+static const char *cluster, *seal_path, *simulate_path, *claims_path, *log_path;
+static int64_t save_every;
 static bool as_json, as_tap, list_rules;
 
 static const struct opt opts[] = {
     {'c', "cluster", "CLUSTER", "check against this cluster, not the plan's", OPT_TEXT, &cluster},
+    {0, "save-every", "N", "judge a save every N steps by rule save-interval", OPT_INT, &save_every, 1, 1e12},
     {'j', "json", NULL, "one JSON object a plan", OPT_FLAG, &as_json},
     {0, "tap", NULL, "TAP, for prove", OPT_FLAG, &as_tap},
     {0, "rules", NULL, "list the rules and what each proves", OPT_FLAG, &list_rules},
     {0, "seal", "PLAN", "check an edited plan, then write its predictions and sum anew", OPT_TEXT, &seal_path},
+    {0, "claims", "FILE", "judge the claims in this file (or a list's name) against the plan", OPT_TEXT,
+     &claims_path},
+    {0, "log", "STEPLOG", "and against what this log of a run of it measured", OPT_TEXT, &log_path},
     {0, "simulate", "PLAN", "draw the schedule over time", OPT_TEXT, &simulate_path},
 };
 
 static const struct command command = {
     "moe-plan-check",
-    "moe-plan-check [-c CLUSTER] [--json|--tap] PLAN...\n"
+    "moe-plan-check [-c CLUSTER] [--save-every N] [--json|--tap] PLAN...\n"
     "moe-plan-check --rules\n"
     "moe-plan-check --seal PLAN\n"
-    "moe-plan-check --simulate PLAN",
+    "moe-plan-check --simulate PLAN\n"
+    "moe-plan-check --claims FILE [-c CLUSTER] [--log STEPLOG] [--json|--tap] PLAN",
     "say whether plans are legal, complete, free of deadlock and fit in memory",
     OPTS(opts),
-    "Exit status: 0 no rule fails, 1 one does, 2 a plan cannot be read, 3 the environment failed.",
+    "Exit status: 0 no rule fails, no claim is refuted or contradicted, 1 one is, 2 a plan cannot be read, 3 "
+    "the environment failed.",
 };
 
 static const char *const verdict_name[] = {"ok", "warn", "FAIL"};
@@ -74,6 +86,21 @@ static void print_json(const struct findings *f, const char *path)
     json_decref(all);
 }
 
+/* The plan on another cluster; where its own predictions are right they are made anew. */
+static int move_to(struct plan *p, const char *where)
+{
+    struct findings f;
+    struct machine m;
+    TRY(cluster_load(&m, where, p->world));
+    plan_prove(p, &f);
+    bool right = true;
+    for (int i = 0; i < f.count; i++)
+        right = right && (f.list[i].verdict != VERDICT_FAIL || strcmp(f.list[i].rule, "memory-fits") == 0);
+    findings_release(&f);
+    p->machine = m;
+    return right ? plan_predict(p) : 0;
+}
+
 /* 0, 1 when a rule fails, -1 when the plan cannot be read. */
 static int check_one(const char *path, bool several, int *number)
 {
@@ -81,10 +108,11 @@ static int check_one(const char *path, bool several, int *number)
     struct findings f;
     if (plan_read(&p, path) < 0)
         return -1;
-    if (cluster && cluster_load(&p.machine, cluster, p.world) < 0) {
+    if (cluster && move_to(&p, cluster) < 0) {
         plan_release(&p);
         return -1;
     }
+    p.save_every = save_every;
     plan_check(&p, &f);
     if (several && !as_json)
         printf("# %s\n", path);
@@ -151,6 +179,88 @@ static int simulate(void)
     return r;
 }
 
+/* ---- claims ---- */
+
+/* The figures of a run of this plan. */
+static int measure(struct summary *s, const struct plan *p)
+{
+    struct steplog log;
+    struct loads loads = {0};
+    struct known_figures known = beside_known(p);
+    char *path = (char *)log_path;
+    steplog_init(&log);
+    log.hint.seq = p->batch.seq;
+    log.hint.global_batch = p->batch.global;
+    log.hint.world = p->world;
+    int r = steplog_read(&log, &path, 1, 0);
+    if (r == 0)
+        r = loads_read(&loads, &log, 0);
+    if (r == 0)
+        r = summary_make(s, &log, &loads, 0, &known) < 0 ? error_prefix("%s", log_path) : steplog_error(&log);
+    if (r == 0)
+        beside_notices(p, &log);
+    steplog_release(&log);
+    loads_release(&loads);
+    return r;
+}
+
+static int report_claims(const struct claims *c, const struct plan *p)
+{
+    struct summary measured;
+    struct agreement a;
+    if (log_path)
+        TRY(measure(&measured, p));
+    struct judged *judged = xcalloc((size_t)c->count, sizeof *judged);
+    claims_judge(c, p, log_path ? &measured : NULL, judged);
+    int r = claims_agree(&a, c, p);
+    if (r == 0) {
+        struct lengths lengths;
+        claims_by_length(&lengths, c, p);
+        const struct claims_report report = {c, judged, &a, &lengths, p};
+        (as_json ? claims_json : as_tap ? claims_tap : claims_print)(&report, stdout);
+        r = claims_wrong(&report) > 0;
+        agreement_release(&a);
+        lengths_release(&lengths);
+    }
+    free(judged);
+    return r;
+}
+
+/* The plan on the cluster that is asked about, its predictions made anew. */
+static int prepare(struct plan *p)
+{
+    const struct rule *rule;
+    char text[400];
+    if (cluster)
+        TRY(cluster_load(&p->machine, cluster, p->world));
+    for (int i = 0; cluster && (rule = rule_at(i)); i++)
+        if (strcmp(rule->id, "nodes-fit") == 0 && rule->check(p, text) == VERDICT_FAIL)
+            return error(STATUS_USAGE, "the plan does not go on cluster '%s': %s", cluster, text);
+    TRY(plan_sound(p));
+    return plan_predict(p);
+}
+
+static int judge(char **paths, int count)
+{
+    struct plan p;
+    struct claims c;
+    if (count != 1)
+        return error(STATUS_USAGE, "--claims takes one plan (see 'moe-plan-check -h')");
+    if (as_json && as_tap)
+        return error(STATUS_USAGE, "--json and --tap are one too many");
+    TRY(claims_read(&c, claims_path));
+    if (plan_read(&p, paths[0]) < 0) {
+        claims_release(&c);
+        return -1;
+    }
+    int r = prepare(&p);
+    if (r == 0)
+        r = report_claims(&c, &p);
+    claims_release(&c);
+    plan_release(&p);
+    return r;
+}
+
 int main(int argc, char **argv)
 {
     int first = options_parse(&command, argc, argv), r;
@@ -160,7 +270,16 @@ int main(int argc, char **argv)
         error(STATUS_USAGE, "one of --rules, --seal, --simulate or plans at a time");
         return command_failed(&command);
     }
-    r = list_rules      ? show_rules()
+    if (claims_path && (list_rules || seal_path || simulate_path)) {
+        error(STATUS_USAGE, "--claims goes with a plan");
+        return command_failed(&command);
+    }
+    if (log_path && !claims_path) {
+        error(STATUS_USAGE, "--log goes with --claims");
+        return command_failed(&command);
+    }
+    r = claims_path     ? judge(argv + first, argc - first)
+        : list_rules    ? show_rules()
         : seal_path     ? seal()
         : simulate_path ? simulate()
                         : check_all(argv + first, argc - first);

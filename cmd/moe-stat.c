@@ -21,8 +21,8 @@
 #include "stat/follow.h"
 #include "stat/report.h"
 
-struct claims {
-    struct claim {
+struct checks {
+    struct asked_check {
         const char *text;
         struct check check;
     } * claim;
@@ -34,11 +34,11 @@ static struct pictures pictures = {.last = INT64_MAX};
 static int64_t skip, threads, seq, last = 100;
 static double every = 1;
 static bool loads, experts, figures, compare, follow;
-static struct claims claims;
+static struct checks claims;
 
 static int take_check(const char *arg, void *value)
 {
-    struct claims *c = value;
+    struct checks *c = value;
     c->claim = xrealloc(c->claim, (size_t)c->count + 1, sizeof *c->claim);
     c->claim[c->count].text = arg;
     return check_parse(&c->claim[c->count++].check, arg);
@@ -111,7 +111,7 @@ static int print_verdicts(FILE *f, const struct summary *s)
 {
     int status = STATUS_DONE;
     for (int i = 0; i < claims.count; i++) {
-        const struct claim *c = &claims.claim[i];
+        const struct asked_check *c = &claims.claim[i];
         bool holds = check_holds(&c->check, s);
         double value = figure_value(s, c->check.figure);
         fprintf(f, "%-4s %s: %s is ", holds ? "ok" : "FAIL", c->text, c->check.figure->name);

@@ -93,8 +93,8 @@ static const struct opt table[] = {
     {0, "calibrate", NULL, "measure what a cluster file says of it, and write one", OPT_FLAG, &calibrate},
     {'c', "cluster", "CLUSTER", "what --health expects: a file or preset (the plan's, or local)", OPT_TEXT,
      &probe.cluster},
-    {0, "tolerance", "X", "how much less than expected is well (0.4), or measurements vary (0.15)", OPT_BELOW,
-     &probe.tolerance, 0, 1},
+    {0, "tolerance", "X", "how much less than expected is well (0.4), or measurements vary (0.15)", OPT_NUM,
+     &probe.tolerance, 0, 1e6},
     {0, "json", NULL, "the report as JSON, on one line", OPT_FLAG, &probe.json},
     {'o', "output", "FILE", "the report goes here (standard output)", OPT_TEXT, &probe.output},
     {.help = "For tests and debugging:"},
@@ -134,6 +134,8 @@ static int check_machine(void)
     if (o.dry_run || o.data || o.steps >= 0)
         return error(STATUS_USAGE, "--%s trains nothing: it takes neither --dry-run nor --data nor --steps",
                      health ? "health" : "calibrate");
+    if (health && probe.tolerance >= 1)
+        return error(STATUS_USAGE, "--tolerance %g: with 1 or more nothing would be slow", probe.tolerance);
     if (calibrate && (o.plan || probe.cluster || probe.json))
         return error(STATUS_USAGE, "--calibrate takes no --plan, --cluster or --json");
     return 0;

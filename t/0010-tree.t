@@ -51,13 +51,14 @@ layers='base
          recast        base model plan choose tensors ckpt pack
          train         base model plan cost check tensors data comm engine ckpt
          stat          base model plan cost
+         claim         base model plan cost stat
          draw          base model plan stat'
 is "$(printf '%s\n' "$layers" | awk '{ print $1 }' | sort | tr '\n' ' ')" "$(ls lib | grep -v README | sort | tr '\n' ' ')" 'every room has its place'
 printf '%s\n' "$layers" >"$T/layers"
 while read -r room below; do
     only "lib/$room" "lib/($(echo "$room $below" | sed 's/ *$//; s/ /|/g'))/|kernels/(backend|ops|scratch)\.h"
 done <"$T/layers"
-for room in base model plan cost emit data check choose stat draw; do
+for room in base model plan cost emit data check choose stat claim draw; do
     case $room in cost) continue ;; esac # the arena is laid out in the backend's types
     none "$(includes "lib/$room" | grep ' kernels/')" "lib/$room knows no kernel"
 done
@@ -95,7 +96,7 @@ door oneDNN 'dnnl[a-z_]*\.h' kernels/cpu
 door CUDA '(cuda|cublas|cudnn)[A-Za-z_]*\.h' kernels/cuda
 door NCCL 'nccl\.h' lib/comm
 door libarchive 'archive(_entry)?\.h' lib/pack
-door libdeflate 'libdeflate\.h' lib/pack
+door libdeflate 'libdeflate\.h' 'lib/\(pack\|tensors\)'
 door zstd 'zstd\.h' lib/pack
 door OpenMP 'omp\.h' kernels
 none "$(grep -E '^(cmd|lib|kernels)/.*\.[ch]$' "$T/files" | xargs grep -nE '# *include *[<"]\.\.' | grep -v '^kernels/')" 'no include climbs out of its folder'

@@ -27,6 +27,9 @@ moe-plan-check "$T/p.plan" | sed 's/^[a-zA-Z]* //; s/:.*//' | sort >"$T/asked"
 cmp -s "$T/rules" "$T/asked"
 ok $? '--rules lists what is asked'
 
+moe-plan-check --rules | while read -r id _; do grep -qx "\.It Cm $id" "$top/share/man/moe-plan-check.1" || echo "$id"; done >"$T/unlisted"
+none "$(cat "$T/unlisted")" 'and the page lists them'
+
 # ---- edits ----
 # edit SED: p.plan edited, in e.plan, without a sum; then the check's lines that are not ok
 edit() {
@@ -87,6 +90,30 @@ like "$out" '^FAIL memory-fits: rank .* of 1 MB' 'memory'
 like "$out" '^FAIL nodes-fit' 'nodes'
 moe-partition -m moe-tiny -c "$T/small.json" -n 8 --tp 2 -q >"$T/t.plan"
 like "$(moe-plan-check "$T/t.plan")" '^warn nodes-local: group tp 0 of 2 ranks is on 2 nodes' 'tensor parallelism over nodes is warned of'
+moe-partition -q -m qwen3-30b-a3b -c h100 -n 16 --ep 8 --pp 2 -o "$T/h.plan"
+run moe-plan-check -c h200 "$T/h.plan"
+is "$status" 0 'on a faster cluster the plan is as right'
+like "$out" '^ok memory-fits: .* of 141 GB' 'and has its memory'
+like "$out" '^ok predict-matches' 'its predictions are made anew'
+sed 's/^predict memory_bytes=/&1/; /^sum /d' "$T/h.plan" >"$T/i.plan"
+like "$(moe-plan-check -q -c h200 "$T/i.plan")" '^FAIL predict-matches' 'but where they were wrong they stay so'
+
+# ---- what is legal, and may not be meant ----
+like "$(moe-plan-check "$T/h.plan")" '^ok save-interval: 2 nodes fail every [0-9.e+]* hours, a save takes .* best every [0-9]* steps' 'how often to save'
+run moe-plan-check --save-every 1 "$T/h.plan"
+is "$status" 0 'a warning makes no plan invalid'
+like "$out" '^warn save-interval: a save every 1 steps loses' 'to save at every step is too often'
+run moe-plan-check --save-every 0 "$T/h.plan"
+is "$status" 2 'never is no interval'
+moe-partition -q -m moe-tiny -c h100 -n 16 --ep 8 --order tp-cp-dp-ep-pp >"$T/j.plan"
+like "$(moe-plan-check "$T/j.plan")" '^warn groups-compact: group ep 0 of 8 ranks is on 2 nodes, rank 0 on node 0 and rank 8 on node 1' \
+    'which groups cross nodes, and where'
+moe-partition -q -m moe-tiny --capacity-factor 0.5 >"$T/j.plan"
+like "$(moe-plan-check "$T/j.plan")" '^warn capacity-balanced: .* 50\.0% are dropped at least' 'capacity that drops tokens even when loads are even'
+moe-partition -q -m qwen3-30b-a3b -c h100 -n 8 --pp 8 >"$T/j.plan"
+like "$(moe-plan-check "$T/j.plan")" '^warn stages-balanced: pp 7, which has the head, .* --split auto' 'a head that unbalances the last stage'
+moe-partition -q -m moe-tiny -c h100 -n 8 --ep 4 --lambda 1 >"$T/j.plan"
+like "$(moe-plan-check "$T/j.plan")" '^warn memory-skewed: .* for even loads alone; a rank has enough for ' 'no memory for uneven loads'
 moe-partition -m moe-tiny --cp 2 | moe-plan-check - >"$T/out"
 is "$?" 0 'a plan for other trainers is valid'
 like "$(cat "$T/out")" '^warn runnable: .* cp 2' 'and said to be for planning only'

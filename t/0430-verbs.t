@@ -176,12 +176,38 @@ like "$(moe-ckpt list --tensors fused)" 'BF16  \[6,48,32\].*model.layers.1.mlp.e
 moe-ckpt import -q fused split
 run moe-ckpt diff $S split
 is "$status" 0 'import takes them apart'
-is "$(ls split | tr '\n' ' ')" "$(ls $S | grep -E 'config|safetensors' | tr '\n' ' ')" 'into the files of a step'
 make_plan one small -n 1 --seq 32 --global-batch 2 --precision bf16
+is "$(ls split | tr '\n' ' ')" "$(ls $S | grep -E 'config|safetensors' | tr '\n' ' ')" 'into the files of a step'
 run moe-train -q --threads 1 -p one.plan -d data -s 1 --lr 0 --init split --save begun --log /dev/null
 is "$status" 0 'from which a run begins' || diag "$err"
 run moe-ckpt diff $S begun/step-00000001
 is "$status" 0 'with these numbers'
+
+# ---- quantised ----
+mkdir quant
+cp plain/model.safetensors quant
+sed 's/^{/{"quantization_config": {"quant_method": "fp8"},/' plain/config.json >quant/config.json
+for verb in export import 'shrink -e 1' 'merge quant' 'upcycle -e 2'; do
+    # shellcheck disable=SC2086
+    run moe-ckpt $verb quant bad
+    like "$status:$err" '^2:.*quant: is quantised \(fp8\): only plain numbers can be recast' "$verb: a quantised model is refused, and why"
+done
+run moe-ckpt extract -q -o e7 -t $g quant
+is "$status:$err" '0:' 'a plain tensor of one is extracted'
+
+# ---- saved under other plans ----
+make_plan tensor small -n 2 --seq 32 --global-batch 2 --tp 2 --precision bf16
+make_plan stages small -n 2 --seq 32 --global-batch 2 --pp 2 --zero 0 --precision bf16
+from=$S step=4
+for plan in one tensor stages; do
+    step=$((step + 1))
+    cp $plan.plan by-$plan.plan
+    train by-$plan $([ $plan = one ] && echo 1 || echo 2) -q -d data -s $step --lr 0 --resume $from --save by-$plan
+    from=by-$plan/step-0000000$step
+    run moe-ckpt diff $S $from
+    is "$status" 0 "resumed and saved under another plan ($plan): the same weights" || diag "$(cat by-$plan.err)"
+done
+moe-ckpt pack -q $S | moe-ckpt restore -q - restored
 
 # ---- every family, as transformers has it ----
 python=${MOEKIT_PYTHON:-$top/.build/oracles/bin/python}
@@ -193,6 +219,8 @@ verdict() {
     is "$(tail -n 1 "$1")" 'exit 0' "$2"
     [ "$(tail -n 1 "$1")" = 'exit 0' ] || diag "$(tail -n 12 "$1")"
 }
+# Layer, expert and bytes of what list --experts prints.
+shares() { awk '!/^#/ { print $1, $2, $4 }'; }
 families='mixtral qwen2_moe qwen3_moe olmoe glm4_moe qwen3_next deepseek_v2 deepseek_v3 gpt_oss'
 if need torch "$python" -c 'import torch, transformers, safetensors'; then
     ask models.out make-models models $families qwen3
@@ -222,12 +250,20 @@ if need torch "$python" -c 'import torch, transformers, safetensors'; then
     cp dense/model.safetensors biased
     run moe-ckpt upcycle --experts 4 biased bad
     is "$status" 2 'and biases that Mixtral has not'
+    for made in restored by-one/* by-tensor/* by-stages/* plain fused split; do
+        ask "$(echo $made | tr / .).out" recast same $S $made
+    done
     for f in $families; do
+        moe-ckpt pack -q models/$f | moe-ckpt restore -q - $f.restored
+        is "$(diff -r models/$f $f.restored)" '' "$f: packed and restored, bitwise"
         moe-ckpt shrink -q --drop-experts 1,4 models/$f $f.cut
         ok $? "$f: shrunk"
         ask $f.cut.out recast shrunk models/$f $f.cut 1,4
         moe-ckpt import -q models/$f $f.in && moe-ckpt export -q --fused -s 30000 $f.in $f.fused && moe-ckpt export -q $f.fused $f.back
         ok $? "$f: imported, exported fused, and exported as published"
+        is "$(moe-ckpt list -q --experts $f.fused | shares)" "$(moe-ckpt list -q --experts models/$f | shares)" "$f: fused or not, list gives each expert its bytes"
+        is "$(moe-ckpt list -q --experts models/$f | awk '!/^#/ { n += $4 } END { print n }')" \
+            "$(moe-ckpt list -q --tensors models/$f | awk '{ n += $3 } END { print n }')" 'which make all of them'
         case $f in
         glm4_moe | deepseek_v3) cp -r models/$f $f.one ;; # which route to groups
         *) moe-ckpt merge -q models/$f models/$f $f.two && moe-ckpt shrink -q --drop-experts 0-7 $f.two $f.one ;;
@@ -240,6 +276,9 @@ if need torch "$python" -c 'import torch, transformers, safetensors'; then
     ask_all
     verdict dense.up.out 'Llama: transformers computes the same with it, and experts are alike'
     verdict qwen3.up.out 'Qwen3: likewise'
+    for made in restored by-one/* by-tensor/* by-stages/* plain fused split; do
+        verdict "$(echo $made | tr / .).out" "transformers computes with $made what it computes with the step"
+    done
     for f in $families; do
         verdict $f.cut.out "$f: transformers opens it, and it is what was there without the experts"
         for as in in fused back one; do
@@ -248,7 +287,18 @@ if need torch "$python" -c 'import torch, transformers, safetensors'; then
     done
 fi
 
-# ---- list --stats ----
+# ---- list --experts, --stats ----
+is "$(moe-ckpt list -q --experts $S | awk '$1 == 1 && $2 == 5')" "$(printf '%7d %7d %8d  %15d  %15d  %s' 1 5 3 $((3 * 32 * 24 * 2)) $((3 * 32 * 24 * 12)) BF16)" \
+    'list --experts: tensors, bytes, those of the optimizer, dtype'
+is "$(moe-ckpt list -q --experts $S | awk '!/^#/' | wc -l)" 15 'a line for each expert of each layer, each layer, and the rest'
+is "$(moe-ckpt list -q --experts $S | tail -n 1)" '# 12 experts in all layers: 55.3 kB; the rest: 23.7 kB; of the optimizer: 474 kB' 'and totals'
+if need jq command -v jq; then
+    is "$(moe-ckpt list -q --json --experts --stats $S | jq -c '[.experts[] | select(.layer == 1 and .expert == 5) | .tensors, .bytes, .not_finite]')" '[3,4608,0]' 'as JSON'
+    near "$(moe-ckpt list -q --json --experts --stats $S | jq '[.experts[].norm | . * .] | add | sqrt')" \
+        "$(moe-ckpt list -q --stats --tensors plain | awk '{ n += $1 * $1 } END { print sqrt(n) }')" 1e-4 'norms of experts make that of all'
+fi
+run moe-ckpt list --experts one
+is "$status" 2 'of what model it is must be known'
 perl -e 'print pack("Q<", 58), q({"x":{"dtype":"F32","shape":[4],"data_offsets":[0,16]}}) . "   ", pack("f<*", 3, -4, "inf", 0)' >e6
 mkdir figures && mv e6 figures/model.safetensors
 is "$(moe-ckpt list -q --stats figures | tail -n 1 | tr -s " ")" "5 4 1 F32 [4] 16 x model.safetensors" "norm, largest, not finite"
@@ -307,6 +357,52 @@ is "$status" 2 '--keep 0 is refused'
 run moe-ckpt prune --keep 1 begun/step-00000001
 is "$status" 2 'and so is a directory without steps'
 none "$(ls -A begun/step-00000001 | grep moekit-run)" 'which is left as it was'
+
+# ---- memory ----
+# zeros DIR LAYERS HIDDEN WIDTH EXPERTS: a Mixtral, or without experts a Llama, of zeros that take no room; a file a layer
+zeros() {
+    perl -e '
+        my ($dir, $layers, $h, $f, $e) = @ARGV; my (%map, $i, $c); mkdir $dir;
+        sub file { my ($name, @t) = @_; my ($at, @h) = 0;
+            while (my ($t, $shape) = splice @t, 0, 2) { my $n = 2; $n *= $_ for @$shape; $map{$t} = $name;
+                push @h, sprintf(q("%s":{"dtype":"BF16","shape":[%s],"data_offsets":[%d,%d]}), $t, join(",", @$shape), $at, $at + $n); $at += $n; }
+            my $h = "{" . join(",", @h) . "}"; open(my $out, ">:raw", "$dir/$name") or die;
+            print $out pack("Q<", length $h), $h; truncate($out, 8 + length($h) + $at); }
+        file("ends.safetensors", "model.embed_tokens.weight", [256, $h], "model.norm.weight", [$h], "lm_head.weight", [256, $h]);
+        for my $p (map { "model.layers.$_" } 0 .. $layers - 1) {
+            my @mlp = map { ("$p.$_->[0].weight", [$f, $h], "$p.$_->[1].weight", [$f, $h], "$p.$_->[2].weight", [$h, $f]) }
+                $e ? map { my $x = "block_sparse_moe.experts.$_"; ["$x.w1", "$x.w3", "$x.w2"] } 0 .. $e - 1 : ["mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"];
+            push @mlp, "$p.block_sparse_moe.gate.weight", [$e, $h] if $e;
+            file("$p.safetensors", map({ ("$p.${_}_layernorm.weight", [$h]) } qw(input post_attention)), map({ ("$p.self_attn.${_}_proj.weight", [$h, $h]) } qw(q k v o)), @mlp); }
+        open($i, ">", "$dir/model.safetensors.index.json"); print $i "{\"metadata\":{},\"weight_map\":{", join(",", map { qq("$_":"$map{$_}") } sort keys %map), "}}";
+        open($c, ">", "$dir/config.json"); printf $c q({"model_type":"%s","hidden_size":%d,"intermediate_size":%d,"num_hidden_layers":%d,"num_attention_heads":%d,
+            "num_key_value_heads":%d,"head_dim":64,%s"vocab_size":256,"rms_norm_eps":1e-5,"rope_theta":10000.0,"hidden_act":"silu","tie_word_embeddings":false,"torch_dtype":"bfloat16"}),
+            $e ? "mixtral" : "llama", $h, $f, $layers, $h / 64, $h / 64, $e ? qq("num_local_experts":$e,"num_experts_per_tok":2,) : "";' "$@"
+}
+if need python command -v python3; then
+    size=${MOEKIT_LARGE:+4096 14336}
+    size=${size:-1024 3584} # 180 MB a layer, or 2.95 GB
+    # shellcheck disable=SC2086
+    zeros zeros.moe $((${MOEKIT_LARGE:+5} + 2)) $size 8 && zeros zeros.half $((${MOEKIT_LARGE:+2} + 1)) $size 8 && zeros zeros.dense 2 $size 0
+    while read -r verb rest; do
+        # shellcheck disable=SC2086
+        run_measured moe-ckpt $verb -q $rest
+        [ "$status" -eq 0 ] && [ "$peak" -lt 64 ]
+        ok $? "$verb: $(du -s --apparent-size -BM zeros.moe | cut -f 1) in $peak MiB" || diag "$status: $err"
+        rm -rf out.zeros
+    done <<END
+export zeros.moe out.zeros
+export --fused zeros.moe out.zeros
+export --dtype f32 zeros.half out.zeros
+import zeros.moe out.zeros
+shrink -e 3 zeros.moe out.zeros
+merge zeros.half zeros.half out.zeros
+upcycle -e 8 zeros.dense out.zeros
+extract -o out.zeros -t *.layers.* zeros.moe
+list --stats --experts zeros.moe
+diff zeros.moe zeros.moe
+END
+fi
 
 none "$(ls -d bad* 2>/dev/null)" 'none of these left anything'
 is "$(find made -type f -exec cksum {} + | sort -k 3 | diff before -)" '' 'and no input has changed by a byte'

@@ -146,8 +146,8 @@ zero_router || fail "a model with a router of zeros"
 check_layout all-to-one one 4 --ep 4 --lambda 1.2
 overflows all-to-one
 # Eight experts over three ranks: three, three and two.
-check_layout ep3-etp2-pp2-uneven twelve 6 --ep 3 --etp 2 --pp 2 --lambda 1.0 --global-batch 12
-overflows ep3-etp2-pp2-uneven
+check_layout ep3-pp2-uneven twelve 6 --ep 3 --pp 2 --lambda 1.0
+overflows ep3-pp2-uneven
 check_bf16 bf16-tp2-ep2 4 --tp 2 --ep 2 --dp 2
 [ -n "$large" ] || done_testing
 
@@ -163,7 +163,7 @@ check_layout tp8 qwen3 8 --tp 8
 check_layout etp2 mix 2 --etp 2
 check_layout etp4-edp1 mix 4 --etp 4
 check_layout ep3-uneven dozen 3 --ep 3
-check_layout ep5-uneven mix 5 --ep 5 --global-batch 15
+check_layout ep6-edp2-uneven dozen 12 --ep 6 --tp 2 --dp 6
 check_layout ep2-edp2 z 4 --ep 2 --dp 4
 check_layout pp2-gpipe mix 2 --pp 2 --schedule gpipe
 check_layout pp4-1f1b mix 4 --pp 4 --split 2,1,0,1 --schedule 1f1b --recompute full

@@ -134,7 +134,9 @@
     FIGURE(arena, COUNT, PREDICTED, "version of the memory's layout that was counted") \
     FIGURE(state_bytes, BYTES, PREDICTED, "of memory_bytes: weights, gradients and optimizer") \
     FIGURE(activation_bytes, BYTES, PREDICTED, "of memory_bytes: what forward keeps for backward") \
-    FIGURE(workspace_bytes, BYTES, PREDICTED, "of memory_bytes: scratch")
+    FIGURE(workspace_bytes, BYTES, PREDICTED, "of memory_bytes: scratch") \
+    FIGURE(communicator_bytes, BYTES, PREDICTED, \
+      "beside memory_bytes: what NCCL's communicators take, an estimate")
 /* clang-format on */
 
 #endif

@@ -24,43 +24,41 @@ static bool is_empty_dir(const char *path)
     return d && names <= 2;
 }
 
-int outdir_open(struct outdir *o, const char *name)
-{
-    char *target = xstrdup(name);
-    struct stat st;
-    *o = (struct outdir){0};
-    for (size_t n = strlen(target); n > 1 && target[n - 1] == '/'; n--)
-        target[n - 1] = '\0';
-    if (lstat(target, &st) == 0 && !(S_ISDIR(st.st_mode) && is_empty_dir(target))) {
-        error(STATUS_USAGE, "'%s' is there already", target);
-        free(target);
-        return -1;
-    }
-    o->target = target;
-    o->dir = xasprintf("%s.%d.tmp", target, (int)getpid());
-    return 0;
-}
-
-int outdir_commit(struct outdir *o)
-{
-    if (rename(o->dir, o->target) != 0)
-        return error_errno("cannot rename '%s' to '%s'", o->dir, o->target);
-    return sync_parent(o->target);
-}
-
-int outdir_abandon(struct outdir *o)
+/* What there is of the directory goes; the error stays what it was. */
+static void abandon(const char *dir)
 {
     enum status status = error_status();
     char *text = xstrdup(error_text());
-    remove_tree(o->dir);
+    remove_tree(dir);
     error(status, "%s", text);
     free(text);
-    return -1;
 }
 
-void outdir_release(struct outdir *o)
+static int commit(const char *dir, const char *target)
 {
-    free(o->target);
-    free(o->dir);
-    *o = (struct outdir){0};
+    if (rename(dir, target) != 0)
+        return error_errno("cannot rename '%s' to '%s'", dir, target);
+    return sync_parent(target);
+}
+
+int outdir_fill(const char *name, int (*fill)(void *with, const char *dir), void *with)
+{
+    struct stat st;
+    char *target = xstrdup(name);
+    int rc = 0;
+    for (size_t n = strlen(target); n > 1 && target[n - 1] == '/'; n--)
+        target[n - 1] = '\0';
+    char *dir = xasprintf("%s.%d.tmp", target, (int)getpid());
+    if (lstat(target, &st) == 0 && !(S_ISDIR(st.st_mode) && is_empty_dir(target))) {
+        rc = error(STATUS_USAGE, "'%s' is there already", target);
+    } else {
+        rc = fill(with, dir);
+        if (rc == 0)
+            rc = commit(dir, target);
+        if (rc < 0)
+            abandon(dir);
+    }
+    free(dir);
+    free(target);
+    return rc;
 }

@@ -10,12 +10,12 @@
 #include "base/memory.h"
 #include "base/num.h"
 #include "base/words.h"
+#include "check/advice.h"
 #include "check/check.h"
-#include "check/limits.h"
+#include "cost/communicators.h"
 #include "cost/messages.h"
 #include "cost/predict.h"
 #include "cost/simulate.h"
-#include "cost/snapshot.h"
 #include "model/config.h"
 #include "model/size.h"
 #include "plan/fields.h"
@@ -68,32 +68,6 @@ static enum verdict stages_cover(const struct plan *p, char text[static 400])
         return say(text, VERDICT_FAIL, "the stages hold %lld layers; the model has %lld", (ll)next,
                    (ll)p->model.layers);
     return say(text, VERDICT_OK, "%d stages hold %lld layers", p->stage_count, (ll)next);
-}
-
-/* What is legal, and may not be meant. */
-static enum verdict stages_filled(const struct plan *p, char text[static 400])
-{
-    int empty = 0, first = -1;
-    for (int i = p->stage_count - 1; i >= 0; i--)
-        if (p->stages[i].layers == 0) {
-            empty++;
-            first = i;
-        }
-    if (empty)
-        return say(text, VERDICT_WARN, "%d of %d virtual stages ha%s no layer, stage %d on pp %d %s", empty,
-                   p->stage_count, empty > 1 ? "ve" : "s", first, p->stages[first].pp,
-                   empty > 1 ? "first" : "that is");
-    return say(text, VERDICT_OK, "%d stages, each with layers", p->stage_count);
-}
-
-static enum verdict positions_reach(const struct plan *p, char text[static 400])
-{
-    int64_t seq = p->batch.seq, most = p->model.max_positions;
-    if (most && seq > most)
-        return say(text, VERDICT_WARN, "seq %lld is beyond the model's max_position_embeddings, %lld", (ll)seq,
-                   (ll)most);
-    return say(text, VERDICT_OK, most ? "seq %lld of %lld" : "seq %lld; the model does not tell", (ll)seq,
-               (ll)most);
 }
 
 /* ---- ranks and groups, against a layout made from the axes alone ---- */
@@ -224,21 +198,6 @@ static enum verdict groups_coords(const struct plan *p, char text[static 400])
     return v;
 }
 
-/* Tensor parallelism talks in every layer: across nodes it is slow, though legal. */
-static enum verdict nodes_local(const struct plan *p, char text[static 400])
-{
-    for (int i = 0; i < p->group_count; i++) {
-        const struct plan_group *g = &p->groups[i];
-        if (g->kind != GROUP_TP && g->kind != GROUP_ETP)
-            continue;
-        int nodes = plan_group_nodes(p, g);
-        if (nodes > 1)
-            return say(text, VERDICT_WARN, "group %s %d of %d ranks is on %d nodes", group_name[g->kind],
-                       g->index, g->size, nodes);
-    }
-    return say(text, VERDICT_OK, "every tp and etp group is on one node");
-}
-
 static enum verdict layer_placed(const struct plan *p, int l, char text[static 400])
 {
     int64_t first, slots = plan_layer_slots(p, l);
@@ -338,10 +297,12 @@ static enum verdict schedule_in_flight(const struct plan *p, char text[static 40
 
 /* ---- predictions ---- */
 
-/* What this version, or the one that made the plan, does not compute, the other may say. */
-static bool differ(double is, double was)
+/* What the version that made the plan did not compute, or this one does not, the other may say. */
+static bool differ(double is, double was, bool other_version, double tolerance)
 {
-    return !isnan(is) && !isnan(was) && !(fabs(is - was) <= 1e-9 * fabs(is));
+    if (isnan(is) || isnan(was))
+        return !other_version && isnan(is) != isnan(was);
+    return !(fabs(is - was) <= tolerance * fabs(is));
 }
 
 /* What follows from cost/seconds.h. */
@@ -352,121 +313,108 @@ static bool of_seconds(const char *key)
     return word_index(&words, key) >= 0;
 }
 
+static bool of_memory(const char *key)
+{
+    size_t n = strlen(key);
+    return (n > 6 && strcmp(key + n - 6, "_bytes") == 0) || strcmp(key, "memory_rank") == 0;
+}
+
+/* Names the version that counted, and is no figure. */
+static bool of_version(const char *key)
+{
+    return strcmp(key, "arena") == 0 || strcmp(key, "seconds") == 0;
+}
+
+/* Whether the figure is not what comes out now. */
+static bool figure_differs(const struct field *f, const struct plan *is, const struct plan *was,
+                           bool other_version)
+{
+    if (of_version(f->key))
+        return false;
+    if (f->type == FIELD_INT)
+        return field_int(f, is) != field_int(f, was);
+    bool whole = of_memory(f->key) || strcmp(f->key, "flops_per_token") == 0; /* the same on every machine */
+    return differ(field_num(f, is), field_num(f, was), other_version, whole ? 0 : 1e-9);
+}
+
 static enum verdict predict_matches(const struct plan *p, char text[static 400])
 {
     struct plan q = *p; /* only its predict changes */
-    char is[FIELD_VALUE], was[FIELD_VALUE];
+    const struct predict *is = &q.predict, *was = &p->predict;
+    const struct field *counted = NULL; /* in another way: memory-fits goes by what the plan says */
+    char here[FIELD_VALUE], there[FIELD_VALUE];
     if (plan_predict(&q) < 0)
         return say(text, VERDICT_FAIL, "%s", error_text());
-    struct predict mine = q.predict;
-    bool other = p->predict.arena != mine.arena, formulas = p->predict.seconds != mine.seconds;
-    q.predict.seconds = p->predict.seconds;
-    if (other) {
-        q.predict.arena = p->predict.arena;
-        q.predict.memory_rank = p->predict.memory_rank;
-        q.predict.memory_bytes = p->predict.memory_bytes;
-        q.predict.state_bytes = p->predict.state_bytes;
-        q.predict.activation_bytes = p->predict.activation_bytes;
-        q.predict.workspace_bytes = p->predict.workspace_bytes;
+    if (was->memory_rank < 0 || was->memory_rank >= p->world)
+        return say(text, VERDICT_FAIL, "memory_rank is %d; the plan says %d, and has %d ranks", is->memory_rank,
+                   was->memory_rank, p->world);
+    for (const struct field *f = predict_fields.fields; f->key; f++) {
+        bool memory = of_memory(f->key) && was->arena != is->arena, formulas = was->seconds != is->seconds;
+        if (!figure_differs(f, &q, p, of_memory(f->key) ? memory : formulas))
+            continue;
+        field_text(f, &q, here);
+        field_text(f, p, there);
+        if (memory)
+            counted = counted ? counted : f;
+        else if (of_seconds(f->key) && formulas)
+            return say(text, VERDICT_WARN, "%s is %s; the plan says %s, by the formulas of another moekit",
+                       f->key, here, there);
+        else
+            return say(text, VERDICT_FAIL, "%s is %s; the plan says %s", f->key, here, there);
     }
-    for (const struct field *f = predict_fields.fields; f->key; f++)
-        if (f->type == FIELD_INT ? field_int(f, &q) != field_int(f, p)
-                                 : differ(field_num(f, &q), field_num(f, p)))
-            return of_seconds(f->key) && formulas
-                       ? say(text, VERDICT_WARN,
-                             "%s is %s; the plan says %s, by the formulas of another moekit", f->key,
-                             field_text(f, &q, is), field_text(f, p, was))
-                       : say(text, VERDICT_FAIL, "%s is %s; the plan says %s", f->key, field_text(f, &q, is),
-                             field_text(f, p, was));
-    if (other &&
-        differ(mine.memory_bytes, p->predict.memory_bytes)) /* memory-fits goes by what the plan says */
+    if (counted)
         return say(text,
-                   p->machine.memory_bytes > 0 && mine.memory_bytes > p->machine.memory_bytes ? VERDICT_FAIL
-                                                                                              : VERDICT_WARN,
-                   "memory_bytes is %.0f; the plan says %.0f, which another moekit counted (arena %d, not %d)",
-                   mine.memory_bytes, p->predict.memory_bytes, p->predict.arena, mine.arena);
-    return say(text, VERDICT_OK, "memory, flops and bubble come out the same");
+                   p->machine.memory_bytes > 0 && needed_bytes(is) > p->machine.memory_bytes ? VERDICT_FAIL
+                                                                                             : VERDICT_WARN,
+                   "%s is %s; the plan says %s, which another moekit counted (arena %d, not %d)", counted->key,
+                   field_text(counted, &q, here), field_text(counted, p, there), was->arena, is->arena);
+    return say(text, VERDICT_OK, "memory,%s flops and bubble come out the same",
+               isnan(is->step_s) ? "" : " seconds,");
 }
 
 static enum verdict memory_fits(const struct plan *p, char text[static 400])
 {
-    char needs[24], has[24];
-    double need = p->predict.memory_bytes, have = p->machine.memory_bytes;
+    char needs[24], has[24], nccl[24], beside[60] = "";
+    double need = needed_bytes(&p->predict), have = p->machine.memory_bytes;
     human_bytes(need, needs);
     human_bytes(have, has);
+    if (p->predict.communicator_bytes > 0)
+        snprintf(beside, sizeof beside, ", communicators' %s among them",
+                 human_bytes(p->predict.communicator_bytes, nccl));
     if (!(have > 0))
-        return say(text, VERDICT_OK, "rank %d needs %s; the memory of %s is not known", p->predict.memory_rank,
-                   needs, p->machine.name);
+        return say(text, VERDICT_OK, "rank %d needs %s%s; the memory of %s is not known",
+                   p->predict.memory_rank, needs, beside, p->machine.name);
     bool fits = need <= have;
-    return say(text, fits ? VERDICT_OK : VERDICT_FAIL, "rank %d needs %s of %s, %.1f%%", p->predict.memory_rank,
-               needs, has, 100 * need / have);
-}
-
-/* Where ranks compute on processors, a save's snapshot is in the same memory. */
-static enum verdict snapshot_fits(const struct plan *p, char text[static 400])
-{
-    int rank = p->predict.memory_rank;
-    char needs[24], has[24];
-    if (rank < 0 || rank >= p->world)
-        return say(text, VERDICT_FAIL, "there is no rank %d", rank);
-    double need = (double)snapshot_bytes(p, rank), left = p->machine.memory_bytes - p->predict.memory_bytes;
-    human_bytes(need, needs);
-    if (p->machine.device != DEVICE_CPU || !(p->machine.memory_bytes > 0) || need <= left)
-        return say(text, VERDICT_OK, "rank %d copies %s to host memory", rank, needs);
-    return say(text, VERDICT_WARN, "rank %d would copy %s, and %s are left: training will wait for the disk",
-               rank, needs, human_bytes(left > 0 ? left : 0, has));
-}
-
-static enum verdict runnable(const struct plan *p, char text[static 400])
-{
-    if (plan_within_limits(p) < 0)
-        return say(text, VERDICT_WARN, "%s", error_text());
-    return say(text, VERDICT_OK, "moe-train can run it");
-}
-
-static enum verdict sealed(const struct plan *p, char text[static 400])
-{
-    if (!p->sealed)
-        return say(text, VERDICT_WARN, "the plan has no sum over its text");
-    return say(text, VERDICT_OK, "crc32 %08x", p->crc32);
+    return say(text, fits ? VERDICT_OK : VERDICT_FAIL, "rank %d needs %s of %s, %.1f%%%s",
+               p->predict.memory_rank, needs, has, 100 * need / have, beside);
 }
 
 static const struct rule listed_rules[] = {
     {"config-match", "the model's figures are those of the config, the config is unchanged", config_match,
-     NEEDS_NOTHING, true},
+     NEEDS_NOTHING},
     {"stages-cover", "the virtual stages hold every layer once, in order, each on its pipeline rank",
-     stages_cover, NEEDS_NOTHING, true},
-    {"stages-filled", "no virtual stage is without layers (else a warning)", stages_filled, NEEDS_NOTHING,
-     false},
-    {"positions-reach", "the sequence is within the model's max_position_embeddings (else a warning)",
-     positions_reach, NEEDS_NOTHING, false},
-    {"ranks-coords", "every rank's coordinates are those that the order gives it", ranks_coords, NEEDS_AXES,
-     true},
-    {"groups-partition", "every rank is in exactly one group of each kind", groups_partition, NEEDS_AXES, true},
+     stages_cover, NEEDS_NOTHING},
+    {"ranks-coords", "every rank's coordinates are those that the order gives it", ranks_coords, NEEDS_AXES},
+    {"groups-partition", "every rank is in exactly one group of each kind", groups_partition, NEEDS_AXES},
     {"groups-coords", "every group has the members that the coordinates say, in order", groups_coords,
-     NEEDS_AXES, true},
-    {"nodes-fit", "no node has more ranks than the machine gives it", nodes_fit, NEEDS_NOTHING, false},
-    {"nodes-local", "every tp and etp group is on one node (else a warning)", nodes_local, NEEDS_NOTHING,
-     false},
+     NEEDS_AXES},
+    {"nodes-fit", "no node has more ranks than the machine gives it", nodes_fit, NEEDS_NOTHING},
     {"experts-placed-once", "every expert of every layer has a slot, and replicas no layer more than another",
-     experts_placed, NEEDS_NOTHING, true},
+     experts_placed, NEEDS_NOTHING},
     {"schedule-complete",
      "every microbatch has one F, one B and, where it is split, one W on every virtual stage",
-     schedule_complete, NEEDS_NOTHING, true},
+     schedule_complete, NEEDS_NOTHING},
     {"schedule-deadlock-free", "played with what each operation waits for, all programs end",
-     schedule_deadlock_free, NEEDS_NOTHING, true},
+     schedule_deadlock_free, NEEDS_NOTHING},
     {"messages-in-order",
      "stages' messages match in order and cannot deadlock, though a send waits for its receive",
-     messages_in_order, NEEDS_NOTHING, true},
+     messages_in_order, NEEDS_NOTHING},
     {"schedule-in-flight", "no stage holds more microbatches than the named schedule promises",
-     schedule_in_flight, NEEDS_NOTHING, false},
-    {"predict-matches", "memory, flops and bubble, computed again, are those of the plan", predict_matches,
-     NEEDS_ALL, false},
-    {"memory-fits", "the worst rank's memory is within the machine's", memory_fits, NEEDS_NOTHING, false},
-    {"snapshot-fits", "the machine has memory for checkpoints to be written beside training (else a warning)",
-     snapshot_fits, NEEDS_ALL, false},
-    {"runnable", "moe-train can run it (else a warning: for planning only)", runnable, NEEDS_NOTHING, false},
-    {"sealed", "the sum over the text is there and right (else a warning)", sealed, NEEDS_NOTHING, false},
+     schedule_in_flight, NEEDS_NOTHING},
+    {"predict-matches", "memory, seconds, flops and bubble, computed again, are those of the plan",
+     predict_matches, NEEDS_ALL},
+    {"memory-fits", "the worst rank's memory, at the plan's lambda, is within the machine's", memory_fits,
+     NEEDS_NOTHING},
 };
 enum { LISTED_RULES = sizeof listed_rules / sizeof *listed_rules };
 
@@ -475,7 +423,10 @@ const struct rule *rule_at(int i)
     if (i < shape_rule_count)
         return &shape_rules[i];
     i -= shape_rule_count;
-    return i < LISTED_RULES ? &listed_rules[i] : NULL;
+    if (i < LISTED_RULES)
+        return &listed_rules[i];
+    i -= LISTED_RULES;
+    return i < advice_rule_count ? &advice_rules[i] : NULL;
 }
 
 /* ---- the verdict ---- */
@@ -490,7 +441,7 @@ static void ask(const struct plan *p, const struct rule *rule, struct findings *
     struct finding *f = &out->list[out->count];
     const char *obstacle = NULL;
     for (int i = 0; i < out->count && !obstacle; i++)
-        if (out->list[i].verdict == VERDICT_FAIL &&
+        if (out->list[i].verdict == VERDICT_FAIL && strcmp(out->list[i].rule, "memory-fits") != 0 &&
             (rule->needs == NEEDS_ALL || (rule->needs == NEEDS_AXES && is_axes_rule(out->list[i].rule))))
             obstacle = out->list[i].rule;
     f->rule = rule->id;
@@ -503,12 +454,24 @@ static void ask(const struct plan *p, const struct rule *rule, struct findings *
     out->warns += f->verdict == VERDICT_WARN;
 }
 
+static void ask_all(const struct plan *p, bool advice, struct findings *out)
+{
+    int most = shape_rule_count + LISTED_RULES + advice_rule_count;
+    const struct rule *rule;
+    *out = (struct findings){.list = xcalloc(most, sizeof *out->list)};
+    for (int i = 0; (rule = rule_at(i)); i++)
+        if (advice || !rule->advice)
+            ask(p, rule, out);
+}
+
 void plan_check(const struct plan *p, struct findings *out)
 {
-    *out = (struct findings){.list = xcalloc(shape_rule_count + LISTED_RULES, sizeof *out->list)};
-    const struct rule *rule;
-    for (int i = 0; (rule = rule_at(i)); i++)
-        ask(p, rule, out);
+    ask_all(p, true, out);
+}
+
+void plan_prove(const struct plan *p, struct findings *out)
+{
+    ask_all(p, false, out);
 }
 
 void findings_release(struct findings *f)

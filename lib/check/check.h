@@ -17,6 +17,8 @@ struct findings {
 };
 /* Asks every rule. A rule that cannot be asked because an earlier one fails is a warning that says so. */
 void plan_check(const struct plan *p, struct findings *out);
+/* Only those that can fail. */
+void plan_prove(const struct plan *p, struct findings *out);
 void findings_release(struct findings *f);
 
 /* All rules in the order they are asked; NULL past the last. */

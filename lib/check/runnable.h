@@ -8,6 +8,10 @@
 /* -1 with error(): a rule fails, with that status. Memory is not asked of: the machine that the plan starts on
  * may have more. */
 int plan_valid(const struct plan *p, int status);
+/* -1 with error() (status 1): a rule fails, so that nothing can be said of the plan. Memory is not asked of,
+ * nor are predictions, which are made anew. */
+int plan_sound(const struct plan *p);
+
 /* -1 with error(): a rule fails (status 1), or it is sound but has what moe-train cannot run (cp > 1, zero >
  * 1, fp8, …: status 2). */
 int plan_runnable(const struct plan *p);

@@ -12,6 +12,7 @@
 #include "base/num.h"
 #include "cost/cluster.h"
 #include "cost/predict.h"
+#include "model/config.h"
 #include "model/load.h"
 #include "plan/axes.h"
 #include "plan/fields.h"
@@ -90,6 +91,47 @@ static int apply_strategy(struct request *r)
     return 0;
 }
 
+void request_like(struct request *r)
+{
+    const struct plan *like = r->like;
+    if (!like)
+        return;
+    const struct training *t = &like->training;
+    fill(&r->world, like->world);
+    fill(&r->batch.seq, like->batch.seq);
+    fill(&r->batch.global, like->batch.global);
+    if (!(r->routing.lambda > 0))
+        r->routing.lambda = like->routing.lambda;
+    if (!(r->routing.capacity > 0))
+        r->routing.capacity = like->routing.capacity;
+    fill_text(&r->precision, word_at(&precision_words, (int)t->precision));
+    fill_text(&r->scope, word_at(&scope_words, like->routing.local_scope));
+    fill_text(&r->drop, word_at(&drop_words, like->routing.drop_position));
+    fill_text(&r->dispatcher, word_at(&dispatcher_words, (int)t->dispatcher));
+    fill_text(&r->overlap, word_at(&flag_words, t->overlap));
+    fill_text(&r->grad_dtype, word_at(&type_words, t->grad_bf16));
+    fill_text(&r->moment_dtype, word_at(&type_words, t->moment_bf16));
+}
+
+/* Of the request, or of the plan that it is like. */
+static int take_model(struct plan *p, const struct request *r)
+{
+    if (r->model || !r->like)
+        return model_load(&p->model, r->model);
+    const struct model *m = &r->like->model;
+    TRY(model_parse(&p->model, m->source, (size_t)m->source_bytes, "the plan's config"));
+    memcpy(p->model.name, m->name, sizeof m->name);
+    return 0;
+}
+
+static int take_machine(struct plan *p, const struct request *r)
+{
+    if (r->cluster || !r->like)
+        return cluster_load(&p->machine, r->cluster, p->world);
+    p->machine = r->like->machine;
+    return 0;
+}
+
 static int set_axes(struct plan *p, const struct request *r)
 {
     int64_t world = r->world;
@@ -158,10 +200,10 @@ int plan_start(struct plan *p, struct request *r)
     *p = (struct plan){0};
     if (r->strategy && apply_strategy(r) < 0)
         return -1;
-    if (!r->model)
+    request_like(r);
+    if (!r->model && !r->like)
         return error(STATUS_USAGE, "no model: name one with --model");
-    if (model_load(&p->model, r->model) < 0 || set_axes(p, r) < 0 ||
-        cluster_load(&p->machine, r->cluster, p->world) < 0)
+    if (take_model(p, r) < 0 || set_axes(p, r) < 0 || take_machine(p, r) < 0)
         return -1;
     say_what_is_planned(&p->model);
     p->routing = r->routing;

@@ -19,7 +19,10 @@ struct request {
     /* Words of the options; NULL: the config's, none, by vpp, microbatch, prob, alltoall, off, f32, f32. */
     const char *precision, *recompute, *schedule, *scope, *drop, *dispatcher, *overlap, *grad_dtype,
         *moment_dtype;
-    int64_t zero;        /* -1: default 1 */
+    int64_t zero; /* -1: default 1 */
+    /* A plan whose model, machine (where no cluster is named), ranks, batch, routing and precision are taken
+     * where nothing else is asked for; how it lays them out is not. NULL: none. */
+    const struct plan *like;
     const char *made_by; /* command line to note in the plan, or NULL */
 };
 
@@ -29,6 +32,7 @@ int plan_make(struct plan *p, const struct request *r);
 /* Its halves, for who chooses in between (search.h): model, machine, axes, batch and words, the strategy's
  * filled into r; then, for what the plan's axes, batch and training say now, rules, stages, ranks, groups,
  * programs and predictions. After a failure what there is of the plan is the caller's to release. */
+void request_like(struct request *r); /* takes what the plan that it is like has, as plan_start() does first */
 int plan_start(struct plan *p, struct request *r);
 int plan_finish(struct plan *p, const char *split, const char *made_by);
 

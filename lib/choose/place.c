@@ -159,38 +159,21 @@ static bool holds(const struct plan *p, int layer, int64_t ep, int expert)
     return false;
 }
 
-/* Bytes of state an element, over the ranks that keep it. */
-static double state_bytes(const struct plan *p)
-{
-    double bytes = 0;
-    for (int s = 0; s < STATES; s++)
-        bytes += !plan_keeps(p, s) ? 0 : s != STATE_MASTER && p->training.moment_bf16 ? 2 : 4;
-    return bytes;
-}
-
-static int pp_of_layer(const struct plan *p, int layer)
-{
-    for (int v = 0; v < p->stage_count; v++)
-        if (layer >= p->stages[v].first && layer < p->stages[v].first + p->stages[v].layers)
-            return p->stages[v].pp;
-    return 0;
-}
-
 /* What one ep rank of each stage gets, and sums: [pp][ep]. */
-struct traffic {
+struct moved_rows {
     double *gets, *sums;
 };
 
-static void add_layer(const struct plan *from, const struct plan *to, int layer, struct traffic *x,
+static void add_layer(const struct plan *from, const struct plan *to, int layer, struct moved_rows *x,
                       struct moves *m)
 {
     const struct axes *a = &to->axes;
     double n = (double)expert_elements(to, layer), replicas = to->training.zero ? (double)a->edp : 1;
-    double each = n / (double)a->etp * ((double)plan_type_bytes(to) + state_bytes(to) / replicas);
+    double each = n / (double)a->etp * ((double)plan_type_bytes(to) + plan_state_bytes(to) / replicas);
     int64_t *copies = xcalloc((size_t)to->model.experts, sizeof *copies);
     count_copies(to, layer, copies);
     for (int64_t ep = 0; ep < a->ep; ep++) {
-        int64_t first, count = plan_slots(to, layer, ep, &first), at = pp_of_layer(to, layer) * a->ep + ep;
+        int64_t first, count = plan_slots(to, layer, ep, &first), at = plan_layer_pp(to, layer) * a->ep + ep;
         for (int64_t s = first; s < first + count; s++) {
             int e = plan_slot_expert(to, layer, s);
             double others = (double)(copies[e] - 1) / (double)copies[e];
@@ -211,7 +194,7 @@ struct moves place_moves(const struct plan *from, const struct plan *to)
     const struct reach ep = group_reach(to, GROUP_EP, 0);
     bool across = ep.ranks > ep.per_node;
     int64_t cells = to->axes.pp * to->axes.ep;
-    struct traffic x = {xcalloc((size_t)cells, sizeof(double)), xcalloc((size_t)cells, sizeof(double))};
+    struct moved_rows x = {xcalloc((size_t)cells, sizeof(double)), xcalloc((size_t)cells, sizeof(double))};
     for (int l = 0; l < to->model.layers; l++)
         if (to->model.moe[l])
             add_layer(from, to, l, &x, &m);

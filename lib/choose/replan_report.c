@@ -41,15 +41,6 @@ static void count_cuts(const struct replan_request *r, bool experts, bool *whole
     free(have);
 }
 
-static int pp_of_layer(const struct plan *p, int layer)
-{
-    int pp = 0;
-    for (int v = 0; v < p->stage_count; v++)
-        if (layer >= p->stages[v].first && layer < p->stages[v].first + p->stages[v].layers)
-            pp = p->stages[v].pp;
-    return pp;
-}
-
 /* Experts of the layer without a whole copy on ranks that stay, as ranges; caller frees. */
 static char *experts_gone(const struct plan *p, const struct copies *c, int layer, int *count)
 {
@@ -59,7 +50,7 @@ static char *experts_gone(const struct plan *p, const struct copies *c, int laye
     *count = 0;
     for (int64_t ep = 0; ep < p->axes.ep; ep++)
         for (int64_t k = 0, n = plan_slots(p, layer, ep, &first); k < n; k++)
-            if (c->experts[pp_of_layer(p, layer) * p->axes.ep + ep])
+            if (c->experts[plan_layer_pp(p, layer) * p->axes.ep + ep])
                 there[plan_slot_expert(p, layer, first + k)] = true;
     for (int e = 0; e < E; e++)
         if (!there[e])
@@ -101,15 +92,12 @@ static double states_gone(const struct replan_request *r)
 {
     double bytes = 0;
     const struct plan *p = r->old;
-    int kept = 0;
-    for (int s = 0; s < STATES; s++)
-        kept += plan_keeps(p, s) ? (s != STATE_MASTER && p->training.moment_bf16 ? 2 : 4) : 0;
     for (int i = 0; i < p->world; i++) {
         if (!r->lost->rank[i])
             continue;
         struct shards s;
         shards_sizes(&s, p, &p->ranks[i]);
-        bytes += (double)(s.slice[FLAT_DENSE] + s.slice[FLAT_EXPERT]) * kept;
+        bytes += (double)(s.slice[FLAT_DENSE] + s.slice[FLAT_EXPERT]) * plan_state_bytes(p);
     }
     return bytes;
 }

@@ -72,7 +72,7 @@ static int crew_run(struct layout_search *s, int64_t first, int64_t end, double 
 static void bound_node(struct search_crew *c, int64_t i)
 {
     struct node *n = &c->s->nodes[i];
-    struct opened o = {.p = c->s->base, .node = n};
+    struct opened o = {.p = c->s->base, .node = n, .curve = &c->s->curve};
     struct layer_times t;
     o.p.axes = n->axes;
     o.p.batch.micro = n->micro;
@@ -121,16 +121,10 @@ static struct zeros zeros_of(const struct layout_search *s)
                      : (struct zeros){0, s->only_runnable ? 1 : 3, s->everything, {0}};
 }
 
-static double room_of(const struct plan *p)
-{
-    return p->machine.memory_bytes > 0 ? p->machine.memory_bytes : INFINITY;
-}
-
 /* The leaves that differ in ZeRO alone, given the span that they share. */
 static void cost_zeros(struct opened *o, const struct order_spread *spread, struct leaf *leaf, double span_s,
-                       double within, struct zeros *z, struct found_leaves *f)
+                       double room, double within, struct zeros *z, struct found_leaves *f)
 {
-    double room = room_of(&o->p);
     for (int zero = z->first; zero <= z->last; zero++) {
         if (!z->all && z->memory[zero] > room)
             continue;
@@ -142,7 +136,7 @@ static void cost_zeros(struct opened *o, const struct order_spread *spread, stru
         if (z->memory[zero] < 0 && memory_closed(o, false, &z->memory[zero]) < 0)
             z->memory[zero] = INFINITY; /* a microbatch too large for any memory */
         if (z->memory[zero] > room || isinf(z->memory[zero]))
-            continue; /* under no order */
+            continue;
         f->fit++;
         leaf->zero = (int8_t)zero;
         leaf->memory_bytes = z->memory[zero];
@@ -158,24 +152,25 @@ static bool none_fits(const struct zeros *z, double room)
     return true;
 }
 
-/* One way under every spread. Layers alone, and the span alone, are bounds; what does not fit under one order
- * does under none. */
+/* One way under every spread. Layers alone, and the span alone, are bounds. */
 static void cost_way(struct opened *o, const struct layout_search *s, const struct layer_times *times,
                      struct leaf leaf, double within, struct found_leaves *f)
 {
     struct zeros z = zeros_of(s);
     for (int zero = z.first; zero <= z.last; zero++)
         z.memory[zero] = -1;
-    for (int i = 0; i < o->node->spreads && (z.all || !none_fits(&z, room_of(&o->p))); i++) {
+    for (int i = 0; i < o->node->spreads; i++) {
         const struct layer_times *t = &times[i];
+        leaf.spread = o->node->first_spread + i;
+        if (!z.all && none_fits(&z, t->room))
+            continue;
         if (!(t->all * (double)o->node->microbatches / (double)o->p.axes.pp <= within))
             continue;
         stages_time(o, t);
         double span = span_closed(o, t->message);
         if (!(span <= within))
             continue;
-        leaf.spread = o->node->first_spread + i;
-        cost_zeros(o, &s->spreads[leaf.spread], &leaf, span, within, &z, f);
+        cost_zeros(o, &s->spreads[leaf.spread], &leaf, span, t->room, within, &z, f);
     }
 }
 
@@ -191,6 +186,7 @@ static int time_spreads(struct opened *o, const struct order_spread *spreads, in
             times[i] = times[k];
         else
             TRY(layers_time(o, &spreads[i], &times[i]));
+        times[i].room = room_of(&o->p, &spreads[i]);
     }
     return 0;
 }
@@ -217,6 +213,7 @@ static void open_node(struct search_crew *c, int64_t at)
     struct found_leaves f = {0};
     struct opened o;
     opened_init(&o, &s->base, &s->splits, n);
+    o.curve = &s->curve;
     bool timed = time_spreads(&o, &s->spreads[n->first_spread], n->spreads, times) == 0;
     if (!timed)
         crew_failed(c);
@@ -276,7 +273,7 @@ static void simulate(struct search_crew *c, int64_t i)
     opened_init(&o, &s->base, &s->splits, &s->nodes[leaf->node]);
     if (leaf_simulate(&o, &s->spreads[leaf->spread], leaf) < 0)
         crew_failed(c);
-    if (o.p.machine.memory_bytes > 0 && leaf->memory_bytes > o.p.machine.memory_bytes)
+    if (leaf->memory_bytes > room_of(&o.p, &s->spreads[leaf->spread]))
         leaf->step_s = INFINITY; /* chunks of unequal size leave gaps that the closed form does not see */
     opened_release(&o);
 }
@@ -351,10 +348,11 @@ static int simulate_close(struct layout_search *s)
 
 /* ---- the whole ---- */
 
-static int check_figures(const struct plan *p)
+static int check_figures(const struct plan *p, struct curve *curve)
 {
     struct costing c;
-    TRY(costing_of_shape(&c, p, 1));
+    TRY(costing_of_shape(&c, p, 1, NULL));
+    *curve = c.curve;
     const struct machine *m = &p->machine;
     if (isnan(c.rate) || (m->per_node > 1 && p->world > 1 && !(m->intra_Bps > 0)) ||
         (p->world > m->per_node && !(m->inter_Bps > 0)))
@@ -370,6 +368,7 @@ int search_init(struct layout_search *s, const struct request *asked)
 {
     *s = (struct layout_search){.request = *asked, .best_s = INFINITY};
     struct request *r = &s->request;
+    request_like(r);
     if (r->world < 1)
         return error(STATUS_USAGE, "how many ranks? name them with --world");
     if (r->batch.global == 0)
@@ -382,7 +381,7 @@ int search_init(struct layout_search *s, const struct request *asked)
     any.batch.micro = 1;
     any.recompute = any.schedule = NULL;
     TRY(plan_start(&s->base, &any));
-    TRY(check_figures(&s->base));
+    TRY(check_figures(&s->base, &s->curve));
     TRY(space_init(s));
     return 0;
 }

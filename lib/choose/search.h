@@ -30,6 +30,7 @@ struct layout_search {
     bool only_runnable; /* leave out what moe-train cannot run (check/limits.h) */
     bool everything;    /* open all nodes and simulate all that fits: to test what pruning leaves out */
     struct splits splits;
+    struct curve curve;           /* of the machine's efficiency */
     struct order_spread *spreads; /* of all axes, one after the other */
     int spread_count;
     struct order *orders;

@@ -5,8 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/error.h"
 #include "base/memory.h"
 #include "base/num.h"
+#include "cost/communicators.h"
 #include "cost/memory.h"
 #include "cost/seconds.h"
 #include "cost/simulate.h"
@@ -16,13 +18,14 @@
 void opened_init(struct opened *o, const struct plan *base, const struct splits *s, const struct node *n)
 {
     size_t pp = (size_t)n->axes.pp, stages = (size_t)max64(s->layers, n->axes.pp * n->axes.vpp);
-    *o = (struct opened){.p = *base, .splits = s, .node = n};
+    *o = (struct opened){.p = *base, .splits = s, .node = n, .rest_of = -1};
     o->p.axes = n->axes;
     o->p.batch.micro = n->micro;
     o->p.batch.microbatches = n->microbatches;
     o->p.training.recompute = n->recompute;
     o->ranks = xcalloc(pp, sizeof *o->ranks);
     o->sizes = xcalloc(pp, sizeof *o->sizes);
+    o->rest = xcalloc(pp, sizeof *o->rest);
     o->times = xcalloc(stages, sizeof *o->times);
     o->busy = xcalloc(pp, sizeof *o->busy);
     o->stages = xcalloc(stages, sizeof *o->stages);
@@ -35,6 +38,7 @@ void opened_release(struct opened *o)
 {
     free(o->ranks);
     free(o->sizes);
+    free(o->rest);
     free(o->times);
     free(o->busy);
     free(o->stages);
@@ -58,6 +62,7 @@ bool opened_stages(struct opened *o, int64_t vpp, bool automatic)
         o->stages[i] =
             (struct stage){i % (int)p->axes.pp, i / (int)p->axes.pp, of[n][i].first, of[n][i].layers};
     o->sized = false;
+    o->rest_of = -1;
     return true;
 }
 
@@ -65,7 +70,7 @@ bool opened_stages(struct opened *o, int64_t vpp, bool automatic)
 static void make_sizes(struct opened *o)
 {
     for (int i = 0; i < o->p.axes.pp && !o->sized; i++)
-        shards_sizes(&o->sizes[i], &o->p, &o->ranks[i]);
+        shards_sizes_of(&o->sizes[i], &o->p, &o->ranks[i], &o->layers);
     o->sized = true;
 }
 
@@ -77,26 +82,27 @@ static void put(struct layer_times *t, int kind, const struct layer_cost *x)
     t->all_of[kind] = t->f[kind] + t->b[kind] + t->w[kind];
 }
 
-int layers_time(const struct opened *o, const struct order_spread *s, struct layer_times *t)
+int layers_time(struct opened *o, const struct order_spread *s, struct layer_times *t)
 {
     const struct plan *p = &o->p;
     const struct model *m = &p->model;
-    struct costing c;
+    struct costing *c = &o->costing;
     bool known[LAYER_KINDS] = {false};
-    if (costing_of_shape(&c, p, 1) < 0)
-        return -1;
+    if (!o->costed)
+        TRY(costing_of_shape(c, p, 1, o->curve));
+    o->costed = true;
     if (s) {
-        c.tp = s->tp;
-        c.cp = s->cp;
-        c.ep = s->ep;
-        c.etp = s->etp;
+        c->tp = s->tp;
+        c->cp = s->cp;
+        c->ep = s->ep;
+        c->etp = s->etp;
     }
     t->all = 0;
     for (int64_t layer = 0; layer < m->layers; layer++) {
         int kind = model_layer_kind(m, layer);
         struct layer_cost x;
         if (!known[kind]) {
-            cost_of_layer(&c, layer, &x);
+            cost_of_layer(c, layer, &x);
             put(t, kind, &x);
         }
         known[kind] = true;
@@ -104,12 +110,12 @@ int layers_time(const struct opened *o, const struct order_spread *s, struct lay
     }
     for (int ends = 0; ends < ENDS; ends++) {
         struct layer_cost x;
-        cost_of_ends(&c, ends != END_LAST, ends != END_FIRST, &x);
+        cost_of_ends(c, ends != END_LAST, ends != END_FIRST, &x);
         put(t, LAYER_KINDS + ends, &x);
         if ((ends == END_BOTH) == (p->axes.pp == 1))
             t->all += t->all_of[LAYER_KINDS + ends];
     }
-    t->message = s && p->axes.pp > 1 ? message_s(&p->machine, s->across, c.e * c.n * (double)m->hidden) : 0;
+    t->message = s && p->axes.pp > 1 ? message_s(&p->machine, s->across, c->e * c->n * (double)m->hidden) : 0;
     return 0;
 }
 
@@ -185,23 +191,43 @@ double step_of_span(struct opened *o, const struct order_spread *s, double span_
     return update_seconds(&o->p, &cut, replicas, span_s, &dp_s, &optimizer_s);
 }
 
+double room_of(const struct plan *p, const struct order_spread *s)
+{
+    const struct reaches r = {s->tp, s->cp, s->ep, s->etp, {s->replicas[0], s->replicas[1]}, s->across};
+    return p->machine.memory_bytes > 0 ? p->machine.memory_bytes - (double)communicator_bytes(p, &r) : INFINITY;
+}
+
+/* From the shape; what ZeRO does not change is counted once. */
+static int bound_of_stage(struct opened *o, int i, int64_t *need)
+{
+    struct shards cut = o->sizes[i];
+    shards_cut(&cut, &o->p, &o->ranks[i]);
+    int64_t parameters = arena_parameters(&o->p, &o->ranks[i], &cut);
+    if (o->rest[i] < 0) {
+        TRY(arena_bound(&o->p, &o->ranks[i], &cut, need));
+        o->rest[i] = *need - parameters;
+    }
+    *need = o->rest[i] + parameters;
+    return 0;
+}
+
 int memory_closed(struct opened *o, bool exact, double *bytes)
 {
     double room = o->p.machine.memory_bytes;
     *bytes = 0;
     make_sizes(o);
+    for (int i = 0; i < o->p.axes.pp && o->rest_of != o->p.training.schedule; i++)
+        o->rest[i] = -1;
+    o->rest_of = o->p.training.schedule;
     for (int i = 0; i < o->p.axes.pp && (exact || !(room > 0) || *bytes <= room); i++) {
         int64_t need;
-        struct shards cut = o->sizes[i];
         if (exact) {
             struct memory m;
             if (memory_of_rank(&o->p, i, &m) < 0)
                 return -1;
             need = m.total;
         } else {
-            shards_cut(&cut, &o->p, &o->ranks[i]);
-            if (arena_bound(&o->p, &o->ranks[i], &cut, &need) < 0)
-                return -1;
+            TRY(bound_of_stage(o, i, &need));
         }
         *bytes = fmax(*bytes, (double)need);
     }

@@ -82,13 +82,18 @@ struct opened {
     struct plan p; /* shares everything with the base but stages, ranks and programs */
     const struct splits *splits;
     const struct node *node;
-    struct coords *ranks;      /* [pp]: the first rank of each stage */
-    struct shards *sizes;      /* [pp] elements, of these stages */
+    struct coords *ranks; /* [pp]: the first rank of each stage */
+    struct shards *sizes; /* [pp] elements, of these stages */
+    int64_t *rest;        /* [pp] bytes beside what ZeRO changes, of these stages; -1: not counted yet */
+    int rest_of;          /* for this schedule; -1 before any */
+    struct layer_sizes layers;
+    const struct curve *curve; /* of the machine's efficiency; NULL: not read yet */
+    struct costing costing;
     struct stage_times *times; /* [stages] */
     double *busy;              /* [pp] */
     struct stage *stages;      /* those of vpp and automatic, 0 before any */
     int64_t vpp;
-    bool automatic, sized;
+    bool automatic, sized, costed; /* costed: costing is that of the shape */
 };
 void opened_init(struct opened *o, const struct plan *base, const struct splits *s, const struct node *n);
 void opened_release(struct opened *o);
@@ -101,17 +106,20 @@ enum { END_FIRST, END_LAST, END_BOTH, ENDS };
 struct layer_times {
     double f[LAYER_KINDS + ENDS], b[LAYER_KINDS + ENDS], w[LAYER_KINDS + ENDS], all_of[LAYER_KINDS + ENDS];
     double message;
-    double all; /* a microbatch through all layers */
+    double all;  /* a microbatch through all layers */
+    double room; /* of memory, under this spread: the caller's */
 };
-int layers_time(const struct opened *o, const struct order_spread *s, struct layer_times *t);
+int layers_time(struct opened *o, const struct order_spread *s, struct layer_times *t);
 /* o->times and o->busy of the stages set. */
 void stages_time(struct opened *o, const struct layer_times *t);
 /* The least that the span of the schedule set can be. */
 double span_closed(const struct opened *o, double message_s);
 /* With gradients and update, under the ZeRO set. */
 double step_of_span(struct opened *o, const struct order_spread *s, double span_s);
-/* Of the worst stage, at least (of the first that does not fit, where one does not); with `exact` by its own
- * program (programs set). */
+/* What communicators leave of a rank's memory under this order; INFINITY where that is not known. */
+double room_of(const struct plan *p, const struct order_spread *s);
+/* Of the worst stage, at least (of the first that needs more than there is, where one does); with `exact` by
+ * its own program (programs set). */
 int memory_closed(struct opened *o, bool exact, double *bytes);
 /* Simulated: step and memory of the leaf. */
 int leaf_simulate(struct opened *o, const struct order_spread *s, struct leaf *leaf);

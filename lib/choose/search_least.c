@@ -33,7 +33,8 @@ static bool node_fits(const struct layout_search *s, const struct node *n)
             o.p.training.zero = zero;
             if (memory_closed(&o, false, &bytes) < 0)
                 continue;
-            fits = bytes <= s->base.machine.memory_bytes;
+            for (int i = 0; i < n->spreads && !fits; i++)
+                fits = bytes <= room_of(&o.p, &s->spreads[n->first_spread + i]);
         }
     }
     opened_release(&o);

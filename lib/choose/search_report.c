@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "choose/search_report.h"
 
-#include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,45 +10,27 @@
 #include "base/memory.h"
 #include "base/num.h"
 #include "check/limits.h"
+#include "choose/shares.h"
+#include "cost/communicators.h"
 #include "plan/schedule.h"
 
-typedef long long ll;
-
-/* Where the seconds of a step go: the parts, and what is around them. */
-enum { SHARES = PARTS + 3 };
 struct shown {
     struct plan p;
-    double share[SHARES];
+    struct step_shares share;
     bool runs;
     int why;      /* index of the share that costs it most against the best; -1: none, or it is the best */
     double why_s; /* by so much */
 };
 
-static const char *share_name(int i)
-{
-    static const char *const around[] = {"idle in the pipeline", "summing gradients", "optimizer"};
-    return i < PARTS ? part_name[i] : around[i - PARTS];
-}
-
 static int show(const struct layout_search *s, const struct leaf *leaf, const struct shown *best,
                 struct shown *x)
 {
-    struct seconds t;
     TRY(search_plan(s, leaf, NULL, &x->p));
-    TRY(plan_seconds(&x->p, 1, &t));
-    memcpy(x->share, t.part_s, sizeof t.part_s);
-    x->share[PARTS] = t.idle_s;
-    x->share[PARTS + 1] = t.dp_s;
-    x->share[PARTS + 2] = t.optimizer_s;
+    TRY(shares_of(&x->p, &x->share));
     x->runs = plan_within_limits(&x->p) == 0;
     error_clear();
-    x->why = -1;
-    x->why_s = 0;
-    for (int i = 0; best && i < SHARES; i++)
-        if (x->share[i] - best->share[i] > fmax(x->why_s, 1e-6 * best->p.predict.step_s)) {
-            x->why_s = x->share[i] - best->share[i];
-            x->why = i;
-        }
+    x->why = best ? share_lost(&best->share, &x->share, 1e-6 * best->p.predict.step_s) : -1;
+    x->why_s = x->why < 0 ? 0 : x->share.s[x->why] - best->share.s[x->why];
     return 0;
 }
 
@@ -85,24 +66,45 @@ static void shown_release(struct shown *list, int64_t count)
     free(list);
 }
 
-static const char *split_of(const struct layout_search *s, const struct leaf *leaf)
+const char *leaf_split(const struct layout_search *s, const struct leaf *leaf)
 {
     return s->request.split ? s->request.split : leaf->automatic ? "auto" : "even";
 }
 
+void layout_print_head(const char *label, FILE *f)
+{
+    fprintf(f, "%4s %4s %3s %4s %4s %4s %3s %5s %5s  %-11s %-5s %4s  %-9s  %-14s %9s %5s %9s  %-9s  %s\n",
+            label, "tp", "cp", "etp", "ep", "pp", "vpp", "dp", "micro", "schedule", "split", "zero",
+            "recompute", "order", "step_s", "mfu%", "memory", "", "loses by");
+}
+
+void layout_print(const char *label, const struct plan *p, const char *split, bool runs, const char *why,
+                  FILE *f)
+{
+    typedef long long ll;
+    const struct axes *a = &p->axes;
+    char memory[24];
+    fprintf(f,
+            "%4s %4lld %3lld %4lld %4lld %4lld %3lld %5lld %5lld  %-11s %-5s %4d  %-9s  %-14s %9.4g %5.1f "
+            "%9s  %-9s  %s\n",
+            label, (ll)a->tp, (ll)a->cp, (ll)a->etp, (ll)a->ep, (ll)a->pp, (ll)a->vpp, (ll)a->dp,
+            (ll)p->batch.micro, plan_schedule(p)->name, split, p->training.zero,
+            recompute_name[p->training.recompute], a->order, p->predict.step_s, 100 * p->predict.mfu,
+            human_bytes(needed_bytes(&p->predict), memory), runs ? "runs-here" : "plan-only", why);
+}
+
+void job_print(const struct plan *p, FILE *f)
+{
+    fprintf(f, "%s on %d ranks of %s: %lld sequences of %lld tokens a step\n", p->model.name, p->world,
+            p->machine.name, (long long)p->batch.global, (long long)p->batch.seq);
+}
+
 static void print_row(const struct layout_search *s, int64_t i, const struct shown *list, FILE *f)
 {
-    const struct plan *p = &list[i].p;
-    const struct axes *a = &p->axes;
-    char memory[24], why[80];
+    char why[80], label[24];
     reason(&list[i], list, why);
-    fprintf(f,
-            "%4lld %4lld %3lld %4lld %4lld %4lld %3lld %5lld %5lld  %-11s %-5s %4d  %-9s  %-14s %9.4g %5.1f "
-            "%9s  %-9s  %s\n",
-            (ll)i + 1, (ll)a->tp, (ll)a->cp, (ll)a->etp, (ll)a->ep, (ll)a->pp, (ll)a->vpp, (ll)a->dp,
-            (ll)p->batch.micro, plan_schedule(p)->name, split_of(s, &s->leaves[i]), p->training.zero,
-            recompute_name[p->training.recompute], a->order, p->predict.step_s, 100 * p->predict.mfu,
-            human_bytes(p->predict.memory_bytes, memory), list[i].runs ? "runs-here" : "plan-only", why);
+    snprintf(label, sizeof label, "%lld", (long long)i + 1);
+    layout_print(label, &list[i].p, leaf_split(s, &s->leaves[i]), list[i].runs, why, f);
 }
 
 int search_print(const struct layout_search *s, int64_t top, FILE *f)
@@ -111,37 +113,40 @@ int search_print(const struct layout_search *s, int64_t top, FILE *f)
     int64_t count;
     int r = show_all(s, top, &list, &count);
     if (r == 0) {
-        fprintf(f, "%s on %d ranks of %s: %lld sequences of %lld tokens a step\n", s->base.model.name,
-                s->base.world, s->base.machine.name, (ll)s->base.batch.global, (ll)s->base.batch.seq);
-        fprintf(f, "%4s %4s %3s %4s %4s %4s %3s %5s %5s  %-11s %-5s %4s  %-9s  %-14s %9s %5s %9s  %-9s  %s\n",
-                "", "tp", "cp", "etp", "ep", "pp", "vpp", "dp", "micro", "schedule", "split", "zero",
-                "recompute", "order", "step_s", "mfu%", "memory", "", "loses by");
+        job_print(&s->base, f);
+        layout_print_head("", f);
         for (int64_t i = 0; i < count; i++)
             print_row(s, i, list, f);
         fprintf(f, "%lld legal, %lld pruned, %lld costed, %lld simulated; %lld within %.0f%% of the best\n",
-                (ll)s->legal, (ll)s->pruned, (ll)s->costed, (ll)s->simulated, (ll)s->leaf_count,
-                100 * (SEARCH_MARGIN - 1));
+                (long long)s->legal, (long long)s->pruned, (long long)s->costed, (long long)s->simulated,
+                (long long)s->leaf_count, 100 * (SEARCH_MARGIN - 1));
     }
     shown_release(list, count);
     return r;
 }
 
-static json_t *row_json(const struct layout_search *s, int64_t i, const struct shown *list)
+json_t *layout_json(const struct plan *p, const char *split, bool runs)
 {
-    const struct plan *p = &list[i].p;
     const struct axes *a = &p->axes;
     const struct predict *x = &p->predict;
-    char why[80];
-    reason(&list[i], list, why);
-    return json_pack("{sI sI sI sI sI sI sI sI sI sI ss so ss si ss sf sf sf sf sf sb ss}", "tp",
+    return json_pack("{sI sI sI sI sI sI sI sI sI sI ss so ss si ss sf sf sf sf sf sf sb}", "tp",
                      (json_int_t)a->tp, "cp", (json_int_t)a->cp, "etp", (json_int_t)a->etp, "ep",
                      (json_int_t)a->ep, "edp", (json_int_t)a->edp, "pp", (json_int_t)a->pp, "vpp",
                      (json_int_t)a->vpp, "dp", (json_int_t)a->dp, "micro_batch", (json_int_t)p->batch.micro,
                      "microbatches", (json_int_t)p->batch.microbatches, "schedule", plan_schedule(p)->name,
-                     "split", json_bytes(split_of(s, &s->leaves[i])), "order", a->order, "zero",
-                     p->training.zero, "recompute", recompute_name[p->training.recompute], "step_s", x->step_s,
-                     "tokens_per_s", x->tokens_per_s, "mfu", x->mfu, "memory_bytes", x->memory_bytes, "bubble",
-                     x->bubble, "runs", (int)list[i].runs, "loses_by", why);
+                     "split", json_bytes(split), "order", a->order, "zero", p->training.zero, "recompute",
+                     recompute_name[p->training.recompute], "step_s", x->step_s, "tokens_per_s",
+                     x->tokens_per_s, "mfu", x->mfu, "memory_bytes", x->memory_bytes, "communicator_bytes",
+                     x->communicator_bytes, "bubble", x->bubble, "runs", (int)runs);
+}
+
+static json_t *row_json(const struct layout_search *s, int64_t i, const struct shown *list)
+{
+    char why[80];
+    reason(&list[i], list, why);
+    json_t *row = layout_json(&list[i].p, leaf_split(s, &s->leaves[i]), list[i].runs);
+    json_object_set_new(row, "loses_by", json_string(why));
+    return row;
 }
 
 int search_json(const struct layout_search *s, int64_t top, FILE *f)

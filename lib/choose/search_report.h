@@ -3,6 +3,7 @@
 #ifndef CHOOSE_SEARCH_REPORT_H
 #define CHOOSE_SEARCH_REPORT_H
 
+#include <jansson.h>
 #include <stdio.h>
 
 #include "choose/search.h"
@@ -12,5 +13,14 @@
 int search_print(const struct layout_search *s, int64_t top, FILE *f);
 /* One object: layouts[], their figures named as in moe-figures(5), and the counts. */
 int search_json(const struct layout_search *s, int64_t top, FILE *f);
+
+/* Their pieces: what the job is; a line of the table, under its head; the same as JSON. */
+void job_print(const struct plan *p, FILE *f);
+void layout_print_head(const char *label, FILE *f);
+void layout_print(const char *label, const struct plan *p, const char *split, bool runs, const char *why,
+                  FILE *f);
+json_t *layout_json(const struct plan *p, const char *split, bool runs);
+const char *leaf_split(const struct layout_search *s,
+                       const struct leaf *leaf); /* even, auto, or the one given */
 
 #endif

@@ -12,15 +12,14 @@
 #include "base/memory.h"
 #include "base/num.h"
 #include "ckpt/manifest.h"
-#include "ckpt/stats.h"
-#include "ckpt/steps.h"
-#include "tensors/hfdir.h"
-
 #include "ckpt/names.h"
+#include "ckpt/shares.h"
+#include "ckpt/stats.h"
 #include "ckpt/steps.h"
 #include "model/load.h"
 #include "model/size.h"
 #include "plan/text.h"
+#include "tensors/hfdir.h"
 
 /* What is to be told; parts that the directory does not have are NULL. */
 struct listing {
@@ -89,28 +88,15 @@ static void print_head(const struct listing *l, FILE *out)
     }
 }
 
-/* "F32", "BF16 F32": the dtypes of a file in order of appearance. */
-static void dtypes_of(const struct st_file *f, char buf[static 80])
-{
-    buf[0] = '\0';
-    for (int i = 0; i < f->count; i++) {
-        const char *type = f->tensors[i].dtype, *seen = strstr(buf, type);
-        size_t n = strlen(type), have = strlen(buf);
-        bool known = seen && (seen == buf || seen[-1] == ' ') && (seen[n] == ' ' || !seen[n]);
-        if (!known && have + n + 2 < 80)
-            snprintf(buf + have, 80 - have, "%s%s", have ? " " : "", type);
-    }
-    if (!buf[0])
-        snprintf(buf, 80, "-");
-}
-
 static void print_files(struct hf_dir *d, const char *prefix, int64_t *tensors, int64_t *bytes, FILE *out)
 {
     for (int i = 0; i < d->file_count; i++) {
         const struct st_file *f = &d->files[i].st;
-        char types[80];
-        dtypes_of(f, types);
-        fprintf(out, "%9d  %15" PRId64 "  %-8s  %s%s\n", f->count, f->size, types, prefix, d->files[i].name);
+        char types[DTYPES_ROOM] = "";
+        for (int k = 0; k < f->count; k++)
+            dtypes_add(types, f->tensors[k].dtype);
+        fprintf(out, "%9d  %15" PRId64 "  %-8s  %s%s\n", f->count, f->size, *types ? types : "-", prefix,
+                d->files[i].name);
         *tensors += f->count;
         *bytes += f->size;
     }
@@ -128,16 +114,13 @@ static void print_table(struct listing *l, FILE *out)
     fprintf(out, "# %" PRId64 " tensors, %s\n", tensors, human_bytes((double)bytes, size));
 }
 
-/* "norm, largest, how many are not finite" of a tensor, as columns. */
-static int print_stats(struct hf_dir *d, int file, const struct st_tensor *t, FILE *out)
+/* Norm, largest, how many are not finite, as columns. */
+static void print_stats(const struct tensor_stats *s, FILE *out)
 {
-    struct tensor_stats s;
-    TRY(tensor_stats(&s, d, file, t));
-    if (s.known)
-        fprintf(out, "%-12.6g %-12.6g %6" PRId64 "  ", s.norm, s.max_abs, s.odd);
+    if (s->known)
+        fprintf(out, "%-12.6g %-12.6g %6" PRId64 "  ", s->norm, s->max_abs, s->odd);
     else
         fprintf(out, "%-12s %-12s %6s  ", "-", "-", "-");
-    return 0;
 }
 
 static int print_tensors(struct hf_dir *d, const char *prefix, bool stats, FILE *out)
@@ -146,8 +129,11 @@ static int print_tensors(struct hf_dir *d, const char *prefix, bool stats, FILE 
         const struct st_file *f = &d->files[i].st;
         for (int k = 0; k < f->count; k++) {
             char shape[192];
-            if (stats)
-                TRY(print_stats(d, i, &f->tensors[k], out));
+            struct tensor_stats figures;
+            if (stats) {
+                TRY(tensor_stats(&figures, d, i, &f->tensors[k]));
+                print_stats(&figures, out);
+            }
             fprintf(out, "%-5s %-16s %13" PRId64 "  %s  %s%s\n", f->tensors[k].dtype,
                     st_shape_text(&f->tensors[k], shape), f->tensors[k].end - f->tensors[k].begin,
                     f->tensors[k].name, prefix, d->files[i].name);
@@ -164,6 +150,61 @@ static int print_all_tensors(struct listing *l, FILE *out)
     return l->has_optimizer ? print_tensors(&l->optimizer, OPTIMIZER_DIR "/", l->stats, out) : 0;
 }
 
+/* "3", or "-" for less than 0. */
+static const char *number_or_dash(int n, char buf[static 16])
+{
+    snprintf(buf, 16, n < 0 ? "-" : "%d", n);
+    return buf;
+}
+
+static int count_shares(struct listing *l, struct shares *s)
+{
+    if (!l->has_model)
+        return error(STATUS_USAGE,
+                     "'%s' has no config.json of a model that moekit knows: whose its tensors are "
+                     "cannot be told",
+                     l->path);
+    return shares_count(s, &l->model, &l->weights, l->has_optimizer ? &l->optimizer : NULL, l->stats);
+}
+
+/* "# 64 experts in all layers: 400 MB; the rest: 100 MB; of the optimizer: 2.5 GB" */
+static void print_share_totals(const struct shares *s, FILE *out)
+{
+    int64_t experts = 0, own = 0, rest = 0, state = 0;
+    char sizes[3][24];
+    for (int i = 0; i < s->count; i++) {
+        const struct share *x = &s->list[i];
+        experts += x->expert >= 0;
+        *(x->expert >= 0 ? &own : &rest) += x->bytes;
+        state += x->state_bytes;
+    }
+    fprintf(out, "# %" PRId64 " experts in all layers: %s; the rest: %s; of the optimizer: %s\n", experts,
+            human_bytes((double)own, sizes[0]), human_bytes((double)rest, sizes[1]),
+            human_bytes((double)state, sizes[2]));
+    if (s->strangers)
+        fprintf(out, "# and %d tensors that are not the model's\n", s->strangers);
+}
+
+static int print_shares(struct listing *l, FILE *out)
+{
+    struct shares s;
+    char layer[16], expert[16];
+    TRY(count_shares(l, &s));
+    print_head(l, out);
+    fprintf(out, "%s  expert  tensors            bytes        optimizer  dtype\n",
+            l->stats ? "# norm       largest      not finite, then layer" : "# layer");
+    for (int i = 0; i < s.count; i++) {
+        const struct share *x = &s.list[i];
+        if (l->stats)
+            print_stats(&x->figures, out);
+        fprintf(out, "%7s %7s %8d  %15" PRId64 "  %15" PRId64 "  %s\n", number_or_dash(x->layer, layer),
+                number_or_dash(x->expert, expert), x->tensors, x->bytes, x->state_bytes, x->dtypes);
+    }
+    print_share_totals(&s, out);
+    shares_release(&s);
+    return 0;
+}
+
 /* ---- for scripts ---- */
 
 static json_t *tensor_json(const struct st_tensor *t)
@@ -175,14 +216,11 @@ static json_t *tensor_json(const struct st_tensor *t)
                      "bytes", (json_int_t)(t->end - t->begin));
 }
 
-static int add_stats(json_t *o, struct hf_dir *d, int file, const struct st_tensor *t)
+static void add_stats(json_t *o, const struct tensor_stats *s)
 {
-    struct tensor_stats s;
-    TRY(tensor_stats(&s, d, file, t));
-    json_object_set_new(o, "norm", s.known ? json_real(s.norm) : json_null());
-    json_object_set_new(o, "max_abs", s.known ? json_real(s.max_abs) : json_null());
-    json_object_set_new(o, "not_finite", s.known ? json_integer(s.odd) : json_null());
-    return 0;
+    json_object_set_new(o, "norm", s->known ? json_real(s->norm) : json_null());
+    json_object_set_new(o, "max_abs", s->known ? json_real(s->max_abs) : json_null());
+    json_object_set_new(o, "not_finite", s->known ? json_integer(s->odd) : json_null());
 }
 
 static int files_json(struct hf_dir *d, const char *prefix, bool stats, json_t *files)
@@ -197,10 +235,38 @@ static int files_json(struct hf_dir *d, const char *prefix, bool stats, json_t *
         for (int k = 0; k < f->count; k++) {
             json_t *one = tensor_json(&f->tensors[k]);
             json_array_append_new(tensors, one);
-            if (stats)
-                TRY(add_stats(one, d, i, &f->tensors[k]));
+            struct tensor_stats figures;
+            if (stats) {
+                TRY(tensor_stats(&figures, d, i, &f->tensors[k]));
+                add_stats(one, &figures);
+            }
         }
     }
+    return 0;
+}
+
+static json_t *index_or_null(int n)
+{
+    return n < 0 ? json_null() : json_integer(n);
+}
+
+/* experts[]: null for what is of no layer, or no expert. */
+static int shares_json(struct listing *l, json_t *root)
+{
+    struct shares s;
+    TRY(count_shares(l, &s));
+    json_t *list = json_array();
+    for (int i = 0; i < s.count; i++) {
+        const struct share *x = &s.list[i];
+        json_t *one = json_pack("{s:o, s:o, s:i, s:I, s:I, s:s}", "layer", index_or_null(x->layer), "expert",
+                                index_or_null(x->expert), "tensors", x->tensors, "bytes", (json_int_t)x->bytes,
+                                "optimizer_bytes", (json_int_t)x->state_bytes, "dtype", x->dtypes);
+        if (l->stats)
+            add_stats(one, &x->figures);
+        json_array_append_new(list, one);
+    }
+    json_object_set_new(root, "experts", list);
+    shares_release(&s);
     return 0;
 }
 
@@ -212,7 +278,7 @@ static int print_json(json_t *root, FILE *out)
     return rc == 0 && !ferror(out) ? 0 : error_errno("cannot write the list");
 }
 
-static int listing_json(struct listing *l, FILE *out)
+static int listing_json(struct listing *l, bool experts, FILE *out)
 {
     json_t *root = json_pack("{s:o}", "path", json_bytes(l->path)), *files = json_array();
     if (l->has_manifest)
@@ -231,10 +297,16 @@ static int listing_json(struct listing *l, FILE *out)
                       (json_int_t)a->etp, "edp", (json_int_t)a->edp, "pp", (json_int_t)a->pp, "precision",
                       precision_name[l->plan.training.precision], "zero", l->plan.training.zero));
     }
-    json_object_set_new(root, "files", files);
-    int rc = files_json(&l->weights, "", l->stats, files);
-    if (rc == 0 && l->has_optimizer)
-        rc = files_json(&l->optimizer, OPTIMIZER_DIR "/", l->stats, files);
+    int rc = 0;
+    if (experts) {
+        json_decref(files);
+        rc = shares_json(l, root);
+    } else {
+        json_object_set_new(root, "files", files);
+        rc = files_json(&l->weights, "", l->stats, files);
+        if (rc == 0 && l->has_optimizer)
+            rc = files_json(&l->optimizer, OPTIMIZER_DIR "/", l->stats, files);
+    }
     if (rc == 0)
         return print_json(root, out);
     json_decref(root);
@@ -258,11 +330,10 @@ static int64_t step_bytes(const char *dir, bool *refused)
     return bytes;
 }
 
-static int list_root(const char *root, const struct step_dir *steps, int count, int aside, enum list_form form,
-                     FILE *out)
+static int list_root(const char *root, const struct step_dir *steps, int count, int aside, bool json, FILE *out)
 {
     json_t *list = json_array();
-    if (form != LIST_JSON)
+    if (!json)
         fprintf(out, "#     step            bytes  directory\n");
     for (int i = count - 1; i >= 0; i--) {
         if (!steps[i].complete)
@@ -271,7 +342,7 @@ static int list_root(const char *root, const struct step_dir *steps, int count, 
         char *dir = step_path(root, step);
         bool refused;
         int64_t bytes = step_bytes(dir, &refused);
-        if (form == LIST_JSON)
+        if (json)
             json_array_append_new(list, json_pack("{s:o, s:I, s:I}", "path", json_bytes(dir), "step",
                                                   (json_int_t)step, "bytes", (json_int_t)bytes));
         else if (bytes < 0)
@@ -281,7 +352,7 @@ static int list_root(const char *root, const struct step_dir *steps, int count, 
         free(dir);
     }
     error_clear();
-    if (form == LIST_JSON)
+    if (json)
         return print_json(
             json_pack("{s:o, s:o, s:i}", "path", json_bytes(root), "steps", list, "set_aside", aside), out);
     if (aside)
@@ -290,21 +361,34 @@ static int list_root(const char *root, const struct step_dir *steps, int count, 
     return 0;
 }
 
-int list_dir(const char *path, enum list_form form, bool stats, FILE *out)
+static int print_listing(struct listing *l, const struct list_request *r, FILE *out)
 {
+    if (r->json)
+        return listing_json(l, r->form == LIST_EXPERTS, out);
+    if (r->form == LIST_TENSORS)
+        return print_all_tensors(l, out);
+    if (r->form == LIST_EXPERTS)
+        return print_shares(l, out);
+    print_table(l, out);
+    return 0;
+}
+
+int list_dir(const struct list_request *r, FILE *out)
+{
+    const char *path = r->path;
     struct step_dir *steps = NULL;
     if (!is_dir(path))
         return error(STATUS_USAGE, file_exists(path) ? "'%s' is not a directory" : "'%s' does not exist", path);
     int aside, count = steps_list(path, &steps, &aside), complete = 0;
     for (int i = 0; i < count; i++)
         complete += steps[i].complete;
-    if (complete > 0 && form != LIST_TENSORS) {
-        int rc = list_root(path, steps, count, aside, form, out);
+    if (complete > 0 && r->form == LIST_FILES) {
+        int rc = list_root(path, steps, count, aside, r->json, out);
         free(steps);
         return rc;
     }
     free(steps);
-    struct listing l = {.path = path, .stats = stats};
+    struct listing l = {.path = path, .stats = r->stats};
     if (count < 0 || hf_open(&l.weights, path) < 0)
         return -1;
     hf_say_unread(&l.weights);
@@ -312,12 +396,8 @@ int list_dir(const char *path, enum list_form form, bool stats, FILE *out)
     int rc = open_all(&l.weights);
     if (rc == 0 && l.has_optimizer)
         rc = open_all(&l.optimizer);
-    if (rc == 0 && form == LIST_FILES)
-        print_table(&l, out);
-    if (rc == 0 && form == LIST_TENSORS)
-        rc = print_all_tensors(&l, out);
-    if (rc == 0 && form == LIST_JSON)
-        rc = listing_json(&l, out);
+    if (rc == 0)
+        rc = print_listing(&l, r, out);
     close_listing(&l);
     return rc;
 }

@@ -6,10 +6,17 @@
 #include <stdbool.h>
 #include <stdio.h>
 
-enum list_form { LIST_FILES, LIST_TENSORS, LIST_JSON };
+enum list_form { LIST_FILES, LIST_TENSORS, LIST_EXPERTS };
 
-/* Of a step directory, any Hugging Face directory, or (LIST_FILES, LIST_JSON) a root: a line a whole step.
- * stats: with figures of each tensor's numbers, which are read then. -1: status 2. */
-int list_dir(const char *path, enum list_form form, bool stats, FILE *out);
+struct list_request {
+    const char
+        *path; /* a step directory, any Hugging Face directory, or (LIST_FILES) a root: a line a whole step */
+    enum list_form form; /* as JSON, LIST_FILES has each file's tensors */
+    bool json;
+    bool stats; /* with figures of the numbers, which are read then. Not of LIST_FILES unless as JSON */
+};
+
+/* -1: status 2. */
+int list_dir(const struct list_request *r, FILE *out);
 
 #endif

@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include <zlib.h>
 
 #include "base/error.h"
 #include "base/file.h"
@@ -15,6 +14,7 @@
 #include "base/json.h"
 #include "base/memory.h"
 #include "ckpt/names.h"
+#include "tensors/sum.h"
 
 #define SUM_FORMAT ",\n  \"sum\": \"%08" PRIx32 "\"\n}\n"
 #define SUM_BYTES  24
@@ -38,7 +38,7 @@ int manifest_put(struct manifest *m, const char *dir, const char *name, const ch
         close(fd);
     free(path);
     if (rc == 0 && m)
-        manifest_add(m, xstrdup(name), (int64_t)bytes, (uint32_t)crc32_z(0, (const Bytef *)text, bytes));
+        manifest_add(m, xstrdup(name), (int64_t)bytes, sum_bytes(0, text, bytes));
     return rc;
 }
 
@@ -88,7 +88,7 @@ char *manifest_text(const struct manifest *m)
     }
     fprintf(f, "\n  }");
     fflush(f);
-    fprintf(f, SUM_FORMAT, (uint32_t)crc32_z(0, (const Bytef *)text, size));
+    fprintf(f, SUM_FORMAT, sum_bytes(0, text, size));
     fclose(f);
     return text;
 }
@@ -141,7 +141,7 @@ static int read_text(struct manifest *m, const char *text, size_t size, const ch
     char sum[64];
     if (size < SUM_BYTES)
         return bad(path, "is truncated");
-    m->sum = (uint32_t)crc32_z(0, (const Bytef *)text, size - SUM_BYTES);
+    m->sum = sum_bytes(0, text, size - SUM_BYTES);
     snprintf(sum, sizeof sum, SUM_FORMAT, m->sum);
     if (strlen(sum) != SUM_BYTES || memcmp(text + size - SUM_BYTES, sum, SUM_BYTES) != 0)
         return bad(path, "its sum does not match its text: it is damaged or was edited");

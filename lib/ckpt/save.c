@@ -11,7 +11,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <zlib.h>
 
 #include "base/error.h"
 #include "base/file.h"
@@ -28,6 +27,7 @@
 #include "comm/host.h"
 #include "plan/text.h"
 #include "tensors/hfdir.h"
+#include "tensors/sum.h"
 
 /* -1 on every rank when any has failed. */
 static int agree(struct saver *v)
@@ -130,7 +130,7 @@ static int file_sums(const struct saver *v, struct manifest *m, int file, const 
 {
     const struct map_file *f = &v->l.files[file];
     char name[160], *header = map_header(&v->l, file, &(int64_t){0});
-    uint32_t whole = (uint32_t)crc32_z(0, (const Bytef *)header, f->header);
+    uint32_t whole = sum_bytes(0, header, f->header);
     free(header);
     struct manifest_file *out = manifest_add(m, xstrdup(f->name), f->bytes, 0);
     out->tensors = xcalloc(f->count, sizeof *out->tensors);
@@ -139,14 +139,14 @@ static int file_sums(const struct saver *v, struct manifest *m, int file, const 
         uint32_t crc = 0;
         int64_t end = 0;
         for (; *next < count && ranges[*next].entry == e && ranges[*next].begin == end; ++*next) {
-            crc = (uint32_t)crc32_combine64(crc, ranges[*next].crc32, ranges[*next].bytes);
+            crc = sum_join(crc, ranges[*next].crc32, ranges[*next].bytes);
             end += ranges[*next].bytes;
         }
         if (end != x->bytes)
             return error(STATUS_ENV,
                          "'%s' was not written whole: byte %" PRId64 " of %" PRId64 " is missing or twice",
                          map_entry_name(&v->l, x, name), end, x->bytes);
-        whole = (uint32_t)crc32_combine64(whole, crc, x->bytes);
+        whole = sum_join(whole, crc, x->bytes);
         out->tensors[out->count++] = (struct manifest_tensor){xstrdup(map_entry_name(&v->l, x, name)), crc};
     }
     out->crc32 = whole;

@@ -10,12 +10,12 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <zlib.h>
 
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/notice.h"
 #include "base/num.h"
+#include "tensors/sum.h"
 
 void save_failed(struct saver *v)
 {
@@ -279,7 +279,7 @@ static void join_ranges(struct saver *v)
     for (int i = 0; i < v->writer.range_count; i++) {
         struct range *last = count ? &list[count - 1] : NULL;
         if (last && last->entry == list[i].entry && last->begin + last->bytes == list[i].begin) {
-            last->crc32 = (uint32_t)crc32_combine64(last->crc32, list[i].crc32, list[i].bytes);
+            last->crc32 = sum_join(last->crc32, list[i].crc32, list[i].bytes);
             last->bytes += list[i].bytes;
         } else {
             list[count++] = list[i];

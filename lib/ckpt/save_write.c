@@ -7,12 +7,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include <zlib.h>
 
 #include "base/alive.h"
 #include "base/file.h"
 #include "base/memory.h"
 #include "base/process.h"
+#include "tensors/sum.h"
 
 /* ---- the ring ---- */
 
@@ -92,7 +92,7 @@ static void note_range(struct writer *w, const struct slot *t, const struct segm
         w->range_room = w->range_room ? 2 * w->range_room : 256;
         w->ranges = xrealloc(w->ranges, w->range_room, sizeof *w->ranges);
     }
-    uint32_t crc = (uint32_t)crc32_z(0, (const Bytef *)t->bytes + x->at, x->bytes);
+    uint32_t crc = sum_bytes(0, t->bytes + x->at, x->bytes);
     w->ranges[w->range_count++] = (struct range){.entry = x->entry,
                                                  .crc32 = crc,
                                                  .begin = x->row * row_bytes(w->l, &w->l->entries[x->entry]),

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Files against their checksums: a file is a task, the largest first, taken by whichever thread is free. */
+/* Files against their checksums. A task is a slice of a file, taken by whichever thread is free: the tensors
+ * that begin in it. So one large file keeps all threads busy too. */
 #include "ckpt/sums.h"
 
 #include <errno.h>
@@ -13,7 +14,6 @@
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
-#include <zlib.h>
 
 #include "base/alive.h"
 #include "base/error.h"
@@ -22,23 +22,33 @@
 #include "base/notice.h"
 #include "base/num.h"
 #include "tensors/safetensors.h"
+#include "tensors/sum.h"
 
-#define CHUNK_BYTES  ((int64_t)4 << 20)
+#define CHUNK_BYTES  ((int64_t)1 << 20) /* of a read: they are summed while they are in a core's cache */
+#define SLICE_BYTES  ((int64_t)256 << 20)
 #define MOST_THREADS 8
+
+/* Where something begins says whose it is: bytes are counted as if the files lay one behind the other. */
+struct slice {
+    int file;
+    int64_t first, last; /* [first,last) */
+};
 
 struct summing {
     struct problems *problems;
     const struct manifest *m;
     const char *dir;
-    int *order;          /* files, largest first */
-    int64_t *start;      /* where each file would begin if they lay one behind the other */
-    int64_t first, last; /* the bytes of that which are to be read: [first,last) */
+    int64_t *start; /* [files] where each begins */
+    int64_t total;  /* bytes that are to be read */
+    struct slice *slices;
+    int count;
     atomic_int next;
     atomic_llong done;
 };
 
 struct worker {
     struct summing *s;
+    struct slice now;
     char *buffer;
     bool shows_progress;
 };
@@ -46,7 +56,7 @@ struct worker {
 #define unreadable(w, ...) (problem((w)->s->problems, __VA_ARGS__), problem_unreadable((w)->s->problems))
 
 /* crc32 of bytes [from, from+bytes). false when they cannot be read: noted. */
-static bool sum_bytes(struct worker *w, int fd, const char *path, int64_t from, int64_t bytes, uint32_t *crc)
+static bool sum_range(struct worker *w, int fd, const char *path, int64_t from, int64_t bytes, uint32_t *crc)
 {
     *crc = 0;
     for (int64_t done = 0; done < bytes;) {
@@ -55,11 +65,11 @@ static bool sum_bytes(struct worker *w, int fd, const char *path, int64_t from, 
             unreadable(w, "%s", error_text());
             return false;
         }
-        *crc = (uint32_t)crc32_z(*crc, (const Bytef *)w->buffer, n);
+        *crc = sum_bytes(*crc, w->buffer, n);
         done += n;
         long long all = atomic_fetch_add(&w->s->done, n) + n;
         if (w->shows_progress)
-            progress("verifying", all >> 20, (w->s->last - w->s->first) >> 20, "MiB");
+            progress("verifying", all >> 20, w->s->total >> 20, "MiB");
     }
     return true;
 }
@@ -76,9 +86,9 @@ static const struct manifest_tensor *find_tensor(const struct manifest_file *f, 
     return f->count ? bsearch(&key, f->tensors, (size_t)f->count, sizeof key, by_name) : NULL;
 }
 
-static bool is_mine(const struct summing *s, int64_t at)
+static bool is_mine(const struct worker *w, int64_t at)
 {
-    return at >= s->first && at < s->last;
+    return at >= w->now.first && at < w->now.last;
 }
 
 /* The header, whether all is listed, and the file's sum, which follows from those of its parts: what is
@@ -87,13 +97,13 @@ static void sum_header(struct worker *w, const struct manifest_file *f, const st
 {
     struct problems *problems = w->s->problems;
     uint32_t whole;
-    if (!sum_bytes(w, st->fd, st->path, 0, st->data, &whole))
+    if (!sum_range(w, st->fd, st->path, 0, st->data, &whole))
         return;
     bool all = true;
     for (int i = 0; i < st->count; i++) {
         const struct manifest_tensor *listed = find_tensor(f, st->tensors[i].name);
         if (listed)
-            whole = (uint32_t)crc32_combine64(whole, listed->crc32, st->tensors[i].end - st->tensors[i].begin);
+            whole = sum_join(whole, listed->crc32, st->tensors[i].end - st->tensors[i].begin);
         else
             problem(problems, "%s: tensor '%s' is not in the manifest", st->path, st->tensors[i].name);
         all = all && listed;
@@ -117,14 +127,14 @@ static void sum_tensors(struct worker *w, const struct manifest_file *f, const c
         problem(problems, "%s", error_text());
         return;
     }
-    if (is_mine(w->s, start))
+    if (is_mine(w, start))
         sum_header(w, f, &st);
     for (int i = 0; i < st.count; i++) {
         const struct st_tensor *t = &st.tensors[i];
         const struct manifest_tensor *listed = find_tensor(f, t->name);
-        if (!listed || !is_mine(w->s, start + st.data + t->begin))
+        if (!listed || !is_mine(w, start + st.data + t->begin))
             continue;
-        if (!sum_bytes(w, st.fd, path, st.data + t->begin, t->end - t->begin, &crc))
+        if (!sum_range(w, st.fd, path, st.data + t->begin, t->end - t->begin, &crc))
             break;
         if (listed->crc32 != crc)
             problem(problems, "%s: tensor '%s' is damaged: crc32 %08" PRIx32 ", not %08" PRIx32, path, t->name,
@@ -139,19 +149,17 @@ static void sum_plain(struct worker *w, const struct manifest_file *f, const cha
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         unreadable(w, "cannot open '%s': %s", path, strerror(errno));
-    else if (sum_bytes(w, fd, path, 0, f->bytes, &crc) && crc != f->crc32)
+    else if (sum_range(w, fd, path, 0, f->bytes, &crc) && crc != f->crc32)
         problem(w->s->problems, "%s: is damaged: crc32 %08" PRIx32 ", not %08" PRIx32, path, crc, f->crc32);
     if (fd >= 0)
         close(fd);
 }
 
-static void sum_file(struct worker *w, int file)
+static void sum_slice(struct worker *w)
 {
-    const struct manifest_file *f = &w->s->m->files[file];
-    int64_t start = w->s->start[file];
+    const struct manifest_file *f = &w->s->m->files[w->now.file];
+    int64_t start = w->s->start[w->now.file];
     struct stat st;
-    if (start >= w->s->last || start + f->bytes < w->s->first)
-        return;
     char *path = path_join(w->s->dir, f->name);
     if (stat(path, &st) != 0)
         unreadable(w, "%s: is missing", path);
@@ -161,17 +169,19 @@ static void sum_file(struct worker *w, int file)
         problem(w->s->problems, "%s: has %" PRId64 " bytes, not %" PRId64, path, (int64_t)st.st_size, f->bytes);
     else if (f->tensors)
         sum_tensors(w, f, path, start);
-    else if (is_mine(w->s, start))
+    else if (is_mine(w, start))
         sum_plain(w, f, path);
     free(path);
 }
 
-static void *sum_files(void *arg)
+static void *sum_slices(void *arg)
 {
     struct worker *w = arg;
     w->buffer = xmalloc(CHUNK_BYTES);
-    for (int i; (i = atomic_fetch_add(&w->s->next, 1)) < w->s->m->count;)
-        sum_file(w, w->s->order[i]);
+    for (int i; (i = atomic_fetch_add(&w->s->next, 1)) < w->s->count;) {
+        w->now = w->s->slices[i];
+        sum_slice(w);
+    }
     free(w->buffer);
     return NULL;
 }
@@ -189,34 +199,48 @@ static void join(pthread_t id)
     } while (pthread_clockjoin_np(id, NULL, CLOCK_MONOTONIC, &until) == ETIMEDOUT);
 }
 
-static int largest_first(const void *a, const void *b, void *files)
-{
-    const struct manifest_file *f = files;
-    int64_t x = f[*(const int *)a].bytes, y = f[*(const int *)b].bytes;
-    return x > y ? -1 : x < y;
-}
-
 /* The bytes of part `part`; the last takes what begins at the end too, an empty file. */
-static void take_part(struct summing *s, int64_t total, const struct sums_part *part)
+static struct slice part_slice(int64_t total, const struct sums_part *part)
 {
     int64_t parts = part ? part->parts : 1, mine = part ? part->part : 0, each = total / parts,
             rest = total % parts;
-    s->first = mine * each + min64(mine, rest);
-    s->last = s->first + each + (mine < rest) + (mine == parts - 1);
+    int64_t first = mine * each + min64(mine, rest);
+    return (struct slice){-1, first, first + each + (mine < rest) + (mine == parts - 1)};
+}
+
+/* What of the files is this part's, in slices. A file's last byte is followed by its end, where a tensor of no
+ * bytes may begin. */
+static void cut(struct summing *s, const struct sums_part *part)
+{
+    int64_t total = 0;
+    for (int i = 0; i < s->m->count; i++) {
+        s->start[i] = total;
+        total += s->m->files[i].bytes;
+    }
+    struct slice mine = part_slice(total, part);
+    s->total = mine.last - mine.first;
+    for (int i = 0; i < s->m->count; i++) {
+        int64_t at = max64(s->start[i], mine.first),
+                end = min64(s->start[i] + s->m->files[i].bytes + 1, mine.last);
+        for (; at < end; at += SLICE_BYTES) {
+            s->slices = xrealloc(s->slices, (size_t)s->count + 1, sizeof *s->slices);
+            s->slices[s->count++] = (struct slice){i, at, min64(at + SLICE_BYTES, end)};
+        }
+    }
+}
+
+static int longest_first(const void *a, const void *b)
+{
+    const struct slice *x = a, *y = b;
+    int64_t m = x->last - x->first, n = y->last - y->first;
+    return m > n ? -1 : m < n;
 }
 
 int64_t sums_verify(struct problems *p, const struct manifest *m, const char *dir, const struct sums_part *part)
 {
-    struct summing s = {.problems = p, .m = m, .dir = dir, .order = xcalloc(m->count, sizeof *s.order)};
-    int64_t total = 0;
-    s.start = xcalloc(m->count, sizeof *s.start);
-    for (int i = 0; i < m->count; i++) {
-        s.order[i] = i;
-        s.start[i] = total;
-        total += m->files[i].bytes;
-    }
-    take_part(&s, total, part);
-    qsort_r(s.order, m->count, sizeof *s.order, largest_first, m->files);
+    struct summing s = {.problems = p, .m = m, .dir = dir, .start = xcalloc(m->count, sizeof *s.start)};
+    cut(&s, part);
+    qsort(s.slices, s.count, sizeof *s.slices, longest_first);
     long cpus = part ? part->threads : sysconf(_SC_NPROCESSORS_ONLN);
     int threads = (int)min64(max64(cpus, 1), MOST_THREADS), started = 0;
     pthread_t ids[MOST_THREADS];
@@ -224,13 +248,13 @@ int64_t sums_verify(struct problems *p, const struct manifest *m, const char *di
     for (int i = 0; i < threads; i++)
         workers[i] = (struct worker){.s = &s, .shows_progress = i == 0};
     for (int i = 1; i < threads; i++)
-        if (pthread_create(&ids[started], NULL, sum_files, &workers[i]) == 0)
+        if (pthread_create(&ids[started], NULL, sum_slices, &workers[i]) == 0)
             started++;
-    sum_files(&workers[0]);
+    sum_slices(&workers[0]);
     for (int i = 0; i < started; i++)
         join(ids[i]);
     progress_end();
-    free(s.order);
     free(s.start);
+    free(s.slices);
     return atomic_load(&s.done);
 }

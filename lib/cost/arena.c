@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "cost/arena.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,6 +9,7 @@
 #include "base/memory.h"
 #include "base/num.h"
 #include "cost/region.h"
+#include "cost/rows.h"
 #include "plan/schedule.h"
 #include "plan/slots.h"
 #include "scratch.h"
@@ -266,14 +266,6 @@ static int assign_stashes(struct laying *l, int pp, int64_t *region)
 
 /* ---- the parts ---- */
 
-static int64_t layers_of(const struct plan *p, int pp)
-{
-    int64_t layers = 0;
-    for (int v = 0; v < p->stage_count; v++)
-        layers += p->stages[v].pp == pp ? p->stages[v].layers : 0;
-    return max64(1, layers);
-}
-
 /* At the very beginning of the block, where it is as aligned as the block is. */
 static void layout_scratch(struct laying *l, struct cursor *c)
 {
@@ -289,11 +281,12 @@ static void layout_parameters(struct laying *l, struct cursor *c, const struct s
 {
     struct arena *a = l->a;
     int64_t begin = c->at;
+    int64_t layers = max64(1, plan_layers_on(l->p, pp));
     int zero = l->p->training.zero; /* 2 and 3: for planning only */
     for (int f = 0; f < FLATS; f++)
         a->weights[f] = take(c, zero == 3 ? s->slice[f] : s->padded[f], f == FLAT_BUFFER ? 4 : l->e);
     if (zero == 3) /* weights gathered: those of the layer at work, and of the next */
-        take(c, 2 * ceil_div(s->padded[FLAT_DENSE] + s->padded[FLAT_EXPERT], layers_of(l->p, pp)), l->e);
+        take(c, 2 * ceil_div(s->padded[FLAT_DENSE] + s->padded[FLAT_EXPERT], layers), l->e);
     a->cos_sin = take(c, l->p->batch.seq * l->m->rotary_dim, 4);
     a->slot_of = take(c, l->m->layers * l->m->experts, 4);
     a->bytes.weights = c->at - begin;
@@ -431,35 +424,6 @@ static void layout_workspace(struct laying *l, struct cursor *c, bool last_stage
     }
 }
 
-/* Rows reserved for the local experts of one layer and microbatch.
- *
- * On average n·K·etp rows arrive: each of the ep·etp sources has n·K, and they go to ep holders. With ep = 1
- * that is all there are. All reserve what one with most experts needs: so a pass is as many rows on each. With
- * a capacity an expert keeps at most `limit` of a microbatch's T tokens, and all that can come is reserved.
- * Else λ times the average is, and never more than can come: a token chooses a local expert at most once.
- *
- *   n = T = 8, K = 2, E = 8, ep = 4, etp = 1 (4 sources, 2 local experts): 16 on average, at most 8·4·2 = 64
- *   λ = 1.5, dropless      24 rows; more of them take several passes (engine/dispatch.c)
- *   capacity factor 2      limit 4 of each microbatch: 4·2·4 = 32 rows, whatever λ, and never a second pass
- *   ep = 1                 16: all choices are local, so no λ
- *
- * In floating point: with a skew of a million the integers would overflow. */
-static double row_capacity(const struct plan *p, int64_t n)
-{
-    const struct model *m = &p->model;
-    int64_t sources = p->axes.ep * p->axes.etp, local = plan_most_slots(p);
-    double most = (double)(n * sources) * (double)min64(m->top_k, local);
-    double want = (double)(n * m->top_k) * (double)p->axes.etp;
-    if (p->axes.ep > 1)
-        want = floor(p->routing.lambda * plan_unevenness(p) * want + 0.999999);
-    int64_t limit = plan_expert_capacity(p, plan_microbatch_tokens(p));
-    if (limit) {
-        int64_t shares = max64(1, ceil_div(n * sources, plan_microbatch_tokens(p)));
-        want = (double)limit * (double)local * (double)shares;
-    }
-    return fmax(1, fmin(want, most));
-}
-
 /* Positions of rows, sent and received, are 32 bits wide. */
 static int measure(struct laying *l, const struct coords *at)
 {
@@ -474,7 +438,7 @@ static int measure(struct laying *l, const struct coords *at)
     a->o = a->heads * m->value_dim;
     a->kv = a->kv_heads * (m->head_dim + m->value_dim) / 2;
     a->ffn = m->expert_ffn / p->axes.etp;
-    double rows = m->moe_layers ? row_capacity(p, l->n) : 0;
+    double rows = m->moe_layers ? reserved_rows(p, l->n) : 0;
     if (rows > INT32_MAX || l->n * l->K > INT32_MAX)
         return too_large(p);
     a->row_capacity = (int64_t)rows;
@@ -566,6 +530,15 @@ int arena_bound(const struct plan *p, const struct coords *at, const struct shar
     region = min64(region, MAX_BYTES - c.at);
     *bytes = c.at + region;
     return 0;
+}
+
+int64_t arena_parameters(const struct plan *p, const struct coords *at, const struct shards *s)
+{
+    struct arena a = {0};
+    struct laying l = {.p = p, .a = &a, .m = &p->model, .e = (int64_t)plan_type_bytes(p)};
+    struct cursor c = {0};
+    layout_parameters(&l, &c, s, at->pp);
+    return c.at;
 }
 
 int arena_layout(struct arena *a, const struct plan *p, int rank, const struct shards *s, void *base)

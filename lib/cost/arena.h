@@ -147,8 +147,9 @@ struct arena {
 /* The version of the layout: it rises when the same plan comes to other bytes, so that a plan whose memory
  * another version counted is known for what it is (rule predict-matches). 2: rows as they travel, scratch of
  * 4 MiB, rows reserved by the capacity alone. 3: gradients and moments in bf16, zero 2 and 3, latent and
- * linear attention; plans for devices have the scratch of their operations. */
-enum { ARENA_VERSION = 3 };
+ * linear attention; plans for devices have the scratch of their operations. 4: what communicators
+ * take is counted beside it (communicators.h). */
+enum { ARENA_VERSION = 4 };
 
 /* Lays the rank's memory out from `base` (aligned as by alloc(); NULL: only count, all device pointers are then
  * meaningless, and stashes have places but no acts and x). a->bytes.total is what is needed. -1 with error()
@@ -158,6 +159,8 @@ int arena_layout(struct arena *a, const struct plan *p, int rank, const struct s
  * where all chunks of the rank keep the same bytes (with vpp 1, always). Where they differ it has what the
  * first forwards keep, as many as are held at once and pp of a chunk in turn: at most what is laid out. */
 int arena_bound(const struct plan *p, const struct coords *at, const struct shards *s, int64_t *bytes);
+/* Of it, weights, gradients and states: all that ZeRO changes. */
+int64_t arena_parameters(const struct plan *p, const struct coords *at, const struct shards *s);
 void arena_release(struct arena *a);
 
 #endif

@@ -126,14 +126,22 @@ static int read_figures(struct machine *m, const struct json_doc *d)
     return read_efficiency(m, d);
 }
 
+static char *preset_file(const char *name)
+{
+    char *path = xasprintf("%s/clusters/%s.json", data_dir(), name);
+    if (!strchr(name, '/') && file_exists(path))
+        return path;
+    free(path);
+    return NULL;
+}
+
 static char *find_file(const char *what)
 {
     if (strcmp(what, "-") == 0 || strchr(what, '/') || file_exists(what))
         return xstrdup(what);
-    char *path = xasprintf("%s/clusters/%s.json", data_dir(), what);
-    if (file_exists(path))
+    char *path = preset_file(what);
+    if (path)
         return path;
-    free(path);
     char *dir = path_join(data_dir(), "clusters"), *list = presets_text(dir);
     error(STATUS_USAGE, "no cluster '%s': no such file; the presets are %s", what,
           *list ? list : "not installed");
@@ -163,13 +171,10 @@ static int share_node(struct machine *m, int64_t here)
     return 0;
 }
 
-int cluster_load(struct machine *m, const char *what, int64_t world)
+static int load(struct machine *m, char *path, const char *name, int64_t world)
 {
     *m = (struct machine){.nodes = 1};
-    char *path = find_file(what ? what : "local");
-    if (!path)
-        return -1;
-    snprintf(m->name, sizeof m->name, "%s", what ? what : "local");
+    snprintf(m->name, sizeof m->name, "%s", name);
     struct json_doc d;
     int r = json_open_file(&d, path, MAX_CLUSTER_BYTES);
     free(path);
@@ -192,4 +197,17 @@ int cluster_load(struct machine *m, const char *what, int64_t world)
                      m->name, (long long)m->nodes, (long long)m->per_node, (long long)(m->nodes * m->per_node),
                      (long long)world);
     return 0;
+}
+
+int cluster_load(struct machine *m, const char *what, int64_t world)
+{
+    char *path = find_file(what ? what : "local");
+    return path ? load(m, path, what ? what : "local", world) : -1;
+}
+
+int cluster_preset(struct machine *m, const char *name, int64_t world)
+{
+    char *path = preset_file(name);
+    return path ? load(m, path, name, world)
+                : error(STATUS_USAGE, "no preset of a cluster has the name '%s'", name);
 }

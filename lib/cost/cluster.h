@@ -9,5 +9,7 @@
  * `world` ranks: ranks a node, and the memory of a CPU machine (this one's, shared evenly). 0 or -1 with
  * error(). */
 int cluster_load(struct machine *m, const char *what, int64_t world);
+/* The same of a preset alone: -1 where there is none of the name. */
+int cluster_preset(struct machine *m, const char *name, int64_t world);
 
 #endif

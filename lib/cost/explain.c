@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/num.h"
+#include "cost/communicators.h"
 #include "cost/memory.h"
 #include "cost/predict.h"
 #include "cost/seconds.h"
@@ -58,25 +59,28 @@ static int explain_memory(const struct plan *p, int rank, FILE *f)
     TRY(memory_of_rank(p, rank, &m));
     TRY(plan_simulate(p, 1, 1, 1, &s));
     int held = s.in_flight[at->pp];
+    int64_t beside = plan_communicator_bytes(p), total = m.total + beside;
     simulation_release(&s);
     fprintf(f, "\nmemory: rank %d (pp %d, tp %d) needs most, %s", rank, at->pp, at->tp,
-            human_bytes((double)m.total, need));
-    double room = p->machine.memory_bytes - (double)m.total;
+            human_bytes((double)total, need));
+    double room = p->machine.memory_bytes - (double)total;
     if (p->machine.memory_bytes > 0)
         fprintf(f, " of %s: %s%s", human_bytes(p->machine.memory_bytes, have),
                 room < 0 ? "too much by " : "margin ", human_bytes(fabs(room), need));
     fputc('\n', f);
-    memory_line(f, "weights", m.weights, m.total);
-    memory_line(f, "gradients", m.gradients, m.total);
-    memory_line(f, "optimizer", m.optimizer, m.total);
+    memory_line(f, "weights", m.weights, total);
+    memory_line(f, "gradients", m.gradients, total);
+    memory_line(f, "optimizer", m.optimizer, total);
     snprintf(name, sizeof name, "activations (%d at once)", held);
-    memory_line(f, name, m.activations, m.total);
-    memory_line(f, "logits and loss", m.head, m.total);
-    memory_line(f, "routing and rows under way", m.dispatch, m.total);
-    memory_line(f, "scratch of communication", m.communication, m.total);
+    memory_line(f, name, m.activations, total);
+    memory_line(f, "logits and loss", m.head, total);
+    memory_line(f, "routing and rows under way", m.dispatch, total);
+    memory_line(f, "scratch of communication", m.communication, total);
     if (m.scratch)
-        memory_line(f, "scratch of the device", m.scratch, m.total);
-    memory_line(f, "other workspace", m.workspace - m.head - m.dispatch - m.communication - m.scratch, m.total);
+        memory_line(f, "scratch of the device", m.scratch, total);
+    if (beside)
+        memory_line(f, "communicators of NCCL (estimate)", beside, total);
+    memory_line(f, "other workspace", m.workspace - m.head - m.dispatch - m.communication - m.scratch, total);
     if (p->model.moe_layers && p->axes.ep > 1 && !(p->routing.capacity > 0))
         fprintf(f, "  rows are reserved for %g times the mean load; more takes several passes\n",
                 p->routing.lambda);
@@ -155,5 +159,10 @@ int plan_explain(const struct plan *p, FILE *f)
     TRY(plan_predict(&q));
     explain_layout(&q, f);
     TRY(explain_memory(&q, q.predict.memory_rank, f));
-    return explain_time(&q, f);
+    TRY(explain_time(&q, f));
+    if (!isnan(q.predict.step_s))
+        fputs(
+            "\nhow far it is from the best layout, and by which choice: moe-partition search --compare PLAN\n",
+            f);
+    return 0;
 }

@@ -20,7 +20,7 @@ int costing_init(struct costing *c, const struct plan *p, int pp, double lambda)
     int rank = 0;
     while (rank < p->world - 1 && p->ranks[rank].pp != pp)
         rank++;
-    TRY(costing_of_shape(c, p, lambda));
+    TRY(costing_of_shape(c, p, lambda, NULL));
     c->tp = group_reach(p, GROUP_TP, rank);
     c->cp = group_reach(p, GROUP_CP, rank);
     c->ep = group_reach(p, GROUP_EP, rank);
@@ -28,7 +28,7 @@ int costing_init(struct costing *c, const struct plan *p, int pp, double lambda)
     return 0;
 }
 
-int costing_of_shape(struct costing *c, const struct plan *p, double lambda)
+int costing_of_shape(struct costing *c, const struct plan *p, double lambda, const struct curve *curve)
 {
     const struct machine *m = &p->machine;
     const struct reach alone = {1, 1};
@@ -48,7 +48,10 @@ int costing_of_shape(struct costing *c, const struct plan *p, double lambda)
     c->attend = p->training.precision == PRECISION_FP8 ? m->flops_bf16 : c->rate;
     if (!(c->rate > 0 && c->attend > 0 && m->memory_Bps > 0))
         c->rate = NAN;
-    return curve_parse(&c->curve, m->efficiency);
+    if (!curve)
+        return curve_parse(&c->curve, m->efficiency);
+    c->curve = *curve;
+    return 0;
 }
 
 static double memory_s(const struct costing *c, double bytes)
@@ -198,16 +201,18 @@ static void finish(const struct costing *c, struct layer_cost *x, double ops)
     x->s[PASS_B][PART_HOST] = fmax(0, c->p->machine.host_s * back - b);
 }
 
-void cost_of_layer(const struct costing *c, int64_t layer, struct layer_cost *x)
+void cost_of_layer(struct costing *c, int64_t layer, struct layer_cost *x)
 {
     const struct plan *p = c->p;
     const struct model *m = &p->model;
     double tp = (double)p->axes.tp, nH = c->n * (double)m->hidden;
     int64_t mlp = m->moe[layer] ? m->shared_ffn : m->dense_ffn;
     *x = (struct layer_cost){0};
-    double matrices = dense_matrices_s(c, (int)layer);
+    double *matrices = &c->dense_s[model_layer_kind(m, layer)];
+    if (*matrices == 0)
+        *matrices = dense_matrices_s(c, (int)layer);
     for (int pass = 0; pass < PASSES; pass++)
-        x->s[pass][PART_MATRIX] = matrices;
+        x->s[pass][PART_MATRIX] = *matrices;
     /* two norms, two residuals, an MLP's SwiGLU */
     x->s[PASS_F][PART_MEMORY] = memory_s(c, c->e * (2 * 2 * nH + 2 * 3 * nH + 3 * c->T * (double)mlp / tp));
     add_mixer(c, layer, x);

@@ -81,6 +81,7 @@ struct costing {
     double rate;   /* operations a second of products; of attention */
     double attend;
     struct curve curve;
+    double dense_s[LAYER_KINDS]; /* products of the dense part, 0 before the first layer of the kind */
     struct reach tp, cp, ep, etp;
     double n, T, e; /* tokens; bytes of an element */
 };
@@ -89,14 +90,14 @@ struct costing {
 int costing_init(struct costing *c, const struct plan *p, int pp, double lambda);
 
 /* The same from the shape alone, with groups of one rank, over which nothing takes time: for the caller to set.
- */
-int costing_of_shape(struct costing *c, const struct plan *p, double lambda);
+ * curve: that of the plan's efficiency, or NULL. */
+int costing_of_shape(struct costing *c, const struct plan *p, double lambda, const struct curve *curve);
 
 /* Of a weight of n·k elements of e bytes, what a product of processors loads and stores, the mean of its three
  * uses: two read it, and the third adds to its gradient in f32. */
 double weight_bytes(double e, double n, double k);
 
-void cost_of_layer(const struct costing *c, int64_t layer, struct layer_cost *out);
+void cost_of_layer(struct costing *c, int64_t layer, struct layer_cost *out);
 /* The embedding (first) and final norm, head and loss (last). */
 void cost_of_ends(const struct costing *c, bool first, bool last, struct layer_cost *out);
 /* Seconds of a pass: the sum of its parts. */

@@ -5,6 +5,7 @@
 
 #include "base/memory.h"
 #include "cost/arena.h"
+#include "cost/communicators.h"
 #include "plan/slots.h"
 
 int memory_of_rank(const struct plan *p, int rank, struct memory *m)
@@ -28,6 +29,7 @@ int memory_predict(struct plan *p)
     int r = 0;
     p->predict.memory_bytes = -1;
     p->predict.arena = ARENA_VERSION;
+    p->predict.communicator_bytes = (double)plan_communicator_bytes(p);
     for (int i = 0; i < p->world && r == 0; i++) {
         const struct coords *at = &p->ranks[i];
         bool *s = &seen[(at->pp * p->axes.tp + at->tp) * ep + at->ep % ep];

@@ -50,7 +50,7 @@ int plan_predict(struct plan *p)
                                   .tokens_per_s = NAN,
                                   .mfu = NAN,
                                   .bubble = NAN};
-    p->predict.hfu = p->predict.step_skewed_s = NAN;
+    p->predict.hfu = p->predict.step_skewed_s = p->predict.communicator_bytes = NAN;
     p->predict.flops_per_token = model_flops_per_token(&p->model, p->batch.seq);
     if (plan_simulate(p, 1, 1, 1, &s) < 0)
         return -1;

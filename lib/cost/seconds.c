@@ -15,7 +15,7 @@ struct kinds {
     bool known[LAYER_KINDS];
 };
 
-static const struct layer_cost *layer_of(struct kinds *k, const struct costing *c, int64_t layer)
+static const struct layer_cost *layer_of(struct kinds *k, struct costing *c, int64_t layer)
 {
     int kind = model_layer_kind(&c->p->model, layer);
     if (!k->known[kind])
@@ -32,7 +32,7 @@ static void add(struct layer_cost *sum, const struct layer_cost *x)
 }
 
 /* Of all virtual stages, and the sums of pipeline ranks. */
-static void cost_stages(const struct costing *c, struct stage_times *times, struct layer_cost *of_rank)
+static void cost_stages(struct costing *c, struct stage_times *times, struct layer_cost *of_rank)
 {
     const struct plan *p = c->p;
     struct kinds kinds = {0};
@@ -124,7 +124,7 @@ static double between_stages_s(const struct costing *c)
 }
 
 /* The schedule played, and who computes longest in it. */
-static int play(const struct costing *c, struct seconds *out)
+static int play(struct costing *c, struct seconds *out)
 {
     const struct plan *p = c->p;
     double m = (double)p->batch.microbatches;

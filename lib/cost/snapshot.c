@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 #include "cost/snapshot.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 #include "base/memory.h"
 #include "base/num.h"
+#include "cost/links.h"
 #include "plan/shard.h"
 #include "plan/slots.h"
 #include "plan/states.h"
@@ -39,4 +41,19 @@ int64_t snapshot_bytes(const struct plan *p, int rank)
     free(here);
     shards_release(&own);
     return ceil_div(bytes, a->etp * a->edp);
+}
+
+double save_seconds(const struct plan *p, int rank)
+{
+    return message_s(&p->machine, true, (double)snapshot_bytes(p, rank));
+}
+
+double save_interval_s(double save_s, double mtbf_s)
+{
+    return sqrt(2 * save_s * mtbf_s);
+}
+
+double save_lost_share(double save_s, double mtbf_s, double every_s)
+{
+    return save_s / every_s + every_s / (2 * mtbf_s);
 }

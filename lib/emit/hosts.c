@@ -33,19 +33,3 @@ void host_map_release(struct host_map *h)
     free(h->of_rank);
     *h = (struct host_map){0};
 }
-
-/* A name may be any text: it must not end the comment that it stands in. */
-static void put_name(const char *name, FILE *f)
-{
-    for (; *name; name++)
-        putc((unsigned char)*name < ' ' ? '?' : *name, f);
-}
-
-void emit_title(const struct plan *p, const char *form, FILE *f)
-{
-    fputs("# ", f);
-    put_name(p->model.name, f);
-    fprintf(f, " on %d ranks of ", p->world);
-    put_name(p->machine.name, f);
-    fprintf(f, ": written by moe-partition emit %s\n", form);
-}

@@ -15,7 +15,4 @@ struct host_map {
 void host_map_make(struct host_map *h, const struct plan *p);
 void host_map_release(struct host_map *h);
 
-/* "# moe-7b on 128 ranks of ref-64g: written by moe-partition emit slurm\n" */
-void emit_title(const struct plan *p, const char *form, FILE *f);
-
 #endif

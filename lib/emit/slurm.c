@@ -3,8 +3,10 @@
 
 #include "base/error.h"
 #include "emit/hosts.h"
+#include "emit/target.h"
 
-/* The hosts of the ranks in their order, a word for each run of one host: "0*8", eight ranks on host 0. */
+/* The hosts of the ranks in their order, a word for each run of one host: "0*8", ranks on host 0, eight of
+ * them. */
 static void put_runs(const struct plan *p, const struct host_map *h, FILE *f)
 {
     int words = 0;

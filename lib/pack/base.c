@@ -14,8 +14,8 @@
 #include "base/num.h"
 #include "ckpt/manifest.h"
 #include "ckpt/verify.h"
-#include "pack/sum.h"
 #include "pack/tree.h"
+#include "tensors/sum.h"
 
 static int by_name(const void *a, const void *b)
 {

@@ -6,7 +6,7 @@
 
 #include "base/error.h"
 #include "base/memory.h"
-#include "pack/sum.h"
+#include "tensors/sum.h"
 
 static const struct {
     const char *name, *suffix;

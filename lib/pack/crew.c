@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "base/notice.h"
 
 /* What the crew knows of a slot, beside the job. */
 struct crew_state {
@@ -179,26 +180,24 @@ static int each_work(void *with, void *job, int hand)
     return e->do_one(e->with, ((struct each_job *)job)->i, hand);
 }
 
-int crew_each(int threads, int count, int (*do_one)(void *with, int i, int hand), void *with)
+int crew_each(int threads, int count, int (*do_one)(void *with, int i, int hand), void *with, const char *doing)
 {
     struct each e = {do_one, with};
     struct crew *c = crew_start(threads, 2 * threads, sizeof(struct each_job), each_work, &e);
     struct each_job *job;
     int rc = 0;
-    for (int i = 0; i < count && rc == 0;) {
-        if ((job = crew_slot(c))) {
-            job->i = i++;
+    for (int given = 0, done = 0; done < count && rc == 0;) {
+        if (given < count && (job = crew_slot(c))) {
+            job->i = given++;
             crew_submit(c);
-        } else {
-            job = crew_wait(c);
-            rc = job->job.failed ? -1 : 0;
-            crew_free(c);
+            continue;
         }
-    }
-    while (rc == 0 && (job = crew_wait(c))) {
+        job = crew_wait(c);
         rc = job->job.failed ? -1 : 0;
         crew_free(c);
+        progress(doing, (uint64_t)++done, (uint64_t)count, "files");
     }
+    progress_end();
     crew_release(c); /* keeps this thread's error */
     return rc;
 }

@@ -43,7 +43,9 @@ void crew_stop(struct crew *c);
 void *crew_job(struct crew *c, int i);
 void crew_release(struct crew *c);
 
-/* do_one(with, i, hand) for i in [0,count), on so many threads; -1 at the first failure, with its error. */
-int crew_each(int threads, int count, int (*do_one)(void *with, int i, int hand), void *with);
+/* do_one(with, i, hand) for i in [0,count), the number of a file, on so many threads; -1 at the first failure,
+ * with its error. `doing` is shown as progress. */
+int crew_each(int threads, int count, int (*do_one)(void *with, int i, int hand), void *with,
+              const char *doing);
 
 #endif

@@ -87,12 +87,11 @@ static int read_stamp(struct index_reading *d, int *mode, int64_t *mtime, int *n
 {
     int64_t nanoseconds;
     struct record_word *w = record_take(&d->r, "mode");
-    char *end;
     if (!w)
         return record_bad(&d->r, "key 'mode' is missing");
-    *mode = (int)strtol(w->value, &end, 8);
-    if (*end || strlen(w->value) != 3)
+    if (strlen(w->value) != 3 || strspn(w->value, "01234567") != 3)
         return record_bad_word(&d->r, w, "mode '%.20s' is not three octal digits", w->value);
+    *mode = (int)strtol(w->value, NULL, 8);
     TRY(record_int(&d->r, "mtime", INT64_MIN / 4, INT64_MAX / 4, mtime));
     TRY(record_int(&d->r, "ns", 0, 999999999, &nanoseconds));
     *ns = (int)nanoseconds;

@@ -15,8 +15,8 @@
 #include "base/num.h"
 #include "pack/crew.h"
 #include "pack/prepare.h"
-#include "pack/sum.h"
 #include "pack/tape.h"
+#include "tensors/sum.h"
 
 #define ARCHIVE_TIME 315532800 /* 1980, of the index: the same directory gives the same archive */
 

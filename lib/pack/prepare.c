@@ -17,10 +17,10 @@
 #include "ckpt/verify.h"
 #include "pack/crew.h"
 #include "pack/experts.h"
-#include "pack/sum.h"
 #include "pack/tree.h"
 #include "plan/states.h"
 #include "tensors/convert.h"
+#include "tensors/sum.h"
 
 #define PART_BYTES ((int64_t)4 << 20)
 #define PIECE      ((int64_t)1 << 20)
@@ -123,26 +123,32 @@ int64_t prepared_runs(const struct prepared *p, int file, int64_t at, int64_t n,
 
 /* ---- files ---- */
 
-static int read_headers(struct prepared *p, const struct expert_names *names)
+/* look() at the header of every file of tensors. */
+static int each_header(struct prepared *p, int (*look)(struct prepared *p, int file, const struct st_file *st))
 {
-    struct pack_index *ix = &p->index;
     int rc = 0;
-    for (int i = 0; i < ix->file_count && rc == 0; i++) {
-        struct packed_file *f = &ix->files[i];
+    for (int i = 0; i < p->index.file_count && rc == 0; i++) {
         struct st_file st;
-        if (!tree_is_safetensors(f->name))
+        if (!tree_is_safetensors(p->index.files[i].name))
             continue;
-        char *path = path_join(p->request->dir, f->name);
+        char *path = path_join(p->request->dir, p->index.files[i].name);
         rc = st_open(&st, path);
         free(path);
         if (rc < 0)
             break;
-        note_numbers(&p->files[i], &st);
-        if (names)
-            expert_names_of_file(names, &st, &f->experts, &f->layers);
+        rc = look(p, i, &st);
         st_close(&st);
     }
     return rc;
+}
+
+static int note_header(struct prepared *p, int file, const struct st_file *st)
+{
+    struct packed_file *f = &p->index.files[file];
+    note_numbers(&p->files[file], st);
+    if (p->names)
+        expert_names_of_file(p->names, st, &f->experts, &f->layers);
+    return 0;
 }
 
 /* The files of a step are those of its manifest and that itself. */
@@ -316,12 +322,15 @@ static int leave_out_rounded(void *with, int i, int hand)
 
 /* ---- what a base has too ---- */
 
-/* Takes `made` (those of the file that are made again) and what the base has of the others, in order;
- * spans that follow each other on both sides become one. */
-static void find_in_base(struct prepared *p, struct packed_file *f, const struct st_file *st,
-                         const struct packed_span *made, int made_count)
+/* Those of the file that are made again, and what the base has of the others, in order; spans that follow each
+ * other on both sides become one. */
+static int find_in_base(struct prepared *p, int file, const struct st_file *st)
 {
-    int next = 0;
+    struct packed_file *f = &p->index.files[file];
+    struct packed_span *made = f->spans;
+    int made_count = f->span_count, next = 0;
+    f->spans = NULL;
+    f->span_count = 0;
     for (int i = 0; i < st->count; i++) {
         const struct st_tensor *t = &st->tensors[i];
         const struct base_tensor *x = base_find(&p->base, t);
@@ -342,30 +351,8 @@ static void find_in_base(struct prepared *p, struct packed_file *f, const struct
                 .begin = begin, .end = end, .base = xstrdup(p->base.files[x->file]), .at = x->at};
     }
     index_place_spans(f);
-}
-
-static int compare_with_base(struct prepared *p)
-{
-    int rc = 0;
-    for (int i = 0; i < p->index.file_count && rc == 0; i++) {
-        struct packed_file *f = &p->index.files[i];
-        struct packed_span *made = f->spans;
-        struct st_file st;
-        int count = f->span_count;
-        if (!tree_is_safetensors(f->name))
-            continue;
-        char *path = path_join(p->request->dir, f->name);
-        rc = st_open(&st, path);
-        free(path);
-        if (rc < 0)
-            break;
-        f->spans = NULL;
-        f->span_count = 0;
-        find_in_base(p, f, &st, made, count);
-        free(made);
-        st_close(&st);
-    }
-    return rc;
+    free(made);
+    return 0;
 }
 
 /* ---- some experts ---- */
@@ -408,7 +395,6 @@ static int prepare_files(struct prepared *p)
 {
     const struct pack_request *r = p->request;
     struct manifest m = {0};
-    struct expert_names *names = NULL;
     int rc = tree_walk(&p->index, r->dir);
     if (rc < 0)
         return rc;
@@ -420,21 +406,21 @@ static int prepare_files(struct prepared *p)
         manifest_release(&m);
         TRY(rc);
     }
-    names = expert_names_load(r->dir);
-    if (!names && r->experts)
+    p->names = expert_names_load(r->dir);
+    if (!p->names && r->experts)
         return -1;
-    rc = read_headers(p, names);
-    expert_names_free(names);
+    rc = each_header(p, note_header);
+    expert_names_free(p->names);
     if (rc == 0 && r->experts)
         rc = choose_experts(p);
     TRY(rc);
-    TRY(crew_each(r->threads, p->index.file_count, sum_file, p));
+    TRY(crew_each(r->threads, p->index.file_count, sum_file, p, "reading"));
     for (int i = 0; i < p->index.file_count; i++)
         p->files[i].packed_crc32 = p->index.files[i].crc32;
     if (r->codec == CODEC_SPLIT && p->index.step >= 0)
-        TRY(crew_each(r->threads, p->index.file_count, leave_out_rounded, p));
+        TRY(crew_each(r->threads, p->index.file_count, leave_out_rounded, p, "comparing weights"));
     if (r->base)
-        TRY(compare_with_base(p));
+        TRY(each_header(p, find_in_base));
     for (int i = 0; i < p->index.file_count; i++)
         p->made_bytes += p->index.files[i].bytes - packed_bytes(&p->index.files[i]);
     return 0;

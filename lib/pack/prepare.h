@@ -21,11 +21,13 @@ struct prepared_file {
     uint32_t packed_crc32; /* of what its members hold, before any xor */
 };
 
+struct expert_names;
 struct prepared {
     const struct pack_request *request;
     struct pack_index index;
     struct prepared_file *files; /* as index.files */
     struct pack_base base;       /* where the request has one */
+    struct expert_names *names;  /* while headers are read; NULL: no model that is known */
     int64_t made_bytes;          /* of all files: weights that need not be packed */
     int64_t xor_bytes;           /* and those that the base has too */
 };

@@ -20,9 +20,9 @@
 #include "pack/contents.h"
 #include "pack/crew.h"
 #include "pack/experts.h"
-#include "pack/sum.h"
 #include "pack/unpack.h"
 #include "tensors/convert.h"
+#include "tensors/sum.h"
 
 #define PIECE ((int64_t)1 << 20)
 
@@ -35,8 +35,9 @@ struct restore_hand {
 
 struct restoring {
     const struct restore_request *r;
+    struct restored *done;
     struct unpack u;
-    char *dir; /* the temporary one */
+    const char *dir; /* the temporary one */
     struct pack_base base;
     struct restore_hand *hands;
 };
@@ -261,7 +262,7 @@ static int finish_dirs(struct restoring *k)
 
 /* ---- all ---- */
 
-static int choose_experts(struct restoring *k, struct restored *done)
+static int choose_experts(struct restoring *k)
 {
     const struct pack_index *ix = &k->u.index;
     struct expert_choice *c = experts_parse("--experts", k->r->experts);
@@ -273,7 +274,7 @@ static int choose_experts(struct restoring *k, struct restored *done)
             continue;
         k->u.keep[i] = experts_overlap(c, ix->files[i].experts, ix->files[i].layers);
         kept += k->u.keep[i];
-        done->left_out += !k->u.keep[i];
+        k->done->left_out += !k->u.keep[i];
     }
     experts_free(c);
     if (!kept)
@@ -323,17 +324,21 @@ static int write_files(struct restoring *k)
     return rc;
 }
 
-static int restore_tree(struct restoring *k, struct restored *done)
+/* For outdir_fill(). */
+static int restore_tree(void *with, const char *dir)
 {
+    struct restoring *k = with;
+    struct restored *done = k->done;
     struct unpack *u = &k->u;
     int files = u->index.file_count;
+    k->dir = dir;
     if (k->r->experts)
-        TRY(choose_experts(k, done));
+        TRY(choose_experts(k));
     TRY(open_base(k));
     TRY(create_tree(k));
     TRY(write_files(k));
-    TRY(crew_each(u->threads, files, make_file, k));
-    TRY(crew_each(u->threads, files, finish_file, k));
+    TRY(crew_each(u->threads, files, make_file, k, "making weights"));
+    TRY(crew_each(u->threads, files, finish_file, k, "syncing"));
     TRY(finish_dirs(k));
     for (int i = 0; i < files; i++) {
         done->files += u->keep[i];
@@ -346,22 +351,12 @@ static int restore_tree(struct restoring *k, struct restored *done)
 
 int restore_archive(const struct restore_request *r, struct restored *done)
 {
-    struct restoring k = {.r = r};
+    struct restoring k = {.r = r, .done = done};
     *done = (struct restored){0};
     TRY(unpack_open(&k.u, r->archive, r->threads, NULL));
-    struct outdir out = {0};
-    int rc = outdir_open(&out, r->dir);
-    if (rc == 0) {
-        k.dir = out.dir;
-        rc = restore_tree(&k, done);
-        if (rc == 0)
-            rc = outdir_commit(&out);
-        else
-            outdir_abandon(&out);
-    }
+    int rc = outdir_fill(r->dir, restore_tree, &k);
     base_release(&k.base);
     unpack_close(&k.u);
-    outdir_release(&out);
     return rc;
 }
 

@@ -20,7 +20,7 @@
 #include "base/memory.h"
 #include "base/num.h"
 #include "pack/index.h"
-#include "pack/sum.h"
+#include "tensors/sum.h"
 
 enum {
     SUM_BYTES = 1024, /* header and block */

@@ -11,7 +11,7 @@
 #include "base/num.h"
 #include "pack/crew.h"
 #include "pack/pack.h"
-#include "pack/sum.h"
+#include "tensors/sum.h"
 
 static int bad(const struct unpack *u, const char *what)
 {

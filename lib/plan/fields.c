@@ -117,7 +117,7 @@ RECORD(predict_fields, "predict",
        PREDICTED(bubble),
        {.key = "arena", .type = FIELD_INT, MEMBER(struct plan, predict.arena), .min = 1, .max = 1 << 20,
         .later = true},
-       PREDICTED_LATER(hfu), PREDICTED_LATER(step_skewed_s),
+       PREDICTED_LATER(hfu), PREDICTED_LATER(step_skewed_s), PREDICTED_LATER(communicator_bytes),
        {.key = "seconds", .type = FIELD_INT, MEMBER(struct plan, predict.seconds), .max = 1 << 20,
         .later = true});
 

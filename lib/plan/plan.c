@@ -28,6 +28,14 @@ void plan_release(struct plan *p)
     *p = (struct plan){0};
 }
 
+int64_t plan_layers_on(const struct plan *p, int pp)
+{
+    int64_t layers = 0;
+    for (int v = 0; v < p->stage_count; v++)
+        layers += p->stages[v].pp == pp ? p->stages[v].layers : 0;
+    return layers;
+}
+
 const struct plan_group *plan_group_of(const struct plan *p, enum group_kind kind, int rank)
 {
     if (rank < 0 || rank >= p->world)

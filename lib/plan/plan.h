@@ -112,6 +112,7 @@ struct machine {
 /* Predicted figures; NaN where not computed. Bytes are of the worst rank. */
 struct predict {
     double memory_bytes, state_bytes, activation_bytes, workspace_bytes;
+    double communicator_bytes; /* beside memory_bytes (cost/communicators.h) */
     int memory_rank;
     int arena; /* the version of the memory's layout that was counted (cost/arena.h) */
     double step_s, tokens_per_s, flops_per_token, mfu, bubble;
@@ -152,6 +153,8 @@ struct plan {
     uint32_t crc32; /* of the text it was read from, to the sum record */
     bool sealed;    /* had a (right) sum */
     char *made_by;  /* command line, or NULL */
+    int64_t
+        save_every; /* steps between saves, where that is asked about (rule save-interval); not of the text */
 };
 
 void plan_release(struct plan *p);
@@ -171,6 +174,8 @@ static inline bool plan_is_last(const struct plan *p, int pp)
 {
     return p->stages[p->stage_count - 1].pp == pp;
 }
+/* How many layers this pipeline rank has, in all its chunks. */
+int64_t plan_layers_on(const struct plan *p, int pp);
 /* NULL when there is none. */
 const struct plan_group *plan_group_of(const struct plan *p, enum group_kind kind, int rank);
 /* How many nodes its members are on. */

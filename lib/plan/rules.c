@@ -246,7 +246,7 @@ static enum verdict routing_values(const struct plan *p, char text[static 400])
 
 #define SHAPE(id, proves, check)                                                                               \
     {                                                                                                          \
-        id, proves, check, NEEDS_NOTHING, true                                                                 \
+        id, proves, check, NEEDS_NOTHING                                                                       \
     }
 const struct rule shape_rules[] = {
     SHAPE("axes-order", "the order names each axis once", axes_order),

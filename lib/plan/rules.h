@@ -14,7 +14,7 @@ enum verdict { VERDICT_OK, VERDICT_WARN, VERDICT_FAIL };
 enum needs {
     NEEDS_NOTHING,
     NEEDS_AXES, /* no failure of an axes- or kv-heads rule */
-    NEEDS_ALL,  /* no failure before it */
+    NEEDS_ALL,  /* no failure before it, but of memory-fits */
 };
 
 struct rule {
@@ -22,7 +22,7 @@ struct rule {
     /* Text: on FAIL and warn the numbers and the nearest legal values, on ok the numbers. */
     enum verdict (*check)(const struct plan *p, char text[static 400]);
     enum needs needs;
-    bool sound; /* part of what moe-train demands of a plan */
+    bool advice; /* warns at most: a plan that it finds fault with is valid (check/advice.h) */
 };
 extern const struct rule shape_rules[];
 extern const int shape_rule_count;

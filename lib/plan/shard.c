@@ -3,6 +3,7 @@
 
 #include <limits.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/memory.h"
 #include "base/num.h"
@@ -199,21 +200,27 @@ static void add_sizes(struct shards *s, const struct plan *p, const struct coord
 
 void shards_sizes(struct shards *s, const struct plan *p, const struct coords *at)
 {
-    struct shards kinds[LAYER_KINDS];
-    bool known[LAYER_KINDS] = {false}, alike = plan_slots_alike(p);
+    struct layer_sizes k = {0};
+    shards_sizes_of(s, p, at, &k);
+}
+
+void shards_sizes_of(struct shards *s, const struct plan *p, const struct coords *at, struct layer_sizes *k)
+{
+    bool alike = plan_slots_alike(p);
     *s = (struct shards){0};
     if (plan_is_first(p, at->pp) || (p->model.tied && plan_is_last(p, at->pp)))
         add_sizes(s, p, at, -1, T_EMBED, T_EMBED);
     for (int i = at->pp; i < p->stage_count; i += (int)p->axes.pp)
         for (int layer = p->stages[i].first; layer < p->stages[i].first + p->stages[i].layers; layer++) {
             int kind = model_layer_kind(&p->model, layer);
-            if (!known[kind] || !alike) {
-                kinds[kind] = (struct shards){0};
-                add_sizes(&kinds[kind], p, at, layer, T_INPUT_NORM, T_FINAL_NORM - 1);
-                known[kind] = true;
+            if (!k->known[kind] || !alike) {
+                struct shards one = {0};
+                add_sizes(&one, p, at, layer, T_INPUT_NORM, T_FINAL_NORM - 1);
+                memcpy(k->elements[kind], one.elements, sizeof one.elements);
+                k->known[kind] = true;
             }
             for (int f = 0; f < FLATS; f++)
-                s->elements[f] += kinds[kind].elements[f];
+                s->elements[f] += k->elements[kind][f];
         }
     if (plan_is_last(p, at->pp))
         add_sizes(s, p, at, -1, T_FINAL_NORM, T_HEAD);

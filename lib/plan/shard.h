@@ -50,6 +50,13 @@ void shards_init(struct shards *s, const struct plan *p, int rank);
 /* The same without the list: elements, padded and slices alone, which need neither ranks nor slots of a
  * plan. In time of its layers; nothing to release. */
 void shards_sizes(struct shards *s, const struct plan *p, const struct coords *at);
+/* The same again for another stage of the same tp, ep and etp index: what is known of layers is in k, which is
+ * all zero before the first. */
+struct layer_sizes {
+    int64_t elements[LAYER_KINDS][FLATS];
+    bool known[LAYER_KINDS];
+};
+void shards_sizes_of(struct shards *s, const struct plan *p, const struct coords *at, struct layer_sizes *k);
 /* Slices of equal size for the replicas, from elements: replicas, padded and slices. */
 void shards_cut(struct shards *s, const struct plan *p, const struct coords *at);
 void shards_release(struct shards *s);

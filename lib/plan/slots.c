@@ -79,6 +79,14 @@ int64_t plan_layer_slots(const struct plan *p, int64_t layer)
     return p->slots.first ? first_of(p, layer)[p->axes.ep] : p->model.experts;
 }
 
+int plan_layer_pp(const struct plan *p, int64_t layer)
+{
+    int v = 0;
+    while (v < p->stage_count - 1 && layer >= p->stages[v].first + p->stages[v].layers)
+        v++;
+    return p->stages[v].pp;
+}
+
 int plan_slot_holder(const struct plan *p, int64_t layer, int64_t slot)
 {
     const int32_t *first = first_of(p, layer);

@@ -30,6 +30,8 @@ static inline int plan_slot_expert(const struct plan *p, int64_t layer, int64_t 
 {
     return p->slots.expert[layer * p->slots.most + slot];
 }
+/* The pipeline rank that has the layer (rule stages-cover). */
+int plan_layer_pp(const struct plan *p, int64_t layer);
 /* The ep rank that has the slot. */
 int plan_slot_holder(const struct plan *p, int64_t layer, int64_t slot);
 

@@ -20,6 +20,21 @@ static double layer_cost(const struct plan *p, int64_t layer)
     return attention + mlp;
 }
 
+static double head_cost(const struct plan *p)
+{
+    return (double)p->model.hidden * (double)p->model.vocab;
+}
+
+void split_costs(const struct plan *p, double *cost)
+{
+    for (int i = 0; i < p->axes.pp; i++)
+        cost[i] = 0;
+    for (int i = 0; i < p->stage_count; i++)
+        for (int l = p->stages[i].first; l < p->stages[i].first + p->stages[i].layers; l++)
+            cost[p->stages[i].pp] += layer_cost(p, l);
+    cost[p->stages[p->stage_count - 1].pp] += head_cost(p);
+}
+
 /* Cuts `layers` into n runs so that the sum of squared costs is least: that keeps the largest small and the
  * others even. best[s][l] is the least sum for the first l layers on the first s stages. */
 static void split_auto(const struct plan *p, int n, int *counts)
@@ -31,7 +46,7 @@ static void split_auto(const struct plan *p, int n, int *counts)
         sum[l + 1] = sum[l] + layer_cost(p, l);
     for (int l = 1; l <= layers; l++)
         best[l] = INFINITY;
-    double head = (double)p->model.hidden * (double)p->model.vocab;
+    double head = head_cost(p);
     for (int s = 1; s <= n; s++)
         for (int l = 0; l <= layers; l++) {
             double *b = &best[s * wide + l];

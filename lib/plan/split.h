@@ -7,5 +7,8 @@
 
 /* Sets p->stages from "4,3,4,5", "auto" or NULL (even). -1 with error() (status 2). */
 int split_make(struct plan *p, const char *split);
+/* Arithmetic of each pipeline rank, in parameters that a token meets (attention's scores counted so), the head
+ * included: what "auto" makes even. cost[pp]. */
+void split_costs(const struct plan *p, double *cost);
 
 #endif

@@ -25,3 +25,11 @@ bool plan_keeps(const struct plan *p, enum state s)
 {
     return optimizer_keeps(plan_optimizer(p), s, p->training.precision == PRECISION_F32);
 }
+
+int plan_state_bytes(const struct plan *p)
+{
+    int bytes = 0;
+    for (int s = 0; s < STATES; s++)
+        bytes += !plan_keeps(p, s) ? 0 : s != STATE_MASTER && p->training.moment_bf16 ? 2 : 4;
+    return bytes;
+}

@@ -40,5 +40,7 @@ bool optimizer_keeps(enum optimizer o, enum state s, bool f32);
 enum optimizer plan_optimizer(const struct plan *p);
 /* Whether the ranks of the plan keep the state. */
 bool plan_keeps(const struct plan *p, enum state s);
+/* Bytes of all that they keep of one parameter. */
+int plan_state_bytes(const struct plan *p);
 
 #endif

@@ -217,6 +217,22 @@ static int read_head(struct reading *d)
     return 0;
 }
 
+static int by_kind(const void *a, const void *b)
+{
+    const struct plan_group *x = a, *y = b;
+    return x->kind != y->kind ? (int)x->kind - (int)y->kind : x->index - y->index;
+}
+
+/* In the order that layout_make() gives them, whatever order the lines have. */
+static void sort_groups(struct plan *p)
+{
+    bool sorted = true;
+    for (int i = 1; i < p->group_count; i++)
+        sorted = sorted && by_kind(&p->groups[i - 1], &p->groups[i]) <= 0;
+    if (!sorted)
+        qsort(p->groups, (size_t)p->group_count, sizeof *p->groups, by_kind);
+}
+
 static int read_all(struct reading *d, size_t bytes, const char *where)
 {
     TRY(records_open(&d->r, d->copy, bytes, where));
@@ -228,6 +244,7 @@ static int read_all(struct reading *d, size_t bytes, const char *where)
     TRY(check_complete(d));
     if (!d->seen[ONCE_SUM])
         d->p->crc32 = (uint32_t)crc32_z(0, (const unsigned char *)d->text, bytes);
+    sort_groups(d->p);
     layout_index(d->p);
     slots_set(d->p, d->places, d->place_count);
     return 0;

@@ -36,9 +36,9 @@ struct reading {
     } said[MAX_FIELDS]; /* by the model record, in the order of model_fields */
     int model_line;
     bool *has_rank;
-    int64_t ranks, members;      /* and members of groups, so far */
-    struct expert_place *places; /* of experts, in the order of the text */
-    int64_t place_count, place_room;
+    int64_t ranks, members;                 /* and members of groups, so far */
+    struct expert_place *places;            /* of experts, in the order of the text */
+    int64_t place_count, place_room, named; /* named: lines without experts count too */
 };
 
 /* A record of a table: 1, 0 when it is none of them, -1 with error(). */

@@ -91,7 +91,8 @@ static int read_expert(struct reading *d)
         return -1;
     }
     /* a line of a few bytes can place every expert of the model: not again and again */
-    if (d->place_count + (int64_t)layer_count * count > most * m->layers) {
+    d->named += (int64_t)layer_count * max64(count, 1);
+    if (d->named > most * m->layers) {
         free(layers);
         free(ids);
         return record_bad(&d->r, "experts are placed more than %d times over", MOST_COPIES);

@@ -89,7 +89,7 @@ static int take(struct calibration *c, bench_work *work, const void *what, doubl
             break;
         if (try == TRIES) { /* the same on all ranks, and so is the end */
             c->disturbed++;
-            TRY(calibrate_judge(c, DISTURBED));
+            TRY(probe_agree(c->p, calibrate_judge(c, DISTURBED)));
             break;
         }
     }
@@ -97,7 +97,7 @@ static int take(struct calibration *c, bench_work *work, const void *what, doubl
     return 0;
 }
 
-/* The best of some, for the slowest rank: what disturbs a message disturbs both of its ranks. */
+/* The median of some, each of the slowest rank. */
 static int take_wire(struct calibration *c, struct group *g, enum wire wire, size_t bytes, double *s)
 {
     double each[9];
@@ -134,6 +134,8 @@ static int measure_memory(struct calibration *c)
     double s;
     TRY(take(c, bench_traffic, &t, &s));
     c->memory_Bps = TRAFFIC_BYTES * (double)t.count / s;
+    t.count = 16;
+    TRY(take(c, bench_traffic, &t, &c->operation_s));
     for (int back = 0; back < 2; back++) {
         struct attend a = attend_of(c->p->bench.be, back, F32);
         TRY(take(c, bench_attend, &a, &s));
@@ -262,7 +264,7 @@ static int measure(struct calibration *c)
     c->memory_bytes = d ? (double)d->bytes : host / comm_local_ranks(c->p->comm);
     c->per_node = level[INSIDE].count;
     c->nodes = level[ACROSS].count;
-    c->planned = 2 * SHAPES * 3 + 3;
+    c->planned = 2 * SHAPES * 3 + 4;
     if (r == 0)
         r = measure_products(c);
     if (r == 0)
@@ -302,8 +304,8 @@ enum status calibrate_run(const struct probe_options *o, struct comm **comm, boo
     if (r == 0)
         r = measure(&c);
     progress_end();
-    if (!p.agreed)
-        r = probe_agree(&p, r == 0 && probe_is_first(&p) ? report(&c) : r);
+    if (r == 0)
+        r = probe_agree(&p, probe_is_first(&p) ? report(&c) : 0);
     *broken = r < 0 && !p.agreed && comm_size(p.comm) > 1;
     calibration_release(&c);
     enum status s = r < 0 ? error_status() : STATUS_DONE;

@@ -244,9 +244,11 @@ json_t *calibrate_cluster(const struct calibration *c)
     put_links(root, "intra", &in);
     put_links(root, "inter", &out);
     json_object_set_new(root, "_measured",
-                        json_pack("{s:o,s:o,s:[f,f],s:f}", "products", product_remarks(c), "links",
+                        json_pack("{s:o,s:o,s:[f,f],s:f,s:f}", "products", product_remarks(c), "links",
                                   wire_remarks(c), "attention", c->attention[0], c->attention[1], "memory_Bps",
-                                  c->memory_Bps));
+                                  c->memory_Bps, "operation_s", c->operation_s));
+    if (p->bench.be->device) /* whose operations a processor starts */
+        json_object_set_new(root, "host_s", json_real(c->operation_s));
     json_object_set_new(root, "_residual", json_pack("{s:f}", "products", curve_residual(c, &curve)));
     if (in.samples)
         json_object_set_new(json_object_get(root, "_residual"), "inside", json_real(in.residual));

@@ -31,6 +31,7 @@ struct calibration {
     struct wire_sample *wire;
     int wires;
     double memory_bytes;             /* of a rank */
+    double operation_s;              /* from one small operation to the next */
     double memory_Bps, attention[2]; /* operations a second, forward and backward, in f32 */
 };
 

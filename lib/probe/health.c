@@ -276,7 +276,6 @@ enum status health_run(const struct probe_options *o, struct comm **comm, bool *
 {
     struct probe p;
     struct health h = {.o = o};
-    enum status s = STATUS_DONE;
     int r = probe_open(&p, o, bytes_of);
     *comm = p.comm;
     *broken = false;
@@ -288,22 +287,16 @@ enum status health_run(const struct probe_options *o, struct comm **comm, bool *
         h.rank = xcalloc((size_t)h.ranks, sizeof *h.rank);
     if (r == 0)
         r = ask_all(&p, &h);
-    if (r == 0 && probe_is_first(&p)) {
-        progress_end();
-        r = report(&h);
-        s = health_healthy(&h) ? STATUS_DONE : STATUS_NO;
-    }
-    int64_t worst = s;
-    if (r == 0 || p.agreed || comm_size(p.comm) > 1)
-        r = r < 0 && p.agreed ? -1 : probe_agree(&p, r);
-    if (r == 0 && host_max(comm_world(p.comm), &worst) == 0) {
-        s = (enum status)worst;
-    } else {
-        *broken = !p.agreed && comm_size(p.comm) > 1;
-        s = error_status();
-        if (*broken && report_lost(o, comm_fault(p.comm), h.cluster, comm_rank(p.comm), h.ranks) == 0)
-            s = STATUS_NO;
-    }
+    progress_end();
+    if (r == 0)
+        r = probe_agree(&p, probe_is_first(&p) ? report(&h) : 0);
+    int64_t worst = r == 0 && probe_is_first(&p) && !health_healthy(&h) ? STATUS_NO : STATUS_DONE;
+    if (r == 0)
+        r = host_max(comm_world(p.comm), &worst);
+    enum status s = r == 0 ? (enum status)worst : error_status();
+    *broken = r < 0 && !p.agreed && comm_size(p.comm) > 1; /* failed alone: the others still wait */
+    if (*broken && report_lost(o, comm_fault(p.comm), h.cluster, comm_rank(p.comm), h.ranks) == 0)
+        s = STATUS_NO;
     free(h.rank);
     if (!*broken)
         probe_close(&p);

@@ -54,6 +54,16 @@ static const char *should_be(const struct expectation *e, const struct health_ro
     return text;
 }
 
+/* Whether any of the links that this check is of is slow, whoever is to blame. */
+static bool slow_links(const struct health *h, enum health_check check)
+{
+    for (int r = 0; r < h->ranks && check >= HEALTH_INSIDE; r++)
+        for (int i = 0; i < kept(&h->rank[r]); i++)
+            if (h->rank[r].worst[i].across == (check == HEALTH_ACROSS))
+                return true;
+    return false;
+}
+
 static void print_check(FILE *f, const struct health *h, enum health_check check)
 {
     const struct health_row *row = &health_row[check];
@@ -71,8 +81,8 @@ static void print_check(FILE *f, const struct health *h, enum health_check check
                 x / row->scale, space, row->unit, 100 * x / e->value, should_be(e, row, text) + 1);
     }
     if (s.measured && !fails)
-        fprintf(f, "ok   %s: %.4g to %.4g%s%s a rank%s\n", row->name, s.least / row->scale, s.most / row->scale,
-                space, row->unit, should_be(e, row, text));
+        fprintf(f, "%s %s: %.4g to %.4g%s%s a rank%s\n", slow_links(h, check) ? "FAIL" : "ok  ", row->name,
+                s.least / row->scale, s.most / row->scale, space, row->unit, should_be(e, row, text));
 }
 
 static void print_link(FILE *f, const struct health *h, int rank, const struct link *l)

@@ -17,7 +17,7 @@ const char *const wire_name[WIRES] = {
     [WIRE_REDUCE] = "all-reduce",      [WIRE_EXCHANGE] = "all-to-all",
 };
 
-enum { ALL_PAIRS = 64, REPEATS = 4, TAG = 77 };
+enum { ALL_PAIRS = 64, REPEATS = 8, TAG = 77 };
 
 /* ---- collectives ---- */
 
@@ -123,19 +123,20 @@ int link_partner(int n, int round, int me)
     return other != me ? other : n % 2 ? me : turning;
 }
 
-static int learn_host(struct group *g, int peer, const char *host, char *there)
+/* A few bytes of each to the other. */
+static int tell(struct group *g, int peer, const void *mine, void *theirs, size_t bytes)
 {
-    char mine[HOST_NAME] = "";
-    snprintf(mine, sizeof mine, "%s", host);
-    struct comm_request *in = host_recv(g, peer, TAG, there, HOST_NAME);
-    struct comm_request *out = in ? host_send(g, peer, TAG, mine, HOST_NAME) : NULL;
+    struct comm_request *in = host_recv(g, peer, TAG, theirs, bytes);
+    struct comm_request *out = in ? host_send(g, peer, TAG, mine, bytes) : NULL;
     int r = out ? comm_wait(out, NULL) : -1;
     return r < 0 ? -1 : comm_wait(in, NULL);
 }
 
 static int measure_link(const struct bench *b, struct group *g, int peer, struct link *l, const char *host)
 {
-    TRY(learn_host(g, peer, host, l->host));
+    char name[HOST_NAME] = "";
+    snprintf(name, sizeof name, "%s", host);
+    TRY(tell(g, peer, name, l->host, sizeof name));
     l->host[HOST_NAME - 1] = '\0';
     l->across = strcmp(l->host, host) != 0;
     double start = now_s(), warm;
@@ -150,6 +151,9 @@ static int measure_link(const struct bench *b, struct group *g, int peer, struct
         TRY(b->be->sync(b->s));
         l->Bps = fmax(l->Bps, LINK_BYTES / (now_s() - start));
     }
+    double there; /* the same link, with other chances */
+    TRY(tell(g, peer, &l->Bps, &there, sizeof there));
+    l->Bps = fmax(l->Bps, there);
     return 0;
 }
 

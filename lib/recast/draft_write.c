@@ -9,7 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include <zlib.h>
 
 #include "base/alive.h"
 #include "base/error.h"
@@ -18,6 +17,7 @@
 #include "base/memory.h"
 #include "base/notice.h"
 #include "base/num.h"
+#include "tensors/sum.h"
 
 #define CHUNK ((int64_t)1 << 20) /* numbers at a time */
 
@@ -78,7 +78,7 @@ static char *header_text(const struct draft *d, const int *list, int count, size
 
 static int put(struct draft_writer *w, const void *p, int64_t bytes)
 {
-    w->crc32 = (uint32_t)crc32_z(w->crc32, p, (size_t)bytes);
+    w->crc32 = sum_bytes(w->crc32, p, (size_t)bytes);
     if (fwrite(p, 1, (size_t)bytes, w->stream) != (size_t)bytes)
         return error_errno("cannot write '%s'", w->path);
     alive();
@@ -167,7 +167,7 @@ static int put_tensors(struct draft_writer *w, const int *list, int count, struc
     for (int i = 0; i < count && rc == 0; i++) {
         struct made_tensor *m = &w->d->list[list[i]];
         rc = put_tensor(w, m);
-        whole = (uint32_t)crc32_combine64(whole, m->crc32, m->bytes);
+        whole = sum_join(whole, m->crc32, m->bytes);
         if (f)
             f->tensors[f->count++] = (struct manifest_tensor){xstrdup(m->name), m->crc32};
     }

@@ -51,7 +51,7 @@ int origin_open(struct origin *o, const char *path, bool verify)
         o->step = is_step_dir(path);
     TRY(model_load(&o->model, path));
     int rc = inventory_init(&o->inventory, &o->model);
-    if (rc == 0 && *o->model.quantised)
+    if (rc == 0 && verify && *o->model.quantised)
         rc = error(STATUS_USAGE, "%s: is quantised (%s): only plain numbers can be recast", path,
                    o->model.quantised);
     if (rc == 0)
@@ -149,23 +149,25 @@ int origin_put(const struct origin *o, const char *dir, const char *config, stru
     return put_companions(o, dir, m);
 }
 
+struct like_writing {
+    const struct origin *o;
+    const char *config, *doing;
+    struct draft *draft;
+};
+
+static int write_files(void *with, const char *dir)
+{
+    const struct like_writing *w = with;
+    TRY(make_dirs(dir));
+    TRY(origin_put(w->o, dir, w->config, NULL));
+    TRY(draft_write(w->draft, dir, NULL, w->doing));
+    return sync_dir(dir);
+}
+
 int origin_write_like(const struct origin *o, const char *target, const char *config, struct draft *d,
                       const char *doing)
 {
-    struct outdir out;
+    struct like_writing w = {o, config, doing, d};
     TRY(origin_apart(o, target));
-    TRY(outdir_open(&out, target));
-    int rc = make_dirs(out.dir);
-    if (rc == 0)
-        rc = origin_put(o, out.dir, config, NULL);
-    if (rc == 0)
-        rc = draft_write(d, out.dir, NULL, doing);
-    if (rc == 0)
-        rc = sync_dir(out.dir);
-    if (rc == 0)
-        rc = outdir_commit(&out);
-    if (rc < 0)
-        outdir_abandon(&out);
-    outdir_release(&out);
-    return rc;
+    return outdir_fill(target, write_files, &w);
 }

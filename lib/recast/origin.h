@@ -17,7 +17,7 @@ struct origin {
 };
 
 /* Verifies the directory as `verify` does, unless told not to, and opens it. -1: status 2 for what is not whole
- * or is quantised. */
+ * or, verified, is quantised: what it is made into could not be opened. */
 int origin_open(struct origin *o, const char *path, bool verify);
 void origin_release(struct origin *o);
 

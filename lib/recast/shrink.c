@@ -163,8 +163,10 @@ static int put_step(struct shrinking *s, const char *dir, struct manifest *m)
     return rc;
 }
 
-static int put_all(struct shrinking *s, const char *dir)
+/* For outdir_fill(). */
+static int put_all(void *with, const char *dir)
 {
+    struct shrinking *s = with;
     struct manifest m = {.step = s->from.at_step};
     char *optimizer = path_join(dir, OPTIMIZER_DIR);
     int rc = make_dirs(optimizer);
@@ -190,9 +192,11 @@ static int put_all(struct shrinking *s, const char *dir)
 /* A name of a step says which. */
 static int check_name(const struct shrinking *s, const char *target)
 {
-    const char *slash = strrchr(target, '/');
-    int64_t named = step_of(slash ? slash + 1 : target);
-    char name[STEP_NAME];
+    char *whole = path_absolute(target), name[STEP_NAME];
+    for (size_t n = strlen(whole); n > 1 && whole[n - 1] == '/'; n--)
+        whole[n - 1] = '\0';
+    int64_t named = step_of(strrchr(whole, '/') + 1);
+    free(whole);
     if (named < 0 || named == s->from.at_step)
         return 0;
     return error(STATUS_USAGE, "'%s' is the name of another step: this is '%s'", target,
@@ -201,20 +205,9 @@ static int check_name(const struct shrinking *s, const char *target)
 
 static int write_step(struct shrinking *s, const char *target)
 {
-    struct outdir out;
     TRY(origin_apart(&s->from, target));
-    TRY(outdir_open(&out, target));
-    if (check_name(s, out.target) < 0) {
-        outdir_release(&out);
-        return -1;
-    }
-    int rc = put_all(s, out.dir);
-    if (rc == 0)
-        rc = outdir_commit(&out);
-    if (rc < 0)
-        outdir_abandon(&out);
-    outdir_release(&out);
-    return rc;
+    TRY(check_name(s, target));
+    return outdir_fill(target, put_all, s);
 }
 
 int shrink_dir(const struct shrink_request *r, struct shrunk *done)

@@ -25,6 +25,7 @@ static const struct compared_figure {
     {FIGURE_state_bytes, NOT_MEASURED, offsetof(struct predict, state_bytes)},
     {FIGURE_activation_bytes, NOT_MEASURED, offsetof(struct predict, activation_bytes)},
     {FIGURE_workspace_bytes, NOT_MEASURED, offsetof(struct predict, workspace_bytes)},
+    {FIGURE_communicator_bytes, NOT_MEASURED, offsetof(struct predict, communicator_bytes)},
     {FIGURE_flops_per_token, FIGURE_flops_per_token, offsetof(struct predict, flops_per_token)},
 };
 

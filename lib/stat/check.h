@@ -1,17 +1,16 @@
 /* SPDX-License-Identifier: MIT */
-/* Claims on figures: NAME OP VALUE, OP one of < <= > >= = ~ (= to the digits written, ~ within 10%), VALUE may
- * end in %. */
+/* Claims on measured figures: NAME and a bound (base/bound.h). */
 #ifndef STAT_CHECK_H
 #define STAT_CHECK_H
 
 #include <stdbool.h>
 
+#include "base/bound.h"
 #include "stat/summary.h"
 
 struct check {
     const struct figure *figure;
-    char op[3];
-    double value, digit; /* digit: one in the last place written */
+    struct bound bound;
 };
 
 /* -1 with error() set: no such figure (the text lists them all), or not of that form. */

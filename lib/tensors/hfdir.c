@@ -6,13 +6,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include <zlib.h>
 
 #include "base/error.h"
 #include "base/file.h"
 #include "base/memory.h"
 #include "base/notice.h"
 #include "base/num.h"
+#include "tensors/sum.h"
 
 #define MAX_INDEX ((size_t)256 << 20)
 #define MOST_OPEN 64 /* descriptors */
@@ -99,15 +99,15 @@ int hf_read(struct hf_dir *d, int file, void *p, int64_t bytes, int64_t offset)
 static uint32_t sum_header(const struct st_file *f)
 {
     char shape[192];
-    uLong crc = 0;
+    uint32_t crc = 0;
     for (int i = 0; i < f->count; i++) {
         const struct st_tensor *t = &f->tensors[i];
         char *line =
             xasprintf("%s %s %s %lld\n", t->name, t->dtype, st_shape_text(t, shape), (long long)t->begin);
-        crc = crc32_z(crc, (const Bytef *)line, strlen(line));
+        crc = sum_bytes(crc, line, strlen(line));
         free(line);
     }
-    return (uint32_t)crc;
+    return crc;
 }
 
 /* Of a little at the begin, in the middle and at the end of the data. */
@@ -119,7 +119,7 @@ static int sum_samples(struct hf_dir *d, int file, uint32_t *crc)
     *crc = 0;
     for (int i = 0; i < 3 && n; i++) {
         TRY(hf_read(d, file, sample, n, (bytes - n) / 2 * i));
-        *crc = (uint32_t)crc32_z(*crc, (const Bytef *)sample, (size_t)n);
+        *crc = sum_bytes(*crc, sample, n);
     }
     return 0;
 }

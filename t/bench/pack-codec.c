@@ -11,7 +11,7 @@
 #include "base/memory.h"
 #include "base/num.h"
 #include "pack/codec.h"
-#include "pack/sum.h"
+#include "tensors/sum.h"
 
 enum { PART = 4 << 20, ROUNDS = 3 };
 

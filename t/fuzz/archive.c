@@ -8,8 +8,8 @@
 #include "fuzz/fuzz.h"
 #include "pack/index.h"
 #include "pack/restore.h"
-#include "pack/sum.h"
 #include "pack/tape.h"
+#include "tensors/sum.h"
 
 /* libarchive 3.6 loses a few bytes of a malformed header now and then; a reader gives up at the first such. */
 const char *__lsan_default_suppressions(void);

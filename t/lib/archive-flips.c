@@ -4,8 +4,8 @@
  *     archive-flips flips|cuts verify|restore FILE COUNT SEED
  *
  * flips: COUNT single bits, drawn at random; cuts: COUNT lengths, drawn at random, and each of the last 3 KiB
- * (restore: 16 bytes). verify must find each of them a problem, and restore must end with status 2 and leave
- * nothing. Exit status 0, or 1 with a line for each that was missed. */
+ * (restore: 16 bytes); with COUNT 0 every length. verify must find each of them a problem, and restore must end
+ * with status 2 and leave nothing. Exit status 0, or 1 with a line for each that was missed. */
 #include <fcntl.h>
 #include <malloc.h>
 #include <stdio.h>
@@ -81,7 +81,7 @@ int main(int argc, char **argv)
         if (pwrite(fd, bytes + bit / 8, 1, bit / 8) != 1)
             return 3;
     }
-    int last = verify ? 3072 : 16;
+    int64_t last = !count ? (int64_t)size : verify ? 3072 : 16;
     for (int64_t i = 0; i < count + last && !flips; i++) {
         int64_t at = i < count ? (int64_t)(next_random(&seed) % size) : (int64_t)size - 1 - (i - count);
         if (at < 0 || ftruncate(fd, at) != 0)

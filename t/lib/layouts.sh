@@ -12,6 +12,7 @@
 #   same_training A B STEP [FIGURES WEIGHTS MARGIN]   whether run A is B but for rounding: figures to 1e-5, weights after STEP to 1e-4, routing (if
 #                                   it was dumped to $T/A.routing) but for margins below 1e-6. Sets $said, the worst of each in a line, and $details
 #   zero_gates FROM TO              copies the step directory $T/FROM, of a Mixtral, to a Hugging Face one whose routers are zero
+#   run_measured COMMAND…           run (tap.sh), and $peak: the most MiB that it had in memory. Needs python3
 #   distance A B                    root mean square of the differences of the losses; "none" without any
 # $helpers is where the test helpers in C are.
 
@@ -36,6 +37,14 @@ model_keys() {
         decoder_sparse_step=2 norm_topk_prob=true num_key_value_heads=4 vocab_size=101 router_aux_loss_coef=0.01' ;;
     qwen3) echo 'model_type="qwen3_moe" moe_intermediate_size=24 num_experts=8 norm_topk_prob=true attention_bias=true router_aux_loss_coef=0.01' ;;
     esac
+}
+
+run_measured() {
+    run python3 -c 'import resource, subprocess, sys
+rc = subprocess.call(sys.argv[1:])
+print("peak", resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024, file=sys.stderr)
+sys.exit(rc)' "$@"
+    peak=$(printf '%s\n' "$err" | sed -n 's/^peak //p')
 }
 
 write_model() {

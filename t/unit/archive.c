@@ -13,8 +13,8 @@
 #include "pack/experts.h"
 #include "pack/index.h"
 #include "pack/restore.h"
-#include "pack/sum.h"
 #include "pack/tape.h"
+#include "tensors/sum.h"
 
 static char *folder;
 
@@ -246,6 +246,7 @@ static void made_up_archives(void **state)
         {{START "file a bytes=1152921504606846976 crc32=00000000" STAMP, {{"a", "abc"}}}, "has 3 bytes"},
         {{START "file a bytes=3 crc32=352441c2 mode=4755 mtime=1 ns=0\n", {{"a", "abc"}}},
          "three octal digits"},
+        {{START "file a bytes=3 crc32=352441c2 mode=-55 mtime=1 ns=0\n", {{"a", "abc"}}}, "three octal digits"},
         {{START "what a\n" ABC("a"), {{"a", "abc"}}}, "an unknown record"},
         {{START "pack codec=none part-bytes=4096\n" ABC("a"), {{"a", "abc"}}}, "a second record"},
         {{"moe-archive 1\npack codec=split part-bytes=4096\n" ABC("a"), {{"a.part-000000.split", "abc"}}},

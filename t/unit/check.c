@@ -4,15 +4,14 @@
 
 #include "check/check.h"
 #include "check/runnable.h"
+#include "cost/communicators.h"
+#include "cost/snapshot.h"
 #include "lib/plans.h"
 
-static void assert_verdict(const char *text, const char *rule, enum verdict v, const char *words)
+static void assert_rule(const struct plan *p, const char *rule, enum verdict v, const char *words)
 {
-    struct plan p;
     struct findings f;
-    if (plan_parse(&p, text, strlen(text), "plan", false) < 0)
-        fail_msg("%s", error_text());
-    plan_check(&p, &f);
+    plan_check(p, &f);
     bool found = false;
     for (int i = 0; i < f.count; i++)
         if (strcmp(f.list[i].rule, rule) == 0) {
@@ -22,6 +21,14 @@ static void assert_verdict(const char *text, const char *rule, enum verdict v, c
         }
     assert_true(found);
     findings_release(&f);
+}
+
+static void assert_verdict(const char *text, const char *rule, enum verdict v, const char *words)
+{
+    struct plan p;
+    if (plan_parse(&p, text, strlen(text), "plan", false) < 0)
+        fail_msg("%s", error_text());
+    assert_rule(&p, rule, v, words);
     plan_release(&p);
 }
 
@@ -74,6 +81,8 @@ static const struct {
     {"global=4", "global=5", "batch-divide", "4 or 6 would do"},
     {"\nbatch seq=1024", "\nbatch seq=1023", "tokens-divide", "seq 1024 would do"},
     {"schedule=1f1b", "schedule=interleaved", "schedule-fits", "needs vpp above 1"},
+    {"bubble=0", "bubble=null #", "predict-matches", "bubble is"},
+    {"step_s=null", "step_s=1", "predict-matches", "step_s is null; the plan says 1"},
     {"lambda=1.5", "lambda=0.5", "routing-values", "1 or more"},
     {"predict memory_bytes=", "predict memory_bytes=1", "predict-matches", "memory_bytes is "},
     {"\nbatch seq=1024", "\nbatch seq=512", "predict-matches", "memory_bytes is "},
@@ -153,7 +162,9 @@ static void test_large_group(void **state)
     plan_check(&p, &f);
     for (int i = 0; i < f.count; i++)
         if (strcmp(f.list[i].rule, "nodes-local") == 0)
-            assert_string_equal(f.list[i].text, "group etp 0 of 8192 ranks is on 2 nodes");
+            assert_string_equal(
+                f.list[i].text,
+                "group etp 0 of 8192 ranks is on 2 nodes, rank 0 on node 0 and rank 8000 on node 1");
     findings_release(&f);
     plan_release(&p);
 }
@@ -170,6 +181,138 @@ static void test_memory_fits(void **state)
             assert_string_equal(f.list[i].rule, "memory-fits");
     findings_release(&f);
     assert_int_equal(plan_runnable(&p), 0); /* the machine it starts on may have more */
+    plan_release(&p);
+}
+
+/* ---- what warns at most ---- */
+
+static const struct {
+    struct request request;
+    const char *rule;
+    enum verdict verdict;
+    const char *words;
+} advised[] = {
+    {{.model = "qwen3-30b-a3b", .cluster = "h100", .world = 8, .axes = {.pp = 8}, .zero = -1},
+     "stages-balanced",
+     VERDICT_WARN,
+     "pp 7, which has the head, computes 1.63"},
+    {{.model = "qwen3-30b-a3b", .cluster = "h100", .world = 8, .axes = {.pp = 8}, .split = "auto", .zero = -1},
+     "stages-balanced",
+     VERDICT_OK,
+     "times the mean"},
+    {{.model = "moe-tiny", .axes = {.pp = 4}, .batch = {.global = 1}, .zero = -1},
+     "pipeline-filled",
+     VERDICT_WARN,
+     "1 microbatch over pp 4: at no time do all stages compute; a global batch of 4"},
+    {{.model = "qwen3-30b-a3b", .cluster = "h200", .world = 16, .axes = {.tp = 16}, .zero = -1},
+     "tp-width",
+     VERDICT_WARN,
+     "tp 16 is wider than a node of 8 ranks; tp 8 would do"},
+    {{.model = "qwen3-30b-a3b", .cluster = "h200", .world = 16, .axes = {.tp = 16}, .zero = -1},
+     "nodes-local",
+     VERDICT_WARN,
+     "group tp 0 of 16 ranks is on 2 nodes, rank 0 on node 0 and rank 8 on node 1"},
+    {{.model = "moe-tiny", .cluster = "h100", .world = 16, .axes = {.tp = 2, .ep = 8}, .zero = -1},
+     "groups-compact",
+     VERDICT_OK,
+     "ep groups on 1"},
+    {{.model = "moe-tiny",
+      .cluster = "h100",
+      .world = 16,
+      .axes = {.ep = 8, .order = "tp-cp-dp-ep-pp"},
+      .zero = -1},
+     "groups-compact",
+     VERDICT_WARN,
+     "group ep 0 of 8 ranks is on 2 nodes, rank 0 on node 0 and rank 8 on node 1; in "
+     "another order than tp-cp-dp-ep-pp 1 would do"},
+    {{.model = "moe-tiny", .routing = {.capacity = 0.9}, .zero = -1},
+     "capacity-balanced",
+     VERDICT_WARN,
+     "9.8% are dropped at least"},
+    {{.model = "moe-tiny", .routing = {.capacity = 1}, .zero = -1},
+     "capacity-balanced",
+     VERDICT_OK,
+     "when loads are even"},
+    {{.model = "moe-tiny", .cluster = "h100", .axes = {.ep = 4}, .routing = {.lambda = 1}, .zero = -1},
+     "memory-skewed",
+     VERDICT_WARN,
+     "lambda 1, for even loads alone; a rank has enough for 4.00"},
+    {{.model = "moe-tiny", .cluster = "h100", .axes = {.ep = 4}, .routing = {.lambda = 1.2}, .zero = -1},
+     "memory-skewed",
+     VERDICT_OK,
+     "lambda 1.2; a rank has enough for 4.00"},
+    {{.model = "moe-tiny", .cluster = "h100", .world = 1024, .zero = 1},
+     "zero-divides",
+     VERDICT_WARN,
+     "dense parameters of stage 0 do not divide over dp 1024: 60288 are added, 22.5%"},
+    {{.model = "moe-tiny", .cluster = "h100", .world = 8, .zero = 0},
+     "zero-divides",
+     VERDICT_OK,
+     "cuts nothing"},
+    {{.model = "moe-tiny", .cluster = "h100", .world = 8, .zero = -1},
+     "cluster-known",
+     VERDICT_OK,
+     "those of preset 'h100'"},
+};
+
+static void test_advice(void **state)
+{
+    for (size_t i = 0; i < sizeof advised / sizeof *advised; i++) {
+        struct plan p = made(advised[i].request);
+        assert_rule(&p, advised[i].rule, advised[i].verdict, advised[i].words);
+        plan_release(&p);
+    }
+}
+
+/* Memory lasts for the skew that is told, and not for more. */
+static void test_skew_that_fits(void **state)
+{
+    struct request r = {.model = "moe-7b", .cluster = "h100", .world = 8, .axes = {.ep = 8}, .zero = -1};
+    struct plan p = made(r);
+    const char *told;
+    p.machine.memory_bytes = needed_bytes(&p.predict) + 300e6;
+    struct findings f;
+    plan_check(&p, &f);
+    double lasts = 0;
+    for (int i = 0; i < f.count; i++)
+        if (strcmp(f.list[i].rule, "memory-skewed") == 0 && (told = strstr(f.list[i].text, "enough for ")))
+            lasts = strtod(told + 11, NULL);
+    findings_release(&f);
+    assert_true(lasts > 1.6 && lasts < 7);
+    for (int more = 0; more < 2; more++) {
+        r.routing.lambda = lasts + (more ? 0.02 : -0.02);
+        struct plan q = made(r);
+        assert_int_equal(needed_bytes(&q.predict) > p.machine.memory_bytes, more);
+        plan_release(&q);
+    }
+    plan_release(&p);
+}
+
+static void test_saves(void **state)
+{
+    struct request r = {.model = "moe-7b", .cluster = "h100", .world = 64, .axes = {.ep = 8}, .zero = -1};
+    struct plan p = made(r);
+    double save_s = save_seconds(&p, p.predict.memory_rank), best_s = save_interval_s(save_s, 1000);
+    assert_true(fabs(best_s - sqrt(2 * save_s * 1000)) < 1e-9);
+    for (int i = -1; i <= 1; i += 2) /* any other loses more */
+        assert_true(save_lost_share(save_s, 1000, best_s * (1 + 0.1 * i)) >
+                    save_lost_share(save_s, 1000, best_s));
+    assert_rule(&p, "save-interval", VERDICT_OK, "8 nodes fail every 792 hours, a save takes ");
+    p.save_every = 1;
+    assert_rule(&p, "save-interval", VERDICT_WARN, "a save every 1 steps loses ");
+    p.save_every = (int64_t)round(save_interval_s(save_s, p.machine.node_mtbf_s / 8) / p.predict.step_s);
+    assert_rule(&p, "save-interval", VERDICT_OK, "a save every ");
+    p.save_every = 0;
+    p.machine.node_mtbf_s = 10;
+    assert_rule(&p, "save-interval", VERDICT_WARN, "of all time is lost");
+    p.machine.node_mtbf_s = 0;
+    assert_rule(&p, "save-interval", VERDICT_OK, "not known");
+    p.machine.memory_bytes *= 2;
+    assert_rule(&p, "cluster-known", VERDICT_WARN,
+                "memory_bytes is 160000000000; preset 'h100' has 80000000000");
+    p.ranks[9].node = 0;
+    assert_rule(&p, "nodes-in-order", VERDICT_WARN,
+                "rank 9 is on node 0; nodes of 8 filled in order have it on 1");
     plan_release(&p);
 }
 
@@ -205,7 +348,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_edits),       cmocka_unit_test(test_predicted_elsewhere),
         cmocka_unit_test(test_large_group), cmocka_unit_test(test_memory_fits),
-        cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_limits),      cmocka_unit_test(test_advice),
+        cmocka_unit_test(test_saves),       cmocka_unit_test(test_skew_that_fits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -138,8 +138,8 @@ static void products(void **state)
     plan_release(&p);
 }
 
-/* Processors: a product takes its computing and the loading of its weight, of f32 16 bytes an element in three uses;
- * gradients go through memory. */
+/* Processors: a product takes its computing and the loading of its weight, of f32 16 bytes an element in three
+ * uses; gradients go through memory. */
 static void processors(void **state)
 {
     struct plan p = planned("mixtral-8x7b", (struct axes){.tp = 1}, "none");
@@ -155,7 +155,8 @@ static void processors(void **state)
     for (int pass = 0; pass < PASSES; pass++)
         assert_true(close_to(x.s[pass][PART_EXPERTS], each + loaded));
     assert_true(close_to(weight_bytes(2, 3, 5), 15 * 4));
-    /* 1 GB summed by two: half is read and written, two read and one written of half; gathered: half read and written */
+    /* 1 GB summed by two: half is read and written, two read and one written of half; gathered: half read and
+     * written */
     struct shards s = {.padded = {250000000, 0}, .slice = {0, 0}};
     const struct reach two[2] = {{2, 2}, {1, 1}};
     double dp, optimizer;

@@ -349,18 +349,17 @@ static struct request random_request(uint64_t *seed, const char *model)
 static void shuffle_experts(struct plan *p, uint64_t *seed)
 {
     const struct model *m = &p->model;
-    int64_t count = 0, ep = p->axes.ep, uneven = next_random(seed) % 4;
-    int order[64];
+    int64_t count = 0, ep = p->axes.ep, uneven = next_random(seed) % 4, order[64];
     struct expert_place *list = xcalloc((size_t)(m->layers * m->experts), sizeof *list);
     for (int layer = 0; layer < m->layers; layer++) {
         for (uint64_t e = 0, other; e < (uint64_t)m->experts && m->moe[layer]; e++) {
             other = next_random(seed) % (e + 1);
             order[e] = order[other];
-            order[other] = (int)e;
+            order[other] = (int64_t)e;
         }
         for (int64_t i = 0; i < m->experts && m->moe[layer]; i++) {
-            uint64_t rank = i >= ep && uneven ? next_random(seed) : (uint64_t)i;
-            list[count++] = (struct expert_place){layer, (int)(rank % (uint64_t)ep), order[i]};
+            uint64_t at = i >= ep && uneven ? next_random(seed) : (uint64_t)i;
+            list[count++] = (struct expert_place){layer, (int)(at % (uint64_t)ep), (int)order[i]};
         }
     }
     slots_set(p, list, count);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "pack/sum.h"
+#include "tensors/sum.h"
 
 #include <libdeflate.h>
 #include <zlib.h>

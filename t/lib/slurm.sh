@@ -65,7 +65,14 @@ node_pids() {
         fi
     done 2>/dev/null | sort -u
 }
-node_dies() { kill -9 $(node_pids "$1"); }
+# All at once: none may see another go.
+node_dies() {
+    gone=$(node_pids "$1")
+    # shellcheck disable=SC2086
+    kill -s STOP $gone
+    # shellcheck disable=SC2086
+    kill -s KILL $gone
+}
 # What a killed slurmstepd has left would keep others from starting there.
 node_returns() {
     find "$T/slurm/$1" \( -name '*pmix*' -o -name 'n?_*' \) -prune -exec rm -rf {} +

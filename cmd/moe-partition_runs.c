@@ -170,7 +170,7 @@ static int show_replan(const struct replan_request *r, const struct replanned *n
     return output_commit(&o);
 }
 
-static int write_places(const struct places *s, const int *was, int ranks)
+static int write_places(const struct rank_places *s, const int *was, int ranks)
 {
     struct output o;
     if (!new_places_path)
@@ -181,7 +181,7 @@ static int write_places(const struct places *s, const int *was, int ranks)
 }
 
 /* By a report of health: nothing is lost, or spare hosts have taken its place. */
-static int keep_plan(const struct plan *old, const struct places *s)
+static int keep_plan(const struct plan *old, const struct rank_places *s)
 {
     if (!out_path || strcmp(out_path, "-") != 0)
         printf("lost          nothing: the plan stays as it is\n");
@@ -189,7 +189,7 @@ static int keep_plan(const struct plan *old, const struct places *s)
     return out_path ? write_plan(old, out_path, plan_write) : 0;
 }
 
-static int replan(const struct replan_request *r, const struct places *s)
+static int replan(const struct replan_request *r, const struct rank_places *s)
 {
     struct replanned n;
     if (r->lost->count == 0)
@@ -235,7 +235,7 @@ int run_replan(int argc, char **argv, const char *by)
         return error(STATUS_USAGE, "takes a plan (see 'moe-partition replan -h')");
     struct plan old;
     struct lost lost = {0};
-    struct places places = {0};
+    struct rank_places places = {0};
     struct replan_request r = {.old = &old, .lost = &lost, .made_by = by};
     TRY(take_replan(&r));
     TRY(plan_read(&old, argv[first]));

@@ -19,8 +19,8 @@ typedef long long ll;
 struct naming {
     struct lost *l;
     const struct plan *p;
-    struct places *places; /* or NULL */
-    bool *report;          /* a report of health was among what was read */
+    struct rank_places *places; /* or NULL */
+    bool *report;               /* a report of health was among what was read */
 };
 
 static int lose_host(const struct naming *n, const char *host)
@@ -137,7 +137,7 @@ static int lose_by_file(const struct naming *n, const char *path)
     return rc;
 }
 
-int lost_parse(struct lost *l, const struct plan *p, const char *what, struct places *places)
+int lost_parse(struct lost *l, const struct plan *p, const char *what, struct rank_places *places)
 {
     *l = (struct lost){.rank = xcalloc((size_t)p->world, sizeof *l->rank)};
     bool report = false;

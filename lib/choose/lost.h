@@ -19,7 +19,7 @@ struct lost {
  * places: of the plan's ranks; without any (of NULL) a report gives them its hosts, in order; NULL: none are
  * known, and a host can only be named by its node's number.
  * -1 with error() (status 2): a rank that is not there, an unknown host, nobody or everybody lost. */
-int lost_parse(struct lost *l, const struct plan *p, const char *what, struct places *places);
+int lost_parse(struct lost *l, const struct plan *p, const char *what, struct rank_places *places);
 void lost_release(struct lost *l);
 
 #endif

@@ -13,7 +13,7 @@ typedef long long ll;
 struct sick_report {
     struct lost *l;
     const struct plan *p;
-    struct places *places;
+    struct rank_places *places;
     const struct json_doc *d;
     json_t *hosts; /* those that it tells of, in its order; NULL: it does not say */
 };
@@ -141,7 +141,7 @@ static int place_ranks(const struct sick_report *x)
     return rc;
 }
 
-int lost_by_report(struct lost *l, const struct plan *p, struct places *s, const struct json_doc *report)
+int lost_by_report(struct lost *l, const struct plan *p, struct rank_places *s, const struct json_doc *report)
 {
     struct sick_report x = {l, p, s, report, NULL};
     size_t i;

@@ -7,7 +7,7 @@
 #include "choose/lost.h"
 
 /* Marks who is lost, as lost_parse() has it, and gives places to ranks that have none. */
-int lost_by_report(struct lost *l, const struct plan *p, struct places *s, const struct json_doc *report);
+int lost_by_report(struct lost *l, const struct plan *p, struct rank_places *s, const struct json_doc *report);
 
 /* One more lost. */
 static inline void lost_mark(struct lost *l, int rank)

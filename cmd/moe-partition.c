@@ -19,6 +19,7 @@
 #include "choose/search_report.h"
 #include "cost/communicators.h"
 #include "cost/explain.h"
+#include "cost/fit.h"
 #include "emit/emit.h"
 #include "plan/fields.h"
 #include "plan/schedule.h"
@@ -100,10 +101,12 @@ static const struct command plan_command = {
 
 void warn_if_too_large(const struct plan *p)
 {
-    char needs[24], has[24];
-    if (p->machine.memory_bytes > 0 && needed_bytes(&p->predict) > p->machine.memory_bytes)
-        notice("the plan does not fit: rank %d needs %s, a rank has %s", p->predict.memory_rank,
-               human_bytes(needed_bytes(&p->predict), needs), human_bytes(p->machine.memory_bytes, has));
+    char needs[24], has[24], advice[400];
+    if (!(p->machine.memory_bytes > 0) || needed_bytes(&p->predict) <= p->machine.memory_bytes)
+        return;
+    fit_advice(p, p->predict.memory_rank, arena_room(p), advice);
+    notice("the plan does not fit: rank %d needs %s, a rank has %s; %s", p->predict.memory_rank,
+           human_bytes(needed_bytes(&p->predict), needs), human_bytes(p->machine.memory_bytes, has), advice);
 }
 
 /* "moe-partition 0.1.0: moe-partition -m moe-tiny …" */

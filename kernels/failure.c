@@ -22,6 +22,14 @@ void failure_set(const char *fmt, ...)
     va_end(ap);
 }
 
+bool failure_kept(void)
+{
+    pthread_mutex_lock(&lock);
+    bool kept = *text;
+    pthread_mutex_unlock(&lock);
+    return kept;
+}
+
 int failure_take(void)
 {
     char copy[sizeof text];

@@ -176,6 +176,16 @@ static bool advance_work(struct stream *s, struct task *t)
     return begin || r != 0;
 }
 
+queue_watcher *queue_watch;
+
+static void run_op(const struct queued_op *kind, const void *op)
+{
+    double start = queue_watch ? now_s() : 0;
+    kind->run(op);
+    if (queue_watch)
+        queue_watch(kind->name, op, now_s() - start);
+}
+
 /* Does the first task of a stream that has any, unless it must wait. */
 static bool advance(struct stream *s)
 {
@@ -185,7 +195,7 @@ static bool advance(struct stream *s)
         open_memory(s->policy);
     switch (t->kind) {
     case TASK_OP:
-        t->op->run(t->args);
+        run_op(t->op, t->args);
         break;
     case TASK_COPY:
         memcpy(t->dst, t->src ? t->src : t->data, t->bytes);
@@ -295,7 +305,7 @@ static void bound(struct stream *s)
 void queue_op(struct stream *s, const struct queued_op *kind, const void *op)
 {
     if (begin_now(s)) {
-        kind->run(op);
+        run_op(kind, op);
         close_memory();
         return;
     }

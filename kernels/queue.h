@@ -48,6 +48,11 @@ void queue_op(struct stream *s, const struct queued_op *kind, const void *op);
         queue_op(s, &kind, op);                                                                                \
     }
 
+/* Is told of each operation of ops.h that has run, with its struct and the seconds that it took; NULL, as
+ * it is: nobody is. For the bench that says where a step's time goes (t/bench/profile). */
+typedef void queue_watcher(const char *name, const void *op, double seconds);
+extern queue_watcher *queue_watch;
+
 /* `policy` must live on; NULL: none. */
 struct stream *queue_stream_new(const struct queue_policy *policy);
 /* A word for the backend beside each stream and event, NULL at first. */

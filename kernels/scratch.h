@@ -10,7 +10,8 @@
 /* How it is aligned; what a product may take, and partial sums have; choices that a block sorts. */
 enum { SCRATCH_ALIGN = 256, SCRATCH_BYTES = 32 << 20, SORT_TILE = 512 };
 
-/* Integers that a sort of choices by expert takes: two tables of tiles and experts. */
+/* Integers that a sort of choices by expert takes at most: a table of tiles and experts, and the experts'
+ * totals. */
 static inline int64_t sort_integers(int64_t choices, int64_t experts)
 {
     return 2 * ((choices + SORT_TILE - 1) / SORT_TILE) * experts;

@@ -88,6 +88,20 @@ run moe-plan-check -c "$T/small.json" "$T/p.plan"
 is "$status" 1 'another cluster can be too small'
 like "$out" '^FAIL memory-fits: rank .* of 1 MB' 'memory'
 like "$out" '^FAIL nodes-fit' 'nodes'
+moe-partition -m moe-tiny --seq 64 --micro-batch 8 --global-batch 8 -q >"$T/m.plan"
+need=$(sed -n 's/^predict memory_bytes=\([0-9]*\).*/\1/p' "$T/m.plan")
+echo '{"name": "less", "device": "cpu", "nodes": 8, "ranks_per_node": 1, "memory_bytes": '$((need * 9 / 10))'}' >"$T/less.json"
+run moe-plan-check -c "$T/less.json" "$T/m.plan"
+is "$status" 1 'memory alone can be too small'
+fit='[a-z ]+ takes? [0-9.]+ MB, .*: with( --(recompute|zero|micro-batch) [a-z0-9]+)+ it would need [0-9.]+ MB$'
+like "$out" "^FAIL memory-fits: rank 0 needs [0-9.]+ MB of [0-9.]+ MB, 111.1%; $fit" 'and what would make it fit is said'
+settings=$(printf '%s\n' "$out" | sed -n 's/^FAIL memory-fits.*: with\(.*\) it would need.*/\1/p')
+run moe-partition -m moe-tiny -c "$T/less.json" --seq 64 --micro-batch 8 --global-batch 8
+is "$status" 0 'a plan that does not fit is written'
+like "$err" "the plan does not fit: rank 0 needs [0-9.]+ MB, a rank has [0-9.]+ MB; $fit" 'and the same is said of it'
+# shellcheck disable=SC2086
+moe-partition -m moe-tiny -c "$T/less.json" --seq 64 --micro-batch 8 --global-batch 8 $settings 2>"$T/.err" | moe-plan-check - >"$T/out"
+is "$? $(cat "$T/.err")" '0 ' "and with$settings it does fit"
 moe-partition -m moe-tiny -c "$T/small.json" -n 8 --tp 2 -q >"$T/t.plan"
 like "$(moe-plan-check "$T/t.plan")" '^warn nodes-local: group tp 0 of 2 ranks is on 2 nodes' 'tensor parallelism over nodes is warned of'
 moe-partition -q -m qwen3-30b-a3b -c h100 -n 16 --ep 8 --pp 2 -o "$T/h.plan"

@@ -75,10 +75,17 @@ family() {
         run mp "${b#*:}" load "$T/${b%:*}.plan" $(for a in $writers; do echo "$T/${a%:*}/step-00000007"; done)
         is "$status $(printf '%s\n' "$out" | grep -c '^loaded ')" "0 $(echo "$writers" | wc -w)" "$b loads what was saved by:$writers"
         [ "$status" -eq 0 ] || diag "$err"
+        is "$(bytes_read)" "$(for a in $writers; do bytes_of "$T/${a%:*}/step-00000007"; done | sum)" "$b: each byte is read once"
     done
 }
+sum() { awk '{ n += $1 } END { printf "%d\n", n }'; }
+bytes_read() { printf '%s\n' "$out" | sed -n 's/^rank [0-9]* read \([0-9]*\) bytes$/\1/p' | sum; } # by all ranks, in the last run
+bytes_of() { cat "$1"/*.safetensors "$1"/optimizer/*.safetensors "$1/model.safetensors.index.json" | wc -c; }
 family t1:1 t8:8 t4:4 t6:6 t3:3
 family g4:4 g8:8 g2:2
+make_plan t16 16 tied --precision bf16 --tp 2 --ep 2 --dp 8 --zero 1
+run mp 16 load "$T/t16.plan" "$T/t8/step-00000007"
+is "$status $(bytes_read)" "0 $(bytes_of "$T/t8/step-00000007")" '16 ranks read each byte once' || diag "$err"
 run moe-ckpt diff --optimizer "$T/t1/step-00000007" "$T/t8/step-00000007"
 is "$status" 0 'one rank and eight write the same bits'
 for f in dense.safetensors expert-005.safetensors optimizer/dense.safetensors config.json model.safetensors.index.json; do
@@ -104,6 +111,7 @@ for b in t1:1 t3:3 t6:6 g4:4 g2:2; do
     run mp "${b#*:}" import "$T/${b%:*}.plan" $(for a in $from; do echo "${a%:*}" "$T/hf.${a#*:}" "${a%:*}" "$T/bare.${a#*:}"; done)
     is "$status" 0 "$b imports weights of $from, with an index and without"
     [ "$status" -eq 0 ] || diag "$err"
+    is "$(bytes_read)" "$(for a in $from; do cat "$T/hf.${a#*:}"/* "$T/bare.${a#*:}"/* | wc -c; done | sum)" "$b: each byte is read once"
     case $b in t3* | g4*) continue ;; esac
     run mp "${b#*:}" import "$T/${b%:*}.plan" f32 "$T/less.$less"
     is "$status" 2 'a missing expert is bad input'
@@ -189,27 +197,70 @@ flip "$T/v/expert-002.safetensors" $(($(wc -c <"$T/v/expert-002.safetensors") - 
 run moe-ckpt verify "$T/v"
 like "$err" "expert-002.safetensors: tensor 'model.layers.3.mlp.experts.2.down_proj.weight' is damaged" 'the damaged tensor is named'
 flip "$T/v/expert-002.safetensors" $(($(wc -c <"$T/v/expert-002.safetensors") - 9))
-# damaged NAME COMMAND…: not whole after COMMAND in the copy, whole again from the original
+# A step of the same run, one later: what is in it belongs to another checkpoint.
+mp 4 save "$T/g4.plan" "$T/g4" 8 >/dev/null
+# as_if NAME…: the manifest in this directory says that the files of these names are as they are here: one that is not there is not
+# listed, one of the other step has that one's entry. Its own sum is made anew. So only what it says can be wrong with it.
+as_if() {
+    "${PYTHON:-python3}" - "$T/g4/step-00000008/manifest.json" "$@" <<'EOF'
+import json, os, sys, zlib
+m, other = json.load(open("manifest.json")), json.load(open(sys.argv[1]))["files"]
+for name in sys.argv[2:]:
+    m["files"].pop(name, None)
+    if not os.path.exists(name):
+        continue
+    data = open(name, "rb").read()
+    entry = dict(other.get(name, other["expert-001.safetensors"]), bytes=len(data), crc32="%08x" % zlib.crc32(data))
+    m["files"][name] = entry if name.endswith("tensors") else {k: entry[k] for k in ("bytes", "crc32")}
+del m["sum"]
+text = json.dumps(m)[:-1]
+open("manifest.json", "w").write(text + ',\n  "sum": "%08x"\n}\n' % zlib.crc32(text.encode()))
+EOF
+}
+# later NAME…: these files are the other step's
+later() { for name in "$@"; do cp "$T/g4/step-00000008/$name" "$name"; done; }
+# damaged WHAT REGEX COMMAND…: not whole after COMMAND in the copy, which names it so; whole again from the original
 damaged() {
-    damaged_name=$1
-    shift
-    (cd "$T/v" && "$@")
+    damaged_name=$1 damaged_like=$2
+    shift 2
+    (cd "$T/v" && eval "$*")
     run moe-ckpt verify "$T/v"
     is "$status" 1 "verify: $damaged_name"
+    like "$err" "$damaged_like" "verify: $damaged_name: named"
     rm -r "$T/v"
     cp -r "$T/g4/step-00000007" "$T/v"
 }
-damaged 'a truncated file' truncate -s -1 optimizer/expert-001.safetensors
-damaged 'an empty file' truncate -s 0 plan.moe
-damaged 'a longer file' truncate -s +8 dense.safetensors
-damaged 'a missing file' rm state.json
-damaged 'a missing expert' rm expert-007.safetensors
-damaged 'no manifest' rm manifest.json
-damaged 'no config' rm config.json
-damaged 'no optimizer' rm -r optimizer
-damaged 'a file too many' touch more.txt
-damaged 'a directory too many' mkdir more
-damaged 'an expert in the place of another' cp expert-001.safetensors expert-002.safetensors
+damaged 'a truncated file' 'optimizer/expert-001.safetensors: has [0-9]* bytes, not' truncate -s -1 optimizer/expert-001.safetensors
+damaged 'a truncated file that the manifest has' 'expert-001.safetensors: .*outside|expert-001.safetensors: the tensors end' \
+    'truncate -s -8 expert-001.safetensors; as_if expert-001.safetensors'
+damaged 'an empty file' 'plan.moe: has 0 bytes' truncate -s 0 plan.moe
+damaged 'a longer file' 'dense.safetensors: has' truncate -s +8 dense.safetensors
+damaged 'a missing file' 'state.json' rm state.json
+damaged 'a missing expert' 'expert-007.safetensors: is missing' rm expert-007.safetensors
+damaged 'a missing expert that the manifest does not miss' "expert-007.safetensors'" 'rm expert-007.safetensors; as_if expert-007.safetensors'
+damaged 'missing moments that the manifest does not miss' 'optimizer/expert-007.safetensors' \
+    'rm optimizer/expert-007.safetensors; as_if optimizer/expert-007.safetensors'
+damaged 'no manifest' 'manifest.json' rm manifest.json
+damaged 'no config' 'config.json: is missing' rm config.json
+damaged 'no optimizer' 'optimizer/dense.safetensors: is missing' rm -r optimizer
+damaged 'a file too many' 'more.txt: a file that the manifest does not list' touch more.txt
+damaged 'a directory too many' 'more: a directory that does not belong' mkdir more
+damaged 'an expert in the place of another' "expert-002.safetensors: has no tensor '.*experts.2" cp expert-001.safetensors expert-002.safetensors
+damaged 'an expert twice' 'expert-008.safetensors: a file that the manifest does not list' cp expert-001.safetensors expert-008.safetensors
+damaged 'an expert twice, both in the manifest' 'expert-008.safetensors: a file of tensors that .*index.json does not name' \
+    'cp expert-001.safetensors expert-008.safetensors; as_if expert-008.safetensors'
+damaged 'moments twice, both in the manifest' 'optimizer/expert-008.safetensors: a file of tensors' \
+    'cp expert-001.safetensors optimizer/expert-008.safetensors; as_if optimizer/expert-008.safetensors'
+damaged "another step's expert" 'expert-003.safetensors: is of step 8, and the checkpoint of step 7' later expert-003.safetensors
+damaged "another step's expert, with that one's sums" 'expert-003.safetensors: is of step 8, and the checkpoint of step 7' \
+    'later expert-003.safetensors; as_if expert-003.safetensors'
+damaged "another step's moments, with that one's sums" 'optimizer/dense.safetensors: is of step 8' \
+    'later optimizer/dense.safetensors; as_if optimizer/dense.safetensors'
+damaged "another step's state, with that one's sums" 'manifest.json is of step 7, its state.json of step 8' 'later state.json; as_if state.json'
+damaged 'a header' 'expert-004.safetensors: ' flip expert-004.safetensors 100
+damaged 'padding' 'expert-004.safetensors: ' flip expert-004.safetensors 4090
+damaged 'data' "dense.safetensors: tensor 'model.*' is damaged" flip dense.safetensors 30000
+damaged 'a side file' 'config.json: is damaged' flip config.json 5
 run moe-ckpt verify "$T/nowhere"
 is "$status" 2 'verify: what does not exist is bad input'
 run moe-ckpt verify "$T/glm.json"

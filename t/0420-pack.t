@@ -33,7 +33,7 @@ for codec in none gzip split; do
     pack -c $codec -o $codec.tar $S
     is "$status:$err:$out" '0::' "$codec: packed, silently"
     run moe-ckpt verify $codec.tar
-    is "$status:$out" "0:$codec.tar: whole: archive ($codec) of step 6: 15 files, 461 kB" 'verify says what it is'
+    is "$status:$out" "0:$codec.tar: whole: archive ($codec) of step 6: 15 files, 487 kB" 'verify says what it is'
     restore $codec.tar $codec.out
     is "$status:$err" '0:' 'restored'
     same $S $codec.out 'bitwise what was packed, modes and times too'

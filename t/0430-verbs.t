@@ -104,7 +104,7 @@ is "$status" 2 'what is not there' || diag "$err"
 run moe-ckpt extract -o bad --tensor $g --expert 1 $S
 is "$status" 2 'both at once'
 cp -r $S torn
-printf x | dd of=torn/expert-004.safetensors bs=1 seek=3000 conv=notrunc 2>/dev/null
+printf x | dd of=torn/expert-004.safetensors bs=1 seek=6000 conv=notrunc 2>/dev/null
 run moe-ckpt extract -o bad --expert 4 torn
 is "$status" 2 'a damaged tensor'
 like "$err" "torn/expert-004.safetensors: tensor '.*' is damaged" 'is named'
@@ -137,7 +137,7 @@ for list in 6 2:0 0:9 0-4 x 1- '' 0-5; do
     like "$err" '^moe-ckpt shrink: --drop-experts: ' 'and why'
 done
 cp -r $S hurt
-printf x | dd of=hurt/expert-004.safetensors bs=1 seek=3000 conv=notrunc 2>/dev/null
+printf x | dd of=hurt/expert-004.safetensors bs=1 seek=6000 conv=notrunc 2>/dev/null
 run moe-ckpt shrink --drop-experts 4 hurt bad
 is "$status" 2 'a damaged step is refused'
 like "$err" 'hurt: not whole: .*expert-004' 'naming what is damaged'
@@ -330,7 +330,7 @@ is "$status" 2 'one model is not enough'
 
 # ---- prune ----
 train one 1 -q -d data -s 6 --save-every 1 --save line
-damage() { printf x | dd of="$1/expert-004.safetensors" bs=1 seek=3000 conv=notrunc 2>/dev/null; }
+damage() { printf x | dd of="$1/expert-004.safetensors" bs=1 seek=6000 conv=notrunc 2>/dev/null; }
 damage line/step-00000006
 damage line/step-00000002
 run moe-ckpt prune --keep 2 --dry-run line

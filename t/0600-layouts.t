@@ -22,70 +22,23 @@ batch='--seq 32 --global-batch 16'
 last=step-$(printf '%08d' "$steps")
 
 write_tokens text 97 20000
-write_model mix mixtral
-write_model glm glm num_key_value_heads=4 topk_group=2
-write_model grouped glm
-write_model olmoe olmoe
-write_model qwen qwen
-write_model qwen3 qwen3
-write_model tied mixtral tie_word_embeddings=true num_experts_per_tok=3
-write_model one mixtral num_experts_per_tok=1
-
-# A model whose router is zero: all choices tie, so every token goes to expert 0. Its weights are those of another run, edited.
-zero_router() {
-    make_plan one.from one $batch && train one.from 1 -d "$T/text" -s 1 --save "$T/one.from" && zero_gates one.from/step-00000001 one.init
-}
-
-# What a run is compared with: options of the plan, and of the run, that change its numbers.
-plan_of() {
-    case $1 in
-    cap) echo "mix $batch --capacity-factor 1.1" ;;
-    pos) echo "mix $batch --capacity-factor 1.0 --drop position" ;;
-    micro) echo "mix $batch --micro-batch 2" ;;
-    plain | z) echo "mix $batch" ;;
-    dozen) echo "mix --seq 32 --global-batch 12" ;; # goes over three
-    twelve) echo "glm --seq 32 --global-batch 12" ;;
-    *) echo "$1 $batch" ;;
-    esac
-}
-run_of() {
-    case $1 in
-    glm | grouped | twelve) echo '--bias-rate 0.01' ;;
-    plain) echo '--aux-loss 0 --z-loss 0 --clip 0 --weight-decay 0 --lr-schedule cosine' ;;
-    z) echo '--aux-loss 0.1 --z-loss 0.1 --clip 0.3 --lr-schedule wsd --decay-steps 5' ;;
-    qwen) echo '--eps 1e-5' ;; # what a bias of the keys does to all scores alike has no effect: its gradient is small, the rounding is not
-    one) echo "--aux-loss 0 --z-loss 0 --init $T/one.init" ;;
-    esac
-}
-
-# go NAME KIND RANKS PLAN-OPTION…
-go() {
-    go_name=$1
-    go_kind=$2
-    go_ranks=$3
-    shift 3
-    # shellcheck disable=SC2046
-    make_plan "$go_name" $(plan_of "$go_kind") "$@" &&
-        train "$go_name" "$go_ranks" $recipe $(run_of "$go_kind") --save "$T/$go_name" --dump-routing "$T/$go_name.routing"
-}
-
-reference() {
-    [ -e "$T/ref.$1.log" ] && return 0
-    go "ref.$1" "$1" 1 || { diag "one rank of $1: $(cat "$T/ref.$1.err")"; return 1; }
-}
+write_models
 
 # check_layout NAME KIND RANKS PLAN-OPTION…
 check_layout() {
     name=$1
     kind=$2
+    ranks=$3
+    shift 3
     reference "$kind" || { fail "$name"; return; }
-    go "$@" || { fail "$name"; diag "exit status $?: $(head -5 "$T/$name.err")"; return; }
+    # shellcheck disable=SC2046
+    make_plan "$name" $(plan_of "$kind") "$@" && go "$name" "$kind" "$ranks" || { fail "$name"; diag "exit status $?: $(head -5 "$T/$name.err")"; return; }
     same_training "$name" "ref.$kind" "$steps"
     same=$?
-    ok $same "$name ($3 ranks of $kind): $said"
+    ok $same "$name ($ranks ranks of $kind): $said"
     [ $same -eq 0 ] || diag "$details"
     rm -f "$T/$name.routing."*
-    check_late "$@"
+    check_late "$name" "$kind" "$ranks"
 }
 
 overflows() {

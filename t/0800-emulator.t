@@ -34,6 +34,7 @@ wrong_fragment          wrong value
 missing_event           race: (kernel 'between_blocks'|cudaMemsetAsync).*|race: writes allocation 1
 missing_wait_of_reader  race: writes allocation 1 .*, which .*read
 shared_workspace        cublasLtMatmul.*race: writes allocation
+graph_not_awaited       race: .* allocation 3 .*, which .*
 host_access             host access to device memory: allocation 1 \(512 bytes\) \+ 12
 nccl_size               operation 1 of rank [0-9] with rank [0-9]: (8|12) bytes are (sent|received) here, and (12|8) (sent|received) there
 nccl_number             operation 1 of rank [0-9] with rank [0-9]: [12] messages are (sent|received) here, and [12] (sent|received) there

@@ -38,13 +38,16 @@ tile-place              kernels test_swiglu f32             is .*, not
 misaligned              kernels test_swiglu f32             (reads|writes) outside|misaligned
 count-ignored           kernels test_swiglu f32             is .*, not
 add-tail                kernels test_elementwise f32        (reads|writes) outside
-sort-barrier            kernels-route test_route f32        kernel 'sort_count'.* race
-sort-first              kernels-route test_route f32        kernel 'sort_scatter'.* race
+sort-barrier            kernels-route test_route f32        kernel 'sort_count<.* race
+sort-first              kernels-route test_route f32        kernel 'sort_scatter<.* race
 router-tie              kernels-route test_ties f32         is .*, not
 router-warp             kernels-route test_ties f32         kernel 'router_warp'.* race
 stats-barrier           kernels-route test_route bf16       kernel 'router_stats_piece'.* race
 regroup-offset          kernels-route test_arrivals f32     (reads|writes) outside|is .*, not
-embedding-barrier       kernels-loss test_embedding f32     race: writes shared array 'match'
+scan-barrier            kernels-route test_route f32        race: .* shared array 'of_warp'
+capacity-barrier        kernels-route test_capacity f32     kernel 'capacity_keep'.* race
+capacity-ties           kernels-route test_capacity f32     is .*, not
+embedding-last          kernels-loss test_embedding f32     is .*, not
 total-barrier           kernels-loss test_total f32         race: .* shared array 'of_thread'
 event-wait              backends streams_in_turn f32        race: .* allocation
 END_OF_TABLE

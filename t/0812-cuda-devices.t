@@ -3,13 +3,9 @@
 # The cuda backend and its device, on the emulator: one device a rank, memory as the plan counts it, algorithms that travel with a checkpoint,
 # and for all that can be wrong with a device one line, exit 3, and no rank that hangs.
 . "$(dirname "$0")/lib/tap.sh"
-. "$(dirname "$0")/lib/layouts.sh"
-bin=$top/.build/emulated/bin
-need_for_all emulator test -x "$bin/moe-train" -a -e "$top/.build/emulated/lib/moekit/moekit-cuda.so"
-PATH=$bin:$PATH
-export MOEKIT_EMULATOR_SEED=1 MOEKIT_EMULATOR_CHECK=0
-unset MOEKIT_EMULATOR_FAIL MOEKIT_EMULATOR_DEVICES MOEKIT_EMULATOR_MEMORY MOEKIT_EMULATOR_CAPABILITY MOEKIT_EMULATOR_DRIVER CUDA_VISIBLE_DEVICES \
-    CUDA_LAUNCH_BLOCKING MOEKIT_LIB
+. "$(dirname "$0")/lib/emulated.sh"
+need_for_all emulator test -e "$top/.build/$build/lib/moekit/moekit-cuda.so"
+export MOEKIT_EMULATOR_CHECK=0
 
 write_model tiny mixtral num_hidden_layers=1 hidden_size=16 num_attention_heads=2 num_key_value_heads=1 intermediate_size=16 num_local_experts=4
 write_tokens tokens 97 2000

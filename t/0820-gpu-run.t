@@ -63,6 +63,10 @@ like "$err" '^run: nothing can be run: .*no device is visible' 'and that is said
 fault=
 gpu_run --small --build "$T"
 is "$status $out" '3 ' 'nothing to run: exit 3'
+gpu_run --small --build "$build" --seconds 0 instructions bench
+is "$status" 1 'no time for what checks kernels: a failure'
+like "$out" '^FAIL +instructions +all of it +.*0 s have passed: t/gpu/run instructions' 'which is said'
+like "$out" '^skipped +bench +all of it +.*0 s have passed' 'and speed is skipped'
 gpu_run --build "$build" nothing
 like "$status $err" "^2 run: 'nothing' is no part" 'a part that there is not: exit 2'
 gpu_run --fast

@@ -131,16 +131,21 @@ struct gradients {
     float *kbuf, *qbuf, *dobuf; /* converted blocks */
 };
 
-static void delta_of(const struct attention_backward *b, int64_t row, int64_t head, const float *d_o,
-                     float *delta)
+LOOP float dot_loop(const float *x, const void *y, int64_t n, enum type T)
 {
-    const struct attention *p = &b->fwd;
-    float sum = 0, buf[CHUNK];
-    for (int64_t c = 0; c < p->dim; c += CHUNK) {
-        int64_t n = min64(CHUNK, p->dim - c);
-        sum += dot_of(d_o + c, view(p->o, row * p->ldo + head * p->dim + c, n, p->type, buf), n);
-    }
-    *delta = sum;
+    float sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t i = 0; i < n; i++)
+        sum += x[i] * load(y, i, T);
+    return sum;
+}
+
+/* Σ d_o·o of a row. */
+HOT static float delta_of(const struct attention *p, int64_t row, int64_t head, const float *d_o)
+{
+    float sum;
+    BY_TYPE(p->type, sum = dot_loop(d_o, at(p->o, row * p->ldo + head * p->dim, T), p->dim, T));
+    return sum;
 }
 
 /* A block of `queries` from `from`, against the keys from `key`. */
@@ -176,7 +181,7 @@ static void backward_block(struct gradients *g, int64_t head, int64_t from)
     const float *d_o = block(g->b->d_o, row * lddo + head * dim, &lddo, queries, dim, p->type, g->dobuf);
     float *delta = g->b->delta + stats;
     for (int64_t r = 0; r < queries; r++)
-        delta_of(g->b, row + r, head, d_o + r * lddo, delta + r);
+        delta[r] = delta_of(p, row + r, head, d_o + r * lddo);
     memset(g->dq, 0, (size_t)(queries * dim) * sizeof *g->dq);
     for (int64_t key = 0; key < from + queries; key += KEYS)
         backward_tile(g, p->lse + stats, delta, q, ldq, d_o, lddo, from, queries, key);
@@ -212,27 +217,25 @@ static void cpu_attention_backward(struct stream *s, const struct attention_back
         backward_task(b, i / p->kv_heads, i % p->kv_heads);
 }
 
-HOT static void rotate(float *lo, float *hi, const float *cosine, const float *sine, float sign, int64_t half)
+LOOP void rotate(void *lo, void *hi, const float *cosine, const float *sine, float sign, int64_t half,
+                 enum type T)
 {
 #pragma omp simd
     for (int64_t i = 0; i < half; i++) {
-        float a = lo[i], b = hi[i], turn = sign * sine[i];
-        lo[i] = a * cosine[i] - b * turn;
-        hi[i] = b * cosine[i] + a * turn;
+        float a = load(lo, i, T), b = load(hi, i, T), turn = sign * sine[i];
+        store(lo, i, T, a * cosine[i] - b * turn);
+        store(hi, i, T, b * cosine[i] + a * turn);
     }
 }
 
-static void rope_head(const struct rope *p, int64_t t, int64_t h)
+HOT static void rope_row(const struct rope *p, int64_t t)
 {
-    float lobuf[CHUNK], hibuf[CHUNK], sign = p->inverse ? -1 : 1;
-    int64_t half = p->rotary / 2, x = t * p->ld + h * p->head_dim;
     const float *angle = p->cos_sin + t % p->seq * p->rotary;
-    for (int64_t c = 0; c < half; c += CHUNK) {
-        int64_t n = min64(CHUNK, half - c), lo = x + c, hi = x + half + c;
-        float *a = (float *)view(p->x, lo, n, p->type, lobuf), *b = (float *)view(p->x, hi, n, p->type, hibuf);
-        rotate(a, b, angle + c, angle + half + c, sign, n);
-        put(p->x, lo, n, p->type, a);
-        put(p->x, hi, n, p->type, b);
+    int64_t half = p->rotary / 2;
+    for (int64_t h = 0; h < p->heads; h++) {
+        int64_t x = t * p->ld + h * p->head_dim;
+        BY_TYPE(p->type, rotate(at(p->x, x, T), at(p->x, x + half, T), angle, angle + half, p->inverse ? -1 : 1,
+                                half, T));
     }
 }
 
@@ -240,8 +243,7 @@ static void cpu_rope(struct stream *s, const struct rope *p)
 {
 #pragma omp parallel for schedule(static) if (p->rows * p->heads * p->rotary > WORTH)
     for (int64_t t = 0; t < p->rows; t++)
-        for (int64_t h = 0; h < p->heads; h++)
-            rope_head(p, t, h);
+        rope_row(p, t);
 }
 
 void attention_install(struct backend *be)

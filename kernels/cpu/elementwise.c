@@ -3,191 +3,182 @@
 #include "cpu.h"
 #include "piece.h"
 
-/* For each piece of a row: `c`, `n`. */
-#define PIECES(width) for (int64_t c = 0, n; c < (width) && (n = min64(CHUNK, (width)-c)) > 0; c += CHUNK)
-
-HOT static void swiglu_piece(float *y, const float *gate, const float *up, float weight, int64_t n)
+LOOP void swiglu_loop(void *y, const void *gate, const void *up, float weight, int64_t n, enum type T)
 {
 #pragma omp simd
-    for (int64_t i = 0; i < n; i++)
-        y[i] = weight * gate[i] * sigmoid_fast(gate[i]) * up[i];
+    for (int64_t i = 0; i < n; i++) {
+        float g = load(gate, i, T);
+        store(y, i, T, weight * g * sigmoid_fast(g) * load(up, i, T));
+    }
 }
 
-/* As derived in ref/elementwise.c. Returns this piece of d_weight. */
-HOT static float swiglu_gradient(float *dg, float *du, const float *gate, const float *up, const float *dy,
-                                 float weight, int64_t n)
+HOT static void swiglu_row(const struct swiglu *p, int64_t r)
 {
-    float sum = 0;
-#pragma omp simd reduction(+ : sum)
-    for (int64_t i = 0; i < n; i++) {
-        float g = gate[i], u = up[i], sig = sigmoid_fast(g), silu = g * sig, d = weight * dy[i];
-        sum += dy[i] * silu * u;
-        dg[i] = d * u * (sig + silu * (1 - sig));
-        du[i] = d * silu;
-    }
-    return sum;
+    const void *gate = at(p->gate_up, r * 2 * p->width, p->type), *up = at(gate, p->width, p->type);
+    BY_TYPE(p->type,
+            swiglu_loop(at(p->y, r * p->width, T), gate, up, p->weight ? p->weight[r] : 1, p->width, T));
 }
 
 static void cpu_swiglu(struct stream *s, const struct swiglu *p)
 {
     int64_t rows = counted(p->rows, p->count);
 #pragma omp parallel for schedule(static) if (rows * p->width > WORTH)
-    for (int64_t r = 0; r < rows; r++) {
-        float gbuf[CHUNK], ubuf[CHUNK], ybuf[CHUNK], weight = p->weight ? p->weight[r] : 1;
-        PIECES(p->width)
-        {
-            int64_t i = r * 2 * p->width + c, y = r * p->width + c;
-            float *to = out(p->y, y, p->type, ybuf);
-            swiglu_piece(to, view(p->gate_up, i, n, p->type, gbuf),
-                         view(p->gate_up, i + p->width, n, p->type, ubuf), weight, n);
-            put(p->y, y, n, p->type, to);
+    for (int64_t r = 0; r < rows; r++)
+        swiglu_row(p, r);
+}
+
+/* As derived in ref/elementwise.c. Returns d_weight. */
+LOOP float swiglu_gradient(void *dg, void *du, const void *gate, const void *up, const void *dy, float weight,
+                           int64_t width, enum type T)
+{
+    double total = 0;
+    for (int64_t c = 0; c < width; c += CHUNK) {
+        float sum = 0;
+        int64_t end = min64(c + CHUNK, width);
+#pragma omp simd reduction(+ : sum)
+        for (int64_t i = c; i < end; i++) {
+            float g = load(gate, i, T), u = load(up, i, T), y = load(dy, i, T);
+            float sig = sigmoid_fast(g), silu = g * sig, d = weight * y;
+            sum += y * silu * u;
+            store(dg, i, T, d * u * (sig + silu * (1 - sig)));
+            store(du, i, T, d * silu);
         }
+        total += sum;
     }
+    return (float)total;
+}
+
+HOT static void swiglu_backward_row(const struct swiglu_backward *p, int64_t r)
+{
+    int64_t gate = r * 2 * p->width, up = gate + p->width;
+    float d_weight;
+    BY_TYPE(p->type,
+            d_weight = swiglu_gradient(at(p->d_gate_up, gate, T), at(p->d_gate_up, up, T),
+                                       at(p->gate_up, gate, T), at(p->gate_up, up, T),
+                                       at(p->dy, r * p->width, T), p->weight ? p->weight[r] : 1, p->width, T));
+    if (p->d_weight)
+        p->d_weight[r] = d_weight;
 }
 
 static void cpu_swiglu_backward(struct stream *s, const struct swiglu_backward *p)
 {
     int64_t rows = counted(p->rows, p->count);
 #pragma omp parallel for schedule(static) if (rows * p->width > WORTH)
-    for (int64_t r = 0; r < rows; r++) {
-        float gbuf[CHUNK], ubuf[CHUNK], ybuf[CHUNK], dgbuf[CHUNK], dubuf[CHUNK];
-        float weight = p->weight ? p->weight[r] : 1;
-        double sum = 0;
-        PIECES(p->width)
-        {
-            int64_t gate = r * 2 * p->width + c, up = gate + p->width;
-            float *dg = out(p->d_gate_up, gate, p->type, dgbuf), *du = out(p->d_gate_up, up, p->type, dubuf);
-            sum += swiglu_gradient(dg, du, view(p->gate_up, gate, n, p->type, gbuf),
-                                   view(p->gate_up, up, n, p->type, ubuf),
-                                   view(p->dy, r * p->width + c, n, p->type, ybuf), weight, n);
-            put(p->d_gate_up, gate, n, p->type, dg);
-            put(p->d_gate_up, up, n, p->type, du);
-        }
-        if (p->d_weight)
-            p->d_weight[r] = (float)sum;
+    for (int64_t r = 0; r < rows; r++)
+        swiglu_backward_row(p, r);
+}
+
+LOOP void add_loop(void *y, const void *a, const void *b, int64_t n, enum type T)
+{
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++)
+        store(y, i, T, load(a, i, T) + load(b, i, T));
+}
+
+LOOP void sum_loop(void *y, const void *a, const void *b, int parts, int64_t stride, int64_t width, enum type T)
+{
+    float sum[CHUNK];
+    for (int64_t c = 0; c < width; c += CHUNK) {
+        int64_t n = min64(CHUNK, width - c);
+        memset(sum, 0, sizeof sum);
+        if (a)
+            add_to(sum, at(a, c, T), n, T);
+        for (int part = 0; part < parts; part++)
+            add_to(sum, at(b, part * stride + c, T), n, T);
+        scale_to(at(y, c, T), sum, 1, n, T, F32);
     }
 }
 
-HOT static void add_piece(float *y, const float *a, const float *b, int64_t n)
+/* y = a + b[0] + ... in this order, rounded once; parts of b are `stride` apart, a may be missing. */
+HOT static void sum_row(void *y, const void *a, const void *b, int parts, int64_t stride, int64_t width,
+                        enum type type)
 {
-#pragma omp simd
-    for (int64_t i = 0; i < n; i++)
-        y[i] = a[i] + b[i];
-}
-
-HOT static void scale_piece(float *y, const float *x, float by, int64_t n)
-{
-#pragma omp simd
-    for (int64_t i = 0; i < n; i++)
-        y[i] = x[i] * by;
-}
-
-HOT static void clamp_piece(float *y, const float *x, float limit, int64_t n)
-{
-#pragma omp simd
-    for (int64_t i = 0; i < n; i++) {
-        float v = x[i] > limit ? limit : x[i];
-        y[i] = v < -limit ? -limit : v;
-    }
-}
-
-HOT static void clamp_gradient(float *dx, const float *d, const float *x, float limit, int64_t n)
-{
-#pragma omp simd
-    for (int64_t i = 0; i < n; i++)
-        dx[i] = fabsf(x[i]) >= limit ? 0 : d[i];
+    if (parts == 1 && a)
+        BY_TYPE(type, add_loop(y, a, b, width, T));
+    else
+        BY_TYPE(type, sum_loop(y, a, b, parts, stride, width, T));
 }
 
 static void cpu_add(struct stream *s, const struct add *p)
 {
-    int parts = p->parts > 0 ? p->parts : 1;
 #pragma omp parallel for schedule(static) if (p->count > WORTH)
-    for (int64_t i = 0; i < p->count; i += CHUNK) {
-        float sum[CHUNK], buf[CHUNK];
-        int64_t n = min64(CHUNK, p->count - i);
-        if (p->a)
-            memcpy(sum, view(p->a, i, n, p->type, buf), (size_t)n * sizeof *sum);
-        else
-            memset(sum, 0, sizeof sum);
-        for (int part = 0; part < parts; part++) {
-            const float *b = view(p->b, part * p->count + i, n, p->type, buf);
-            float *to = part == parts - 1 ? out(p->y, i, p->type, sum) : sum;
-            add_piece(to, sum, b, n);
-        }
-        put(p->y, i, n, p->type, sum);
-    }
+    for (int64_t i = 0; i < p->count; i += CHUNK)
+        sum_row(at(p->y, i, p->type), p->a ? at(p->a, i, p->type) : NULL, at(p->b, i, p->type),
+                p->parts > 0 ? p->parts : 1, p->count, min64(CHUNK, p->count - i), p->type);
 }
 
 static void cpu_sum_rows(struct stream *s, const struct sum_rows *p)
 {
 #pragma omp parallel for schedule(static) if (p->rows * p->width > WORTH)
     for (int64_t r = 0; r < p->rows; r++)
-        PIECES(p->width)
-        {
-            float sum[CHUNK] = {0}, buf[CHUNK];
-            for (int part = 0; part < p->parts; part++)
-                add_piece(sum, sum, view(p->x, part * p->stride + r * p->ldx + c, n, p->type, buf), n);
-            if (p->type == F32)
-                memcpy((float *)p->y + r * p->ldy + c, sum, (size_t)n * sizeof *sum);
-            put(p->y, r * p->ldy + c, n, p->type, sum);
-        }
+        sum_row(at(p->y, r * p->ldy, p->type), NULL, at(p->x, r * p->ldx, p->type), p->parts, p->stride,
+                p->width, p->type);
 }
 
 static void cpu_bias(struct stream *s, const struct bias *p)
 {
 #pragma omp parallel for schedule(static) if (p->rows * p->width > WORTH)
     for (int64_t r = 0; r < p->rows; r++)
-        PIECES(p->width)
-        {
-            float xbuf[CHUNK], bbuf[CHUNK];
-            int64_t i = r * p->ldx + c;
-            float *to = out(p->x, i, p->type, xbuf);
-            add_piece(to, view(p->x, i, n, p->type, xbuf), view(p->bias, c, n, p->type, bbuf), n);
-            put(p->x, i, n, p->type, to);
-        }
+        sum_row(at(p->x, r * p->ldx, p->type), at(p->x, r * p->ldx, p->type), p->bias, 1, 0, p->width, p->type);
 }
 
 /* A thread owns columns, so the order of the sum is that of the rows. */
+enum { COLUMNS = 64 };
+HOT static void bias_backward_columns(const struct bias_backward *p, int64_t c)
+{
+    float sum[COLUMNS] = {0};
+    int64_t n = min64(COLUMNS, p->width - c);
+    for (int64_t r = 0; r < p->rows; r++)
+        BY_TYPE(p->type, add_to(sum, at(p->dy, r * p->lddy + c, T), n, T));
+    add_to(p->d_bias + c, sum, n, F32);
+}
+
 static void cpu_bias_backward(struct stream *s, const struct bias_backward *p)
 {
-    enum { COLUMNS = 64 };
 #pragma omp parallel for schedule(static) if (p->rows * p->width > WORTH)
-    for (int64_t c = 0; c < p->width; c += COLUMNS) {
-        float sum[COLUMNS] = {0}, buf[COLUMNS];
-        int64_t n = min64(COLUMNS, p->width - c);
-        for (int64_t r = 0; r < p->rows; r++)
-            add_piece(sum, sum, view(p->dy, r * p->lddy + c, n, p->type, buf), n);
-        add_piece(p->d_bias + c, p->d_bias + c, sum, n);
+    for (int64_t c = 0; c < p->width; c += COLUMNS)
+        bias_backward_columns(p, c);
+}
+
+LOOP void clamp_loop(void *x, float limit, int64_t n, enum type T)
+{
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++) {
+        float v = load(x, i, T);
+        v = v > limit ? limit : v;
+        store(x, i, T, v < -limit ? -limit : v);
     }
+}
+
+HOT static void clamp_row(const struct clamp *p, int64_t r)
+{
+    BY_TYPE(p->type, clamp_loop(at(p->x, r * p->ldx, T), p->limit, p->width, T));
 }
 
 static void cpu_clamp(struct stream *s, const struct clamp *p)
 {
 #pragma omp parallel for schedule(static) if (p->rows * p->width > WORTH)
     for (int64_t r = 0; r < p->rows; r++)
-        PIECES(p->width)
-        {
-            float buf[CHUNK];
-            int64_t i = r * p->ldx + c;
-            float *to = out(p->x, i, p->type, buf);
-            clamp_piece(to, view(p->x, i, n, p->type, buf), p->limit, n);
-            put(p->x, i, n, p->type, to);
-        }
+        clamp_row(p, r);
+}
+
+LOOP void clamp_gradient(void *dx, const void *x, float limit, int64_t n, enum type T)
+{
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++)
+        store(dx, i, T, fabsf(load(x, i, T)) >= limit ? 0 : load(dx, i, T));
+}
+
+HOT static void clamp_backward_row(const struct clamp_backward *p, int64_t r)
+{
+    BY_TYPE(p->type, clamp_gradient(at(p->dx, r * p->lddx, T), at(p->x, r * p->ldx, T), p->limit, p->width, T));
 }
 
 static void cpu_clamp_backward(struct stream *s, const struct clamp_backward *p)
 {
 #pragma omp parallel for schedule(static) if (p->rows * p->width > WORTH)
     for (int64_t r = 0; r < p->rows; r++)
-        PIECES(p->width)
-        {
-            float xbuf[CHUNK], dbuf[CHUNK];
-            int64_t i = r * p->lddx + c;
-            float *to = out(p->dx, i, p->type, dbuf);
-            clamp_gradient(to, view(p->dx, i, n, p->type, dbuf), view(p->x, r * p->ldx + c, n, p->type, xbuf),
-                           p->limit, n);
-            put(p->dx, i, n, p->type, to);
-        }
+        clamp_backward_row(p, r);
 }
 
 static void cpu_copy_rows(struct stream *s, const struct copy_rows *p)
@@ -200,16 +191,20 @@ static void cpu_copy_rows(struct stream *s, const struct copy_rows *p)
                (size_t)p->width * type_bytes(p->type));
 }
 
+HOT static void scale_piece(void *y, enum type to, const void *x, enum type from, float by, int64_t n)
+{
+    if (to == F32)
+        BY_TYPE(from, scale_to(y, x, by, n, F32, T));
+    else
+        BY_TYPE(from, scale_to(y, x, by, n, BF16, T));
+}
+
 static void cpu_convert(struct stream *s, const struct convert *p)
 {
 #pragma omp parallel for schedule(static) if (p->count > WORTH)
-    for (int64_t i = 0; i < p->count; i += CHUNK) {
-        float xbuf[CHUNK], ybuf[CHUNK];
-        int64_t n = min64(CHUNK, p->count - i);
-        float *to = out(p->y, i, p->to, ybuf);
-        scale_piece(to, view(p->x, i, n, p->from, xbuf), p->scale, n);
-        put(p->y, i, n, p->to, to);
-    }
+    for (int64_t i = 0; i < p->count; i += CHUNK)
+        scale_piece(at(p->y, i, p->to), p->to, at(p->x, i, p->from), p->from, p->scale,
+                    min64(CHUNK, p->count - i));
 }
 
 static float sigmoid(float x)
@@ -220,35 +215,43 @@ static float sigmoid(float x)
 static void cpu_row_gate(struct stream *s, const struct row_gate *p)
 {
 #pragma omp parallel for schedule(static) if (p->rows * p->width > WORTH)
-    for (int64_t r = 0; r < p->rows; r++) {
-        float xbuf[CHUNK], ybuf[CHUNK], gate = sigmoid(p->g[r]);
-        PIECES(p->width)
-        {
-            int64_t i = r * p->width + c;
-            float *to = out(p->y, i, p->type, ybuf);
-            scale_piece(to, view(p->x, i, n, p->type, xbuf), gate, n);
-            put(p->y, i, n, p->type, to);
+    for (int64_t r = 0; r < p->rows; r++)
+        scale_piece(at(p->y, r * p->width, p->type), p->type, at(p->x, r * p->width, p->type), p->type,
+                    sigmoid(p->g[r]), p->width);
+}
+
+/* dx = gate·dy; returns Σ dy·x. */
+LOOP double gate_gradient(void *dx, const void *dy, const void *x, float gate, int64_t width, enum type T)
+{
+    double total = 0;
+    for (int64_t c = 0; c < width; c += CHUNK) {
+        float sum = 0;
+        int64_t end = min64(c + CHUNK, width);
+#pragma omp simd reduction(+ : sum)
+        for (int64_t i = c; i < end; i++) {
+            float d = load(dy, i, T);
+            sum += d * load(x, i, T);
+            store(dx, i, T, gate * d);
         }
+        total += sum;
     }
+    return total;
+}
+
+HOT static void row_gate_backward_row(const struct row_gate_backward *p, int64_t r)
+{
+    float gate = sigmoid(p->g[r]);
+    int64_t i = r * p->width;
+    double sum;
+    BY_TYPE(p->type, sum = gate_gradient(at(p->dx, i, T), at(p->dy, i, T), at(p->x, i, T), gate, p->width, T));
+    p->dg[r] = (float)(gate * (1 - gate) * sum);
 }
 
 static void cpu_row_gate_backward(struct stream *s, const struct row_gate_backward *p)
 {
 #pragma omp parallel for schedule(static) if (p->rows * p->width > WORTH)
-    for (int64_t r = 0; r < p->rows; r++) {
-        float xbuf[CHUNK], ybuf[CHUNK], dbuf[CHUNK], gate = sigmoid(p->g[r]);
-        double sum = 0;
-        PIECES(p->width)
-        {
-            int64_t i = r * p->width + c;
-            const float *dy = view(p->dy, i, n, p->type, ybuf);
-            float *to = out(p->dx, i, p->type, dbuf);
-            sum += dot_of(dy, view(p->x, i, n, p->type, xbuf), n);
-            scale_piece(to, dy, gate, n);
-            put(p->dx, i, n, p->type, to);
-        }
-        p->dg[r] = (float)(gate * (1 - gate) * sum);
-    }
+    for (int64_t r = 0; r < p->rows; r++)
+        row_gate_backward_row(p, r);
 }
 
 void elementwise_install(struct backend *be)

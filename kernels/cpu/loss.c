@@ -19,27 +19,23 @@ static void cpu_embedding(struct stream *s, const struct embedding *p)
     }
 }
 
-HOT static void add_to(float *y, const float *x, int64_t n)
+enum { COLUMNS = 128 };
+HOT static void embedding_columns(const struct embedding_backward *p, int64_t c)
 {
-#pragma omp simd
-    for (int64_t i = 0; i < n; i++)
-        y[i] += x[i];
+    int64_t n = min64(COLUMNS, p->width - c);
+    for (int64_t t = 0; t < p->tokens; t++) {
+        int64_t row = p->token[t] - p->first;
+        if (row >= 0 && row < p->count)
+            BY_TYPE(p->type, add_to(p->d_table + row * p->width + c, at(p->dy, t * p->width + c, T), n, T));
+    }
 }
 
 /* A thread owns columns: rows meet in token order whoever adds them. */
 static void cpu_embedding_backward(struct stream *s, const struct embedding_backward *p)
 {
-    enum { COLUMNS = 128 };
 #pragma omp parallel for schedule(static) if (p->tokens * p->width > WORTH)
-    for (int64_t c = 0; c < p->width; c += COLUMNS) {
-        float buf[COLUMNS];
-        int64_t n = min64(COLUMNS, p->width - c);
-        for (int64_t t = 0; t < p->tokens; t++) {
-            int64_t row = p->token[t] - p->first;
-            if (row >= 0 && row < p->count)
-                add_to(p->d_table + row * p->width + c, view(p->dy, t * p->width + c, n, p->type, buf), n);
-        }
-    }
+    for (int64_t c = 0; c < p->width; c += COLUMNS)
+        embedding_columns(p, c);
 }
 
 static void stats_row(const struct softmax_stats *p, int64_t t)
@@ -81,28 +77,36 @@ static void merge(const struct cross_entropy *p, int64_t t, double *shift, doubl
     }
 }
 
-HOT static void softmax_piece(float *y, const float *z, float shift, float by, int64_t n)
+LOOP void softmax_loop(void *y, const float *z, float shift, float by, int64_t n, enum type T)
 {
 #pragma omp simd
     for (int64_t i = 0; i < n; i++)
-        y[i] = exp_fast(z[i] - shift) * by;
+        store(y, i, T, exp_fast(z[i] - shift) * by);
+}
+
+HOT static void softmax_row(void *y, const float *z, float shift, float by, int64_t n, enum type type)
+{
+    BY_TYPE(type, softmax_loop(y, z, shift, by, n, T));
 }
 
 static void loss_row(const struct cross_entropy *p, int64_t t)
 {
-    float buf[CHUNK], z_target;
+    float z_target;
     double shift, sum;
     merge(p, t, &shift, &sum, &z_target);
     p->loss[t] = (float)(shift + log(sum) - z_target);
+    if (!p->dlogits)
+        return;
+    const float *z = p->logits + t * p->width;
+    void *to = at(p->dlogits, t * p->width, p->type);
     int64_t target = p->target[t] - p->first;
-    for (int64_t c = 0; p->dlogits && c < p->width; c += CHUNK) {
-        int64_t i = t * p->width + c, n = min64(CHUNK, p->width - c);
-        float *to = out(p->dlogits, i, p->type, buf);
-        softmax_piece(to, p->logits + i, (float)shift, (float)(p->scale / sum), n);
-        if (target >= c && target < c + n)
-            to[target - c] -= p->scale;
-        put(p->dlogits, i, n, p->type, to);
-    }
+    float by = (float)(p->scale / sum), own;
+    bool here = target >= 0 && target < p->width;
+    if (here) /* read first: dlogits may be the logits */
+        softmax_row(&own, z + target, (float)shift, by, 1, F32);
+    softmax_row(to, z, (float)shift, by, p->width, p->type);
+    if (here)
+        store(to, target, p->type, own - p->scale);
 }
 
 static void cpu_cross_entropy(struct stream *s, const struct cross_entropy *p)

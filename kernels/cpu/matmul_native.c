@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* bf16 products with the processor's own instructions, through oneDNN's matmul primitive.
- * A primitive is compiled for one shape, so a thread keeps those it has met. The rows of a segment vary from
- * step to step: a tile's ragged rows (and a ragged K, where C is a sum anyway) are cut into powers of two,
- * which keeps the shapes few. */
+/* bf16 products with the processor's own instructions, through oneDNN's matmul primitive. A primitive is
+ * compiled for one shape, so a thread keeps those it has met. The rows of an expert vary from step to step:
+ * piece() keeps the shapes few. */
 #include <oneapi/dnnl/dnnl.h>
 #include <stdlib.h>
 
@@ -148,29 +147,72 @@ static void execute(const struct shape *s, void *a, void *b, void *c)
         failure_set("a bf16 product failed in oneDNN");
 }
 
-/* The largest piece of `left` to do next: the whole of a full block, else a power of two. */
-static int64_t piece(int64_t left, int64_t full)
+/* A shape is compiled once, and calls of it pack B once: so a tile's ragged rows are cut into a multiple of
+ * STEP and a rest, which is padded with zeros to STEP; and a sum's ragged K likewise. Of 305 rows, 288 and
+ * 17. */
+enum { STEP = 32, MOST = 512 };
+static int64_t piece(int64_t left)
 {
-    return left >= full ? full : (int64_t)1 << (63 - __builtin_clzll((unsigned long long)left));
+    return left >= MOST ? MOST : left < STEP ? left : left / STEP * STEP;
 }
 
+/* A copy of [rows, width] as [STEP, width], the rest zeros. */
+static void *padded(int slot, const void *x, int64_t ld, int64_t rows, int64_t width, enum type type)
+{
+    size_t bytes = (size_t)width * type_bytes(type);
+    char *to = (char *)scratch(slot, STEP * width);
+    for (int64_t r = 0; r < rows; r++)
+        memcpy(to + (size_t)r * bytes, at(x, r * ld, type), bytes);
+    memset(to + (size_t)rows * bytes, 0, (size_t)(STEP - rows) * bytes);
+    return to;
+}
+
+/* m < STEP rows of A and C. */
+static void few_rows(struct shape s, enum type out, void *a, void *b, void *c)
+{
+    int64_t rows = s.m, ldc = s.ldc;
+    void *sum = padded(SCRATCH_E, c, ldc, s.add ? rows : 0, s.n, out);
+    a = padded(SCRATCH_D, a, s.lda, rows, s.k, BF16);
+    s.m = STEP;
+    s.lda = s.k;
+    s.ldc = s.n;
+    execute(&s, a, b, sum);
+    for (int64_t r = 0; r < rows; r++)
+        memcpy(at(c, r * ldc, out), at(sum, r * s.n, out), (size_t)s.n * type_bytes(out));
+}
+
+/* k < STEP terms of a sum; A is transposed: both operands have k rows. */
+static void few_terms(struct shape s, void *a, void *b, void *c)
+{
+    a = padded(SCRATCH_D, a, s.lda, s.k, s.m, BF16);
+    b = padded(SCRATCH_E, b, s.ldb, s.k, s.n, BF16);
+    s.k = STEP;
+    s.lda = s.m;
+    s.ldb = s.n;
+    execute(&s, a, b, c);
+}
+
+/* All of A's rows at once where A is transposed, else all of K. */
 void matmul_native(const struct matmul *p, const struct tile *t)
 {
-    enum { ROWS = 512, DEPTH = 512 };
-    bool cut_k = p->ta && p->out == F32;
-    for (int64_t i = 0, m; i < t->m; i += m) {
-        m = p->ta ? t->m : piece(t->m - i, ROWS);
-        for (int64_t k = 0, depth; k < p->k; k += depth) {
-            depth = cut_k ? piece(p->k - k, DEPTH) : p->k;
-            struct shape s = {.m = m, .n = t->n, .k = depth, .lda = p->lda, .ldb = p->ldb, .ldc = p->ldc};
-            s.ta = p->ta;
-            s.tb = p->tb;
-            s.out = p->out;
-            s.add = p->beta != 0 || k > 0;
+    struct shape s = {
+        .n = t->n, .lda = p->lda, .ldb = p->ldb, .ldc = p->ldc, .ta = p->ta, .tb = p->tb, .out = p->out};
+    bool sum = p->ta && !p->tb && p->out == F32;
+    for (int64_t i = 0; i < t->m; i += s.m) {
+        s.m = p->ta ? t->m : piece(t->m - i);
+        for (int64_t k = 0; k < p->k; k += s.k) {
             int64_t row = t->i + i;
-            execute(&s, at(p->a, p->ta ? k * p->lda + row : row * p->lda + k, BF16),
-                    at(p->b, p->tb ? t->j * p->ldb + k : k * p->ldb + t->j, BF16),
-                    at(p->c, row * p->ldc + t->j, p->out));
+            void *a = at(p->a, p->ta ? k * p->lda + row : row * p->lda + k, BF16);
+            void *b = at(p->b, p->tb ? t->j * p->ldb + k : k * p->ldb + t->j, BF16);
+            void *c = at(p->c, row * p->ldc + t->j, p->out);
+            s.k = sum ? piece(p->k - k) : p->k;
+            s.add = p->beta != 0 || k > 0;
+            if (!p->ta && s.m < STEP)
+                few_rows(s, p->out, a, b, c);
+            else if (sum && s.k < STEP)
+                few_terms(s, a, b, c);
+            else
+                execute(&s, a, b, c);
         }
     }
 }

@@ -163,28 +163,23 @@ static void cpu_permute(struct stream *s, const struct permute *p)
     }
 }
 
-HOT static void add_to(float *y, const float *x, int64_t n)
+LOOP void sum_choices(void *y, const struct unpermute *p, const int32_t *position, enum type T)
 {
-#pragma omp simd
-    for (int64_t i = 0; i < n; i++)
-        y[i] += x[i];
-}
-
-static void unpermute_row(const struct unpermute *p, int64_t t)
-{
-    float sum[CHUNK], buf[CHUNK];
-    const int32_t *position = p->position + t * p->top_k;
+    float sum[CHUNK];
     for (int64_t c = 0; c < p->width; c += CHUNK) {
-        int64_t n = min64(CHUNK, p->width - c), y = t * p->width + c;
-        memset(sum, 0, (size_t)n * sizeof *sum);
+        int64_t n = min64(CHUNK, p->width - c);
+        memset(sum, 0, sizeof sum);
         for (int64_t k = 0; k < p->top_k; k++)
             if (position[k] >= 0)
-                add_to(sum, view(p->x, position[k] * p->ldx + c, n, p->type, buf), n);
-        if (p->type == F32)
-            memcpy((float *)p->y + y, sum, (size_t)n * sizeof *sum);
-        else
-            narrow((uint16_t *)p->y + y, sum, n);
+                add_to(sum, at(p->x, position[k] * p->ldx + c, T), n, T);
+        scale_to(at(y, c, T), sum, 1, n, T, F32);
     }
+}
+
+HOT static void unpermute_row(const struct unpermute *p, int64_t t)
+{
+    const int32_t *position = p->position + t * p->top_k;
+    BY_TYPE(p->type, sum_choices(at(p->y, t * p->width, T), p, position, T));
     for (int64_t k = 0; p->weight_in && k < p->top_k; k++)
         p->weight_out[t * p->top_k + k] = position[k] < 0 ? 0 : p->weight_in[position[k] * p->ldw];
 }

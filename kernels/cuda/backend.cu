@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "cuda.h"
+#include "graph.h"
 #include "library.h"
 #include "open.h"
 #include "products.h"
@@ -130,6 +131,14 @@ static int download_bytes(struct stream *to, void *host, const void *src, size_t
 BACKEND_OPS(X)
 #undef X
 
+static void run_graph(struct stream *to, struct graph *g)
+{
+    in_turn(to, [=](struct stream *s) {
+        operation_queued = "graph";
+        graph_launch(s, g);
+    });
+}
+
 /* ---- the table ---- */
 
 static struct backend table(void)
@@ -156,6 +165,11 @@ static struct backend table(void)
     be.poll = work_poll;
     be.algorithms = algorithms_text;
     be.use_algorithms = algorithms_use;
+    be.prepare_matmul = product_prepare;
+    be.graph_begin = graph_begin;
+    be.graph_end = graph_end;
+    be.graph_run = run_graph;
+    be.graph_free = graph_free;
 #define X(op) be.op = issue_##op;
     BACKEND_OPS(X)
 #undef X

@@ -26,6 +26,7 @@ struct stream {
     struct kept *first, **last; /* what waits for the host, */
     int kept;                   /* and how many that is */
     struct marks *marks;        /* around work of libraries; NULL until there is some */
+    bool capturing;             /* what is queued becomes a graph */
     struct stream *next;        /* of all streams */
 };
 

@@ -177,7 +177,8 @@ template <class T> __global__ void column_sums(const T *x, int64_t ld, int64_t r
 }
 
 /* As column_sums, of the parts, with 32 lines. Grid: tiles of columns. */
-__global__ void add_parts(const float *part, int64_t parts, int64_t width, float *dst)
+__global__ void __launch_bounds__(WARP_THREADS *WARP_THREADS)
+    add_parts(const float *part, int64_t parts, int64_t width, float *dst)
 {
     SHARED(float, of_line, WARP_THREADS *WARP_THREADS);
     int64_t c = static_cast<int64_t>(blockIdx.x) * WARP_THREADS + threadIdx.x;

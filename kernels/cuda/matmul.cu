@@ -128,7 +128,7 @@ static cublasStatus_t choose(struct known_product *p)
     return e;
 }
 
-/* The product's description, made at its first use; NULL with a failure kept. */
+/* The product's description, made when it is first asked for; NULL with a failure kept. */
 static struct known_product *find(const struct product *key)
 {
     for (struct known_product *p = known; p; p = p->next)
@@ -147,6 +147,13 @@ static struct known_product *find(const struct product *key)
     failure_set("cuda: cublasLt has no product of %lld x %lld x %lld: %s", static_cast<long long>(key->m),
                 static_cast<long long>(key->n), static_cast<long long>(key->k), cublasLtGetStatusString(e));
     return NULL;
+}
+
+void product_prepare(const struct matmul *p)
+{
+    struct product key = product_of(p);
+    if (p->m > 0 && p->n > 0 && p->k > 0)
+        find(&key);
 }
 
 /* Tiles of the rows of C. */

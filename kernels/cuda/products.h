@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Which of cuBLASLt's algorithms computes which product. The library's heuristic is asked at a product's first
- * use, and what it says goes by the product, the device and the library, never by time; what was chosen is kept
- * for the process, and as text beside a checkpoint (backend.h), for a later process with the same device and
- * library:
+/* Which of cuBLASLt's algorithms computes which product. The library's heuristic is asked before a run's
+ * first step (kernels/rehearsal.c), or else at a product's first use, and what it says goes by the product,
+ * the device and the library, never by time; what was chosen is kept for the process, and as text beside a
+ * checkpoint (backend.h), for a later process with the same device and library:
  *
  *   moekit-algorithms 1
  *   for NVIDIA H100 80GB HBM3, sm_90, 132 multiprocessors, cublasLt 130100
@@ -31,8 +31,9 @@ bool algorithm_known(const struct product *key, cublasLtMatmulAlgo_t *algorithm)
 /* From now on it is this one. */
 void algorithm_keep(const struct product *key, const cublasLtMatmulAlgo_t *algorithm);
 
-/* What the backend's table has of this. */
+/* What the backend's table has of this; the last is in matmul.cu. */
 char *algorithms_text(void);
 int algorithms_use(const char *text);
+void product_prepare(const struct matmul *p);
 
 #endif

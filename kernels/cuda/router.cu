@@ -8,9 +8,6 @@
 /* A sum of scores is never 0 in a division. */
 constexpr float TINY = 1e-20f;
 
-/* Tokens a block has at once. */
-constexpr int WARPS = BLOCK_THREADS / WARP_THREADS;
-
 __device__ __forceinline__ float warp_sum(float v)
 {
     return warp_fold(v, plus());

@@ -15,7 +15,7 @@
 
 typedef __nv_bfloat16 bf16;
 
-constexpr int BLOCK_THREADS = 256, WARP_THREADS = 32;
+constexpr int BLOCK_THREADS = 256, WARP_THREADS = 32, WARPS = BLOCK_THREADS / WARP_THREADS;
 constexpr unsigned ALL_LANES = 0xffffffff;
 
 /* ---- numbers ---- */
@@ -228,14 +228,14 @@ template <class V, class F> __device__ __forceinline__ V line_fold(V v, F fold)
     v = warp_fold(v, fold);
     if (blockDim.x == WARP_THREADS)
         return v;
-    SHARED(V, of_warp, BLOCK_THREADS / WARP_THREADS);
+    SHARED(V, of_warp, WARPS);
     if (!fault("line-barrier"))
         __syncthreads(); /* of_warp may still be read */
     if (threadIdx.x % WARP_THREADS == 0)
         of_warp[threadIdx.x / WARP_THREADS] = v;
     __syncthreads();
     V all = of_warp[0];
-    for (int i = 1; i < BLOCK_THREADS / WARP_THREADS; i++)
+    for (int i = 1; i < WARPS; i++)
         all = fold(all, of_warp[i]);
     return all;
 }

@@ -237,6 +237,8 @@ static void bound(struct stream *s)
 
 bool stream_clear(struct stream *s)
 {
+    if (s->capturing)
+        return true;
     if (kept_count > 0)
         pass();
     return !s->first;

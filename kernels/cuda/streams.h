@@ -25,7 +25,8 @@ int work_poll(void);
 
 /* The first of all streams; the others follow by `next`. */
 struct stream *stream_first(void);
-/* Whether nothing is kept of s, so that what comes next may go to the device; first everything moves on. */
+/* Whether nothing is kept of s, so that what comes next may go to the device; first everything moves on.
+ * What is captured into a graph goes there at once. */
 bool stream_clear(struct stream *s);
 /* Runs `issue`, which gives the device something to do in the stream, in its turn: at once, unless something is
  * kept before it. */

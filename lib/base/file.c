@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <ftw.h>
 #include <limits.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -16,6 +17,13 @@
 #include "base/halt.h"
 #include "base/memory.h"
 #include "base/num.h"
+
+static atomic_llong bytes_read;
+
+int64_t file_bytes_read(void)
+{
+    return atomic_load(&bytes_read);
+}
 
 char *file_read(const char *path, size_t max, size_t *size)
 {
@@ -40,6 +48,7 @@ char *file_read(const char *path, size_t max, size_t *size)
         text = xrealloc(text, room + 1, 1);
     }
     bool failed = ferror(f) != 0;
+    atomic_fetch_add(&bytes_read, (long long)have);
     if (failed)
         error_errno("cannot read '%s'", path);
     else if (have > max)
@@ -203,6 +212,7 @@ int pread_all(int fd, void *p, size_t bytes, int64_t offset, const char *path)
             return error(STATUS_USAGE, "%s: ends at byte %lld, %zu bytes short", path,
                          (long long)(offset + (int64_t)done), bytes - done);
         done += n;
+        atomic_fetch_add(&bytes_read, n);
         alive();
     }
     return 0;

@@ -29,6 +29,9 @@ void output_abandon(struct output *o);
 int pread_all(int fd, void *p, size_t bytes, int64_t offset, const char *path);
 int pwrite_all(int fd, const void *p, size_t bytes, int64_t offset, const char *path);
 
+/* How many bytes this process has got from files by file_read() and pread_all(), all its threads together. */
+int64_t file_bytes_read(void);
+
 /* What must outlast a crash of the host: the file is synced, and when its name is new, so is the directory
  * that has it. Where there is no disk to be on (a pipe, a device: EINVAL; a file system that cannot be
  * written: EROFS) that is no error. `path` is for messages. A file goes to the disk piece by piece, with

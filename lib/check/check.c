@@ -13,6 +13,7 @@
 #include "check/advice.h"
 #include "check/check.h"
 #include "cost/communicators.h"
+#include "cost/fit.h"
 #include "cost/messages.h"
 #include "cost/predict.h"
 #include "cost/simulate.h"
@@ -454,6 +455,18 @@ static void ask(const struct plan *p, const struct rule *rule, struct findings *
     out->warns += f->verdict == VERDICT_WARN;
 }
 
+/* A plan that only does not fit is told what would: others cannot be laid out anew. */
+static void advise(const struct plan *p, struct finding *f)
+{
+    char advice[400], said[sizeof f->text];
+    if (f->verdict != VERDICT_FAIL || strcmp(f->rule, "memory-fits") != 0)
+        return;
+    fit_advice(p, p->predict.memory_rank, arena_room(p), advice);
+    memcpy(said, f->text, sizeof said);
+    if (*advice)
+        say(f->text, VERDICT_FAIL, "%.100s; %s", said, advice);
+}
+
 static void ask_all(const struct plan *p, bool advice, struct findings *out)
 {
     int most = shape_rule_count + LISTED_RULES + advice_rule_count;
@@ -462,6 +475,8 @@ static void ask_all(const struct plan *p, bool advice, struct findings *out)
     for (int i = 0; (rule = rule_at(i)); i++)
         if (advice || !rule->advice)
             ask(p, rule, out);
+    for (int i = 0; i < out->count && out->fails == 1; i++)
+        advise(p, &out->list[i]);
 }
 
 void plan_check(const struct plan *p, struct findings *out)

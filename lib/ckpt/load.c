@@ -1,218 +1,434 @@
 /* SPDX-License-Identifier: MIT */
-/* Reading: each rank takes its own rows and columns out of whole tensors, through one buffer of a few MiB. A
- * column cut reads whole rows and keeps its columns: ranks of one host find the rest in the page cache. */
+/* Units from the ranks of a node that read them to those that want them.
+ *
+ * Every rank walks the node's units in one order. It sends pieces of what it has read, never more than SENDS
+ * messages ahead of their arrival, and has at most RECEIVES on their way to it. This cannot deadlock, as a save
+ * cannot (save_units.c): whoever waits, waits for a rank that is at a lower unit. */
 #include "ckpt/load.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/error.h"
 #include "base/file.h"
 #include "base/memory.h"
+#include "base/notice.h"
 #include "base/num.h"
-#include "ckpt/map.h"
-#include "ckpt/names.h"
-#include "tensors/source.h"
+#include "ckpt/load_read.h"
+#include "comm/host.h"
+#include "tensors/hfdir.h"
+#include "tensors/sum.h"
 
-#define CHUNK_BYTES ((int64_t)8 << 20)
+enum { SENDS = 8, RECEIVES = 4, LENT = 2 };
+
+/* A message from a slot, or from a buffer of its own. */
+struct load_send {
+    struct comm_request *request;
+    char *buffer;
+    int64_t room;
+};
+
+struct load_receive {
+    struct comm_request *request;
+    char *buffer;
+    int64_t room;
+    struct load_piece *pieces; /* what is in it */
+    int count, piece_room;
+};
 
 struct loader {
     const struct rank_state *s;
-    struct hf_dir weights, optimizer;
-    bool resume; /* optimizer state too */
-    char *file_bytes, *device_bytes;
-    int64_t file_room, device_room;
+    struct comm *comm;
+    struct group *world;
+    const char *dir;
+    const int *ranks; /* [count], the node's; this one's place among them */
+    int count, own;
+    struct catalog c;
+    struct load_units u;
+    struct unit_reader reader;
+    struct problems problems;
+    uint32_t crc; /* of the range that is being checked, so far */
+    struct load_send sends[SENDS];
+    int64_t sent, arrived;          /* messages */
+    int64_t lent_until[READ_SLOTS]; /* the messages sent when a slot was done with */
+    int64_t lent, let;              /* slots */
+    struct load_receive receives[RECEIVES];
+    int next_receive;
+    char *packed, *converted;
+    int64_t packed_room, converted_room;
 };
 
-/* Where a tensor is read from. */
-struct found {
-    struct hf_dir *dir;
-    struct stored at;
-};
+/* ---- to the device ---- */
 
-/* Elements [first, first+count) of the shard, which lie within a few rows of the tensor, as `to` into
- * l->device_bytes. */
-static int read_chunk(struct loader *l, const struct found *t, const struct shard *h, int64_t tensor_cols,
-                      int64_t first, int64_t count, enum type to)
+static void put(struct loader *l, void *device, enum type to, const char *from, enum number number,
+                int64_t count)
 {
-    const struct stored *at = &t->at;
-    int64_t size = number_bytes(at->number), row = first / h->cols, last = (first + count - 1) / h->cols;
-    int64_t begin = (h->row + row) * tensor_cols + h->col + first % h->cols;
-    int64_t end = (h->row + last) * tensor_cols + h->col + (first + count - 1) % h->cols + 1;
-    char *from = room_for(&l->file_bytes, &l->file_room, (end - begin) * size);
-    char *dst = room_for(&l->device_bytes, &l->device_room, count * (int64_t)type_bytes(to));
-    if (hf_read(t->dir, at->file, from, (end - begin) * size, at->offset + begin * size) < 0)
-        return -1;
-    if (h->cols == tensor_cols) {
-        convert(dst, to, from, at->number, count);
-        return 0;
+    int64_t bytes = count * (int64_t)type_bytes(to);
+    if ((to == F32 && number == NUMBER_F32) || (to == BF16 && number == NUMBER_BF16)) {
+        l->s->be->upload(l->s->stream, device, from, bytes);
+        return;
     }
-    for (int64_t done = 0; done < count;) {
-        int64_t i = first + done, n = min64(h->cols - i % h->cols, count - done);
-        int64_t place = (h->row + i / h->cols) * tensor_cols + h->col + i % h->cols;
-        convert(dst + done * (int64_t)type_bytes(to), to, from + (place - begin) * size, at->number, n);
-        done += n;
-    }
-    return 0;
+    char *converted = room_for(&l->converted, &l->converted_room, bytes);
+    convert(converted, to, from, number, count);
+    l->s->be->upload(l->s->stream, device, converted, bytes);
 }
 
-/* Elements [first, first+count) of the shard to device memory. */
-static int read_shard(struct loader *l, const struct found *t, const struct shard *h, int64_t first,
-                      int64_t count, void *device, enum type to)
-{
-    int64_t cols = l->s->plan->inventory.tensors[h->tensor].cols;
-    int64_t row = cols * max64(number_bytes(t->at.number), (int64_t)type_bytes(to));
-    int64_t most = h->cols == cols ? CHUNK_BYTES / 4 : max64(1, CHUNK_BYTES / row) * h->cols;
-    for (int64_t done = 0; done < count;) {
-        int64_t n = min64(most, count - done);
-        if (read_chunk(l, t, h, cols, first + done, n, to) < 0)
-            return -1;
-        l->s->be->upload(l->s->stream, (char *)device + done * (int64_t)type_bytes(to), l->device_bytes,
-                         n * (int64_t)type_bytes(to));
-        done += n;
-    }
-    return 0;
-}
-
-/* The part of the shard in this rank's slice to a state's buffer. */
-static int read_slice(struct loader *l, const struct found *t, const struct shard *h, float *device)
-{
-    const struct shards *s = l->s->shards;
-    int64_t begin = s->slice_first[h->flat], first = max64(h->offset, begin);
-    int64_t last = min64(h->offset + h->rows * h->cols, begin + s->slice[h->flat]);
-    if (first >= last)
-        return 0;
-    return read_shard(l, t, h, first - h->offset, last - first, device + (first - begin), F32);
-}
-
-/* A state in the optimizer's files: 1, 0 when it is not there, -1. Always f32 in the tensor's own shape. */
-static int find_state(struct loader *l, const struct tensor *t, enum state s, const char *weights_file,
-                      struct found *out)
-{
-    char full[160];
-    const struct st_file *f = hf_file(&l->optimizer, hf_file_named(&l->optimizer, weights_file));
-    if (!f)
-        return -1;
-    const struct st_tensor *x = st_find(f, map_tensor_name(&l->s->plan->model, t, s, full));
-    if (!x)
-        return 0;
-    if (!source_same_shape(x, t) || strcmp(x->dtype, "F32") != 0) {
-        char is[192], should[128];
-        return error(STATUS_USAGE, "%s: tensor '%s' should be F32 %s, not %s %s", f->path, full,
-                     tensor_shape_text(t, should), x->dtype, st_shape_text(x, is));
-    }
-    out->dir = &l->optimizer;
-    out->at = (struct stored){hf_file_named(&l->optimizer, weights_file), x->begin, NUMBER_F32};
-    return 1;
-}
-
-/* A state that the plan keeps: from the optimizer's files or, where it may be, from the weights. What an import
- * does not find begins at 0, as the arena does. */
-static int load_state(struct loader *l, const struct shard *h, enum state s, const char *file,
-                      const struct found *weights)
-{
-    const struct plan *p = l->s->plan;
-    const struct tensor *t = &p->inventory.tensors[h->tensor];
-    struct found from = *weights;
-    char full[160];
-    int found = l->resume ? find_state(l, t, s, file, &from) : 0;
-    if (found < 0)
-        return -1;
-    if (!found && !states[s].from_weights)
-        return l->resume ? error(STATUS_USAGE, "%s/%s: has no tensor '%s'", l->optimizer.path, file,
-                                 map_tensor_name(&p->model, t, s, full))
-                         : 0;
-    return read_slice(l, &from, h, l->s->state[s][h->flat]);
-}
-
-static int load_shard(struct loader *l, const struct shard *h)
+/* A piece, packed, to all that is made of it. */
+static void put_piece(struct loader *l, const struct load_piece *p, const char *from)
 {
     const struct rank_state *s = l->s;
-    const struct tensor *t = &s->plan->inventory.tensors[h->tensor];
-    bool buffer = h->flat == FLAT_BUFFER, f32 = buffer || s->plan->training.precision == PRECISION_F32;
+    enum flat flat = p->shard->flat;
+    int64_t first = p->shard->offset + p->first, end = first + p->count; /* in the flat buffer */
+    bool f32 = flat == FLAT_BUFFER || s->plan->training.precision == PRECISION_F32;
     enum type type = f32 ? F32 : BF16;
-    struct found weights = {.dir = &l->weights}, from;
-    if (source_find(&l->weights, &s->plan->model, t, &weights.at) < 0)
-        return -1;
-    const char *file = l->weights.files[weights.at.file].name;
-    from = weights;
-    /* A bf16 plan's weights are in the checkpoint as they were. An f32 plan takes them from the state that is
-     * them in f32, if the checkpoint has it. */
-    for (int i = 0; i < STATES && f32 && l->resume && !buffer; i++)
-        if (states[i].beside_bf16 && find_state(l, t, i, file, &from) < 0)
-            return -1;
-    char *device = (char *)s->weights[h->flat] + h->offset * (int64_t)type_bytes(type);
-    if (read_shard(l, &from, h, 0, h->rows * h->cols, device, type) < 0)
-        return -1;
-    for (int i = 0; i < STATES && !buffer; i++)
-        if (plan_keeps(s->plan, i) && load_state(l, h, i, file, &weights) < 0)
-            return -1;
-    return 0;
-}
-
-/* hf_seen() of both directories. */
-static char *see(struct loader *l, bool all)
-{
-    char *weights = hf_seen(&l->weights, all), *optimizer = weights ? hf_seen(&l->optimizer, all) : NULL;
-    char *seen = optimizer ? xasprintf("%s%s", weights, optimizer) : NULL;
-    free(weights);
-    free(optimizer);
-    return seen;
-}
-
-static void loader_release(struct loader *l)
-{
-    hf_close(&l->weights);
-    if (l->resume)
-        hf_close(&l->optimizer);
-    free(l->file_bytes);
-    free(l->device_bytes);
-}
-
-static int loader_open(struct loader *l, const char *dir)
-{
-    TRY(hf_open(&l->weights, dir));
-    if (l->resume)
-        l->optimizer = (struct hf_dir){.path = path_join(dir, OPTIMIZER_DIR)};
-    return 0;
-}
-
-static int load_all(struct loader *l, const char *dir, char **seen)
-{
-    const struct rank_state *s = l->s;
-    TRY(loader_open(l, dir));
-    int rc = l->resume ? source_extras(&l->weights, &s->plan->model, &s->plan->inventory) : 0;
-    if (!l->resume) {
-        hf_say_unread(&l->weights);
-        source_say_strangers(&l->weights, &s->plan->model, &s->plan->inventory);
+    if (p->targets & TARGET_WEIGHTS)
+        put(l, (char *)s->weights[flat] + first * (int64_t)type_bytes(type), type, from, p->number, p->count);
+    for (int i = 0; i < STATES; i++) {
+        int64_t slice = s->shards->slice_first[flat], begin = max64(first, slice),
+                stop = min64(end, slice + s->shards->slice[flat]);
+        if (p->targets & TARGET_STATE(i) && begin < stop)
+            put(l, s->state[i][flat] + (begin - slice), F32, from + (begin - first) * number_bytes(p->number),
+                p->number, stop - begin);
     }
-    for (int i = 0; i < s->shards->count && rc == 0; i++)
-        rc = load_shard(l, &s->shards->list[i]);
-    if (rc == 0 && seen && !(*seen = see(l, false)))
-        rc = -1;
-    loader_release(l);
-    return rc;
 }
 
-int checkpoint_load(const struct rank_state *s, const char *dir, char **seen)
+/* ---- what this rank has read ---- */
+
+/* The name of a file's tensor that begins at this byte. */
+static char *tensor_at(const char *path, int64_t at)
 {
-    return load_all(&(struct loader){.s = s, .resume = true}, dir, seen);
+    struct st_file st;
+    char *name = NULL;
+    if (st_open(&st, path) < 0)
+        return xstrdup("?");
+    for (int i = 0; i < st.count && !name; i++)
+        if (st.data + st.tensors[i].begin == at && st.tensors[i].end > st.tensors[i].begin)
+            name = xstrdup(st.tensors[i].name);
+    st_close(&st);
+    return name ? name : xstrdup("?");
 }
 
-int checkpoint_import(const struct rank_state *s, const char *hfdir, char **seen)
+static void note_damage(struct loader *l, const struct catalog_tensor *t, int64_t range, uint32_t should)
 {
-    return load_all(&(struct loader){.s = s}, hfdir, seen);
+    int64_t begin = range * t->range;
+    char *path = path_join(l->dir, catalog_file(&l->c, t->file)), *name = tensor_at(path, t->at);
+    problem(&l->problems,
+            "%s: tensor '%s' is damaged: crc32 of %" PRId64 " bytes from byte %" PRId64 " is %08" PRIx32
+            ", not %08" PRIx32,
+            path, name, min64(t->range, t->bytes - begin), t->at + begin, l->crc, should);
+    unit_reader_stop(&l->reader);
+    free(name);
+    free(path);
 }
 
-char *checkpoint_seen(const char *dir, bool resume)
+/* A unit's ranges against their sums. One that is longer than units is put together from several. */
+static void check_unit(struct loader *l, const struct read_slot *slot)
 {
-    struct loader l = {.resume = resume};
-    if (loader_open(&l, dir) < 0)
+    if (slot->failed && *slot->text) {
+        problem(&l->problems, "%s", slot->text);
+        if (slot->status == STATUS_ENV)
+            problem_unreadable(&l->problems);
+        unit_reader_stop(&l->reader);
+    }
+    if (slot->failed)
+        return;
+    struct unit_cut cut = {0};
+    for (int i = 0; unit_next_cut(&l->c, slot->unit, &cut); i++) {
+        const struct catalog_tensor *t = &l->c.tensors[cut.tensor];
+        int64_t range = cut.begin / t->range, end = min64(t->bytes, (range + 1) * t->range);
+        if (t->sum < 0)
+            continue;
+        l->crc = cut.begin % t->range ? sum_join(l->crc, slot->sums[i], cut.bytes) : slot->sums[i];
+        if (cut.begin + cut.bytes == end && l->crc != l->c.sums[t->sum + range])
+            note_damage(l, t, range, l->c.sums[t->sum + range]);
+    }
+}
+
+/* ---- messages ---- */
+
+static int tag_of(const struct load_unit *n)
+{
+    return (int)((n->at / 4096 + n->file) % COMM_TAGS);
+}
+
+/* Waits for the first message that may still be on its way. */
+static int await_send(struct loader *l)
+{
+    struct load_send *x = &l->sends[l->arrived++ % SENDS];
+    struct comm_request *r = x->request;
+    x->request = NULL;
+    return comm_wait(r, NULL);
+}
+
+/* Lets slots go until no more than `most` are lent: those whose messages have arrived. */
+static int let_slots(struct loader *l, int most)
+{
+    for (; l->lent - l->let > most; l->let++) {
+        while (l->arrived < l->lent_until[l->let % READ_SLOTS])
+            TRY(await_send(l));
+        unit_reader_let(&l->reader);
+    }
+    return 0;
+}
+
+/* Where u.pieces lie in the unit when they are one run; NULL when they are not. */
+static const char *one_run(const struct loader *l, const char *unit)
+{
+    int64_t begin = piece_run(&l->u.pieces[0]), end = begin;
+    for (int i = 0; i < l->u.piece_count; i++) {
+        if (piece_run(&l->u.pieces[i]) != end || end < 0)
+            return NULL;
+        end += piece_bytes(&l->u.pieces[i]);
+    }
+    return unit + begin;
+}
+
+static void pack_all(const struct loader *l, const char *unit, char *to)
+{
+    for (int i = 0; i < l->u.piece_count; i++) {
+        piece_pack(&l->u.pieces[i], unit, to);
+        to += piece_bytes(&l->u.pieces[i]);
+    }
+}
+
+/* What the node's k-th rank gets. */
+static int send_pieces(struct loader *l, const struct read_slot *slot, int k)
+{
+    int64_t bytes = load_units_pieces(&l->u, slot->unit, k);
+    if (!bytes)
+        return 0;
+    if (l->sent - l->arrived == SENDS)
+        TRY(await_send(l));
+    struct load_send *x = &l->sends[l->sent++ % SENDS];
+    const char *from = one_run(l, slot->bytes);
+    if (!from) {
+        char *to = room_for(&x->buffer, &x->room, bytes);
+        pack_all(l, slot->bytes, to);
+        from = to;
+    }
+    x->request = host_send(l->world, l->ranks[k], tag_of(slot->unit), from, bytes);
+    return x->request ? 0 : -1;
+}
+
+static void keep_pieces(struct loader *l, const struct read_slot *slot)
+{
+    for (int i = 0; i < l->u.piece_count; i++) {
+        const struct load_piece *p = &l->u.pieces[i];
+        int64_t run = piece_run(p);
+        char *packed = run < 0 ? room_for(&l->packed, &l->packed_room, piece_bytes(p)) : NULL;
+        if (packed)
+            piece_pack(p, slot->bytes, packed);
+        put_piece(l, p, packed ? packed : slot->bytes + run);
+    }
+}
+
+static int hand_out(struct loader *l)
+{
+    TRY(let_slots(l, LENT - 1));
+    const struct read_slot *slot = unit_reader_take(&l->reader);
+    check_unit(l, slot);
+    for (int i = 1; i < l->count; i++)
+        TRY(send_pieces(l, slot, (l->own + i) % l->count));
+    if (load_units_pieces(&l->u, slot->unit, l->own))
+        keep_pieces(l, slot);
+    l->lent_until[l->lent++ % READ_SLOTS] = l->sent;
+    return 0;
+}
+
+static int finish(struct loader *l, struct load_receive *x)
+{
+    struct comm_request *r = x->request;
+    const char *from = x->buffer;
+    x->request = NULL;
+    if (!r)
+        return 0;
+    TRY(comm_wait(r, NULL));
+    for (int i = 0; i < x->count; i++) {
+        put_piece(l, &x->pieces[i], from);
+        from += piece_bytes(&x->pieces[i]);
+    }
+    return 0;
+}
+
+static int receive(struct loader *l, const struct load_unit *unit)
+{
+    int64_t bytes = load_units_pieces(&l->u, unit, l->own);
+    if (!bytes)
+        return 0;
+    struct load_receive *x = &l->receives[l->next_receive++ % RECEIVES];
+    TRY(finish(l, x));
+    if (x->piece_room < l->u.piece_count) {
+        x->piece_room = l->u.piece_room;
+        x->pieces = xrealloc(x->pieces, x->piece_room, sizeof *x->pieces);
+    }
+    x->count = l->u.piece_count;
+    memcpy(x->pieces, l->u.pieces, (size_t)x->count * sizeof *x->pieces);
+    char *to = room_for(&x->buffer, &x->room, bytes);
+    x->request = host_recv(l->world, unit->reader, tag_of(unit), to, bytes);
+    return x->request ? 0 : -1;
+}
+
+/* ---- the walk ---- */
+
+static int walk(struct loader *l)
+{
+    int rank = l->s->rank;
+    int64_t done = 0;
+    for (int64_t i = 0; i < l->u.unit_count; i++) {
+        const struct load_unit *unit = &l->u.list[i];
+        TRY(unit->reader == rank ? hand_out(l) : receive(l, unit));
+        if (rank == 0)
+            progress("loading", (done += unit->bytes) >> 20, l->c.bytes >> 20, "MiB");
+    }
+    for (int i = 0; i < RECEIVES; i++)
+        TRY(finish(l, &l->receives[l->next_receive++ % RECEIVES]));
+    while (l->arrived < l->sent)
+        TRY(await_send(l));
+    if (rank == 0)
+        progress_end();
+    return 0;
+}
+
+/* After a failure of communication messages may still come and go: their memory stays. */
+static void release(struct loader *l)
+{
+    bool keep = comm_fault(l->comm);
+    for (int i = 0; i < SENDS && !keep; i++)
+        free(l->sends[i].buffer);
+    for (int i = 0; i < RECEIVES && !keep; i++) {
+        free(l->receives[i].buffer);
+        free(l->receives[i].pieces);
+    }
+    free(l->packed);
+    free(l->converted);
+    problems_release(&l->problems);
+    load_units_release(&l->u);
+    catalog_release(&l->c);
+}
+
+static int read_all(struct loader *l, bool *agreed)
+{
+    load_units_init(&l->u, &l->c, l->s->plan, l->ranks, l->count, comm_size(l->comm));
+    int r = unit_reader_start(&l->reader, &l->u, l->dir, l->s->rank, comm_processors(l->comm));
+    bool started = r == 0;
+    r = comm_agree(l->comm, r, agreed);
+    if (r == 0)
+        r = walk(l);
+    if (started)
+        unit_reader_end(&l->reader, comm_fault(l->comm));
+    return r;
+}
+
+/* ---- who is of the node, and what is there ---- */
+
+/* A job of one process is any rank of a plan's. */
+static void find_node(struct loader *l)
+{
+    bool alone = comm_size(l->comm) == 1;
+    l->ranks = alone ? &l->s->rank : comm_local_list(l->comm);
+    l->count = alone ? 1 : comm_local_ranks(l->comm);
+    while (l->ranks[l->own] != l->s->rank)
+        l->own++;
+}
+
+/* The node's first rank has it. */
+static int share_catalog(struct loader *l)
+{
+    if (l->count == 1)
+        return 0;
+    struct group *node = comm_group(l->comm, "node", l->ranks, l->count);
+    int r = node ? host_broadcast(node, 0, l->c.counts, sizeof l->c.counts) : -1;
+    if (r == 0)
+        r = host_broadcast(node, 0, &l->c.bytes, sizeof l->c.bytes);
+    for (int i = 0; i < CATALOG_ARRAYS && r == 0; i++) {
+        struct catalog_array a = catalog_array(&l->c, i);
+        int64_t bytes = l->c.counts[i] * a.element;
+        if (l->own > 0)
+            *a.p = xcalloc((size_t)max64(bytes, 1), 1);
+        r = bytes ? host_broadcast(node, 0, *a.p, (size_t)bytes) : 0;
+    }
+    comm_group_free(node);
+    return r;
+}
+
+/* Whether any rank has found damage: 1, with *h. What cannot be read now is not damaged: -1. */
+static int hear(struct loader *l, struct heard *h, bool *agreed)
+{
+    int r = comm_hear(l->comm, problems_error(&l->problems), h);
+    if (r != 1 || h->status != STATUS_ENV)
+        return r;
+    if (comm_rank(l->comm) == 0)
+        r = h->rank ? error(h->status, "rank %d: %s", h->rank, h->text) : error(h->status, "%s", h->text);
+    return comm_agree(l->comm, r == 1 ? 0 : r, agreed);
+}
+
+static int load(struct loader *l, const struct manifest *m, struct heard *h, bool *agreed)
+{
+    int r = l->own == 0 ? catalog_make(&l->c, l->s->plan, l->dir, m, &l->problems) : 0;
+    TRY(comm_agree(l->comm, r, agreed));
+    if ((r = hear(l, h, agreed)) != 0)
+        return r;
+    TRY(share_catalog(l));
+    TRY(read_all(l, agreed));
+    return hear(l, h, agreed);
+}
+
+static struct loader loader_of(const struct rank_state *s, struct comm *c, const char *dir)
+{
+    struct loader l = {.s = s, .comm = c, .world = comm_world(c), .dir = dir};
+    find_node(&l);
+    return l;
+}
+
+int checkpoint_load(const struct rank_state *s, struct comm *c, const char *dir, const struct manifest *m,
+                    struct heard *h, bool *agreed)
+{
+    struct loader l = loader_of(s, c, dir);
+    int r = load(&l, m, h, agreed);
+    release(&l);
+    return r;
+}
+
+static char *list_places(const struct loader *l)
+{
+    char *text;
+    size_t size;
+    FILE *out = open_memstream(&text, &size);
+    for (int64_t i = 0; i < l->c.counts[CATALOG_FILES]; i++) {
+        struct stat st = {0};
+        char *name = path_join(l->dir, catalog_file(&l->c, (int)i)), *path = path_absolute(name);
+        int r = stat(path, &st);
+        fprintf(out, "%s: %lld bytes, %d, inode %lld of %lld.%09ld\n", path, (long long)st.st_size, r,
+                (long long)st.st_ino, (long long)st.st_mtim.tv_sec, st.st_mtim.tv_nsec);
+        free(name);
+        free(path);
+    }
+    fclose(out);
+    return text;
+}
+
+int checkpoint_import(const struct rank_state *s, struct comm *c, const char *hfdir, char **places,
+                      bool *agreed)
+{
+    struct loader l = loader_of(s, c, hfdir);
+    struct heard h;
+    int r = load(&l, NULL, &h, agreed);
+    if (r == 1) /* a file that has changed since its header was read */
+        r = comm_agree(c, comm_rank(c) == 0 ? error(h.status, "rank %d: %s", h.rank, h.text) : 0, agreed);
+    if (places)
+        *places = r == 0 ? list_places(&l) : NULL;
+    release(&l);
+    return r;
+}
+
+char *checkpoint_seen(const char *hfdir)
+{
+    struct hf_dir d;
+    if (hf_open(&d, hfdir) < 0)
         return NULL;
-    for (int i = 0; i < l.weights.file_count && resume; i++)
-        hf_file_named(&l.optimizer, l.weights.files[i].name);
-    char *seen = see(&l, true);
-    loader_release(&l);
+    char *seen = hf_seen(&d);
+    hf_close(&d);
     return seen;
 }

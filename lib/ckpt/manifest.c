@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -50,6 +51,18 @@ const struct manifest_file *manifest_find(const struct manifest *m, const char *
     return NULL;
 }
 
+static int by_name(const void *a, const void *b)
+{
+    const struct manifest_tensor *x = a, *y = b;
+    return strcmp(x->name, y->name);
+}
+
+const struct manifest_tensor *manifest_tensor(const struct manifest_file *f, const char *name)
+{
+    struct manifest_tensor key = {.name = (char *)(uintptr_t)name};
+    return f->count ? bsearch(&key, f->tensors, (size_t)f->count, sizeof key, by_name) : NULL;
+}
+
 /* As a JSON string. Names come from file systems too. */
 static void put_string(FILE *f, const char *text)
 {
@@ -65,26 +78,49 @@ static void put_string(FILE *f, const char *text)
     fputc('"', f);
 }
 
+static void put_tensors(FILE *out, const struct manifest_file *f)
+{
+    fprintf(out, ", \"tensors\": {");
+    for (int t = 0; t < f->count; t++) {
+        fprintf(out, "%s\n      ", t ? "," : "");
+        put_string(out, f->tensors[t].name);
+        fprintf(out, ": \"%08" PRIx32 "\"", f->tensors[t].crc32);
+    }
+    fputc('}', out);
+    const char *before = ", \"ranges\": {";
+    for (int t = 0; t < f->count; t++) {
+        const struct manifest_tensor *x = &f->tensors[t];
+        if (!x->ranges)
+            continue;
+        fprintf(out, "%s\n      ", before);
+        put_string(out, x->name);
+        fputs(": \"", out);
+        for (int i = 0; i < x->range_count; i++)
+            fprintf(out, "%08" PRIx32, x->ranges[i]);
+        fputc('"', out);
+        before = ",";
+    }
+    if (*before == ',' && !before[1])
+        fputc('}', out);
+}
+
 char *manifest_text(const struct manifest *m)
 {
     char *text;
     size_t size;
     FILE *f = open_memstream(&text, &size);
-    fprintf(f, "{\n  \"%s\": %d,\n  \"step\": %" PRId64 ",\n  \"files\": {", manifest_format.key,
-            manifest_format.version, m->step);
+    fprintf(f, "{\n  \"%s\": %d,\n  \"step\": %" PRId64, manifest_format.key, manifest_format.version, m->step);
+    if (m->range)
+        fprintf(f, ",\n  \"range\": %" PRId64, m->range);
+    fprintf(f, ",\n  \"files\": {");
     for (int i = 0; i < m->count; i++) {
         const struct manifest_file *x = &m->files[i];
         fprintf(f, "%s\n    ", i ? "," : "");
         put_string(f, x->name);
         fprintf(f, ": {\"bytes\": %" PRId64 ", \"crc32\": \"%08" PRIx32 "\"", x->bytes, x->crc32);
         if (x->tensors)
-            fprintf(f, ", \"tensors\": {");
-        for (int t = 0; t < x->count; t++) {
-            fprintf(f, "%s\n      ", t ? "," : "");
-            put_string(f, x->tensors[t].name);
-            fprintf(f, ": \"%08" PRIx32 "\"", x->tensors[t].crc32);
-        }
-        fprintf(f, "%s}", x->tensors ? "}" : "");
+            put_tensors(f, x);
+        fputc('}', f);
     }
     fprintf(f, "\n  }");
     fflush(f);
@@ -98,26 +134,43 @@ static int bad(const char *path, const char *what)
     return error(STATUS_USAGE, "%s: %s", path, what);
 }
 
-static bool read_crc(const json_t *v, uint32_t *crc)
+/* `count` checksums, one behind the other. */
+static bool read_crcs(const json_t *v, uint32_t *crc, size_t count)
 {
     const char *text = json_string_value(v);
-    if (!text || strlen(text) != 8 || strspn(text, "0123456789abcdef") != 8)
+    char one[9] = "";
+    if (!text || strlen(text) != 8 * count || strspn(text, "0123456789abcdef") != 8 * count)
         return false;
-    *crc = (uint32_t)strtoul(text, NULL, 16);
+    for (size_t i = 0; i < count; i++)
+        crc[i] = (uint32_t)strtoul(memcpy(one, text + 8 * i, 8), NULL, 16);
     return true;
 }
 
-static int by_name(const void *a, const void *b)
+/* "ranges", of tensors that are there. */
+static int read_ranges(const struct manifest *m, struct manifest_file *f, const json_t *ranges,
+                       const char *path)
 {
-    const struct manifest_tensor *x = a, *y = b;
-    return strcmp(x->name, y->name);
+    const char *name;
+    json_t *v;
+    json_object_foreach((json_t *)(uintptr_t)ranges, name, v)
+    {
+        struct manifest_tensor *t = (struct manifest_tensor *)(uintptr_t)manifest_tensor(f, name);
+        size_t count = json_string_length(v) / 8;
+        if (!m->range || !t || count < 2 || count > INT_MAX)
+            return bad(path, "has ranges of what is no long tensor");
+        t->ranges = xcalloc(count, sizeof *t->ranges);
+        t->range_count = (int)count;
+        if (!read_crcs(v, t->ranges, count))
+            return bad(path, "a range's crc32 is not eight hexadecimal digits");
+    }
+    return 0;
 }
 
 static int read_file(struct manifest *m, const char *name, const json_t *v, const char *path)
 {
     const json_t *bytes = json_object_get(v, "bytes"), *crc;
     struct manifest_file *f = manifest_add(m, xstrdup(name), json_integer_value(bytes), 0);
-    if (!json_is_integer(bytes) || f->bytes < 0 || !read_crc(json_object_get(v, "crc32"), &f->crc32))
+    if (!json_is_integer(bytes) || f->bytes < 0 || !read_crcs(json_object_get(v, "crc32"), &f->crc32, 1))
         return bad(path, "a file's entry has no good size and crc32");
     if (name[0] == '/' || strstr(name, ".."))
         return bad(path, "a file's name leads out of the directory");
@@ -129,11 +182,11 @@ static int read_file(struct manifest *m, const char *name, const json_t *v, cons
     json_object_foreach(tensors, key, crc)
     {
         f->tensors[f->count++].name = xstrdup(key);
-        if (!read_crc(crc, &f->tensors[f->count - 1].crc32))
+        if (!read_crcs(crc, &f->tensors[f->count - 1].crc32, 1))
             return bad(path, "a tensor's crc32 is not eight hexadecimal digits");
     }
     qsort(f->tensors, f->count, sizeof *f->tensors, by_name);
-    return 0;
+    return read_ranges(m, f, json_object_get(v, "ranges"), path);
 }
 
 static int read_text(struct manifest *m, const char *text, size_t size, const char *path)
@@ -154,6 +207,10 @@ static int read_text(struct manifest *m, const char *text, size_t size, const ch
     m->refused = rc < 0;
     if (rc == 0)
         rc = json_need_int(&d, d.root, "step", 0, INT64_MAX, &m->step) < 0 ? -1 : 0;
+    if (rc == 0 && json_object_get(d.root, "range"))
+        rc = json_need_int(&d, d.root, "range", 1, (int64_t)1 << 40, &m->range) < 0 ? -1 : 0;
+    if (rc == 0 && m->range % 8)
+        rc = bad(path, "a range is no multiple of 8 bytes");
     if (rc == 0 && !json_is_object(files))
         rc = bad(path, "has no files");
     json_object_foreach(files, name, v) if (rc == 0) rc = read_file(m, name, v, path);
@@ -186,8 +243,10 @@ int manifest_read(struct manifest *m, const char *dir)
 void manifest_release(struct manifest *m)
 {
     for (int i = 0; i < m->count; i++) {
-        for (int t = 0; t < m->files[i].count; t++)
+        for (int t = 0; t < m->files[i].count; t++) {
             free(m->files[i].tensors[t].name);
+            free(m->files[i].tensors[t].ranges);
+        }
         free(m->files[i].tensors);
         free(m->files[i].name);
     }

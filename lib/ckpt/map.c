@@ -7,6 +7,7 @@
 
 #include "base/memory.h"
 #include "ckpt/names.h"
+#include "ckpt/sums.h"
 
 char *map_tensor_name(const struct model *m, const struct tensor *t, int state, char buf[static 160])
 {
@@ -40,16 +41,29 @@ static struct sorted sort_by_file(const struct plan *p)
     return s;
 }
 
+/* To the file that is being made; end_file() gives it its place. */
 static void add_entry(struct ckpt_map *l, int tensor, int state, enum type type)
 {
     const struct tensor *t = &l->plan->inventory.tensors[tensor];
-    struct map_file *f = &l->files[l->file_count];
-    int64_t begin = 0, bytes = tensor_count(t) * (int64_t)type_bytes(type);
-    if (f->count)
-        begin = l->entries[l->count - 1].begin + l->entries[l->count - 1].bytes;
-    l->entries[l->count++] = (struct map_entry){
-        .tensor = tensor, .file = l->file_count, .state = state, .type = type, .begin = begin, .bytes = bytes};
-    f->count++;
+    l->entries[l->count++] = (struct map_entry){.tensor = tensor,
+                                                .file = l->file_count,
+                                                .state = state,
+                                                .type = type,
+                                                .bytes = tensor_count(t) * (int64_t)type_bytes(type)};
+    l->files[l->file_count].count++;
+}
+
+/* The large ones first. Those whose bytes are no multiple of 4 come last: what follows one of them would not
+ * be aligned if it were f32. */
+static int by_size(const void *a, const void *b)
+{
+    const struct map_entry *x = a, *y = b;
+    bool odd_x = x->bytes % 4, odd_y = y->bytes % 4;
+    if (odd_x != odd_y)
+        return odd_x - odd_y;
+    if (x->bytes != y->bytes)
+        return x->bytes > y->bytes ? -1 : 1;
+    return x->tensor != y->tensor ? x->tensor - y->tensor : x->state - y->state;
 }
 
 static void end_file(struct ckpt_map *l, char *name)
@@ -58,10 +72,16 @@ static void end_file(struct ckpt_map *l, char *name)
     f->name = name;
     f->first = l->count - f->count;
     l->file_count++;
-    free(map_header(l, l->file_count - 1, &f->header));
-    f->bytes = f->header;
+    struct map_entry *list = l->entries + f->first;
+    int64_t end = 0;
     if (f->count)
-        f->bytes += l->entries[l->count - 1].begin + l->entries[l->count - 1].bytes;
+        qsort(list, f->count, sizeof *list, by_size);
+    for (int i = 0; i < f->count; i++) {
+        list[i].begin = end;
+        end += list[i].bytes;
+    }
+    free(map_header(l, l->file_count - 1, &f->header));
+    f->bytes = f->header + end;
     l->bytes += f->bytes;
 }
 
@@ -71,24 +91,24 @@ static char *file_name(const char *folder, int file)
                 : xasprintf("%sdense.safetensors", folder);
 }
 
-void map_init(struct ckpt_map *l, const struct plan *p, enum map_kind kind)
+void map_init(struct ckpt_map *l, const struct plan *p, enum map_kind kind, int64_t step)
 {
     const struct tensor *tensors = p->inventory.tensors;
     int files = (int)p->model.experts + 1;
     bool f32 = p->training.precision == PRECISION_F32 || kind == MAP_GRADIENTS;
     struct sorted s = sort_by_file(p);
     *l = (struct ckpt_map){.plan = p,
+                           .step = step,
                            .entries = xcalloc((1 + STATES) * (size_t)p->inventory.count, sizeof *l->entries),
                            .files = xcalloc(2 * (size_t)files, sizeof *l->files)};
     for (int f = 0; f < files; f++) {
         const int *list = s.tensors + s.first[f];
         int n = s.first[f + 1] - s.first[f];
-        for (int i = 0; i < n && kind == MAP_STATE; i++)
-            if (!tensors[list[i]].trained)
-                add_entry(l, list[i], WEIGHTS, F32);
-        for (int i = 0; i < n; i++)
-            if (tensors[list[i]].trained)
-                add_entry(l, list[i], WEIGHTS, f32 ? F32 : BF16);
+        for (int i = 0; i < n; i++) {
+            bool trained = tensors[list[i]].trained;
+            if (trained || kind == MAP_STATE)
+                add_entry(l, list[i], WEIGHTS, f32 || !trained ? F32 : BF16);
+        }
         end_file(l, file_name("", f));
     }
     l->weight_files = l->file_count;
@@ -118,7 +138,10 @@ char *map_header(const struct ckpt_map *l, int file, int64_t *bytes)
     char *text, name[160], shape[128];
     size_t size;
     FILE *out = open_memstream(&text, &size);
-    fprintf(out, "........{\"__metadata__\":{\"format\":\"pt\"}");
+    fprintf(out, "........{\"__metadata__\":{\"format\":\"pt\"");
+    if (l->step >= 0)
+        fprintf(out, ",\"" STEP_KEY "\":\"%" PRId64 "\"", l->step);
+    fputc('}', out);
     for (int i = f->first; i < f->first + f->count; i++) {
         const struct map_entry *e = &l->entries[i];
         const struct tensor *t = &l->plan->inventory.tensors[e->tensor];
@@ -127,7 +150,7 @@ char *map_header(const struct ckpt_map *l, int file, int64_t *bytes)
                 e->begin, e->begin + e->bytes);
     }
     fputc('}', out);
-    while (ftell(out) % 8)
+    while (ftell(out) % HEADER_BYTES)
         fputc(' ', out);
     fclose(out);
     for (int i = 0; i < 8; i++)

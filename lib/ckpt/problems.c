@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/error.h"
 #include "base/memory.h"
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -35,6 +36,14 @@ void problem_unreadable(struct problems *p)
     pthread_mutex_lock(&lock);
     p->unreadable = true;
     pthread_mutex_unlock(&lock);
+}
+
+int problems_error(const struct problems *p)
+{
+    if (!p->count)
+        return 0;
+    enum status s = p->unreadable ? STATUS_ENV : STATUS_USAGE;
+    return p->count > 1 ? error(s, "%s, and %d more", p->list[0], p->count - 1) : error(s, "%s", p->list[0]);
 }
 
 void problems_release(struct problems *p)

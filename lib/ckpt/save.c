@@ -123,31 +123,43 @@ static int put_companions(struct saver *v, struct manifest *m, const char *root)
 
 /* ---- rank 0: the checksums ---- */
 
-/* One file's entry of the manifest, from ranges in order of their places, which must cover every tensor exactly
- * once. *next: the first range not yet used. */
-static int file_sums(const struct saver *v, struct manifest *m, int file, const struct range *ranges, int count,
-                     int *next)
+/* One tensor's sums, from those of its ranges, which must cover it exactly once. *next: the first range not yet
+ * used. */
+static int tensor_sums(const struct saver *v, struct manifest_tensor *t, int entry, int *next)
+{
+    const struct range *r = v->writer.ranges;
+    const struct map_entry *x = &v->l.entries[entry];
+    int64_t end = 0, count = ceil_div(x->bytes, RANGE_BYTES);
+    char name[160];
+    *t = (struct manifest_tensor){.name = xstrdup(map_entry_name(&v->l, x, name))};
+    if (count > 1)
+        t->ranges = xcalloc(count, sizeof *t->ranges);
+    for (; *next < v->writer.range_count && r[*next].entry == entry && r[*next].begin == end; ++*next) {
+        t->crc32 = sum_join(t->crc32, r[*next].crc32, r[*next].bytes);
+        if (t->ranges)
+            t->ranges[t->range_count++] = r[*next].crc32;
+        end += r[*next].bytes;
+    }
+    return end == x->bytes
+               ? 0
+               : error(STATUS_ENV,
+                       "'%s' was not written whole: byte %" PRId64 " of %" PRId64 " is missing or twice", name,
+                       end, x->bytes);
+}
+
+/* One file's entry of the manifest. */
+static int file_sums(const struct saver *v, struct manifest *m, int file, int *next)
 {
     const struct map_file *f = &v->l.files[file];
-    char name[160], *header = map_header(&v->l, file, &(int64_t){0});
+    char *header = map_header(&v->l, file, &(int64_t){0});
     uint32_t whole = sum_bytes(0, header, f->header);
     free(header);
     struct manifest_file *out = manifest_add(m, xstrdup(f->name), f->bytes, 0);
     out->tensors = xcalloc(f->count, sizeof *out->tensors);
     for (int e = f->first; e < f->first + f->count; e++) {
-        const struct map_entry *x = &v->l.entries[e];
-        uint32_t crc = 0;
-        int64_t end = 0;
-        for (; *next < count && ranges[*next].entry == e && ranges[*next].begin == end; ++*next) {
-            crc = sum_join(crc, ranges[*next].crc32, ranges[*next].bytes);
-            end += ranges[*next].bytes;
-        }
-        if (end != x->bytes)
-            return error(STATUS_ENV,
-                         "'%s' was not written whole: byte %" PRId64 " of %" PRId64 " is missing or twice",
-                         map_entry_name(&v->l, x, name), end, x->bytes);
-        whole = sum_join(whole, crc, x->bytes);
-        out->tensors[out->count++] = (struct manifest_tensor){xstrdup(map_entry_name(&v->l, x, name)), crc};
+        struct manifest_tensor *t = &out->tensors[out->count++];
+        TRY(tensor_sums(v, t, e, next));
+        whole = sum_join(whole, t->crc32, v->l.entries[e].bytes);
     }
     out->crc32 = whole;
     return 0;
@@ -236,7 +248,7 @@ static int give_name(struct saver *v, const char *final)
 static int seal(struct saver *v, const char *final, int64_t *bytes)
 {
     const char *state = v->as.state_json ? v->as.state_json : "{}\n";
-    struct manifest m = {.step = v->as.step};
+    struct manifest m = {.step = v->as.step, .range = RANGE_BYTES};
     const struct model *model = &v->s->plan->model;
     char *optimizer = path_join(v->dir, OPTIMIZER_DIR), *index = map_index_json(&v->l);
     char *root = path_parent(final);
@@ -252,7 +264,7 @@ static int seal(struct saver *v, const char *final, int64_t *bytes)
     if (rc == 0)
         rc = put_companions(v, &m, root);
     for (int f = 0; f < v->l.file_count && rc == 0; f++)
-        rc = file_sums(v, &m, f, v->writer.ranges, v->writer.range_count, &next);
+        rc = file_sums(v, &m, f, &next);
     if (rc == 0 && next != v->writer.range_count)
         rc = error(STATUS_ENV, "a part of the checkpoint was written twice");
     char *text = manifest_text(&m);
@@ -330,7 +342,7 @@ static int doomed(struct saver *v)
 static void make_room(struct saver *v)
 {
     int units, few = GATHERS + 2;
-    int64_t bytes = save_share(&v->l, v->rank, &units);
+    int64_t bytes = save_share(&v->l, v->rank, &units, NULL);
     if (units <= few || units <= v->ring.count || bytes <= v->as.room) {
         ring_grow(&v->ring, units > few ? units : few);
         return;
@@ -343,15 +355,28 @@ static void make_room(struct saver *v)
     v->said = true;
 }
 
+void saver_prepare(struct saver *v, const struct rank_state *s, int64_t room)
+{
+    struct ckpt_map l;
+    int units;
+    int64_t *sizes;
+    map_init(&l, s->plan, MAP_STATE, 0);
+    if (save_share(&l, v->rank, &units, &sizes) <= room && units)
+        ring_prepare(&v->ring, sizes, units);
+    free(sizes);
+    map_release(&l);
+}
+
 /* With s, as or gradients, dir and final set. */
 static int begin(struct saver *v)
 {
     v->busy = true;
     v->begun = now_s();
-    map_init(&v->l, v->s->plan, v->gradients ? MAP_GRADIENTS : MAP_STATE);
+    map_init(&v->l, v->s->plan, v->gradients ? MAP_GRADIENTS : MAP_STATE, v->gradients ? -1 : v->as.step);
     units_init(&v->u, &v->l, v->rank);
     v->touched = xcalloc(v->l.file_count, sizeof *v->touched);
     v->writer = (struct writer){0};
+    ring_settle(&v->ring);
     make_room(v);
     if (v->rank == 0 && make_tree(v) < 0)
         save_failed(v);
@@ -423,6 +448,7 @@ void saver_free(struct saver *v)
     if (!v)
         return;
     saver_abandon(v);
+    ring_settle(&v->ring);
     if (!comm_fault(v->comm))
         ring_release(&v->ring);
     free(v);

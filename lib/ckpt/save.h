@@ -37,6 +37,9 @@ struct saved {
 struct saver;
 struct saver *saver_new(struct comm *c);
 void saver_free(struct saver *v);
+/* Not collective, and may be left out: begins to lay hands on the memory of a snapshot, if this rank's share
+ * fits into `room` bytes, beside what else the rank does until its first save. */
+void saver_prepare(struct saver *v, const struct rank_state *s, int64_t room);
 
 /* Collective over comm_world(c). What has its name already and is not of the line, or not complete, is set
  * aside. On failure of either part (status 3, STATUS_USAGE for a step of this line that is there) nothing gets

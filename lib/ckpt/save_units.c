@@ -226,17 +226,25 @@ static int walk_units(struct saver *v)
     return 0;
 }
 
-int64_t save_share(const struct ckpt_map *l, int rank, int *units)
+int64_t save_share(const struct ckpt_map *l, int rank, int *units, int64_t **sizes)
 {
     struct units u;
-    int64_t bytes = 0;
+    int64_t bytes = 0, *list = NULL;
     *units = 0;
     units_init(&u, l, rank);
     for (const struct unit *n; (n = units_next(&u));) {
-        *units += n->writer == rank;
-        bytes += n->writer == rank ? n->bytes : 0;
+        if (n->writer != rank)
+            continue;
+        if ((*units & (*units + 1)) == 0)
+            list = xrealloc(list, 2 * (size_t)*units + 2, sizeof *list);
+        list[(*units)++] = n->bytes;
+        bytes += n->bytes;
     }
     units_release(&u);
+    if (sizes)
+        *sizes = list;
+    else
+        free(list);
     return bytes;
 }
 
@@ -269,6 +277,12 @@ static int by_place(const void *a, const void *b)
     return x->begin < y->begin ? -1 : x->begin > y->begin;
 }
 
+/* Whether b goes on where a ends, in the same range of the manifest's. */
+static bool adjoins(const struct range *a, const struct range *b)
+{
+    return a->entry == b->entry && a->begin + a->bytes == b->begin && b->begin % RANGE_BYTES;
+}
+
 /* Sorted, and those that adjoin made one. */
 static void join_ranges(struct saver *v)
 {
@@ -278,7 +292,7 @@ static void join_ranges(struct saver *v)
         qsort(list, v->writer.range_count, sizeof *list, by_place);
     for (int i = 0; i < v->writer.range_count; i++) {
         struct range *last = count ? &list[count - 1] : NULL;
-        if (last && last->entry == list[i].entry && last->begin + last->bytes == list[i].begin) {
+        if (last && adjoins(last, &list[i])) {
             last->crc32 = sum_join(last->crc32, list[i].crc32, list[i].bytes);
             last->bytes += list[i].bytes;
         } else {

@@ -78,13 +78,14 @@ struct saver {
 
 /* Keeps the recorded error as this rank's, unless it has one. */
 void save_failed(struct saver *v);
-/* How many bytes, in how many units, a rank writes: what a snapshot takes there. */
-int64_t save_share(const struct ckpt_map *l, int rank, int *units);
+/* How many bytes, in how many units, a rank writes: what a snapshot takes there. *sizes (or NULL): of each
+ * unit; caller frees. */
+int64_t save_share(const struct ckpt_map *l, int rank, int *units, int64_t **sizes);
 /* All units through all ranks to their writers, which may still have them to write. -1: communication failed;
  * local failures wait in v and its writer. */
 int save_units(struct saver *v);
-/* Collective, up a tree: everyone's ranges at rank 0, in the order of their places, those that adjoin made
- * one. A part written twice stays to be seen. */
+/* Collective, up a tree: everyone's ranges at rank 0, in the order of their places, those that adjoin in one of
+ * the manifest's made one. A part written twice stays to be seen. */
 int save_gather_ranges(struct saver *v);
 
 #endif

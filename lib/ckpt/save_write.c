@@ -11,29 +11,10 @@
 #include "base/alive.h"
 #include "base/file.h"
 #include "base/memory.h"
+#include "base/num.h"
 #include "base/process.h"
+#include "ckpt/manifest.h"
 #include "tensors/sum.h"
-
-/* ---- the ring ---- */
-
-void ring_grow(struct ring *r, int count)
-{
-    if (count <= r->count)
-        return;
-    r->slots = xrealloc(r->slots, count, sizeof *r->slots);
-    memset(r->slots + r->count, 0, (size_t)(count - r->count) * sizeof *r->slots);
-    r->count = count;
-}
-
-void ring_release(struct ring *r)
-{
-    for (int i = 0; i < r->count; i++) {
-        free(r->slots[i].unit.segments);
-        free(r->slots[i].bytes);
-    }
-    free(r->slots);
-    *r = (struct ring){0};
-}
 
 /* ---- the thread: one file at a time ---- */
 
@@ -85,18 +66,24 @@ static int open_file(struct writer *w, int file)
     return rc;
 }
 
-/* What was written of one entry. */
-static void note_range(struct writer *w, const struct slot *t, const struct segment *x)
+static void note_range(struct writer *w, struct range range)
 {
     if (w->range_count == w->range_room) {
         w->range_room = w->range_room ? 2 * w->range_room : 256;
         w->ranges = xrealloc(w->ranges, w->range_room, sizeof *w->ranges);
     }
-    uint32_t crc = sum_bytes(0, t->bytes + x->at, x->bytes);
-    w->ranges[w->range_count++] = (struct range){.entry = x->entry,
-                                                 .crc32 = crc,
-                                                 .begin = x->row * row_bytes(w->l, &w->l->entries[x->entry]),
-                                                 .bytes = x->bytes};
+    w->ranges[w->range_count++] = range;
+}
+
+/* What was written of one entry, cut where the manifest's ranges end. */
+static void note_segment(struct writer *w, const struct slot *t, const struct segment *x)
+{
+    int64_t begin = x->row * row_bytes(w->l, &w->l->entries[x->entry]);
+    for (int64_t done = 0, n; done < x->bytes; done += n) {
+        n = min64(x->bytes - done, RANGE_BYTES - (begin + done) % RANGE_BYTES);
+        uint32_t crc = sum_bytes(0, t->bytes + x->at + done, n);
+        note_range(w, (struct range){.entry = x->entry, .crc32 = crc, .begin = begin + done, .bytes = n});
+    }
 }
 
 static int write_slot(struct writer *w, const struct slot *t)
@@ -114,7 +101,7 @@ static int write_slot(struct writer *w, const struct slot *t)
     w->settling = n->offset;
     w->settling_bytes = n->bytes;
     for (int i = 0; i < n->count; i++)
-        note_range(w, t, &n->segments[i]);
+        note_segment(w, t, &n->segments[i]);
     return 0;
 }
 
@@ -225,7 +212,7 @@ struct slot *writer_take(struct writer *w, const struct unit *unit)
     t->unit = *unit;
     t->unit.segments = segments;
     t->unit.room = room;
-    room_for(&t->bytes, &t->room, unit->bytes);
+    slot_room(t, unit->bytes);
     return t;
 }
 

@@ -12,26 +12,14 @@
 
 #include "base/error.h"
 #include "ckpt/map.h"
+#include "ckpt/save_ring.h"
 #include "ckpt/units.h"
 
-/* The checksum of bytes that one writer wrote: a part of one entry. */
+/* The checksum of bytes that one writer wrote: a part of one entry, within one range of the manifest's. */
 struct range {
     int entry;
     uint32_t crc32;
     int64_t begin, bytes; /* in the entry */
-};
-
-/* A unit in the ring. */
-struct slot {
-    struct unit unit; /* segments are its own */
-    char *bytes;
-    int64_t room;
-};
-
-/* Buffers that stay from one save to the next: the n-th unit of every save has the same size. */
-struct ring {
-    struct slot *slots;
-    int count;
 };
 
 struct writer {
@@ -54,10 +42,6 @@ struct writer {
     struct range *ranges;             /* what was written, in the order of the walk */
     int range_count, range_room;
 };
-
-/* Grows to `count` slots; never shrinks. */
-void ring_grow(struct ring *r, int count);
-void ring_release(struct ring *r);
 
 /* `l`, `dir`, `touched` and the ring must outlive writer_join(). -1 (status 3): no thread. */
 int writer_start(struct writer *w, struct ring *ring, const struct ckpt_map *l, const char *dir,

@@ -231,18 +231,8 @@ const struct unit *units_next(struct units *u)
 /* The part of the tensor that this rank counts, or NULL. */
 static const struct shard *counted_shard(const struct shards *s, int tensor)
 {
-    int low = 0, high = s->count;
-    if (high && s->list[high - 1].second)
-        high--; /* the tied head's copy is out of order, and never counted */
-    while (low < high) {
-        int middle = low + (high - low) / 2;
-        if (s->list[middle].tensor < tensor)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    const struct shard *h = low < s->count ? &s->list[low] : NULL;
-    return h && h->tensor == tensor && h->counted && !h->second ? h : NULL;
+    const struct shard *h = shards_find(s, tensor);
+    return h && h->counted ? h : NULL;
 }
 
 static void add_contribution(struct units *u, struct contribution c)

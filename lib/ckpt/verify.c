@@ -176,6 +176,20 @@ static void check_optimizer(struct verified *v, struct hf_dir *weights, const st
     hf_close(&d);
 }
 
+/* A checkpoint's files of tensors are those that its index names, and the optimizer's of the same names. */
+static void check_files(struct verified *v, const struct hf_dir *d, const struct manifest *m)
+{
+    size_t n = strlen(OPTIMIZER_DIR "/");
+    for (int i = 0; i < m->count; i++) {
+        const char *name = m->files[i].name;
+        bool named = !m->files[i].tensors;
+        for (int k = 0; k < d->file_count && !named; k++)
+            named = strcmp(d->files[k].name, strncmp(name, OPTIMIZER_DIR "/", n) == 0 ? name + n : name) == 0;
+        if (!named)
+            problem(&v->problems, "%s/%s: a file of tensors that " INDEX_FILE " does not name", d->path, name);
+    }
+}
+
 /* Which files transformers would take, and what is there beside them. */
 static void check_choice(struct verified *v, const struct hf_dir *d)
 {
@@ -230,7 +244,8 @@ static void check_side_files(struct verified *v, const char *dir)
     closedir(d);
 }
 
-static void check_model(struct verified *v, const char *dir)
+/* listed: of a step directory that has one; else NULL. */
+static void check_model(struct verified *v, const char *dir, const struct manifest *listed)
 {
     struct model m;
     struct inventory inv;
@@ -252,6 +267,8 @@ static void check_model(struct verified *v, const char *dir)
             check_choice(v, &d);
         if (v->step)
             check_optimizer(v, &d, &m, &inv);
+        if (listed)
+            check_files(v, &d, listed);
         for (int i = 0; i < d.file_count && !v->step; i++)
             v->bytes += d.files[i].st.size;
         if (!v->step)
@@ -293,16 +310,26 @@ static int verify_step(struct verified *v, const char *path)
     struct manifest m;
     if (manifest_read(&m, path) < 0) {
         recorded(v);
-        return m.refused ? -1 : 0;
+        if (m.refused)
+            return -1;
+        check_model(v, path, NULL);
+        return 0;
     }
     v->files = m.count + 1;
     for (int i = 0; i < m.count; i++)
         v->bytes += m.files[i].bytes;
     whole_check(&v->problems, &m, path);
     find_unlisted(v, &m, path, "");
-    sums_verify(&v->problems, &m, path, NULL);
+    sums_verify(&v->problems, &m, path);
+    check_model(v, path, &m);
     manifest_release(&m);
     return 0;
+}
+
+static void verify_model(struct verified *v, const char *path)
+{
+    check_model(v, path, NULL);
+    check_side_files(v, path);
 }
 
 int verify_dir(struct verified *v, const char *path)
@@ -320,12 +347,10 @@ int verify_dir(struct verified *v, const char *path)
         plain[n - 1] = '\0';
     v->step = is_step_dir(plain);
     int rc = v->step ? verify_step(v, plain) : 0;
-    if (rc == 0)
-        check_model(v, plain);
-    else
+    if (!v->step)
+        verify_model(v, plain);
+    if (rc < 0)
         verified_release(v);
-    if (rc == 0 && !v->step)
-        check_side_files(v, plain);
     free(plain);
     return rc;
 }

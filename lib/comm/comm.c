@@ -111,6 +111,11 @@ int comm_attach(struct comm *c, const struct backend *be)
     return c->ops->attach ? c->ops->attach(c) : 0;
 }
 
+void comm_redirect(struct comm *c, const struct backend *be)
+{
+    c->be = be;
+}
+
 int comm_join(struct comm *c, struct group *const *groups, int count)
 {
     return c->ops->join && c->size > 1 ? c->ops->join(c, groups, count) : 0;

@@ -50,6 +50,8 @@ struct comm *comm_open_within(const char *kind, double timeout_s,
                               void (*last_words)(const struct comm_fault *));
 /* Collective. Where device operations run; before the first of them. 0 or -1. */
 int comm_attach(struct comm *c, const struct backend *be);
+/* Where they run from now on: the same backend under another table, for a while. */
+void comm_redirect(struct comm *c, const struct backend *be);
 /* Collective; finalises MPI if comm_open() started it. NULL is fine. */
 void comm_close(struct comm *c);
 /* Ends every rank of the job with this exit status: at once or, when a rank was lost, after a few seconds in

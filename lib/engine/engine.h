@@ -52,6 +52,20 @@ struct mail {
     int peer;
 };
 
+/* Microbatches' work as graphs of the device: capture.h. */
+enum captured_part {
+    CAPTURED_FORWARD,
+    CAPTURED_EVALUATION,
+    CAPTURED_BACKWARD,
+    CAPTURED_WEIGHTS,
+    CAPTURED_PARTS
+};
+struct capture {
+    char off[200];          /* why there are none; "": there are */
+    struct captured *parts; /* [stashes][CAPTURED_PARTS] */
+    int64_t runs;           /* of graphs, in this step */
+};
+
 struct engine {
     const struct plan *plan;
     const struct model *model;
@@ -88,8 +102,10 @@ struct engine {
     struct step_state *figures; /* on the host: what came down of the step (totals.h) */
     double overflow;            /* layers × microbatches of the step that needed several passes */
     struct profile profile;
-    bool replay;                  /* a forward repeated for its activations: counts nothing, sends no results */
-    bool evaluate;                /* forward only */
+    bool replay;   /* a forward repeated for its activations: counts nothing, sends no results */
+    bool evaluate; /* forward only */
+    bool split;    /* the program leaves weight gradients to operations of their own */
+    struct capture capture;
     double loss_scale, aux_scale; /* 1/(tokens of the global batch), 1/(microbatches of the global batch) */
     double loss_coef[ROUTER_LOSSES];
     int64_t step, microbatch; /* for the routing dump: of the whole batch */

@@ -13,6 +13,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "comm/collective.h"
+#include "engine/capture.h"
 #include "engine/head.h"
 #include "engine/layer.h"
 
@@ -25,7 +26,6 @@ struct pending {
 struct walk {
     struct engine *e;
     const int32_t *tokens;
-    bool split;
     int queued; /* of the stage's messages */
     struct pending *pending;
     int count;
@@ -153,46 +153,66 @@ static void upload_tokens(struct walk *run, struct stash *stash, int microbatch)
     }
 }
 
+/* ---- what a stage computes: the same operations for each microbatch in a stash ---- */
+
+static bool is_last(const struct engine *e, const struct stash *stash)
+{
+    return stash->stage + 1 == e->plan->stage_count;
+}
+
+static int compute_forward(struct engine *e, struct stash *stash)
+{
+    int layers = e->plan->stages[stash->stage].layers;
+    if (stash->stage == 0)
+        TRY(embed_forward(e, stash));
+    for (int i = 0; i < layers; i++)
+        TRY(layer_forward(e, stash, i));
+    return e->evaluate && is_last(e, stash) ? head_step(e, stash, stash->x[layers]) : 0;
+}
+
+static int compute_backward(struct engine *e, struct stash *stash)
+{
+    int layers = e->plan->stages[stash->stage].layers;
+    void *d = stash->x[layers];
+    if (is_last(e, stash))
+        TRY(head_step(e, stash, d));
+    for (int i = layers - 1; i >= 0; i--)
+        TRY(layer_backward(e, stash, i, d, e->split));
+    return stash->stage == 0 ? embed_backward(e, stash, d) : 0;
+}
+
+static int compute_weights(struct engine *e, struct stash *stash)
+{
+    for (int i = e->plan->stages[stash->stage].layers - 1; i >= 0; i--)
+        TRY(layer_weights(e, stash, i));
+    return 0;
+}
+
+/* ---- operations of the program ---- */
+
 static int run_forward(struct walk *run, struct stash *stash, const struct op *op)
 {
     struct engine *e = run->e;
-    int v = stash->stage, layers = e->plan->stages[v].layers;
+    int v = stash->stage;
     settle(run, e->s, stash->begin, stash->end);
     upload_tokens(run, stash, op->microbatch);
-    if (v == 0)
-        TRY(embed_forward(e, stash));
-    else if (is_here(e, v - 1))
+    if (v > 0 && is_here(e, v - 1))
         fetch_input(e, stash, op->microbatch);
-    else
+    else if (v > 0)
         await_input(run, op);
-    for (int i = 0; i < layers; i++)
-        TRY(layer_forward(e, stash, i));
-    return e->evaluate && v + 1 == e->plan->stage_count ? head_step(e, stash, stash->x[layers]) : 0;
+    return capture_run(e, e->evaluate ? CAPTURED_EVALUATION : CAPTURED_FORWARD, stash, compute_forward);
 }
 
 static int run_backward(struct walk *run, struct stash *stash, const struct op *op)
 {
     struct engine *e = run->e;
-    int v = stash->stage, layers = e->plan->stages[v].layers;
-    void *d = stash->x[layers];
+    int v = stash->stage;
     settle(run, e->s, stash->begin, stash->end);
-    if (v + 1 == e->plan->stage_count)
-        TRY(head_step(e, stash, d));
-    else
+    if (!is_last(e, stash))
         await_input(run, op);
-    for (int i = layers - 1; i >= 0; i--)
-        TRY(layer_backward(e, stash, i, d, run->split));
-    if (v == 0)
-        return embed_backward(e, stash, d);
-    if (is_here(e, v - 1))
-        hand_gradient(e, stash, op->microbatch, d);
-    return 0;
-}
-
-static int run_weights(struct walk *run, struct stash *stash)
-{
-    for (int i = run->e->plan->stages[stash->stage].layers - 1; i >= 0; i--)
-        TRY(layer_weights(run->e, stash, i));
+    TRY(capture_run(e, CAPTURED_BACKWARD, stash, compute_backward));
+    if (v > 0 && is_here(e, v - 1))
+        hand_gradient(e, stash, op->microbatch, stash->x[e->plan->stages[v].layers]);
     return 0;
 }
 
@@ -209,7 +229,7 @@ static int run_op(struct walk *run, const struct op *op)
     case 'B':
         return e->evaluate ? 0 : run_backward(run, stash, op);
     default:
-        return e->evaluate ? 0 : run_weights(run, stash);
+        return e->evaluate ? 0 : capture_run(e, CAPTURED_WEIGHTS, stash, compute_weights);
     }
 }
 
@@ -218,11 +238,11 @@ int pipeline_run(struct engine *e, const struct program *g, const int32_t *token
     size_t count = (size_t)(e->plan->axes.vpp * e->plan->batch.microbatches);
     struct walk run = {.e = e,
                        .tokens = tokens,
-                       .split = program_splits_backward(g),
                        .pending = xcalloc((size_t)e->messages.count + 1, sizeof(struct pending)),
                        .input = xmalloc(count * sizeof *run.input)};
     for (size_t i = 0; i < count; i++)
         run.input[i] = NO_MESSAGE;
+    e->split = program_splits_backward(g);
     int r = 0;
     for (int i = 0; i < g->count && r == 0; i++)
         r = queue_messages(&run, i) < 0 ? -1 : run_op(&run, &g->ops[i]);

@@ -33,6 +33,8 @@ static void make_room(struct profile *p)
 static enum phase mark(struct profile *p, enum phase phase, const struct comm_times *message)
 {
     enum phase before = p->count ? p->marks[p->count - 1].phase : PHASE_IDLE;
+    if (p->quiet)
+        return before;
     if (p->count == p->room)
         make_room(p);
     struct phase_mark *m = &p->marks[p->count++];

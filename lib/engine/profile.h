@@ -21,6 +21,7 @@ struct profile {
     struct phase_mark *marks; /* since profile_start(); their events are kept for the next time */
     int count, room;
     double since_s; /* now_s() at the first */
+    bool quiet;     /* no marks are made: the phase goes on whatever is entered */
 };
 
 /* What became of the time. */

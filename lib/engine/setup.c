@@ -17,6 +17,7 @@
 #include "base/notice.h"
 #include "base/num.h"
 #include "cost/fit.h"
+#include "engine/capture.h"
 #include "engine/dispatch.h"
 #include "scratch.h"
 
@@ -243,7 +244,13 @@ int engine_init(struct engine *e, const struct plan *plan, const struct backend 
                 struct comm *comm)
 {
     const struct model *m = &plan->model;
-    *e = (struct engine){.plan = plan, .model = m, .rank = comm_rank(comm), .be = be, .s = s, .comm = comm};
+    *e = (struct engine){.plan = plan,
+                         .model = m,
+                         .rank = comm_rank(comm),
+                         .be = be,
+                         .s = s,
+                         .comm = comm,
+                         .capture.off = "nobody has asked for it"};
     e->at = plan->ranks[e->rank];
     e->type = plan->training.precision == PRECISION_F32 ? F32 : BF16;
     e->T = plan_microbatch_tokens(plan);
@@ -293,6 +300,7 @@ void engine_release(struct engine *e)
         fence_take_down(e->memory, (size_t)e->arena.bytes.total);
         e->be->free(e->memory, (size_t)e->arena.bytes.total);
     }
+    capture_close(e);
     close_mail(e);
     if (e->profile.be)
         profile_release(&e->profile);

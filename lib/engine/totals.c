@@ -7,6 +7,7 @@ void totals_clear(struct engine *e)
 {
     e->be->zero(e->s, e->arena.step, (size_t)e->arena.step_bytes);
     e->overflow = 0;
+    e->capture.runs = 0;
 }
 
 void totals_count(struct engine *e, int64_t count, const float *x, const float *y, double scale, double *total)

@@ -227,6 +227,22 @@ void shards_sizes_of(struct shards *s, const struct plan *p, const struct coords
     shards_cut(s, p, at);
 }
 
+const struct shard *shards_find(const struct shards *s, int tensor)
+{
+    int end = s->count;
+    if (end && s->list[end - 1].second)
+        end--; /* out of order */
+    int low = 0;
+    for (int high = end; low < high;) {
+        int middle = low + (high - low) / 2;
+        if (s->list[middle].tensor < tensor)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < end && s->list[low].tensor == tensor ? &s->list[low] : NULL;
+}
+
 void shards_release(struct shards *s)
 {
     free(s->list);

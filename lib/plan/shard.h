@@ -57,6 +57,8 @@ struct layer_sizes {
     bool known[LAYER_KINDS];
 };
 void shards_sizes_of(struct shards *s, const struct plan *p, const struct coords *at, struct layer_sizes *k);
+/* What the rank holds of a tensor, or NULL; a tied head's copy is not looked at. */
+const struct shard *shards_find(const struct shards *s, int tensor);
 /* Slices of equal size for the replicas, from elements: replicas, padded and slices. */
 void shards_cut(struct shards *s, const struct plan *p, const struct coords *at);
 void shards_release(struct shards *s);

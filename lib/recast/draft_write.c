@@ -169,7 +169,7 @@ static int put_tensors(struct draft_writer *w, const int *list, int count, struc
         rc = put_tensor(w, m);
         whole = sum_join(whole, m->crc32, m->bytes);
         if (f)
-            f->tensors[f->count++] = (struct manifest_tensor){xstrdup(m->name), m->crc32};
+            f->tensors[f->count++] = (struct manifest_tensor){.name = xstrdup(m->name), .crc32 = m->crc32};
     }
     if (f)
         f->crc32 = whole;

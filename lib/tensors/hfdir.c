@@ -124,7 +124,7 @@ static int sum_samples(struct hf_dir *d, int file, uint32_t *crc)
     return 0;
 }
 
-char *hf_seen(struct hf_dir *d, bool all)
+char *hf_seen(struct hf_dir *d)
 {
     char *text = NULL;
     size_t size;
@@ -132,8 +132,6 @@ char *hf_seen(struct hf_dir *d, bool all)
     int r = 0;
     for (int i = 0; i < d->file_count && r == 0; i++) {
         uint32_t samples;
-        if (!all && !d->files[i].open)
-            continue;
         const struct st_file *f = hf_file(d, i);
         r = f ? sum_samples(d, i, &samples) : -1;
         if (r == 0) {
@@ -193,8 +191,12 @@ const struct st_tensor *hf_find(struct hf_dir *d, const char *name, int *file, b
 static int read_index(struct hf_dir *d, const char *path)
 {
     struct json_doc j;
-    if (json_open_file(&j, path, MAX_INDEX) < 0)
-        return -1;
+    size_t bytes;
+    char *text = file_read(path, MAX_INDEX, &bytes);
+    d->index_crc = text ? sum_bytes(0, text, bytes) : 0;
+    int opened = text ? json_open(&j, text, bytes, path) : -1;
+    free(text);
+    TRY(opened);
     json_t *map = json_object_get(j.root, "weight_map"), *v;
     const char *name;
     int rc = json_is_object(map) ? 0 : json_bad(&j, "weight_map", "is missing or not an object");

@@ -35,8 +35,9 @@ struct hf_dir {
     struct hf_name *names; /* sorted by name */
     int name_count;
     int turn, open_count;
-    bool loose;    /* neither one file nor an index says which files are the model's */
-    char **unread; /* [unread_count] sorted: files of weights in the directory that are not the model's */
+    uint32_t index_crc; /* crc32 of the index; 0: there is none */
+    bool loose;         /* neither one file nor an index says which files are the model's */
+    char **unread;      /* [unread_count] sorted: files of weights in the directory that are not the model's */
     int unread_count;
 };
 
@@ -60,9 +61,9 @@ const struct st_file *hf_file(struct hf_dir *d, int file);
 int hf_read(struct hf_dir *d, int file, void *p, int64_t bytes, int64_t offset);
 /* The file with this name in the directory, added when new. */
 int hf_file_named(struct hf_dir *d, const char *name);
-/* What was seen of the files opened so far, or (all) of every file: a line each with its absolute path,
- * size, and checksums of what its header says and of some of its data, so that two hosts can find whether
- * they read the same. Caller frees; NULL with error() set. */
-char *hf_seen(struct hf_dir *d, bool all);
+/* What is to be seen of the files: a line each with its absolute path, size, and checksums of what its header
+ * says and of some of its data, so that two hosts can find whether they read the same. Caller frees; NULL with
+ * error() set. */
+char *hf_seen(struct hf_dir *d);
 
 #endif

@@ -15,6 +15,7 @@
 #include "base/lfs.h"
 #include "base/memory.h"
 #include "base/num.h"
+#include "tensors/sum.h"
 
 #define MAX_HEADER 100000000 /* the format's own limit */
 
@@ -246,6 +247,7 @@ static int open_checked(struct st_file *f)
     f->data = 8 + (int64_t)size;
     char *text = xmalloc(size);
     int rc = pread_all(f->fd, text, size, 8, f->path);
+    f->header_crc = sum_bytes(sum_bytes(0, word, 8), text, rc == 0 ? size : 0);
     if (rc == 0)
         rc = parse_header(f, text, size);
     free(text);

@@ -19,6 +19,7 @@ struct st_file {
     int fd;
     int64_t data;              /* offset of the data in the file */
     int64_t size;              /* of the file */
+    uint32_t header_crc;       /* crc32 of what is before the data */
     struct st_tensor *tensors; /* in order of `begin` */
     int *by_name;              /* the same in order of their names */
     int count;

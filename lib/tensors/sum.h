@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* crc32 as zlib and gzip have it, by libdeflate: at the speed of memory. */
-#ifndef CKPT_SUM_H
-#define CKPT_SUM_H
+#ifndef TENSORS_SUM_H
+#define TENSORS_SUM_H
 
 #include <stdint.h>
 

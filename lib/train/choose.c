@@ -22,10 +22,12 @@
 #include "ckpt/whole.h"
 #include "comm/host.h"
 #include "train/truth.h"
+#include "train/weights.h"
 
 /* A directory that may be the one, and what rank 0 read there. */
 struct candidate {
     char *dir, *manifest, *state;
+    int64_t bytes; /* of all its files but the manifest */
 };
 
 static void candidate_release(struct candidate *c)
@@ -36,15 +38,6 @@ static void candidate_release(struct candidate *c)
     *c = (struct candidate){0};
 }
 
-/* The first problem, with the number of the others, as this rank's error. */
-static int first_problem(const struct problems *p)
-{
-    if (!p->count)
-        return 0;
-    enum status s = p->unreadable ? STATUS_ENV : STATUS_USAGE;
-    return p->count > 1 ? error(s, "%s, and %d more", p->list[0], p->count - 1) : error(s, "%s", p->list[0]);
-}
-
 /* ---- rank 0 ---- */
 
 static char *read_whole(const char *dir, const char *name, size_t most)
@@ -52,21 +45,6 @@ static char *read_whole(const char *dir, const char *name, size_t most)
     char *path = path_join(dir, name), *text = file_read(path, most, NULL);
     free(path);
     return text;
-}
-
-static void check_sizes(struct problems *p, const struct manifest *m, const char *dir)
-{
-    for (int i = 0; i < m->count; i++) {
-        struct stat st;
-        char *path = path_join(dir, m->files[i].name);
-        if (stat(path, &st) != 0) {
-            problem(p, "%s: %s", path, errno == ENOENT ? "is missing" : strerror(errno));
-            if (errno != ENOENT)
-                problem_unreadable(p);
-        } else if (st.st_size != m->files[i].bytes)
-            problem(p, "%s: has %" PRId64 " bytes, not %" PRId64, path, (int64_t)st.st_size, m->files[i].bytes);
-        free(path);
-    }
 }
 
 /* Whether state.json is for this moekit. */
@@ -83,8 +61,8 @@ static int check_state(const struct candidate *c, bool *refused)
     return r;
 }
 
-/* Rank 0's look at it: 0; -1 with what is wrong. *refused: it is for a newer moekit, which is no reason to
- * take an older. */
+/* Rank 0's look at it, at all but its tensors: 0; -1 with what is wrong. *refused: it is for a newer moekit,
+ * which is no reason to take an older. */
 static int look(struct candidate *c, bool *refused)
 {
     struct problems p = {0};
@@ -94,9 +72,11 @@ static int look(struct candidate *c, bool *refused)
     *refused = r < 0 && m.refused;
     TRY(r);
     whole_check(&p, &m, c->dir);
-    check_sizes(&p, &m, c->dir);
+    sums_sizes(&p, &m, c->dir);
+    if (!p.count)
+        sums_side_files(&p, &m, c->dir, NULL);
     manifest_release(&m);
-    r = first_problem(&p);
+    r = problems_error(&p);
     problems_release(&p);
     if (r == 0 && (!(c->manifest = read_whole(c->dir, MANIFEST_FILE, MAX_MANIFEST_BYTES)) ||
                    !(c->state = read_whole(c->dir, STATE_FILE, MAX_STATE_BYTES))))
@@ -109,9 +89,8 @@ static int look(struct candidate *c, bool *refused)
 /* The last bytes of a manifest are its sum. */
 enum { TAIL = 24 };
 
-/* The manifest that this rank sees must be rank 0's. *key tells copies of a file system from one that is
- * shared. */
-static int compare_manifest(struct run *run, const struct candidate *c, int64_t *key)
+/* The manifest that this rank sees must be rank 0's. What its sums cover is then the same, or found damaged. */
+static int compare_manifest(struct run *run, const struct candidate *c)
 {
     struct stat st;
     char tail[TAIL];
@@ -126,45 +105,28 @@ static int compare_manifest(struct run *run, const struct candidate *c, int64_t 
     else if ((size_t)st.st_size != size || memcmp(tail, c->manifest + size - TAIL, TAIL) != 0)
         r = error(STATUS_USAGE, "'%s' on host '%s' is not the one on rank 0's, '%s'", path, run->host,
                   run->first_host);
-    *key = r == 0 ? (int64_t)st.st_ino ^ (int64_t)st.st_mtim.tv_nsec << 20 ^ (int64_t)st.st_mtim.tv_sec : 0;
     if (fd >= 0)
         close(fd);
     free(path);
     return r;
 }
 
-/* Whether the hosts have copies of their own: then each verifies all of its own. */
-static int find_copies(struct run *run, int64_t key, bool *copies)
-{
-    int64_t first = key, differ;
-    TRY(host_broadcast(comm_world(run->comm), 0, &first, sizeof first));
-    differ = first != key;
-    TRY(host_max(comm_world(run->comm), &differ));
-    *copies = differ != 0;
-    return 0;
-}
-
-/* 0, or this rank's -1; *bytes: read by this rank. */
-static int verify_part(struct run *run, const struct candidate *c, bool copies, int64_t *bytes)
+/* Loads it, as far as it goes: as weights_resume(). */
+static int load(struct run *run, struct candidate *c, struct heard *h)
 {
     struct manifest m;
-    struct problems p = {0};
-    struct sums_part part = {.part = copies ? comm_local_rank(run->comm) : comm_rank(run->comm),
-                             .parts = copies ? comm_local_ranks(run->comm) : comm_size(run->comm),
-                             .threads = run->threads};
-    TRY(manifest_parse(&m, c->manifest, strlen(c->manifest), c->dir));
-    *bytes = sums_verify(&p, &m, c->dir, &part);
+    TRY(run_agree(run, manifest_parse(&m, c->manifest, strlen(c->manifest), c->dir)));
+    for (int i = 0; i < m.count; i++)
+        c->bytes += m.files[i].bytes;
+    int r = weights_resume(run, c->dir, &m, h);
     manifest_release(&m);
-    int r = first_problem(&p);
-    problems_release(&p);
     return r;
 }
 
-/* Rank 0 has looked, and all ranks verify. 0: it is whole; 1: it is not, *h says how; -1 with error(). */
+/* Rank 0 looks, and all load. 0: it is whole, and loaded; 1: it is not, *h says how; -1 with error(). */
 static int examine(struct run *run, struct candidate *c, struct heard *h)
 {
-    bool refused = false, copies;
-    int64_t key = 0, bytes = 0;
+    bool refused = false;
     int r = comm_hear(run->comm, run_is_first(run) ? look(c, &refused) : 0, h);
     bool ends = refused || (r == 1 && h->status == STATUS_ENV); /* not to be read now is not damaged */
     if (ends && run_is_first(run))
@@ -174,16 +136,8 @@ static int examine(struct run *run, struct candidate *c, struct heard *h)
         return r;
     TRY(truth_send(run, 0, &c->manifest, NULL));
     TRY(truth_send(run, 0, &c->state, NULL));
-    TRY(run_agree(run, compare_manifest(run, c, &key)));
-    TRY(find_copies(run, key, &copies));
-    r = comm_hear(run->comm, verify_part(run, c, copies, &bytes), h);
-    if (r == 1 && h->status == STATUS_ENV) { /* not damaged, but not to be seen from there */
-        if (run_is_first(run))
-            error(h->status, "rank %d: %s", h->rank, h->text);
-        return run_agree(run, run_is_first(run) ? -1 : 0);
-    }
-    run->verified = bytes;
-    return r;
+    TRY(run_agree(run, compare_manifest(run, c)));
+    return load(run, c, h);
 }
 
 /* ---- the choice ---- */
@@ -256,7 +210,7 @@ static int choose(struct run *run, const struct choices *c, struct chosen *out)
         if (r == 0 && !end)
             r = examine(run, &x, &h);
         if (r == 0 && !end) {
-            *out = (struct chosen){.dir = x.dir, .state = x.state};
+            *out = (struct chosen){.dir = x.dir, .state = x.state, .bytes = x.bytes};
             x.dir = x.state = NULL;
         }
         if (r == 1 && c->one) {
@@ -275,7 +229,6 @@ int choose_checkpoint(struct run *run, struct chosen *out)
 {
     struct choices c = {0};
     bool first = run_is_first(run);
-    double begin = now_s();
     *out = (struct chosen){0};
     int r = run_agree(run, first ? find_choices(run->o->resume, &c) : 0);
     int64_t one = c.one;
@@ -295,7 +248,6 @@ int choose_checkpoint(struct run *run, struct chosen *out)
     }
     if (first)
         choices_release(&c);
-    run->verify_s = now_s() - begin;
     return r;
 }
 

@@ -132,6 +132,8 @@ json_t *log_start_record(const struct engine *e, const struct train_options *o, 
         json_object_update_new(r,
                                json_pack("{s:o,s:I,s:I}", "device", json_bytes(d->name), "device_bytes",
                                          (json_int_t)d->bytes, "context_bytes", (json_int_t)d->context_bytes));
+    json_object_set_new(r, "capture",
+                        *e->capture.off ? json_sprintf("off: %s", e->capture.off) : json_string("on"));
     return r;
 }
 
@@ -228,6 +230,8 @@ json_t *log_step_record(const struct engine *e, const struct step_report *r)
     json_object_set_new(o, "comm", communication(e, r->all));
     json_object_set_new(o, "dropped", json_integer((json_int_t)r->dropped));
     json_object_set_new(o, "overflow", json_integer((json_int_t)r->overflow));
+    if (e->capture.parts)
+        json_object_set_new(o, "graphs", json_integer((json_int_t)e->capture.runs));
     json_object_set_new(o, "memory_bytes", memory(e, r->all));
     double peak = 0;
     for (int pp = 0; pp < e->plan->axes.pp; pp++)

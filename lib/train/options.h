@@ -13,8 +13,8 @@ struct train_options {
     const char *plan, *data, *init, *save, *resume, *log, *eval;
     int64_t steps, save_every, keep, eval_every, eval_steps, loads_every, threads;
     double timeout_s;
-    const char *backend, *comm, *placement; /* auto…; check or warn */
-    const char *allow_config;               /* keys, separated by commas */
+    const char *backend, *comm, *placement, *capture; /* auto…; check or warn; on or off */
+    const char *allow_config;                         /* keys, separated by commas */
     bool dry_run;
     const char *timeline;
     const char *dump_logits, *dump_gradients, *dump_routing; /* for tests */

@@ -13,32 +13,14 @@
 #include "base/memory.h"
 #include "base/notice.h"
 #include "base/process.h"
-#include "ckpt/load.h"
 #include "ckpt/names.h"
 #include "comm/host.h"
 #include "engine/optimizer.h"
 #include "engine/setup.h"
-#include "model/compare.h"
-#include "model/load.h"
 #include "train/algorithms.h"
 #include "train/choose.h"
 #include "train/feed.h"
-#include "train/truth.h"
-
-struct rank_state run_state(struct run *run)
-{
-    const struct arena *a = &run->e.arena;
-    struct rank_state s = {.plan = &run->plan,
-                           .shards = &run->e.shards,
-                           .rank = run->e.rank,
-                           .be = run->be,
-                           .stream = run->stream,
-                           .companions = run->companions};
-    for (int f = 0; f < FLATS; f++)
-        s.weights[f] = a->weights[f];
-    memcpy(s.state, a->state, sizeof s.state);
-    return s;
-}
+#include "train/weights.h"
 
 char *run_state_text(struct run *run)
 {
@@ -81,86 +63,6 @@ static int restore_position(struct run *run, struct json_doc *d)
     return r;
 }
 
-/* ---- weights ---- */
-
-static bool is_allowed(const char *keys, const char *key)
-{
-    size_t n = strlen(key);
-    for (const char *p = keys; p && *p; p += strcspn(p, ","), p += *p == ',')
-        if (strcspn(p, ",") == n && strncmp(p, key, n) == 0)
-            return true;
-    return false;
-}
-
-/* Every key that is allowed to differ must be one that may. */
-static int check_allowed(const struct model_figure *f, int count, const char *keys)
-{
-    for (const char *p = keys; p && *p; p += strcspn(p, ","), p += *p == ',') {
-        int n = (int)strcspn(p, ","), i = 0;
-        while (i < count && ((int)strlen(f[i].key) != n || strncmp(f[i].key, p, (size_t)n) != 0))
-            i++;
-        if (i == count)
-            return error(STATUS_USAGE, "--allow-config: '%.*s' is no key of this model's that is compared", n,
-                         p);
-        if (f[i].kind == FIGURE_SHAPE)
-            return error(STATUS_USAGE, "--allow-config: '%.*s' changes the shape of tensors, and cannot differ",
-                         n, p);
-    }
-    return 0;
-}
-
-/* The config.json beside weights against the plan's model. Those of first weights may be trained otherwise. */
-static int check_config(const struct run *run, const char *dir, bool first_weights)
-{
-    struct model m;
-    struct model_figure f[MODEL_FIGURES];
-    char differ[900] = "";
-    size_t used = 0;
-    TRY(model_load(&m, dir));
-    struct model planned = run->plan.model; /* windows that cannot act are as good as none */
-    m.window = m.window < run->plan.batch.seq ? m.window : 0;
-    planned.window = planned.window < run->plan.batch.seq ? planned.window : 0;
-    int count = model_figures(&m, &planned, f), r = check_allowed(f, count, run->o->allow_config);
-    for (int i = 0; i < count && r == 0; i++) {
-        if (strcmp(f[i].a, f[i].b) == 0 || (first_weights && f[i].kind == FIGURE_TRAINING))
-            continue;
-        if (is_allowed(run->o->allow_config, f[i].key))
-            notice("%s/" CONFIG_FILE ": %s is %s, the plan's %s: allowed", dir, f[i].key, f[i].a, f[i].b);
-        else if (used < sizeof differ)
-            used += (size_t)snprintf(differ + used, sizeof differ - used, "%s%s is %s and the plan's %s",
-                                     used ? "; " : "", f[i].key, f[i].a, f[i].b);
-    }
-    model_release(&m);
-    return used && r == 0
-               ? error(STATUS_USAGE,
-                       "%s/" CONFIG_FILE ": %s (make a plan for this model; --allow-config KEY,… for those "
-                       "who mean it)",
-                       dir, differ)
-               : r;
-}
-
-/* Reads weights, or all, and compares what was read with what rank 0 sees. */
-static int load(struct run *run, const char *dir, bool resume)
-{
-    struct rank_state s = run_state(run);
-    bool first = run_is_first(run);
-    char *seen = NULL, *all = NULL;
-    double begin = now_s();
-    TRY(run_agree(run, first ? check_config(run, dir, !resume) : 0));
-    int r = resume ? checkpoint_load(&s, dir, &seen) : checkpoint_import(&s, dir, &seen);
-    r = run_agree(run, r);
-    if (r == 0) {
-        all = first ? checkpoint_seen(dir, resume) : NULL;
-        r = truth_send(run, first && !all ? -1 : 0, &all, NULL);
-    }
-    if (r == 0)
-        r = run_agree(run, truth_within(run, "weights", seen, all));
-    run->load_s = now_s() - begin;
-    free(seen);
-    free(all);
-    return r;
-}
-
 static int take_state(struct run *run, struct json_doc *d)
 {
     TRY(run_agree(run, recipe_restore(&run->recipe, d)));
@@ -181,10 +83,8 @@ static int continue_from(struct run *run, const struct chosen *c)
     if (r == 0) {
         recipe_settle(&run->recipe, run->o->steps, true);
         line_continue(&run->line, run->step, run->id);
-        r = load(run, c->dir, true);
-    }
-    if (r == 0)
         r = algorithms_take(run, c->dir);
+    }
     if (r == 0)
         r = feed_open(run);
     if (r == 0)
@@ -199,20 +99,19 @@ static int start_anew(struct run *run)
     recipe_settle(&run->recipe, run->o->steps, false);
     if (run->o->init) {
         run->companions = xstrdup(run->o->init);
-        TRY(load(run, run->o->init, false));
+        TRY(weights_import(run, run->o->init));
     } else {
         TRY(run_agree(run, engine_init_weights(&run->e, (uint64_t)run->recipe.seed)));
     }
     return feed_open(run);
 }
 
-/* And what verifying cost, beside what loading did. */
-static void say_resumed(const struct run *run, const char *dir)
+static void say_resumed(const struct run *run, const struct chosen *c)
 {
-    double all = run->verify_s + run->load_s;
-    notice("resumed from '%s' at step %" PRId64, dir, run->step);
-    verbose("verified %.3g MB a rank in %.2g s, loaded in %.2g s: %.0f%% of that is verifying",
-            1e-6 * (double)run->verified, run->verify_s, run->load_s, all > 0 ? 100 * run->verify_s / all : 0);
+    notice("resumed from '%s' at step %" PRId64, c->dir, run->step);
+    verbose("read %.3f MB, %.2f times the checkpoint's, on %d host%s, checked and loaded in %.2g s",
+            1e-6 * (double)run->loaded, (double)run->loaded / (double)c->bytes, run->hosts,
+            run->hosts == 1 ? "" : "s", run->load_s);
 }
 
 /* Weights that are no numbers are said, and are the user's affair: their rows may be of tokens that are
@@ -240,7 +139,7 @@ int run_load_state(struct run *run)
     if (r == 0)
         r = look_at_weights(run);
     if (r == 0 && c.dir)
-        say_resumed(run, c.dir);
+        say_resumed(run, &c);
     if (c.dir)
         run->companions = xstrdup(c.dir);
     run->saved = c.dir ? run->step : -1;

@@ -3,12 +3,9 @@
 #ifndef TRAIN_RESUME_H
 #define TRAIN_RESUME_H
 
-#include "ckpt/state.h"
 #include "train/run.h"
 
-/* What a checkpoint holds of this rank. */
-struct rank_state run_state(struct run *run);
-/* The text of its state.json; caller frees. */
+/* The text of a checkpoint's state.json; caller frees. */
 char *run_state_text(struct run *run);
 /* Collective. First weights, or those of --resume with the recipe, which rank 0 chooses (choose.h); then the
  * data is opened at its place. -1 with error(). */

@@ -40,14 +40,14 @@ struct run {
     struct mark *mark;                           /* rank 0: of --save's root */
     bool finite;                                 /* the weights at the start, on all ranks */
     bool tidied;                                 /* what is not of the line was set aside there */
-    struct saver *saver;                         /* NULL until the first save */
+    struct saver *saver;                         /* NULL without --save */
     bool save_pending;                           /* of the step `saving`: its files are being written */
     int64_t saving;
     bool said_wait;           /* that a save waited for the one before */
     struct pace pace[2];      /* of the steps, [true]: those beside the last save */
     struct heard failed_save; /* the last save, if it failed: a text */
-    double verify_s, load_s;  /* at the start, of a checkpoint */
-    int64_t verified;         /* bytes, by this rank */
+    double load_s;            /* at the start, of weights or a checkpoint */
+    int64_t loaded;           /* rank 0: bytes that all ranks have read for that */
     int64_t step;             /* last one done */
     int64_t saved;            /* last one saved, or -1 */
     int64_t start_step;

@@ -20,6 +20,7 @@
 #include "train/algorithms.h"
 #include "train/fault.h"
 #include "train/resume.h"
+#include "train/weights.h"
 
 /* ---- the root ---- */
 
@@ -226,6 +227,15 @@ static int end_earlier(struct run *run)
     return 0;
 }
 
+void saves_prepare(struct run *run)
+{
+    if (!run->o->save)
+        return;
+    struct rank_state s = run_state(run);
+    run->saver = saver_new(run->comm);
+    saver_prepare(run->saver, &s, snapshot_room(run));
+}
+
 int saves_begin(struct run *run)
 {
     TRY(end_earlier(run));
@@ -235,8 +245,6 @@ int saves_begin(struct run *run)
     run->saving = run->step;
     if (*run->failed_save.text)
         return run_agree(run, report_failure(run));
-    if (!run->saver)
-        run->saver = saver_new(run->comm);
     struct rank_state s = run_state(run);
     char *algorithms;
     TRY(algorithms_gather(run, &algorithms));

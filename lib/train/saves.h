@@ -12,7 +12,9 @@
 int saves_open(struct run *run);
 /* Collective, once the run's line is known. Steps in the root, none of them of the line: status 2. */
 int saves_check_line(struct run *run);
-/* Collective, all three. A save begins when this step's state is out of the device; training goes on while it
+/* Not collective: begins to lay hands on the memory that saves will take. */
+void saves_prepare(struct run *run);
+/* Collective, both. A save begins when this step's state is out of the device; training goes on while it
  * is written, and it ends when the step has its name and what --keep leaves no room for is removed. One that is
  * due while another is being written waits for it. A save that fails is said and logged, and run->failed_save
  * has its text until one succeeds; -1 is for what the run cannot survive: weights that are no numbers

@@ -11,6 +11,8 @@
 #include "base/memory.h"
 #include "base/process.h"
 #include "check/runnable.h"
+#include "engine/capture.h"
+#include "engine/rehearse.h"
 #include "engine/setup.h"
 #include "plan/text.h"
 #include "train/device.h"
@@ -68,8 +70,8 @@ static int begin_log(struct run *run)
     json_object_set_new(record, "run", json_string(run->id));
     if (run->line.count) {
         json_object_set_new(record, "parent", json_string(run->line.from[0].run));
-        json_object_set_new(record, "verify_s", log_real(run->verify_s));
         json_object_set_new(record, "load_s", log_real(run->load_s));
+        json_object_set_new(record, "load_bytes", json_integer(run->loaded));
     }
     return log_write(&run->log, record);
 }
@@ -122,8 +124,11 @@ int run_start(struct run *run)
     TRY(run_load_state(run));
     TRY(saves_check_line(run));
     run->start_step = run->step;
+    saves_prepare(run);
     apply_recipe(run);
+    TRY(run_agree(run, engine_rehearse(&run->e, run->tokens)));
     run->e.logits_path = o->dump_logits;
+    capture_open(&run->e, strcmp(o->capture, "on") == 0);
     if (run_is_first(run))
         run->loads = xcalloc((size_t)(run->plan.model.moe_layers * run->e.E), sizeof *run->loads);
     return run_agree(run, run_is_first(run) ? begin_log(run) : 0);

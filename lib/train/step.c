@@ -13,8 +13,8 @@
 #include "engine/optimizer.h"
 #include "engine/pipeline.h"
 #include "engine/totals.h"
-#include "train/resume.h"
 #include "train/saves.h"
+#include "train/weights.h"
 
 static int dump_gradients(struct run *run)
 {

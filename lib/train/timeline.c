@@ -188,6 +188,7 @@ struct timeline *timeline_open(const char *spec, const struct backend *be, int r
     t->be.host_work = recorded_work;
     if (be->device_work)
         t->be.device_work = recorded_device_work;
+    t->be.graph_begin = NULL; /* an operation by itself is what is to be seen */
     return open_one = t;
 }
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Speed of the operations that carry a training step: usage kernels [BACKEND [THREADS]].
+/* Speed of the operations that carry a training step: usage kernels [BACKEND|copy [THREADS]].
+ * `copy` prints the GB/s of copying alone.
  * Products are also given as a share of the ceiling, a 2048-cube in tiles by oneDNN's sgemm, one tile a thread:
  * the best of a few measured right after the product, since a shared machine's speed drifts. */
 #include <omp.h>
@@ -165,6 +166,19 @@ static void bench_attention(enum type type)
     be->free(delta, HEADS * T * 4);
 }
 
+/* Bytes read and written a second by a copy that leaves the caches: the ceiling of what computes little. */
+static double find_copy(void)
+{
+    enum { ROWS = 1024, WIDTH = 16 * 1024 };
+    void *x = tensor(ROWS * WIDTH, F32), *y = tensor(ROWS * WIDTH, F32);
+    struct copy_rows copy =
+        OP(copy_rows, .rows = ROWS, .width = WIDTH, .x = x, .ldx = WIDTH, .y = y, .ldy = WIDTH, .type = F32);
+    double seconds = BEST(be->copy_rows(stream, &copy));
+    be->free(x, 4ul * ROWS * WIDTH);
+    be->free(y, 4ul * ROWS * WIDTH);
+    return 8e-9 * ROWS * WIDTH / seconds;
+}
+
 static void bench_rows(enum type type)
 {
     enum { ROWS = 4096, WIDTH = 1024, COUNT = ROWS * WIDTH };
@@ -214,13 +228,18 @@ static void bench_rows(enum type type)
 int main(int argc, char **argv)
 {
     threads = argc > 2 ? atoi(argv[2]) : 2;
-    be = backend_open(argc > 1 ? argv[1] : "cpu", 0, threads);
+    bool copy = argc > 1 && strcmp(argv[1], "copy") == 0;
+    be = backend_open(argc > 1 && !copy ? argv[1] : "cpu", 0, threads);
     if (!be) {
         fprintf(stderr, "kernels: %s\n", error_text());
         return error_status();
     }
     stream = be->stream_new();
     setvbuf(stdout, NULL, _IOLBF, 0);
+    if (copy) {
+        printf("%.1f\n", find_copy());
+        return 0;
+    }
     for (enum type type = F32; type <= BF16; type++) {
         bench_linear(type, T, H, 3 * H);
         bench_linear(type, T, H, H);

@@ -100,6 +100,18 @@ extern cudaError_t sticky_error;
             return keep_error(e_);                                                                             \
     } while (0)
 
+/* ---- graph.cpp ---- */
+
+bool capture_is(cudaStream_t s); /* what is queued in s becomes a graph */
+void capture_add(const operation &op);
+bool capture_forbids(); /* true, and no graph comes of it, while a stream captures */
+/* And so those do, after BEGIN, which must not be called then. */
+#define NOT_IN_CAPTURE                                                                                         \
+    do {                                                                                                       \
+        if (capture_forbids())                                                                                 \
+            return keep_error(cudaErrorStreamCaptureUnsupported);                                              \
+    } while (0)
+
 /* ---- block.cpp: one block, its threads as fibers ---- */
 
 enum fiber_state { FIBER_READY, FIBER_AT_BARRIER, FIBER_AT_WARP, FIBER_GONE };

@@ -186,6 +186,8 @@ const char *cudaGetErrorName(cudaError_t e)
         {cudaErrorNotReady, "cudaErrorNotReady"},
         {cudaErrorIllegalAddress, "cudaErrorIllegalAddress"},
         {cudaErrorLaunchFailure, "cudaErrorLaunchFailure"},
+        {cudaErrorStreamCaptureUnsupported, "cudaErrorStreamCaptureUnsupported"},
+        {cudaErrorStreamCaptureInvalidated, "cudaErrorStreamCaptureInvalidated"},
     };
     auto found = names.find(e);
     return found == names.end() ? "cudaErrorUnknown" : found->second;
@@ -200,12 +202,14 @@ const char *cudaGetErrorString(cudaError_t e)
 cudaError_t cudaMalloc(void **p, size_t bytes)
 {
     BEGIN;
+    NOT_IN_CAPTURE;
     *p = bytes && bytes <= free_bytes() ? memory_alloc(bytes) : nullptr;
     return *p || !bytes ? cudaSuccess : keep_error(cudaErrorMemoryAllocation);
 }
 cudaError_t cudaFree(void *p)
 {
     BEGIN;
+    NOT_IN_CAPTURE;
     cudaDeviceSynchronize();
     return !p || memory_free(p) ? cudaSuccess : keep_error(cudaErrorInvalidValue);
 }
@@ -223,6 +227,7 @@ static std::map<const char *, size_t> pinned; /* page-locked memory of the host 
 cudaError_t cudaHostAlloc(void **p, size_t bytes, unsigned)
 {
     BEGIN;
+    NOT_IN_CAPTURE;
     *p = aligned_alloc(4096, (bytes + 4095) / 4096 * 4096);
     if (!*p)
         return keep_error(cudaErrorMemoryAllocation);
@@ -236,6 +241,7 @@ cudaError_t cudaMallocHost(void **p, size_t bytes)
 cudaError_t cudaFreeHost(void *p)
 {
     BEGIN;
+    NOT_IN_CAPTURE;
     cudaDeviceSynchronize();
     if (p && !pinned.erase(static_cast<char *>(p)))
         return keep_error(cudaErrorInvalidValue);
@@ -288,16 +294,21 @@ cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpy
         return keep_error(cudaErrorInvalidValue);
     if (!bytes)
         return cudaSuccess;
+    bool staged_to = !in_memory(to) && !is_pinned(to), staged_from = !in_memory(from) && !is_pinned(from);
+    if (capture_is(s) && (staged_to || staged_from)) {
+        capture_forbids();
+        return keep_error(cudaErrorStreamCaptureUnsupported);
+    }
     operation op;
     op.name = "cudaMemcpyAsync()";
     op.body = [=] { copy_now(to, from, bytes); };
-    if (!in_memory(from) && !is_pinned(from)) {
+    if (staged_from) {
         const char *bytes_of = static_cast<const char *>(from);
         auto staged = std::make_shared<std::vector<char>>(bytes_of, bytes_of + bytes);
         op.body = [=] { copy_now(to, staged->data(), bytes); };
     }
     std::shared_ptr<operation> queued = stream_queue(s, std::move(op));
-    if (!in_memory(to) && !is_pinned(to))
+    if (staged_to)
         stream_finish(queued);
     return keep_error(sticky_error);
 }

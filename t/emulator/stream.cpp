@@ -24,6 +24,7 @@ struct CUevent_st {
     std::shared_ptr<operation> record; /* NULL: never recorded, and as good as done */
     std::shared_ptr<double> time;      /* seconds */
     bool timed;
+    bool captured; /* recorded within a capture: it is a place in a graph */
 };
 
 const operation *running;
@@ -68,6 +69,11 @@ static void wait_for(cudaStream_t s, const std::shared_ptr<operation> &op)
 std::shared_ptr<operation> stream_queue(cudaStream_t to, operation op)
 {
     cudaStream_t s = stream_of(to);
+    if (capture_is(s)) {
+        capture_add(op);
+        op.done = true; /* nobody waits for it */
+        return std::make_shared<operation>(std::move(op));
+    }
     if (s->held)
         report(nullptr, "%s is queued, and %s", operation_name(op).c_str(), s->held);
     if (s == streams[0]) /* the default stream and the others wait for each other */
@@ -225,12 +231,14 @@ cudaError_t cudaStreamCreateWithPriority(cudaStream_t *s, unsigned flags, int)
 cudaError_t cudaStreamSynchronize(cudaStream_t s)
 {
     BEGIN;
+    NOT_IN_CAPTURE;
     stream_finish(stream_of(s)->last);
     return keep_error(sticky_error);
 }
 cudaError_t cudaStreamQuery(cudaStream_t s)
 {
     BEGIN;
+    NOT_IN_CAPTURE;
     while (random_below(16) && run_one() == RAN) /* whoever asks for a stream asks often */
         ;
     memory_close();
@@ -239,6 +247,7 @@ cudaError_t cudaStreamQuery(cudaStream_t s)
 cudaError_t cudaStreamDestroy(cudaStream_t s)
 {
     BEGIN;
+    NOT_IN_CAPTURE;
     stream_finish(s->last);
     streams.erase(std::find(streams.begin(), streams.end(), s));
     delete s;
@@ -247,13 +256,21 @@ cudaError_t cudaStreamDestroy(cudaStream_t s)
 cudaError_t cudaDeviceSynchronize()
 {
     BEGIN;
+    NOT_IN_CAPTURE;
     for (cudaStream_t s : streams)
         stream_finish(s->last);
     return keep_error(sticky_error);
 }
+/* A graph waits for nothing outside of it; and one of several streams is none of the emulator's. */
 cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t e, unsigned)
 {
     BEGIN;
+    if (capture_is(s) != e->captured) {
+        capture_forbids();
+        return keep_error(e->captured ? cudaErrorStreamCaptureUnsupported : cudaErrorStreamCaptureIsolation);
+    }
+    if (e->captured)
+        return cudaSuccess;
     wait_for(stream_of(s), e->record);
     return cudaSuccess;
 }
@@ -297,6 +314,9 @@ cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s)
         clock_gettime(CLOCK_MONOTONIC, &t);
         *time = static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
     };
+    e->captured = capture_is(s);
+    if (e->captured)
+        return cudaSuccess;
     e->record = stream_queue(s, std::move(op));
     e->time = time;
     return cudaSuccess;
@@ -304,18 +324,26 @@ cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s)
 cudaError_t cudaEventSynchronize(cudaEvent_t e)
 {
     BEGIN;
+    NOT_IN_CAPTURE;
+    if (e->captured)
+        return keep_error(cudaErrorCapturedEvent);
     stream_finish(e->record);
     return keep_error(sticky_error);
 }
 cudaError_t cudaEventQuery(cudaEvent_t e)
 {
     BEGIN;
+    NOT_IN_CAPTURE;
+    if (e->captured)
+        return keep_error(cudaErrorCapturedEvent);
     stream_let_run();
     return !e->record || e->record->done ? cudaEventSynchronize(e) : cudaErrorNotReady;
 }
 cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t from, cudaEvent_t to)
 {
     BEGIN;
+    if (from->captured || to->captured)
+        return keep_error(cudaErrorCapturedEvent);
     if (!from->record || !to->record || !from->timed || !to->timed)
         return keep_error(cudaErrorInvalidResourceHandle);
     if (!from->record->done || !to->record->done)

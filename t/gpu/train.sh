@@ -39,7 +39,7 @@ gpu_reference() { # PRECISION
 gpu_layout() {
     gl_name=$1-$3 gl_ranks=$2 gl_precision=$3 gl_check="$1, $3, $2 rank$([ "$2" -eq 1 ] || echo s)"
     shift 3
-    if [ $((ends - SECONDS)) -le 2 ]; then result skipped train "$gl_check" "the part's ${limit[train]} s have passed"; return; fi
+    if [ $((ends - SECONDS)) -le 2 ]; then result skipped train "$gl_check" "$passed"; return; fi
     if [ "$gl_ranks" -gt 1 ] && ! has mpirun; then result skipped train "$gl_check" 'no mpirun here'; return; fi
     gpu_reference f32 && gpu_reference "$gl_precision" || { result FAIL train "$gl_check" "the reference: $(tail -n 1 "$T/cpu.$gl_precision.err")"; return; }
     gpu_run "$gl_name" "$gl_ranks" "$gl_precision" "$backend" "$@"
@@ -57,11 +57,32 @@ gpu_layout() {
     fi
 }
 
+# gpu_captured PRECISION: microbatches queued as graphs are bitwise those queued operation by operation
+gpu_captured() {
+    gc_name=captured.$1 gc_check="as graphs, $1, 1 rank" gc_ms=''
+    if [ "$backend" != cuda ]; then result skipped train "$gc_check" "backend $backend has no graphs"; return; fi
+    # shellcheck disable=SC2086
+    make_plan "$gc_name" gpu $gpu_batch --precision "$1" || { result FAIL train "$gc_check" "$(tail -n 1 "$T/$gc_name.err")"; return; }
+    for gc_way in on off; do
+        # shellcheck disable=SC2086
+        within $((limit[train] / 2)) moe-train -p "$T/$gc_name.plan" --log "$T/$gc_name.$gc_way.log" $gpu_recipe --capture $gc_way \
+            --backend "$backend" >/dev/null 2>"$T/$gc_name.err"
+        gc_status=$?
+        if [ $gc_status -ne 0 ]; then broken train "$gc_check" $gc_status "$T/$gc_name.err"; return; fi
+        gc_ms="$gc_ms, $(sed -n 's/.*"kind":"step".*"time_s":\([^,]*\).*/\1/p' "$T/$gc_name.$gc_way.log" | tail -n 1) s a step with it $gc_way"
+    done
+    gc_graphs=$(sed -n 's/.*"graphs":\([0-9]*\).*/\1/p' "$T/$gc_name.on.log" | tail -n 1)
+    [ "${gc_graphs:-0}" -gt 0 ] && [ "$(figures "$gc_name.on")" = "$(figures "$gc_name.off")" ]
+    result "$(verdict $?)" train "$gc_check" "${gc_graphs:-no} graphs in the last step$gc_ms"
+}
+
 part_train() {
     gpu_models
     gpu_layout one 1 f32
+    gpu_captured f32
     gpu_layout ep2 2 f32 --ep 2
     gpu_layout one 1 bf16
+    gpu_captured bf16
     if [ -n "$small" ]; then return; fi
     gpu_layout dp2 2 f32 --dp 2
     gpu_layout tp2 2 f32 --tp 2

@@ -5,7 +5,7 @@
  *   mpirun -n N ckpt-roundtrip save PLAN ROOT FIRST [LAST]
  *       saves steps FIRST to LAST, printing each with bytes and seconds
  *   mpirun -n N ckpt-roundtrip load PLAN DIR...
- *       loads each and checks weights, master, moments and buffers
+ *       loads each and checks weights, master, moments and buffers; prints what each rank has read
  *   mpirun -n N ckpt-roundtrip import PLAN [f32|bf16|f16 DIR]...
  *       imports each and checks weights (which the files hold in that type) and master
  *   mpirun -n N ckpt-roundtrip gradients PLAN DIR
@@ -23,6 +23,7 @@
 
 #include "base/bf16.h"
 #include "base/error.h"
+#include "base/file.h"
 #include "base/memory.h"
 #include "base/num.h"
 #include "base/process.h"
@@ -180,29 +181,36 @@ static void free_state(void)
     plan_release(&plan);
 }
 
+static int save_step(struct saver *v, const char *root, const struct line *line, int64_t step)
+{
+    char *text = xasprintf("{\"step\": %" PRId64 ", \"run\": \"%s\"}\n", step, line->run);
+    struct save_as as = {.root = root, .step = step, .state_json = text, .line = line};
+    struct saved saved;
+    double start = now_s();
+    int rc = saver_begin(v, &state, &as, NULL);
+    if (rc == 0)
+        rc = saver_end(v, &saved, NULL);
+    free(text);
+    if (rc == 0 && state.rank == 0) {
+        printf("step %" PRId64 ": %" PRId64 " bytes in %.3f s, %.2f GB/s\n", step, saved.bytes, now_s() - start,
+               1e-9 * saved.bytes / (now_s() - start));
+        fflush(stdout);
+    }
+    return rc;
+}
+
 static int save_steps(struct comm *c, const char *root, int64_t first, int64_t last)
 {
-    if (all(false, true, NUMBER_F32) < 0)
-        return -1;
     struct line line = {.run = "00000000c0ffee00"};
     if (getenv("RUN"))
         snprintf(line.run, sizeof line.run, "%s", getenv("RUN"));
-    for (int64_t step = first; step <= last; step++) {
-        char *text = xasprintf("{\"step\": %" PRId64 ", \"run\": \"%s\"}\n", step, line.run);
-        struct save_as as = {.root = root, .step = step, .state_json = text, .line = &line};
-        int64_t bytes;
-        double start = now_s();
-        int rc = checkpoint_save(&state, c, &as, &bytes, NULL);
-        free(text);
-        if (rc < 0)
-            return -1;
-        if (state.rank == 0) {
-            printf("step %" PRId64 ": %" PRId64 " bytes in %.3f s, %.2f GB/s\n", step, bytes, now_s() - start,
-                   1e-9 * bytes / (now_s() - start));
-            fflush(stdout);
-        }
-    }
-    return 0;
+    TRY(all(false, true, NUMBER_F32));
+    struct saver *v = saver_new(c);
+    int rc = 0;
+    for (int64_t step = first; step <= last && rc == 0; step++)
+        rc = save_step(v, root, &line, step);
+    saver_free(v);
+    return rc;
 }
 
 /* Memory with values that no file has. */
@@ -214,23 +222,34 @@ static int forget(void)
     return r;
 }
 
-static int load(const char *dir)
+static int load(struct comm *c, const char *dir)
 {
-    double start = now_s();
-    if (forget() < 0 || checkpoint_load(&state, dir, NULL) < 0)
+    struct manifest m;
+    struct heard h;
+    if (forget() < 0 || manifest_read(&m, dir) < 0)
         return -1;
+    double start = now_s();
+    int64_t before = file_bytes_read();
+    int r = checkpoint_load(&state, c, dir, &m, &h, NULL);
+    manifest_release(&m);
+    if (r == 1)
+        return error(STATUS_NO, "rank %d: %s", h.rank, h.text);
+    TRY(r);
+    printf("rank %d read %" PRId64 " bytes\n", state.rank, file_bytes_read() - before);
     if (state.rank == 0)
         printf("loaded in %.3f s\n", now_s() - start);
     return all(true, true, NUMBER_F32) < 0 ? error_prefix("%s", dir) : 0;
 }
 
-static int import(const char *type, const char *dir)
+static int import(struct comm *c, const char *type, const char *dir)
 {
     enum number stored = strcmp(type, "f32") == 0   ? NUMBER_F32
                          : strcmp(type, "f16") == 0 ? NUMBER_F16
                                                     : NUMBER_BF16;
     TRY(forget());
-    TRY(checkpoint_import(&state, dir, NULL));
+    int64_t before = file_bytes_read();
+    TRY(checkpoint_import(&state, c, dir, NULL, NULL));
+    printf("rank %d read %" PRId64 " bytes\n", state.rank, file_bytes_read() - before);
     return all(true, false, stored) < 0 ? error_prefix("%s", dir) : 0;
 }
 
@@ -246,12 +265,12 @@ static int work(struct comm *c, int argc, char **argv)
         return save_steps(c, argv[3], first, last);
     if (strcmp(argv[1], "load") == 0) {
         for (int i = 3; i < argc; i++)
-            TRY(load(argv[i]));
+            TRY(load(c, argv[i]));
         return 0;
     }
     if (strcmp(argv[1], "import") == 0 && argc % 2) {
         for (int i = 3; i < argc; i += 2)
-            TRY(import(argv[i], argv[i + 1]));
+            TRY(import(c, argv[i], argv[i + 1]));
         return 0;
     }
     if (strcmp(argv[1], "gradients") == 0 && plan.training.precision == PRECISION_F32)

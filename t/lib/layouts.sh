@@ -11,6 +11,12 @@
 #   below X Y                       whether X is a number that is at most Y
 #   same_training A B STEP [FIGURES WEIGHTS MARGIN]   whether run A is B but for rounding: figures to 1e-5, weights after STEP to 1e-4, routing (if
 #                                   it was dumped to $T/A.routing) but for margins below 1e-6. Sets $said, the worst of each in a line, and $details
+#   write_models [KEY=VALUE…]       the models of the kinds below, with these keys changed: mix, glm, grouped, olmoe, qwen, qwen3, tied, one
+#   plan_of KIND, run_of KIND       a kind of training is one of these models, or mix with options of the plan or the run that change its numbers;
+#                                   $batch is said by the test
+#   go NAME KIND RANKS OPTION…      trains the kind under $T/NAME.plan, with the test's $recipe: $T/NAME.log, checkpoints in $T/NAME, $T/NAME.routing
+#   reference KIND OPTION…          one rank of it, called ref.KIND, when it is first asked for
+#   zero_router OPTION…             $T/one.init, first weights of the kind `one`: all choices tie, so every token goes to expert 0
 #   zero_gates FROM TO              copies the step directory $T/FROM, of a Mixtral, to a Hugging Face one whose routers are zero
 #   run_measured COMMAND…           run (tap.sh), and $peak: the most MiB that it had in memory. Needs python3
 #   distance A B                    root mean square of the differences of the losses; "none" without any
@@ -151,6 +157,60 @@ same_training() {
 worst weights: $(printf '%s\n' "$st_weights" | head -3)
 $st_routing"
     [ "$st_same" -eq 0 ] && below "${st_losses%% *}" "${4:-1e-5}"
+}
+
+write_models() {
+    for wm_model in 'mix mixtral' 'glm glm num_key_value_heads=4 topk_group=2' 'grouped glm' 'olmoe olmoe' 'qwen qwen' 'qwen3 qwen3' \
+        'tied mixtral tie_word_embeddings=true num_experts_per_tok=3' 'one mixtral num_experts_per_tok=1'; do
+        # shellcheck disable=SC2086
+        write_model $wm_model "$@"
+    done
+}
+
+plan_of() {
+    case $1 in
+    cap) echo "mix $batch --capacity-factor 1.1" ;;
+    pos) echo "mix $batch --capacity-factor 1.0 --drop position" ;;
+    micro) echo "mix $batch --micro-batch 2" ;;
+    bf16) echo "mix $batch --precision bf16" ;;
+    plain | z) echo "mix $batch" ;;
+    dozen) echo "mix --seq 32 --global-batch 12" ;; # goes over three
+    twelve) echo "glm --seq 32 --global-batch 12" ;;
+    *) echo "$1 $batch" ;;
+    esac
+}
+run_of() {
+    case $1 in
+    glm | grouped | twelve) echo '--bias-rate 0.01' ;;
+    plain) echo '--aux-loss 0 --z-loss 0 --clip 0 --weight-decay 0 --lr-schedule cosine' ;;
+    z) echo '--aux-loss 0.1 --z-loss 0.1 --clip 0.3 --lr-schedule wsd --decay-steps 5' ;;
+    qwen) echo '--eps 1e-5' ;; # what a bias of the keys does to all scores alike has no effect: its gradient is small, the rounding is not
+    one) echo "--aux-loss 0 --z-loss 0 --init $T/one.init" ;;
+    esac
+}
+
+go() {
+    go_name=$1
+    go_kind=$2
+    go_ranks=$3
+    shift 3
+    # shellcheck disable=SC2046,SC2086
+    train "$go_name" "$go_ranks" $recipe $(run_of "$go_kind") --save "$T/$go_name" --dump-routing "$T/$go_name.routing" "$@"
+}
+
+reference() {
+    reference_kind=$1
+    shift
+    [ -e "$T/ref.$reference_kind.log" ] && return 0
+    # shellcheck disable=SC2046
+    make_plan "ref.$reference_kind" $(plan_of "$reference_kind") && go "ref.$reference_kind" "$reference_kind" 1 "$@" ||
+        { diag "one rank of $reference_kind: $(cat "$T/ref.$reference_kind.err")"; return 1; }
+}
+
+# The weights are those of another run, edited.
+zero_router() {
+    # shellcheck disable=SC2086
+    make_plan one.from one $batch && train one.from 1 -d "$T/text" -s 1 --save "$T/one.from" "$@" && zero_gates one.from/step-00000001 one.init
 }
 
 zero_gates() {

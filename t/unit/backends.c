@@ -145,6 +145,68 @@ static void streams_in_turn(void **state)
     }
 }
 
+/* A graph runs in its turn, also behind work of the host, as often as it is asked to; where an operation in it
+ * fails, there is none, and the stream goes on. */
+static void graph_of(const struct backend *be)
+{
+    enum { N = 1000 };
+    float host[N], got[N];
+    for (int i = 0; i < N; i++)
+        host[i] = (float)i;
+    struct stream *s = be->stream_new();
+    float *x = be->alloc(sizeof host), *y = be->alloc(sizeof host);
+    be->upload(s, x, host, sizeof host);
+    for (int times = 0; times < 2; times++) { /* as they are, then captured */
+        if (times)
+            assert_int_equal(be->graph_begin(s), 1);
+        be->zero(s, y, sizeof host);
+        be->copy(s, y, x, sizeof host);
+        be->scale(s, &OP(scale, .count = N, .x = y, .scale = 2));
+        be->add(s, &OP(add, .count = N, .a = x, .b = y, .y = x, .type = F32));
+    }
+    struct graph *g = be->graph_end(s);
+    assert_non_null(g);
+    moves = 0;
+    struct host_work work = {.what = "a wait",
+                             .group = "none",
+                             .start = begin_work,
+                             .move = move_work,
+                             .await = begin_work,
+                             .release = end_work};
+    be->graph_run(s, g);
+    be->host_work(s, &work);
+    be->graph_run(s, g);
+    be->scale(s, &OP(scale, .count = N, .x = x, .scale = -1));
+    be->graph_run(s, g);
+    assert_int_equal(be->download(s, got, x, sizeof got), 0);
+    for (int i = 0; i < N; i++)
+        assert_true(got[i] == -81 * host[i]);
+    be->graph_free(g);
+
+    assert_int_equal(be->graph_begin(s), 1);
+    be->scale(s, &OP(scale, .count = N, .x = x, .scale = 2));
+    be->download(s, got, y, sizeof got); /* waits */
+    assert_null(be->graph_end(s));
+    assert_int_equal(error_status(), STATUS_ENV);
+    error_clear();
+    assert_int_equal(be->download(s, got, x, sizeof got), 0);
+    assert_true(got[1] == -81);
+    be->stream_free(s);
+    be->free(x, sizeof host);
+    be->free(y, sizeof host);
+}
+
+static void graphs(void **state)
+{
+    for (const struct backend_kind *kind = backend_kinds; kind->name; kind++) {
+        if (!is_asked_for(kind) || !there_is(kind))
+            continue;
+        const struct backend *be = backend_open(kind->name, 0, 1);
+        if (be->graph_begin)
+            graph_of(be);
+    }
+}
+
 #ifdef __SANITIZE_ADDRESS__
 /* A product whose B or C reaches behind a fence is reported: the child does not end well. */
 static void fenced_product(void **state)
@@ -177,6 +239,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(memory),         cmocka_unit_test(table_of_backends),
         cmocka_unit_test(unknown_name),   cmocka_unit_test(streams_of_all),
         cmocka_unit_test(same_bits),      cmocka_unit_test(streams_in_turn),
+        cmocka_unit_test(graphs),
 #ifdef __SANITIZE_ADDRESS__
         cmocka_unit_test(fenced_product),
 #endif

@@ -63,10 +63,25 @@ static void case_nan(struct world *w)
 
 static void case_embedding(struct world *w)
 {
-    static const int64_t shapes[][2] = {{0, 4}, {1, 1}, {3, 17}, {65, 130}, {300, 300}};
+    /* tokens, width, first, count, tokens below: rows of one and of two digits, long runs and none, tokens that
+     * lie elsewhere, more than one sort takes */
+    static const int64_t shapes[][5] = {
+        {0, 4, 5, 20, 40},
+        {1, 1, 5, 20, 40},
+        {3, 17, 5, 20, 40},
+        {65, 130, 5, 20, 40},
+        {300, 300, 5, 20, 40},
+        {700, 9, 0, 255, 255},
+        {700, 8, 3, 256, 300},
+        {1500, 2100, 0, 1, 2},
+        {900, 5, 0, 0, 7},
+        {40, 6, 100, 20, 50},
+        {600, 4, 70000, 70000, 150000},
+        {65836, 1, 2, 3, 6},
+    };
     for (size_t i = 0; i < COUNT(shapes); i++) {
-        int64_t tokens = shapes[i][0], width = shapes[i][1], first = 5, count = 20;
-        int32_t *token = ints(w, tokens, 0, 40);
+        int64_t tokens = shapes[i][0], width = shapes[i][1], first = shapes[i][2], count = shapes[i][3];
+        int32_t *token = ints(w, tokens, 0, (int32_t)shapes[i][4]);
         void *table = act(w, count * width), *y = act(w, tokens * width);
         float *d = floats(w, count * width, 1);
         w->be->embedding(w->s, &OP(embedding, .tokens = tokens, .width = width, .first = first, .count = count,

@@ -258,7 +258,7 @@ static void assert_even(const struct checked *c)
 static void check_plan(const struct plan *p, enum map_kind kind, bool bytewise)
 {
     struct checked c = {.p = p, .bytewise = bytewise, .loads = xcalloc(p->world, sizeof *c.loads)};
-    map_init(&c.l, p, kind);
+    map_init(&c.l, p, kind, 7);
     c.shards = xcalloc(p->world, sizeof *c.shards);
     for (int r = 0; r < p->world; r++)
         shards_init(&c.shards[r], p, r), assert_back_to_back(&c.shards[r]);
@@ -430,7 +430,7 @@ static struct cost walk_alone(const struct plan *p, int rank)
     struct ckpt_map l;
     struct units u;
     struct cost c = {0};
-    map_init(&l, p, MAP_STATE);
+    map_init(&l, p, MAP_STATE, 7);
     units_init(&u, &l, rank);
     for (const struct unit *n; (n = units_next(&u));) {
         assert_int_equal(units_parts(&u, n), 0);
@@ -540,7 +540,7 @@ static void reference_jobs(void **state)
         struct plan p = made((struct request){.strategy = jobs[i], .zero = 1});
         int64_t least = INT64_MAX, most = 0, all = 0, data = 0;
         struct ckpt_map l;
-        map_init(&l, &p, MAP_STATE);
+        map_init(&l, &p, MAP_STATE, 7);
         for (int r = 0; r < p.world; r++) {
             struct cost c = walk_alone(&p, r);
             least = min64(least, c.written);
@@ -565,7 +565,7 @@ static void holes(void **state)
     int refused_units = 0;
     struct ckpt_map l;
     p.ranks[1].tp = 0; /* which should have the other half */
-    map_init(&l, &p, MAP_STATE);
+    map_init(&l, &p, MAP_STATE, 7);
     for (int r = 0; r < p.world; r++) {
         struct units u;
         units_init(&u, &l, r);

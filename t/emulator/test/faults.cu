@@ -286,6 +286,7 @@ static const struct {
              {"missing_wait_of_reader", missing_wait_of_reader},
              {"freed", freed},
              {"shared_workspace", shared_workspace},
+             {"graph_not_awaited", graph_not_awaited},
              {"host_access", host_access}};
 
 int fault(const char *name, cudaStream_t s)

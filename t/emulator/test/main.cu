@@ -19,7 +19,8 @@ int main(int argc, char **argv)
         const char *name;
         bool (*run)(cudaStream_t);
     } good[] = {{"row sums", good_row_sums},     {"product", good_product}, {"sort", good_sort},
-                {"last block", good_last_block}, {"streams", good_streams}, {"library", good_library}};
+                {"last block", good_last_block}, {"streams", good_streams}, {"library", good_library},
+                {"graphs", good_graphs}};
     int wrong = 0;
     for (const auto &g : good)
         if (!g.run(s)) {

@@ -16,6 +16,8 @@ bool good_sort(cudaStream_t s);
 bool good_last_block(cudaStream_t s);
 bool good_streams(cudaStream_t s);
 bool good_library(cudaStream_t s); /* cuBLASLt's products */
+bool good_graphs(cudaStream_t s);
+void graph_not_awaited(float *x, cudaStream_t s); /* which is wrong */
 
 /* y = x · x by cuBLASLt, 8 x 8, with a workspace of 1024 bytes. */
 void multiply_8(const float *x, float *y, void *workspace, cudaStream_t s);

@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: MIT */
+#include "ckpt/save_ring.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "base/memory.h"
+#include "base/num.h"
+
+#define HUGE_PAGE   ((int64_t)2 << 20)
+#define TOUCH_BYTES (4 * HUGE_PAGE) /* between two looks at whether it is enough */
+
+void ring_grow(struct ring *r, int count)
+{
+    if (count <= r->count)
+        return;
+    r->slots = xrealloc(r->slots, count, sizeof *r->slots);
+    memset(r->slots + r->count, 0, (size_t)(count - r->count) * sizeof *r->slots);
+    r->count = count;
+}
+
+static void *touch(void *arg)
+{
+    struct ring *r = arg;
+    for (int64_t at = 0; at < r->block_bytes && !atomic_load(&r->enough); at += TOUCH_BYTES) {
+        int64_t n = min64(TOUCH_BYTES, r->block_bytes - at);
+        if (madvise(r->block + at, (size_t)n, MADV_POPULATE_WRITE) != 0)
+            memset(r->block + at, 0, (size_t)n); /* an older kernel */
+    }
+    return NULL;
+}
+
+void ring_prepare(struct ring *r, const int64_t *sizes, int count)
+{
+    int64_t at = 0;
+    ring_grow(r, count);
+    for (int i = 0; i < count; i++)
+        r->block_bytes += round_up(sizes[i], 64);
+    r->block_bytes = round_up(r->block_bytes, HUGE_PAGE);
+    r->block = aligned_alloc((size_t)HUGE_PAGE, (size_t)r->block_bytes);
+    if (!r->block)
+        return;
+    madvise(r->block, (size_t)r->block_bytes, MADV_HUGEPAGE);
+    for (int i = 0; i < count; at += round_up(sizes[i++], 64))
+        r->slots[i] = (struct slot){.bytes = r->block + at, .room = sizes[i], .borrowed = true};
+    atomic_store(&r->enough, false);
+    r->touching = pthread_create(&r->toucher, NULL, touch, r) == 0;
+}
+
+void ring_settle(struct ring *r)
+{
+    if (!r->touching)
+        return;
+    atomic_store(&r->enough, true);
+    pthread_join(r->toucher, NULL);
+    r->touching = false;
+}
+
+void slot_room(struct slot *t, int64_t bytes)
+{
+    if (bytes > t->room && t->borrowed) {
+        t->bytes = NULL;
+        t->room = 0;
+        t->borrowed = false;
+    }
+    room_for(&t->bytes, &t->room, bytes);
+}
+
+void ring_release(struct ring *r)
+{
+    ring_settle(r);
+    for (int i = 0; i < r->count; i++) {
+        free(r->slots[i].unit.segments);
+        if (!r->slots[i].borrowed)
+            free(r->slots[i].bytes);
+    }
+    free(r->slots);
+    free(r->block);
+    r->slots = NULL;
+    r->block = NULL;
+    r->count = 0;
+}

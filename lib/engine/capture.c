@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: MIT */
+#include "engine/capture.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "base/notice.h"
+
+/* A part of a stash's microbatches. */
+struct captured {
+    bool done; /* once, as it is */
+    struct graph *graph;
+};
+
+static void why_not(const struct engine *e, bool wanted, char *why, size_t room)
+{
+    if (!wanted)
+        snprintf(why, room, "--capture off");
+    else if (!e->be->graph_begin)
+        snprintf(why, room, "backend '%s' has no graphs, or a timeline shows each operation", e->be->name);
+    else if (e->ep > 1)
+        snprintf(why, room, "ep %d: the host must know how many rows go where", e->ep);
+    else if (e->tp > 1 || e->etp > 1)
+        snprintf(why, room, "%s %d: ranks talk to each other within a layer", e->tp > 1 ? "tp" : "etp",
+                 e->tp > 1 ? e->tp : e->etp);
+    else if (e->routing_dump)
+        snprintf(why, room, "--dump-routing reads each decision");
+}
+
+void capture_open(struct engine *e, bool wanted)
+{
+    struct capture *c = &e->capture;
+    *c->off = '\0';
+    why_not(e, wanted, c->off, sizeof c->off);
+    if (!*c->off)
+        c->parts = xcalloc((size_t)e->arena.stash_count * CAPTURED_PARTS, sizeof *c->parts);
+}
+
+void capture_close(struct engine *e)
+{
+    struct capture *c = &e->capture;
+    for (int i = 0; c->parts && i < e->arena.stash_count * CAPTURED_PARTS; i++)
+        if (c->parts[i].graph)
+            e->be->graph_free(c->parts[i].graph);
+    free(c->parts);
+    c->parts = NULL;
+}
+
+/* error() is set. */
+static void give_up(struct engine *e)
+{
+    snprintf(e->capture.off, sizeof e->capture.off, "%s", error_text());
+    notice("steps go on without graphs: %s", e->capture.off);
+    error_clear();
+}
+
+/* The graph of p; NULL where it cannot be made, and none will be made from now on. */
+static int make(struct engine *e, struct captured *p, struct stash *stash,
+                int (*work)(struct engine *e, struct stash *stash))
+{
+    int begun = e->be->graph_begin(e->s);
+    if (begun < 0)
+        give_up(e);
+    if (begun <= 0)
+        return 0;
+    e->profile.quiet = true;
+    int r = work(e, stash);
+    e->profile.quiet = false;
+    p->graph = e->be->graph_end(e->s);
+    if (r == 0 && !p->graph)
+        give_up(e);
+    return r;
+}
+
+int capture_run(struct engine *e, enum captured_part part, struct stash *stash,
+                int (*work)(struct engine *e, struct stash *stash))
+{
+    struct capture *c = &e->capture;
+    if (*c->off || e->logits_path)
+        return work(e, stash);
+    struct captured *p = &c->parts[(stash - e->arena.stashes) * CAPTURED_PARTS + part];
+    if (p->done && !p->graph)
+        TRY(make(e, p, stash, work));
+    p->done = true;
+    if (!p->graph)
+        return work(e, stash);
+    e->be->graph_run(e->s, p->graph);
+    c->runs++;
+    return 0;
+}

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: MIT */
+/* Captured steps. What a stage computes of a microbatch is hundreds of operations, each queued by the host,
+ * over and over with the same operands: all that changes from one microbatch or step to the next lies in
+ * device memory. So where nothing in it waits for the host or for another rank, it is queued as it is once
+ * (which also loads and chooses what a first use must), becomes a graph of the device the second time, and
+ * from then on is queued whole. The numbers are the same, bit for bit.
+ *
+ * Off with tp, ep or etp above 1, whose communication lies within; where the backend has no graphs; and
+ * where a dump or a timeline wants to see each operation. Phases within a graph are not told apart: all of
+ * it is forward or backward. Graphs take memory of the driver's, beside the plan's. */
+#ifndef ENGINE_CAPTURE_H
+#define ENGINE_CAPTURE_H
+
+#include "engine/engine.h"
+
+/* Decides whether, for engine_init()'s engine, which captures nothing before. */
+void capture_open(struct engine *e, bool wanted);
+void capture_close(struct engine *e);
+
+/* work(e, stash), itself or as the graph made of it: always the same one for a part and a stash. 0 or -1. */
+int capture_run(struct engine *e, enum captured_part part, struct stash *stash,
+                int (*work)(struct engine *e, struct stash *stash));
+
+#endif

@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: MIT */
+/* moe-train, which says on stderr at its end where the time of its operations went: a line for each, with
+ * calls, seconds, bytes that it touches (kernels/access.h) and floating-point operations of matrix
+ * products. t/bench/profile makes shares of it. usage: profile-run OPTIONS OF MOE-TRAIN */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "access.h"
+#include "queue.h"
+
+enum number {
+#define X(op) NUMBER_##op,
+    BACKEND_OPS(X)
+#undef X
+        NUMBERS
+};
+
+struct spent {
+    const char *name;
+    long calls;
+    double seconds, bytes, flops;
+};
+static struct spent spent[NUMBERS][2]; /* by precision */
+
+static double bytes_of(const struct access_list *l)
+{
+    double bytes = 0;
+    for (int i = 0; i < l->count; i++) {
+        const struct access *a = l->list + i;
+        double once = (double)a->width * (double)a->rows * (double)a->planes;
+        bytes += ((a->kind & READ) != 0) * once + ((a->kind & WRITE) != 0) * once;
+    }
+    return bytes;
+}
+
+/* Of the products, the attention's below the diagonal. */
+static double flops_of(enum number n, const void *op)
+{
+    const struct matmul *m = op;
+    const struct grouped_matmul *g = op;
+    const struct attention *a = op; /* the backward pass's struct begins with it */
+    double pairs = (double)a->sequences * (double)a->heads * (double)a->seq * ((double)a->seq + 1) / 2;
+    switch (n) {
+    case NUMBER_matmul:
+        return 2.0 * (double)m->m * (double)m->n * (double)m->k;
+    case NUMBER_grouped_matmul:
+        return 2.0 * (double)g->row[g->experts] * (double)g->n * (double)g->k;
+    case NUMBER_attention:
+        return 4 * pairs * (double)a->dim;
+    case NUMBER_attention_backward:
+        return 10 * pairs * (double)a->dim;
+    default:
+        return 0;
+    }
+}
+
+static bool is_bf16(enum number n, const void *op)
+{
+    switch (n) {
+#define TYPED(name, field)                                                                                     \
+    case NUMBER_##name:                                                                                        \
+        return ((const struct name *)op)->field == BF16;
+        TYPED(matmul, in)
+        TYPED(grouped_matmul, type)
+        TYPED(attention, type)
+        TYPED(attention_backward, fwd.type)
+    default:
+        return false;
+    }
+}
+
+/* The first step touches new memory and compiles products: it counts no more when the forward pass of the
+ * second one begins, with an embedding or a norm behind a clip. */
+static void warm_up(enum number n)
+{
+    static enum { FIRST, CLIPPED, WARM } state;
+    if (state == FIRST && n == NUMBER_clip)
+        state = CLIPPED;
+    if (state == CLIPPED && (n == NUMBER_embedding || n == NUMBER_rmsnorm)) {
+        state = WARM;
+        memset(spent, 0, sizeof spent);
+    }
+}
+
+static void watch(const char *name, const void *op, double seconds)
+{
+    struct access_list list = {0};
+    enum number n = NUMBERS;
+#define X(known)                                                                                               \
+    if (n == NUMBERS && strcmp(name, #known) == 0) {                                                           \
+        n = NUMBER_##known;                                                                                    \
+        access_##known(&list, op);                                                                             \
+    }
+    BACKEND_OPS(X)
+#undef X
+    warm_up(n);
+    struct spent *s = &spent[n][is_bf16(n, op)];
+    s->name = name;
+    s->calls++;
+    s->seconds += seconds;
+    s->bytes += bytes_of(&list);
+    s->flops += flops_of(n, op);
+}
+
+static void print(void)
+{
+    for (int i = 0; i < 2 * NUMBERS; i++) {
+        const struct spent *s = &spent[i / 2][i % 2];
+        if (s->calls)
+            fprintf(stderr, "profile %s %s %ld %.6f %.0f %.0f\n", s->name, i % 2 ? "bf16" : "f32", s->calls,
+                    s->seconds, s->bytes, s->flops);
+    }
+}
+
+__attribute__((constructor)) static void begin(void)
+{
+    queue_watch = watch;
+    atexit(print);
+}

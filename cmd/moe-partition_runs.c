@@ -127,13 +127,16 @@ int run_place(int argc, char **argv, const char *by)
 
 /* ---- replan ---- */
 
-static const char *lost_what, *hosts_path, *loads_path, *batch_asked;
+static const char *lost_what, *hosts_path, *places_path, *new_places_path, *loads_path, *batch_asked;
 static bool keep_experts, drop_experts;
 
 static const struct opt replan_opts[] = {
     {0, "lost", "WHAT", "ranks 5,17-19, host:NAME, or @FILE: a step log or moe-train --health", OPT_TEXT,
      &lost_what},
     {0, "hosts", "FILE", "the host of each of the plan's nodes, a line each", OPT_TEXT, &hosts_path},
+    {0, "places", "FILE", "instead of --hosts: host and number there of each rank, a line each", OPT_TEXT,
+     &places_path},
+    {0, "new-places", "FILE", "where each rank of the new plan is goes here", OPT_TEXT, &new_places_path},
     {0, "keep-experts", NULL, "keep all experts (the default)", OPT_FLAG, &keep_experts},
     {0, "drop-experts", NULL, "drop those that lost ranks hold, and as many of the other layers", OPT_FLAG,
      &drop_experts},
@@ -149,7 +152,9 @@ const struct command replan_command = {
     "                     [--global-batch N|auto] [-o PLAN]",
     "a plan for what a loss has left",
     OPTS(replan_opts),
-    "Exit status: 0 done, 2 bad usage, bad input, or nothing that is left fits, 3 the environment failed.",
+    "Exit status: 0 done; 1 by a report of health nothing of the plan is lost; 2 bad usage, bad input, or "
+    "nothing that\n"
+    "is left fits; 3 the environment failed.",
 };
 
 static int show_replan(const struct replan_request *r, const struct replanned *n)
@@ -165,11 +170,34 @@ static int show_replan(const struct replan_request *r, const struct replanned *n
     return output_commit(&o);
 }
 
-static int replan(const struct replan_request *r)
+static int write_places(const struct rank_places *s, const int *was, int ranks)
+{
+    struct output o;
+    if (!new_places_path)
+        return 0;
+    TRY(output_open(&o, new_places_path));
+    places_write(s, was, ranks, o.stream);
+    return output_commit(&o);
+}
+
+/* By a report of health: nothing is lost, or spare hosts have taken its place. */
+static int keep_plan(const struct plan *old, const struct rank_places *s)
+{
+    if (!out_path || strcmp(out_path, "-") != 0)
+        printf("lost          nothing: the plan stays as it is\n");
+    TRY(write_places(s, NULL, old->world));
+    return out_path ? write_plan(old, out_path, plan_write) : 0;
+}
+
+static int replan(const struct replan_request *r, const struct rank_places *s)
 {
     struct replanned n;
+    if (r->lost->count == 0)
+        return keep_plan(r->old, s);
     TRY(plan_replan(&n, r));
     int rc = show_replan(r, &n);
+    if (rc == 0)
+        rc = write_places(s, n.was, n.p.world);
     if (rc == 0 && out_path) {
         warn_if_too_large(&n.p);
         plan_remarks(&n.p);
@@ -187,6 +215,8 @@ static int take_replan(struct replan_request *r)
         return error(STATUS_USAGE, "--keep-experts and --drop-experts exclude each other");
     if (loads_path && !drop_experts)
         return error(STATUS_USAGE, "--loads goes with --drop-experts");
+    if (hosts_path && places_path)
+        return error(STATUS_USAGE, "--hosts and --places exclude each other");
     r->drop = drop_experts;
     r->loads = loads_path;
     if (batch_asked && strcmp(batch_asked, "auto") == 0)
@@ -205,14 +235,21 @@ int run_replan(int argc, char **argv, const char *by)
         return error(STATUS_USAGE, "takes a plan (see 'moe-partition replan -h')");
     struct plan old;
     struct lost lost = {0};
+    struct rank_places places = {0};
     struct replan_request r = {.old = &old, .lost = &lost, .made_by = by};
     TRY(take_replan(&r));
     TRY(plan_read(&old, argv[first]));
     int rc = plan_valid(&old, STATUS_USAGE);
+    if (rc == 0 && (places_path || hosts_path))
+        rc = places_path ? places_read(&places, places_path, old.world)
+                         : places_of_nodes(&places, hosts_path, &old);
     if (rc == 0)
-        rc = lost_parse(&lost, &old, lost_what, hosts_path);
+        rc = lost_parse(&lost, &old, lost_what, places.of || new_places_path ? &places : NULL);
+    if (rc == 0 && new_places_path && !places.of)
+        rc = error(STATUS_USAGE, "--new-places: where ranks are is not known: give --places or --hosts");
     if (rc == 0)
-        rc = replan(&r);
+        rc = replan(&r, &places);
+    places_release(&places);
     lost_release(&lost);
     plan_release(&old);
     return rc;

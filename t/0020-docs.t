@@ -186,13 +186,16 @@ none "$(while read -r p; do grep -qw -- "$p" INSTALL || echo "$p"; done <"$T/pac
 # Read by programs: in a page, or in INSTALL where only some builds read it. By tests and scripts: in INSTALL or t/README.
 code=$(grep -E '^(cmd|lib|kernels)/.*\.[ch]$' "$T/files")
 scripts=$(grep -E '^(t|contrib)/' "$T/files" | grep -vE '^t/(0020-docs\.t|README|data/)')
-perl -ne 'print "$1\n" while /(?:getenv|env_number)\("([A-Z_0-9]+)"\)/g' $code | sort -u >"$T/env.code"
+{
+    perl -ne 'print "$1\n" while /(?:getenv|env_number)\("([A-Z_0-9]+)"\)/g' $code
+    perl -ne 'print "$1\n" while /\$\{?(MOEKIT_[A-Z_0-9]+)/g' share/slurm/*
+} | sort -u >"$T/env.code"
 {
     perl -ne 'print "$1\n" while /getenv\("([A-Z_0-9]+)"\)/g; print "$1\n" while /\$\{?(MOEKIT_[A-Z_0-9]+)/g' $scripts
 } | sort -u >"$T/env.tests"
 found 8 "$T/env.code" 'environment variables that programs read'
 found 5 "$T/env.tests" 'those that tests read'
-none "$(while read -r v; do grep -hE "^\.It Ev|^\.Ev" share/man/*.1 | grep -qw "$v" || grep -qw "$v" INSTALL || echo "$v"; done <"$T/env.code")" \
+none "$(while read -r v; do grep -hE "^\.It Ev|^\.Ev" share/man/* | grep -qw "$v" || grep -qw "$v" INSTALL || echo "$v"; done <"$T/env.code")" \
     'pages or INSTALL tell of every variable that programs read'
 none "$(while read -r v; do grep -qw "$v" INSTALL t/README || echo "$v"; done <"$T/env.tests")" 'INSTALL or t/README of every one that tests read'
 {

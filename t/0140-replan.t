@@ -67,9 +67,31 @@ is "$(printf '%s\n' "$out" | head -1)" 'lost          ranks 24-31: 8 of 128' 'a 
 printf '{"kind":"start"}\n{"kind":"fault","rank":5}\n{"kind":"start"}\n{"kind":"step","step":1}\n{"kind":"fault","rank":17,"host":"x"}\n{"kind":"fault","rank":null}\n{"kind":"fau' >"$T/log"
 run moe-partition replan "$T/A" --lost "@$T/log" --global-batch auto
 is "$(printf '%s\n' "$out" | head -1)" 'lost          rank 17: 1 of 128' 'a log: who was at fault since its last start'
-printf '{"unhealthy": [{"rank": 3, "host": "node0"},\n {"rank": null, "host": "node2"}], "healthy": 119}\n' >"$T/health"
-run moe-partition replan "$T/A" --lost "@$T/health" --hosts "$T/hosts" --global-batch auto
-is "$(printf '%s\n' "$out" | head -1)" 'lost          ranks 3,16-23: 9 of 128' 'a report of health: a rank, and a host'
+# a report of health: of the plan's ranks, and of others, by the places of both
+printf '{"kind": "health", "ranks": 128, "sick": [{"rank": 3, "host": "node0", "local": 3},\n {"rank": 17, "host": "node2"}]}\n' >"$T/health"
+run moe-partition replan "$T/A" --lost "@$T/health" --global-batch auto
+is "$(printf '%s\n' "$out" | head -1)" 'lost          ranks 3,17: 2 of 128' 'a report of health on the ranks of the plan'
+some="\"ranks\": 120, \"hosts\": [$(seq -s, -f '"node%g"' 0 14)], \"sick\""
+printf '{"kind": "health", %s: [{"rank": 9, "host": "node2", "local": 1}, {"rank": 0, "host": "node0"}, {"rank": 99, "host": "spare", "local": 0}]}' "$some" >"$T/health"
+run moe-partition replan "$T/A" --lost "@$T/health" --hosts "$T/hosts" --new-places "$T/places" --global-batch auto -o "$T/placed"
+is "$(printf '%s\n' "$out" | head -1)" 'lost          ranks 0-7,17,120-127: 17 of 128' 'on others: by host and number there, a whole host, and one that it does not tell of'
+# of node2 the block 16-19 is out, and of stage 1 blocks that have no partner
+is "$(sed -n '1p;4p;5p' "$T/places" | tr '\n' ' ') $(grep -c '^node2 ' "$T/places") $(wc -l <"$T/places")" "node1 0 node1 3 node1 4  4 $(get placed '$j->{world} // scalar @{$j->{ranks}}')" 'where the new ranks are is written'
+is "$(grep '^node2 ' "$T/places" | cut -d' ' -f2 | tr '\n' ' ')" '4 5 6 7 ' 'by the numbers that they had'
+printf '{"kind": "health", %s: [{"rank": 5, "host": "node2", "local": 1}]}' "\"ranks\": 16, \"hosts\": [$(seq -s, -f '"node%g"' 0 15)], \"sick\"" >"$T/health"
+run moe-partition replan "$T/placed" --lost "@$T/health" --places "$T/places" --new-places "$T/places.again" -o "$T/again"
+is "$status $out" '0 lost          nothing: the plan stays as it is' 'what is sick and not of the plan loses it nothing'
+cmp "$T/again" "$T/placed" && cmp "$T/places.again" "$T/places"
+ok $? 'and plan and places are the same'
+printf '{"kind": "health", "ranks": 136, "sick": [{"rank": 9, "host": "node2", "local": 1}], "hosts": [%s, "node0"]}' "$(seq -s, -f '"node%g"' 1 16)" >"$T/health"
+run moe-partition replan "$T/A" --lost "@$T/health" --hosts "$T/hosts" --new-places "$T/spared" -o "$T/again"
+is "$status $out $err" "0 lost          nothing: the plan stays as it is moe-partition replan: host 'node16' takes the place of 'node2'" 'a spare host takes the place of one that is not well'
+is "$(sed -n '17,24p' "$T/spared" | tr '\n' ' ')$(grep -c '^node2 ' "$T/spared")" "$(seq -s' ' -f 'node16 %g' 0 7) 0" 'with its ranks'
+run moe-partition replan "$T/A" --lost "@$T/health" --new-places "$T/spared" -o "$T/again"
+is "$status $(cut -d' ' -f1 "$T/spared" | uniq | tr '\n' ' ')" "0 node1 node0 $(seq -s' ' -f 'node%g' 3 16) " 'without places the plan is put on the hosts that there are, in order'
+printf '{"kind": "health", "ranks": 16, "sick": [{"rank": 5, "host": "node2", "local": 5}]}' >"$T/health"
+run moe-partition replan "$T/placed" --lost "@$T/health" --places "$T/places" --global-batch auto
+is "$(printf '%s\n' "$out" | head -1)" "lost          rank $(($(grep -n '^node2 5' "$T/places" | cut -d: -f1) - 1)): 1 of $(wc -l <"$T/places")" 'a second loss is found by the places after the first'
 # in different stages and dp: what is left of both makes one replica
 replan two A --lost 0,68 --global-batch auto
 says 'dp 15'
@@ -97,11 +119,18 @@ refused 'global batch of 128 is not legal with dp 15, .*; 90, 120, 150, 180 woul
 refused "not a number within 0 to 127" "$T/A" --lost 128
 refused 'no rank of the plan is on node 99' "$T/A" --lost host:99
 refused "does not name hosts" "$T/A" --lost host:node3
-refused "has no host 'nobody'" "$T/A" --lost host:nobody --hosts "$T/hosts"
+refused "no rank of the plan is on host 'nobody'" "$T/A" --lost host:nobody --hosts "$T/hosts"
 refused 'all 128 ranks are lost' "$T/A" --lost 0-127
 refused 'names no rank or host as lost' "$T/A" --lost "@$T/loads"
 printf '{"kind":"fault","rank":500}\n{"kind":"end"}\n' >"$T/log"
 refused "log: line 1:1:[0-9]+: key 'rank'" "$T/A" --lost "@$T/log"
+refused 'report is of 16 ranks, the plan has 128: give --places' "$T/A" --lost "@$T/health"
+refused 'has places of 104 ranks, the plan has 128' "$T/A" --lost 1 --places "$T/places"
+printf '{"kind": "health", "ranks": 16, "sick": [], "hosts": ["a", "b"]}\n' >"$T/health"
+refused 'the plan has 16 nodes, and there are 2 hosts' "$T/A" --lost "@$T/health" --new-places "$T/x"
+refused "rank 0: a line is 'HOST NUMBER'" "$T/A" --lost 1 --places "$T/hosts"
+refused '[-]-new-places: where ranks are is not known' "$T/A" --lost 1 --new-places "$T/x"
+refused '[-]-hosts and --places exclude' "$T/A" --lost 1 --hosts "$T/hosts" --places "$T/places"
 refused 'exclude each other' "$T/A" --lost 1 --keep-experts --drop-experts
 refused 'goes with --drop-experts' "$T/A" --lost 1 --loads "$T/loads"
 refused 'a number of sequences or auto' "$T/A" --lost 1 --global-batch some

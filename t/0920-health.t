@@ -50,8 +50,8 @@ if need mpi command -v mpirun; then
     health 2 --tolerance 0.6 --json -o "$T/report.json"
     is "$status $out" '1 ' '--output has the report'
     if need jq command -v jq; then
-        is "$(jq -c '[.kind, .healthy, .ranks, [.sick[].rank], .sick[0].why, .checks.products.rank]' "$T/report.json")" \
-            '["health",false,2,[1],["products","bandwidth"],1]' 'as JSON too'
+        is "$(jq -c '[.kind, .healthy, .ranks, (.hosts | length), [.sick[] | .rank, .local], .sick[0].why, .checks.products.rank]' "$T/report.json")" \
+            '["health",false,2,1,[1,1],["products","bandwidth"],1]' 'as JSON too'
     fi
     halt=slow:link:1
     echo '{"device": "cpu", "intra_Bps": 1e13}' >"$T/links.json"

@@ -10,6 +10,7 @@
 #include "base/memory.h"
 #include "base/num.h"
 #include "base/ranges.h"
+#include "choose/lost_report.h"
 
 #define MAX_LOST_BYTES ((size_t)1 << 30)
 
@@ -18,62 +19,36 @@ typedef long long ll;
 struct naming {
     struct lost *l;
     const struct plan *p;
-    const char *hosts; /* path, or NULL */
+    struct rank_places *places; /* or NULL */
+    bool *report;               /* a report of health was among what was read */
 };
-
-static void mark(struct lost *l, int rank)
-{
-    l->count += !l->rank[rank];
-    l->rank[rank] = true;
-}
-
-/* The node that the file of hosts has this name for; -1 with error(). */
-static int64_t node_in_file(const struct naming *n, const char *host)
-{
-    size_t bytes, length = strlen(host);
-    char *text = file_read(n->hosts, MAX_LOST_BYTES, &bytes);
-    int64_t node = 0, found = -1;
-    if (!text)
-        return -1;
-    for (const char *at = text; *at && found < 0;) {
-        size_t word = strcspn(at, " \t\r\n");
-        if (word && *at != '#') {
-            if (word == length && memcmp(at, host, word) == 0)
-                found = node;
-            node++;
-        }
-        at += strcspn(at, "\n");
-        at += *at == '\n';
-    }
-    free(text);
-    return found < 0 ? error(STATUS_USAGE, "%s: has no host '%s'", n->hosts, host) : found;
-}
 
 static int lose_host(const struct naming *n, const char *host)
 {
-    int64_t node;
+    int64_t node = -1;
+    const struct place *of = n->places ? n->places->of : NULL;
     bool any = false;
-    if (n->hosts)
-        TRY(node = node_in_file(n, host));
-    else if (!parse_int(host, 0, INT32_MAX, &node))
-        return error(
-            STATUS_USAGE,
-            "a plan does not name hosts: give the number of its node instead of '%s', or --hosts FILE with the "
-            "host of each node",
-            host);
+    if (!of && !parse_int(host, 0, INT32_MAX, &node))
+        return error(STATUS_USAGE,
+                     "a plan does not name hosts: give the number of its node instead of '%s', or --hosts FILE "
+                     "with the host of each node",
+                     host);
     for (int r = 0; r < n->p->world; r++)
-        if (n->p->ranks[r].node == node) {
-            mark(n->l, r);
+        if (of ? strcmp(of[r].host, host) == 0 : n->p->ranks[r].node == node) {
+            lost_mark(n->l, r);
             any = true;
         }
-    return any ? 0 : error(STATUS_USAGE, "no rank of the plan is on node %lld", (ll)node);
+    if (any)
+        return 0;
+    return of ? error(STATUS_USAGE, "no rank of the plan is on host '%s'", host)
+              : error(STATUS_USAGE, "no rank of the plan is on node %lld", (ll)node);
 }
 
 static int lose_list(const struct naming *n, const char *list)
 {
     int *ranks, count = ranges_parse(list, 0, n->p->world - 1, "rank", &ranks);
     for (int i = 0; i < count; i++)
-        mark(n->l, ranks[i]);
+        lost_mark(n->l, ranks[i]);
     if (count >= 0)
         free(ranks);
     return count < 0 ? -1 : 0;
@@ -87,35 +62,21 @@ static int lose_named(const struct naming *n, const struct json_doc *d, const js
     TRY(json_int(d, record, "rank", 0, n->p->world - 1, &rank));
     TRY(json_text(d, record, "host", &host));
     if (rank >= 0)
-        mark(n->l, (int)rank);
+        lost_mark(n->l, (int)rank);
     else if (host)
         TRY(lose_host(n, host));
-    return 0;
-}
-
-static int lose_unhealthy(const struct naming *n, const struct json_doc *d, const json_t *list)
-{
-    size_t i;
-    json_t *one;
-    if (!json_is_array(list))
-        return json_bad(d, "unhealthy", "is no array");
-    json_array_foreach(list, i, one)
-    {
-        if (!json_is_object(one))
-            return json_bad(d, "unhealthy", "has what is no object");
-        TRY(lose_named(n, d, one));
-    }
     return 0;
 }
 
 /* One JSON object: a report of health, a record of a log, or something else. */
 static int lose_object(const struct naming *n, const struct json_doc *d)
 {
-    const json_t *list = json_object_get(d->root, "unhealthy");
     const char *kind = NULL;
-    if (list)
-        return lose_unhealthy(n, d, list);
     TRY(json_text(d, d->root, "kind", &kind));
+    if (kind && strcmp(kind, "health") == 0) {
+        *n->report = true;
+        return lost_by_report(n->l, n->p, n->places, d);
+    }
     if (kind &&
         strcmp(kind, "start") == 0) { /* what was before has been mended, or this start would have failed */
         memset(n->l->rank, 0, (size_t)n->p->world * sizeof *n->l->rank);
@@ -134,7 +95,7 @@ static int lose_lines(const struct naming *n, char *text, const char *where)
         size_t bytes = (size_t)(end - at);
         if (whole)
             *end++ = '\0';
-        if (!strstr(at, "\"fault\"") && !strstr(at, "\"start\"") && !strstr(at, "\"unhealthy\""))
+        if (!strstr(at, "\"fault\"") && !strstr(at, "\"start\"") && !strstr(at, "\"health\""))
             continue;
         struct json_doc d;
         char *place = xasprintf("%s: line %d", where, line);
@@ -168,18 +129,19 @@ static int lose_by_file(const struct naming *n, const char *path)
         rc = lose_lines(n, text, path);
     }
     free(text);
-    if (rc == 0 && n->l->count == 0)
+    if (rc == 0 && n->l->count == 0 && !*n->report)
         return error(STATUS_USAGE,
                      "%s: names no rank or host as lost: it has no fault record with one since the last "
-                     "start, and no \"unhealthy\"",
+                     "start, and is no report of health",
                      path);
     return rc;
 }
 
-int lost_parse(struct lost *l, const struct plan *p, const char *what, const char *hosts)
+int lost_parse(struct lost *l, const struct plan *p, const char *what, struct rank_places *places)
 {
     *l = (struct lost){.rank = xcalloc((size_t)p->world, sizeof *l->rank)};
-    struct naming n = {l, p, hosts};
+    bool report = false;
+    struct naming n = {l, p, places, &report};
     int rc = strncmp(what, "host:", 5) == 0 ? lose_host(&n, what + 5)
              : *what == '@'                 ? lose_by_file(&n, what + 1)
                                             : lose_list(&n, what);

@@ -176,7 +176,7 @@ static void starts(FILE *f, const struct report *r)
     struct texts w = {0};
     if (log->starts < 2)
         return;
-    struct segment_speed *speed = summary_segments(r->log, r->skip);
+    struct segment_figures *speed = summary_segments(r->log, r->skip);
     fputs("<section>\n<h2>Starts</h2>\n<div class=\"scroll\"><table>\n<thead><tr><th>run</th><td>from step</td>"
           "<td>ranks</td><td>steps that count</td><td>tokens/s</td><td>MFU</td></tr></thead>\n",
           f);

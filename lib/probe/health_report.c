@@ -132,25 +132,30 @@ static int print_links(FILE *f, const struct health *h)
     return links;
 }
 
-static int count_hosts(const struct health *h)
+/* All of them, in the order of ranks; for the caller. */
+static json_t *host_list(const struct health *h)
 {
-    json_t *seen = json_object();
+    json_t *seen = json_object(), *list = json_array();
     for (int r = 0; r < h->ranks; r++) {
-        char *name = utf8_repair(h->rank[r].host, strnlen(h->rank[r].host, HOST_NAME), NULL);
-        json_object_set_new(seen, name, json_true());
-        free(name);
+        json_t *host = json_bytes(h->rank[r].host);
+        if (!json_object_get(seen, json_string_value(host)))
+            json_array_append(list, host);
+        json_object_set_new(seen, json_string_value(host), json_true());
+        json_decref(host);
     }
-    int hosts = (int)json_object_size(seen);
     json_decref(seen);
-    return hosts;
+    return list;
 }
 
 static void print_verdict(FILE *f, const struct health *h, int links)
 {
     int sick = 0;
     if (health_healthy(h)) {
-        fprintf(f, "healthy: %d rank%s on %d host%s\n", h->ranks, h->ranks == 1 ? "" : "s", count_hosts(h),
-                count_hosts(h) == 1 ? "" : "s");
+        json_t *hosts = host_list(h);
+        size_t n = json_array_size(hosts);
+        fprintf(f, "healthy: %d rank%s on %zu host%s\n", h->ranks, h->ranks == 1 ? "" : "s", n,
+                n == 1 ? "" : "s");
+        json_decref(hosts);
         return;
     }
     fprintf(f, "not healthy:");
@@ -192,6 +197,15 @@ static json_t *reason_list(const struct health_rank *r)
     return list;
 }
 
+/* Which of the ranks of its host it is. */
+static int local_number(const struct health *h, int rank)
+{
+    int n = 0;
+    for (int r = 0; r < rank; r++)
+        n += strncmp(h->rank[r].host, h->rank[rank].host, HOST_NAME) == 0;
+    return n;
+}
+
 static json_t *sick_list(const struct health *h)
 {
     json_t *list = json_array();
@@ -208,7 +222,8 @@ static json_t *sick_list(const struct health *h)
                 json_array_append_new(why, json_string(health_row[i].name));
         if (health_links_slow(h, r))
             json_array_append_new(why, json_string("links"));
-        json_t *one = json_pack("{s:i,s:o,s:o}", "rank", r, "host", json_bytes(h->rank[r].host), "why", why);
+        json_t *one = json_pack("{s:i,s:o,s:i,s:o}", "rank", r, "host", json_bytes(h->rank[r].host), "local",
+                                local_number(h, r), "why", why);
         if (health_slow(h, r, HEALTH_THROTTLE))
             json_object_set_new(one, "throttle", reason_list(&h->rank[r]));
         json_array_append_new(list, one);
@@ -258,6 +273,8 @@ void health_json(FILE *f, const struct health *h)
                              !h->lost && health_healthy(h), "ranks", h->ranks, "cluster",
                              json_bytes(h->cluster), "tolerance", h->o->tolerance, "sick", sick_list(h),
                              "links", link_list(h), "checks", check_list(h));
+    if (!h->lost)
+        json_object_set_new(root, "hosts", host_list(h));
     json_dumpf(root, f, JSON_COMPACT);
     fputc('\n', f);
     json_decref(root);

@@ -75,17 +75,19 @@ static void put_bounds(FILE *f, const struct report *r)
 
 static void put_segments(FILE *f, const struct report *r)
 {
-    struct segment_speed *speed = summary_segments(r->log, r->skip);
+    struct segment_figures *speed = summary_segments(r->log, r->skip);
     const char *comma = "";
-    char a[32], b[32];
+    char a[4][32];
     fputs("    \"starts\": [", f);
     for (int i = 0; i < r->log->segment_count; i++, comma = ",") {
         const struct log_segment *g = &r->log->segments[i];
         fprintf(f,
-                "%s\n      {\"from\": %lld, \"world\": %d, \"steps\": %zu, \"abandoned\": %s, "
-                "\"tokens_per_s\": %s, \"mfu\": %s}",
-                comma, (long long)g->from, g->world, g->count, g->up_to == INT64_MIN ? "true" : "false",
-                value_text(speed[i].tokens_per_s, "null", a), value_text(speed[i].mfu, "null", b));
+                "%s\n      {\"from\": %lld, \"world\": %d, \"experts\": %d, \"steps\": %zu, \"abandoned\": %s, "
+                "\"tokens_per_s\": %s, \"mfu\": %s, \"first_loss\": %s, \"last_loss\": %s}",
+                comma, (long long)g->from, g->world, g->experts, g->count,
+                g->up_to == INT64_MIN ? "true" : "false", value_text(speed[i].tokens_per_s, "null", a[0]),
+                value_text(speed[i].mfu, "null", a[1]), value_text(speed[i].first_loss, "null", a[2]),
+                value_text(speed[i].last_loss, "null", a[3]));
     }
     fputs("],\n", f);
     free(speed);

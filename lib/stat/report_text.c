@@ -101,10 +101,11 @@ static void segments(FILE *f, const struct report *r, struct texts *w)
     if (log->starts < 2)
         return;
     int first = log->segment_count > MOST ? log->segment_count - MOST : 0;
-    fprintf(f, "%-12s%10s%9s%9s%12s%10s\n", "start", "from step", "ranks", "steps", "tokens/s", "MFU");
+    fprintf(f, "%-12s%10s%8s%9s%8s%11s%9s   %s\n", "start", "from step", "ranks", "experts", "steps",
+            "tokens/s", "MFU", "loss");
     if (first)
         fprintf(f, "(%d before)\n", first);
-    struct segment_speed *speed = summary_segments(r->log, r->skip);
+    struct segment_figures *speed = summary_segments(r->log, r->skip);
     for (int i = first; i < log->segment_count; i++) {
         const struct log_segment *g = &log->segments[i];
         char name[12];
@@ -112,9 +113,14 @@ static void segments(FILE *f, const struct report *r, struct texts *w)
             snprintf(name, sizeof name, "%.11s", g->run);
         else
             snprintf(name, sizeof name, "%d", i + 1);
-        fprintf(f, "%-12s%10s%9s%9zu%12s%10s%s\n", name, text_count(w, g->from < 0 ? NAN : (double)g->from),
-                text_count(w, g->world > 0 ? g->world : NAN), g->count, text_number(w, speed[i].tokens_per_s),
-                text_percent(w, speed[i].mfu, 2), g->up_to == INT64_MIN ? "  abandoned" : "");
+        fprintf(f, "%-12s%10s%8s%9s%8zu%11s%9s   ", name, text_count(w, g->from < 0 ? NAN : (double)g->from),
+                text_count(w, g->world > 0 ? g->world : NAN), text_count(w, g->experts > 0 ? g->experts : NAN),
+                g->count, text_number(w, speed[i].tokens_per_s), text_percent(w, speed[i].mfu, 2));
+        if (g->up_to == INT64_MIN)
+            fprintf(f, "abandoned\n");
+        else
+            fprintf(f, "%s -> %s\n", text_as(w, "%.4f", speed[i].first_loss),
+                    text_as(w, "%.4f", speed[i].last_loss));
     }
     free(speed);
     fputc('\n', f);

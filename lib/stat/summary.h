@@ -52,11 +52,12 @@ int64_t summary_skipped(const struct summary *s, int64_t skip);
 bool figure_needs_loads(const struct figure *f);
 
 /* A segment's own part of what counts for throughput. NaN where unknown. */
-struct segment_speed {
+struct segment_figures {
     double steps, tokens_per_s, mfu;
+    double first_loss, last_loss; /* of its steps that count, skipped or not */
 };
 /* Of all segments, [segment_count], for the caller to free; `skip` as summary_skipped() has it. */
-struct segment_speed *summary_segments(struct steplog *log, int64_t skip);
+struct segment_figures *summary_segments(struct steplog *log, int64_t skip);
 
 /* What a step's rate is computed from: false for a step without tokens or time. */
 bool step_rate(const struct step_record *r, double *rate);

@@ -206,21 +206,29 @@ void part_speed(struct summary *s, struct steplog *log, size_t from, const struc
     percentiles(s, log, from);
 }
 
-struct segment_speed *summary_segments(struct steplog *log, int64_t skip)
+struct segment_figures *summary_segments(struct steplog *log, int64_t skip)
 {
     static const struct known_figures nothing = {NAN, NAN, NAN};
     size_t n = (size_t)log->segment_count;
     struct speed *v = xcalloc(n + 1, sizeof *v);
-    struct segment_speed *to = xcalloc(n + 1, sizeof *to);
+    struct segment_figures *to = xcalloc(n + 1, sizeof *to);
     double rate;
-    for (size_t i = (size_t)skip; i < log->count; i++) {
+    for (size_t i = 0; i < n; i++)
+        to[i].first_loss = to[i].last_loss = NAN;
+    for (size_t i = 0; i < log->count; i++) {
         const struct step_record *r = steplog_step(log, i);
-        if (step_rate(r, &rate))
+        struct segment_figures *s = &to[r->segment];
+        if (isnan(s->first_loss))
+            s->first_loss = r->loss;
+        s->last_loss = r->loss;
+        if (i >= (size_t)skip && step_rate(r, &rate))
             speed_add(&v[r->segment], steplog_segment(log, r), r, &nothing);
     }
-    for (size_t i = 0; i < n; i++)
-        to[i] = (struct segment_speed){v[i].time.count, sum_value(&v[i].tokens) / sum_value(&v[i].time),
-                                       sum_value(&v[i].done) / sum_value(&v[i].possible)};
+    for (size_t i = 0; i < n; i++) {
+        to[i].steps = v[i].time.count;
+        to[i].tokens_per_s = sum_value(&v[i].tokens) / sum_value(&v[i].time);
+        to[i].mfu = sum_value(&v[i].done) / sum_value(&v[i].possible);
+    }
     free(v);
     return to;
 }

@@ -3,17 +3,8 @@
 # The scripts of share/slurm on a real Slurm of four nodes, as a user runs them: jobs are interrupted by their time limit, by scancel and by a
 # rank that dies, and train what one does that was never interrupted, to the bit.
 . "$(dirname "$0")/../lib/tap.sh"
-PATH=$PATH:/usr/sbin:/sbin
-need_for_all slurm sh -c 'for c in munged slurmctld slurmd srun sbatch; do command -v $c || exit 1; done'
-scripts=$top/share/slurm
+. "$top/t/lib/slurm.sh"
 steps=600
-export SLURM_CONF="$T/slurm/slurm.conf" OMP_NUM_THREADS=1
-export OMPI_MCA_btl=self,tcp OMPI_MCA_btl_tcp_if_include=lo # nodes of one host must not find each other in its memory
-trap '"$top/t/slurm/cluster" stop "$T/slurm" && rm -rf "$T"' EXIT
-
-"$top/t/slurm/cluster" start "$T/slurm"
-ok $? 'a Slurm of four nodes starts' || exit 1
-cd "$T" || exit 1
 cat "$top/README" "$top"/share/man/*.1 >text.txt
 # nodes N RANKS: a cluster file
 nodes() { echo "{\"name\": \"test\", \"device\": \"cpu\", \"nodes\": $1, \"ranks_per_node\": $2, \"memory_bytes\": 4e9}" >"nodes$1x$2.json"; }
@@ -23,48 +14,6 @@ layout='--ep 2 --tp 2 --pp 2 --seq 32 --global-batch 8'
 # shellcheck disable=SC2086
 moe-partition -m moe-tiny -n 4 -c nodes4x1.json $layout -o plan && moe-plan-check plan >plan.checked
 ok $? 'a plan for four nodes is made and checked'
-
-# field JOB NAME: of scontrol show job
-field() { scontrol show job "$1" | tr ' ' '\n' | sed -n "s/^$2=//p"; }
-# until SECONDS COMMAND…: waits for it to succeed
-until_so() {
-    left=$(($1 * 2))
-    shift
-    until "$@" >/dev/null 2>&1; do
-        left=$((left - 1))
-        [ $left -gt 0 ] || return 1
-        sleep 0.5
-    done
-}
-ended() { case $(field "$1" JobState) in COMPLETED | FAILED | CANCELLED | TIMEOUT | NODE_FAIL) ;; *) return 1 ;; esac }
-submit() { job=$(sbatch --parsable -N 4 --ntasks-per-node=1 -o "$T/%j.out" "$@"); }
-# finish NAME WANTED SBATCH-ARGUMENTS…: a job, to its end: WANTED is its state and exit status. Open MPI's start crashes now and then when all nodes are
-# one busy host: such a job is submitted again.
-finish() {
-    finish_name=$1 finish_wanted=$2
-    shift 2
-    for try in 1 2 3; do
-        [ -n "$job" ] || submit "$@"
-        until_so 400 ended "$job"
-        grep -q 'Segmentation fault' "$job.out" || break
-        diag "$finish_name: the start of MPI crashed: try $try"
-        job=
-    done
-    is "$(field "$job" JobState) $(field "$job" ExitCode)" "$finish_wanted" "$finish_name" || diag "$(tail -n 20 "$job.out")"
-    last=$job job=
-}
-# losses LOG: step, loss and gradient norm as they are written; of a repeated step the last
-losses() {
-    perl -ne 'next unless /"kind":"step"/; /"step":(\d+)/ and $s = $1; /"loss":([^,]+)/ and $l = $1; /"grad_norm":([^,]+)/ and $line{$s} = "$l $1";
-        END { print "$_ $line{$_}\n" for sort { $a <=> $b } keys %line }' "$1"
-}
-stepped() { grep -q "\"step\":$2," "$1" 2>/dev/null; }
-rank_pid() { # of job $1, rank $2
-    for p in $(pgrep -x moe-train); do
-        tr '\0' '\n' <"/proc/$p/environ" 2>/dev/null | grep -cxE "SLURM_CONF=$SLURM_CONF|SLURM_JOB_ID=$1|SLURM_PROCID=$2" | grep -qx 3 && echo "$p"
-    done
-}
-job=
 
 # ---- the time limit ----
 finish 'train.sbatch trains to the end' 'COMPLETED 0:0' "$scripts/train.sbatch" plan text.txt $steps whole --lr 1e-3
@@ -152,10 +101,5 @@ finish 'pipeline.sbatch goes from a model to a report' 'COMPLETED 0:0' "$scripts
 [ -s piped/report.html ] && moe-ckpt verify piped/step-00000010.tar >/dev/null
 ok $? 'and leaves the report and a whole archive'
 
-"$top/t/slurm/cluster" stop "$T/slurm"
-ok $? 'the Slurm stops'
-none "$(unset SLURM_CONF; grep -lzs "^SLURM_CONF=$T/slurm/slurm.conf\$" /proc/[0-9]*/environ)" 'and leaves no process'
-[ ! -e "$T/slurm" ]
-ok $? 'and no file'
-trap 'rm -rf "$T"' EXIT
+slurm_ends
 done_testing

@@ -146,12 +146,12 @@ static void run_tile(const struct tiled *list, int64_t number, uint64_t serial)
         tile_panels(p, &t, serial);
 }
 
-/* Halves the longer side of every tile until there are enough of them to share. A tile of a weight's
+/* Halves the longer side of every tile until there are enough of them to share. In bf16 a tile of a weight's
  * gradient, which is read as well as written, stays in the cache with 256 rows and columns. */
 static int64_t cut(struct tiled *list, int64_t count, int64_t wanted)
 {
     enum { LARGEST = 512, SUMMED = 256, SMALLEST = 128 };
-    int64_t largest = list->product.ta ? SUMMED : LARGEST;
+    int64_t largest = list->product.ta && list->product.in == BF16 ? SUMMED : LARGEST;
     for (int64_t mb = largest, nb = largest;; *(mb > nb ? &mb : &nb) /= 2) {
         int64_t tiles = 0;
         for (int64_t i = 0; i < count; i++) {

@@ -117,9 +117,9 @@ static int flip(const struct target *t, int64_t bit)
 }
 
 /* 0..below-1, the same for the same arguments: splitmix64's finalizer. */
-static int64_t draw(uint64_t seed, int64_t i, int part, int64_t below)
+static int64_t draw(uint64_t seed, int64_t i, int which, int64_t below)
 {
-    uint64_t x = seed * 0x9e3779b97f4a7c15u + (uint64_t)(3 * i + part);
+    uint64_t x = seed * 0x9e3779b97f4a7c15u + (uint64_t)(3 * i + which);
     x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
     x = (x ^ x >> 27) * 0x94d049bb133111ebu;
     return (int64_t)((x ^ x >> 31) % (uint64_t)below);

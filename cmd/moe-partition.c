@@ -79,6 +79,8 @@ static const struct opt plan_opts[] = {
     {0, "dispatcher", "NAME", "%s (alltoall)", OPT_CHOICE, &request.dispatcher, .words = &dispatcher_words},
     {0, "overlap", "WHEN", "overlap communication: %s (off)", OPT_CHOICE, &request.overlap,
      .words = &flag_words},
+    {0, "bucket-bytes", "N", "bytes of gradients summed at once (with overlap 32 MiB, or 1 MiB a replica)", OPT_INT,
+     &request.bucket_bytes, 4, MAX_BUCKET_BYTES},
     {0, "grad-dtype", "TYPE", "gradients: %s (f32)", OPT_CHOICE, &request.grad_dtype, .words = &type_words},
     {0, "moment-dtype", "TYPE", "optimizer moments: %s (f32)", OPT_CHOICE, &request.moment_dtype,
      .words = &type_words},

@@ -46,7 +46,7 @@ make_plan() {
 }
 make_plan t1 1 tied --precision bf16 &&
     make_plan t8 8 tied --precision bf16 --tp 4 --etp 2 --ep 2 --pp 2 --zero 1 && # two kv heads on four ranks, 259 rows on four
-    make_plan t4 4 tied --precision f32 --pp 1 --ep 2 --zero 1 &&
+    make_plan t4 4 tied --precision f32 --pp 1 --ep 2 --zero 1 --bucket-bytes 40000 && # slices of many buckets
     make_plan t6 6 tied --precision bf16 --tp 2 --etp 1 --ep 2 --dp 3 --zero 0 &&
     make_plan t3 3 tied --precision f32 --pp 3 --split 1,2,1 &&
     make_plan g4 4 glm --precision bf16 --tp 2 --etp 2 --ep 1 --pp 1 --zero 1 &&
@@ -83,7 +83,7 @@ bytes_read() { printf '%s\n' "$out" | sed -n 's/^rank [0-9]* read \([0-9]*\) byt
 bytes_of() { cat "$1"/*.safetensors "$1"/optimizer/*.safetensors "$1/model.safetensors.index.json" | wc -c; }
 family t1:1 t8:8 t4:4 t6:6 t3:3
 family g4:4 g8:8 g2:2
-make_plan t16 16 tied --precision bf16 --tp 2 --ep 2 --dp 8 --zero 1
+make_plan t16 16 tied --precision bf16 --tp 2 --ep 2 --dp 8 --zero 1 --bucket-bytes 100000
 run mp 16 load "$T/t16.plan" "$T/t8/step-00000007"
 is "$status $(bytes_read)" "0 $(bytes_of "$T/t8/step-00000007")" '16 ranks read each byte once' || diag "$err"
 run moe-ckpt diff --optimizer "$T/t1/step-00000007" "$T/t8/step-00000007"

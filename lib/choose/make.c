@@ -19,6 +19,7 @@
 #include "plan/layout.h"
 #include "plan/rules.h"
 #include "plan/schedule.h"
+#include "plan/shard.h"
 #include "plan/slots.h"
 #include "plan/split.h"
 
@@ -109,6 +110,7 @@ void request_like(struct request *r)
     fill_text(&r->drop, word_at(&drop_words, like->routing.drop_position));
     fill_text(&r->dispatcher, word_at(&dispatcher_words, (int)t->dispatcher));
     fill_text(&r->overlap, word_at(&flag_words, t->overlap));
+    fill(&r->bucket_bytes, t->bucket_bytes);
     fill_text(&r->grad_dtype, word_at(&type_words, t->grad_bf16));
     fill_text(&r->moment_dtype, word_at(&type_words, t->moment_bf16));
 }
@@ -177,6 +179,7 @@ static int set_words(struct plan *p, const struct request *r)
         return error(STATUS_USAGE, "the config's dtype is '%s', in which no plan computes: choose --precision",
                      p->model.other_dtype);
     p->training.zero = r->zero < 0 ? 1 : (int)r->zero;
+    p->training.bucket_bytes = r->bucket_bytes;
     for (size_t i = 0; i < sizeof choice / sizeof *choice; i++) {
         const char *word = choice[i].word ? choice[i].word : choice[i].otherwise;
         if (!field_set_word(field_find(choice[i].record, choice[i].key), p, word))
@@ -215,6 +218,7 @@ int plan_start(struct plan *p, struct request *r)
 
 int plan_finish(struct plan *p, const char *split, const char *made_by)
 {
+    bucket_resolve(p);
     if (shape_legal(p) < 0 || split_make(p, split) < 0 || inventory_init(&p->inventory, &p->model) < 0)
         return -1;
     layout_make(p);

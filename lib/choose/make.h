@@ -19,7 +19,8 @@ struct request {
     /* Words of the options; NULL: the config's, none, by vpp, microbatch, prob, alltoall, off, f32, f32. */
     const char *precision, *recompute, *schedule, *scope, *drop, *dispatcher, *overlap, *grad_dtype,
         *moment_dtype;
-    int64_t zero; /* -1: default 1 */
+    int64_t zero;         /* -1: default 1 */
+    int64_t bucket_bytes; /* 0: bucket_default() with overlap, else all at once */
     /* A plan whose model, machine (where no cluster is named), ranks, batch, routing and precision are taken
      * where nothing else is asked for; how it lays them out is not. NULL: none. */
     const struct plan *like;

@@ -97,7 +97,7 @@ static double states_gone(const struct replan_request *r)
             continue;
         struct shards s;
         shards_sizes(&s, p, &p->ranks[i]);
-        bytes += (double)(s.slice[FLAT_DENSE] + s.slice[FLAT_EXPERT]) * plan_state_bytes(p);
+        bytes += (double)(s.sliced[FLAT_DENSE] + s.sliced[FLAT_EXPERT]) * plan_state_bytes(p);
     }
     return bytes;
 }

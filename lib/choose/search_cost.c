@@ -23,6 +23,7 @@ void opened_init(struct opened *o, const struct plan *base, const struct splits 
     o->p.batch.micro = n->micro;
     o->p.batch.microbatches = n->microbatches;
     o->p.training.recompute = n->recompute;
+    bucket_resolve(&o->p);
     o->ranks = xcalloc(pp, sizeof *o->ranks);
     o->sizes = xcalloc(pp, sizeof *o->sizes);
     o->rest = xcalloc(pp, sizeof *o->rest);

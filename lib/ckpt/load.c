@@ -85,13 +85,11 @@ static void put_piece(struct loader *l, const struct load_piece *p, const char *
     enum type type = f32 ? F32 : BF16;
     if (p->targets & TARGET_WEIGHTS)
         put(l, (char *)s->weights[flat] + first * (int64_t)type_bytes(type), type, from, p->number, p->count);
-    for (int i = 0; i < STATES; i++) {
-        int64_t slice = s->shards->slice_first[flat], begin = max64(first, slice),
-                stop = min64(end, slice + s->shards->slice[flat]);
-        if (p->targets & TARGET_STATE(i) && begin < stop)
-            put(l, s->state[i][flat] + (begin - slice), F32, from + (begin - first) * number_bytes(p->number),
-                p->number, stop - begin);
-    }
+    for (struct slice x = {0}; shards_next(s->shards, flat, first, end, &x);)
+        for (int i = 0; i < STATES; i++)
+            if (p->targets & TARGET_STATE(i))
+                put(l, s->state[i][flat] + x.place, F32, from + (x.first - first) * number_bytes(p->number),
+                    p->number, x.count);
 }
 
 /* ---- what this rank has read ---- */

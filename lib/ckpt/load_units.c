@@ -20,28 +20,31 @@ static int64_t elements_before(const struct shard *h, int64_t cols, int64_t at)
     return row * h->cols + min64(max64(col, 0), h->cols);
 }
 
-/* Elements of a shard among elements [from,to) of the tensor; of those whose weights are not wanted here, the
- * rank's slice alone. */
-static void add_piece(struct load_units *u, int k, const struct shard *h, struct load_piece p, int64_t from,
-                      int64_t to)
+static void append_piece(struct load_units *u, struct load_piece p, int64_t first, int64_t count)
 {
-    const struct shards *s = &u->shards[k];
-    int64_t first = elements_before(h, p.cols, from), end = elements_before(h, p.cols, to);
-    if (!(p.targets & TARGET_WEIGHTS)) {
-        int64_t slice = s->slice_first[h->flat] - h->offset;
-        first = max64(first, slice);
-        end = min64(end, slice + s->slice[h->flat]);
-    }
-    if (first >= end)
-        return;
     if (u->piece_count == u->piece_room) {
         u->piece_room = u->piece_room ? 2 * u->piece_room : 64;
         u->pieces = xrealloc(u->pieces, u->piece_room, sizeof *u->pieces);
     }
-    p.shard = h;
     p.first = first;
-    p.count = end - first;
+    p.count = count;
     u->pieces[u->piece_count++] = p;
+}
+
+/* Elements of a shard among elements [from,to) of the tensor; of those whose weights are not wanted here, the
+ * rank's slices alone. */
+static void add_pieces(struct load_units *u, int k, const struct shard *h, struct load_piece p, int64_t from,
+                       int64_t to)
+{
+    int64_t first = elements_before(h, p.cols, from), end = elements_before(h, p.cols, to);
+    p.shard = h;
+    if (p.targets & TARGET_WEIGHTS) {
+        if (first < end)
+            append_piece(u, p, first, end - first);
+        return;
+    }
+    for (struct slice x = {0}; shards_next(&u->shards[k], h->flat, h->offset + first, h->offset + end, &x);)
+        append_piece(u, p, x.first - h->offset, x.count);
 }
 
 /* Of bytes [begin,end) of a tensor of the catalog, which begins `base` bytes from the unit's begin. */
@@ -61,9 +64,9 @@ static void add_tensor(struct load_units *u, int k, const struct catalog_tensor 
             .cols = of->cols, .base = base + x->offset, .number = x->number, .targets = x->targets};
         const struct shard *h = shards_find(s, x->tensor);
         if (h)
-            add_piece(u, k, h, p, from, to);
+            add_pieces(u, k, h, p, from, to);
         if (last && last->second && last->tensor == x->tensor)
-            add_piece(u, k, last, p, from, to);
+            add_pieces(u, k, last, p, from, to);
     }
 }
 

@@ -71,7 +71,9 @@ static const char *held_at(const struct saver *v, const struct unit *n, const st
     if (e->state == WEIGHTS)
         return (v->gradients ? (const char *)v->gradients[flat] : s->weights[flat]) +
                c->first * (int64_t)type_bytes(e->type);
-    return (const char *)(s->state[e->state][flat] + (c->first - s->shards->slice_first[flat]));
+    struct slice x = {0};
+    shards_next(s->shards, flat, c->first, c->first + c->count, &x);
+    return (const char *)(s->state[e->state][flat] + x.place);
 }
 
 /* ---- sending ---- */

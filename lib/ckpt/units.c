@@ -235,8 +235,12 @@ static const struct shard *counted_shard(const struct shards *s, int tensor)
     return h && h->counted ? h : NULL;
 }
 
-static void add_contribution(struct units *u, struct contribution c)
+/* `rank` gives these elements of c. */
+static void add_contribution(struct units *u, struct contribution c, int rank, struct slice x)
 {
+    c.rank = rank;
+    c.first = x.first;
+    c.count = x.count;
     if (u->list_count == u->list_room) {
         u->list_room = u->list_room ? 2 * u->list_room : 64;
         u->list = xrealloc(u->list, u->list_room, sizeof *u->list);
@@ -258,33 +262,31 @@ static int64_t offer(struct units *u, const struct unit *unit, int segment, int 
     int64_t first = h->offset + (row - h->row) * h->cols, end = h->offset + (row_end - h->row) * h->cols;
     if (first >= end)
         return 0;
-    bool sliced = e->state != WEIGHTS && u->plan->training.zero > 0;
-    int64_t from = replica_of(u, sort, unit->writer), to = from, have = 0;
-    if (sliced) {
-        from = first / s->slice[sort];
-        to = (end - 1) / s->slice[sort];
+    struct contribution one = {.segment = segment, .shard = h};
+    struct slice x = {.first = first, .count = end - first};
+    if (e->state == WEIGHTS || s->cuts[sort] == 1) {
+        int replica = replica_of(u, sort, unit->writer);
+        if (!all && replica != s->replica[sort])
+            return 0;
+        add_contribution(u, one, rank_with(u, sort, cut, replica), x);
+        return end - first;
     }
-    if (!all) {
-        from = max64(from, s->replica[sort]);
-        to = min64(to, s->replica[sort]);
+    x = (struct slice){0};
+    while (!all && shards_next(s, sort, first, end, &x))
+        add_contribution(u, one, u->rank, x);
+    for (int64_t at = first; all && at < end; at += x.count) {
+        int replica = shards_owner(s, sort, at, end, &x);
+        add_contribution(u, one, rank_with(u, sort, cut, replica), x);
     }
-    for (int64_t replica = from; replica <= to; replica++) {
-        int64_t begin = sliced ? max64(first, replica * s->slice[sort]) : first;
-        int64_t stop = sliced ? min64(end, (replica + 1) * s->slice[sort]) : end;
-        add_contribution(u, (struct contribution){.rank = rank_with(u, sort, cut, replica),
-                                                  .segment = segment,
-                                                  .shard = h,
-                                                  .first = begin,
-                                                  .count = stop - begin});
-        have += stop - begin;
-    }
-    return have;
+    return end - first;
 }
 
 static int by_rank(const void *a, const void *b)
 {
     const struct contribution *x = a, *y = b;
-    return x->rank != y->rank ? (x->rank < y->rank ? -1 : 1) : x->segment - y->segment;
+    if (x->rank != y->rank)
+        return x->rank < y->rank ? -1 : 1;
+    return x->segment != y->segment ? x->segment - y->segment : (x->first > y->first) - (x->first < y->first);
 }
 
 /* Everyone's part of a segment must make the whole. */

@@ -38,7 +38,7 @@ struct unit {
 };
 
 /* What one rank gives to a unit: elements [first, first+count) of its flat buffer, which all belong to one
- * segment. */
+ * segment and, of a state, to one of its slices. */
 struct contribution {
     int rank, segment;
     const struct shard *shard;
@@ -76,8 +76,8 @@ void units_init(struct units *u, const struct ckpt_map *l, int rank);
 void units_release(struct units *u);
 /* The next unit of tensors that the rank holds; NULL at the end. Good until the next call. */
 const struct unit *units_next(struct units *u);
-/* u->list: what the rank gives to the unit, in order of segments; where it is the writer, what everyone
- * gives, by rank and then segment. -1 (status 2) when that does not fill it: the plan's shards leave a hole;
+/* u->list: what the rank gives to the unit, in order of segments and places; where it is the writer, what
+ * everyone gives, by rank and then so. -1 (status 2) when that does not fill it: the plan's shards leave a hole;
  * the list is what there is. */
 int units_parts(struct units *u, const struct unit *unit);
 

@@ -284,7 +284,7 @@ static void layout_parameters(struct laying *l, struct cursor *c, const struct s
     int64_t layers = max64(1, plan_layers_on(l->p, pp));
     int zero = l->p->training.zero; /* 2 and 3: for planning only */
     for (int f = 0; f < FLATS; f++)
-        a->weights[f] = take(c, zero == 3 ? s->slice[f] : s->padded[f], f == FLAT_BUFFER ? 4 : l->e);
+        a->weights[f] = take(c, zero == 3 ? s->sliced[f] : s->padded[f], f == FLAT_BUFFER ? 4 : l->e);
     if (zero == 3) /* weights gathered: those of the layer at work, and of the next */
         take(c, 2 * ceil_div(s->padded[FLAT_DENSE] + s->padded[FLAT_EXPERT], layers), l->e);
     a->cos_sin = take(c, l->p->batch.seq * l->m->rotary_dim, 4);
@@ -292,13 +292,13 @@ static void layout_parameters(struct laying *l, struct cursor *c, const struct s
     a->bytes.weights = c->at - begin;
     begin = c->at;
     for (int f = 0; f < 2; f++)
-        a->grad[f] = take(c, zero >= 2 ? s->slice[f] : s->padded[f], l->p->training.grad_bf16 ? 2 : 4);
+        a->grad[f] = take(c, zero >= 2 ? s->sliced[f] : s->padded[f], l->p->training.grad_bf16 ? 2 : 4);
     a->bytes.gradients = c->at - begin;
     begin = c->at;
     for (int f = 0; f < 2; f++)
         for (int i = 0; i < STATES; i++)
             if (plan_keeps(l->p, i))
-                a->state[i][f] = take(c, s->slice[f], l->p->training.moment_bf16 && i != STATE_MASTER ? 2 : 4);
+                a->state[i][f] = take(c, s->sliced[f], l->p->training.moment_bf16 && i != STATE_MASTER ? 2 : 4);
     a->bytes.optimizer = c->at - begin;
 }
 

@@ -125,7 +125,7 @@ struct memory {
 struct arena {
     void *weights[FLATS];
     float *grad[2];          /* [padded], of FLAT_DENSE and FLAT_EXPERT */
-    float *state[STATES][2]; /* [slice]; NULL where the plan does not keep it (states.h) */
+    float *state[STATES][2]; /* [sliced]; NULL where the plan does not keep it (states.h) */
     float *cos_sin;          /* [S,rotary] */
     int32_t *slot_of;        /* [layers,E] */
     struct step_state *step;

@@ -83,7 +83,7 @@ static double optimizer_s(const struct plan *p, const struct shards *s)
     double grad = p->training.grad_bf16 ? 2 : 4, moment = p->training.moment_bf16 ? 2 : 4, bytes = 0;
     double master = plan_keeps(p, STATE_MASTER) ? 8 : 0, e = (double)plan_type_bytes(p);
     for (int f = 0; f < 2; f++)
-        bytes += (double)s->slice[f] * (2 * grad + 4 * moment + master + e) + (double)s->padded[f] * grad;
+        bytes += (double)s->sliced[f] * (2 * grad + 4 * moment + master + e) + (double)s->padded[f] * grad;
     return bytes / (MEMORY_SHARE * p->machine.memory_Bps);
 }
 

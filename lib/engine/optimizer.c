@@ -61,10 +61,17 @@ static int reduce_replicas(struct engine *e, enum flat f, bool whole)
     struct group *g = replicas(e, f);
     if (s->replicas[f] == 1 || s->padded[f] == 0)
         return 0;
-    if (e->plan->training.zero == 0)
-        return all_reduce(g, e->s, grad, s->padded[f]);
-    TRY(reduce_scatter(g, e->s, F32, grad, grad + s->slice_first[f], s->slice[f]));
-    return whole ? all_gather(g, e->s, grad + s->slice_first[f], grad, (size_t)s->slice[f] * 4) : 0;
+    for (int64_t k = 0; k < shards_buckets(s, f); k++) {
+        struct slice all = shards_bucket(s, f, k), own = shards_slice(s, f, k);
+        if (s->cuts[f] == 1) {
+            TRY(all_reduce(g, e->s, grad + all.first, all.count));
+            continue;
+        }
+        TRY(reduce_scatter(g, e->s, F32, grad + all.first, grad + own.first, own.count));
+        if (whole)
+            TRY(all_gather(g, e->s, grad + own.first, grad + all.first, (size_t)own.count * 4));
+    }
+    return 0;
 }
 
 int gradients_reduce(struct engine *e, bool whole)
@@ -86,8 +93,7 @@ int gradients_reduce(struct engine *e, bool whole)
 /* sum += Σ x². */
 static void square(struct engine *e, const float *x, int64_t count, double *sum)
 {
-    if (count > 0)
-        e->be->total(e->s, &OP(total, .count = count, .x = x, .y = x, .scale = 1, .out = sum));
+    e->be->total(e->s, &OP(total, .count = count, .x = x, .y = x, .scale = 1, .out = sum));
 }
 
 void gradients_square(struct engine *e)
@@ -110,9 +116,8 @@ void gradients_square(struct engine *e)
             i++;
             end += s->list[i].rows * s->list[i].cols;
         }
-        int64_t slice_begin = s->slice_first[h->flat], slice_end = slice_begin + s->slice[h->flat];
-        begin = max64(begin, slice_begin);
-        square(e, e->arena.grad[h->flat] + begin, min64(end, slice_end) - begin, &e->arena.step->totals.square);
+        for (struct slice x = {0}; shards_next(s, h->flat, begin, end, &x);)
+            square(e, e->arena.grad[h->flat] + x.first, x.count, &e->arena.step->totals.square);
     }
 }
 
@@ -123,11 +128,11 @@ int states_finite(struct engine *e, bool all, bool *finite)
     double sum, *out = e->ws->scalar; /* squares of f32 do not overflow it */
     e->be->zero(e->s, out, sizeof sum);
     for (int f = 0; f <= FLAT_EXPERT; f++) {
-        if (f32 && all)
-            square(e, (const float *)e->arena.weights[f] + s->slice_first[f], s->slice[f], out);
+        for (struct slice x = {0}; f32 && all && shards_next(s, f, 0, s->padded[f], &x);)
+            square(e, (const float *)e->arena.weights[f] + x.first, x.count, out);
         for (int i = 0; i < STATES; i++)
             if (e->arena.state[i][f] && (all || !states[i].from_weights))
-                square(e, e->arena.state[i][f], s->slice[f], out);
+                square(e, e->arena.state[i][f], s->sliced[f], out);
     }
     TRY(e->be->download(e->s, &sum, out, sizeof sum));
     *finite = isfinite(sum);
@@ -158,20 +163,32 @@ static void (*const update[OPTIMIZERS])(struct engine *e, const struct span *s, 
     [OPTIMIZER_ADAMW] = adamw,
 };
 
-/* Updates [begin,end) of a flat buffer, which lies in this rank's slice. `span` has what all of it shares. */
-static void update_range(struct engine *e, enum flat f, int64_t begin, int64_t end, struct span span,
-                         const struct hyper *h)
+/* Updates [begin,end) of a flat buffer, which lies in x, a slice of this rank's; `decay`, if it is to. */
+static void update_range(struct engine *e, enum flat f, const struct slice *x, int64_t begin, int64_t end,
+                         double decay, const struct hyper *h)
 {
     const struct arena *a = &e->arena;
-    int64_t in_slice = begin - e->shards.slice_first[f];
     if (end <= begin)
         return;
-    span.count = end - begin;
-    span.weights = (char *)a->weights[f] + (size_t)begin * type_bytes(e->type);
-    span.grad = a->grad[f] + begin;
+    struct span span = {.count = end - begin,
+                        .weights = (char *)a->weights[f] + (size_t)begin * type_bytes(e->type),
+                        .grad = a->grad[f] + begin,
+                        .decay = decay};
     for (int i = 0; i < STATES; i++)
-        span.state[i] = a->state[i][f] ? a->state[i][f] + in_slice : NULL;
+        span.state[i] = a->state[i][f] ? a->state[i][f] + x->place + begin - x->first : NULL;
     update[plan_optimizer(e->plan)](e, &span, h);
+}
+
+/* This rank's slice of bucket k: what decays, and then what does not. */
+static void update_slice(struct engine *e, enum flat f, int64_t k, const struct hyper *h)
+{
+    const struct shards *s = &e->shards;
+    struct slice x = shards_slice(s, f, k);
+    int64_t end = min64(x.first + x.count, s->elements[f]), decayed = min64(end, s->decayed[f]);
+    if (fault("decay-by-slice") && x.first < decayed)
+        decayed = end;
+    update_range(e, f, &x, x.first, decayed, h->weight_decay, h);
+    update_range(e, f, &x, max64(x.first, decayed), end, 0, h);
 }
 
 /* How this step's gradients are used, all of it on the device. */
@@ -186,27 +203,29 @@ static void prepare_update(struct engine *e, const struct hyper *h)
                           .update = &step->update));
 }
 
+static int gather_weights(struct engine *e, enum flat f, int64_t k)
+{
+    struct slice all = shards_bucket(&e->shards, f, k), own = shards_slice(&e->shards, f, k);
+    size_t bytes = type_bytes(e->type);
+    char *weights = e->arena.weights[f];
+    if (e->shards.cuts[f] == 1 || fault("weights-not-gathered"))
+        return 0;
+    return all_gather(replicas(e, f), e->s, weights + (size_t)own.first * bytes,
+                      weights + (size_t)all.first * bytes, (size_t)own.count * bytes);
+}
+
 int optimizer_update(struct engine *e, const struct hyper *h)
 {
-    struct span decayed = {.decay = h->weight_decay}, kept = {.decay = 0};
     const struct shards *s = &e->shards;
     enum phase before = profile_enter(&e->profile, PHASE_OPTIMIZER);
     prepare_update(e, h);
-    for (int f = 0; f < 2; f++) {
-        int64_t begin = s->slice_first[f], end = min64(begin + s->slice[f], s->elements[f]);
-        bool by_slice = fault("decay-by-slice") && begin < s->decayed[f];
-        update_range(e, f, begin, by_slice ? end : min64(end, s->decayed[f]), decayed, h);
-        update_range(e, f, by_slice ? end : max64(begin, s->decayed[f]), end, kept, h);
-    }
+    for (int f = 0; f < 2; f++)
+        for (int64_t k = 0; k < shards_buckets(s, f); k++)
+            update_slice(e, f, k, h);
     profile_enter(&e->profile, PHASE_DP);
-    for (int f = 0; f < 2; f++) {
-        if (!e->plan->training.zero || s->replicas[f] == 1 || s->padded[f] == 0 ||
-            fault("weights-not-gathered"))
-            continue;
-        size_t bytes = type_bytes(e->type);
-        TRY(all_gather(replicas(e, f), e->s, (char *)e->arena.weights[f] + (size_t)s->slice_first[f] * bytes,
-                       e->arena.weights[f], (size_t)s->slice[f] * bytes));
-    }
+    for (int f = 0; f < 2; f++)
+        for (int64_t k = 0; k < shards_buckets(s, f); k++)
+            TRY(gather_weights(e, f, k));
     profile_enter(&e->profile, before);
     return 0;
 }

@@ -113,7 +113,7 @@ static void zero_lasting(struct engine *e)
     for (int i = 0; i < STATES; i++)
         for (int f = 0; f < 2; f++)
             if (a->state[i][f])
-                e->be->zero(e->s, a->state[i][f], (size_t)e->shards.slice[f] * 4);
+                e->be->zero(e->s, a->state[i][f], (size_t)e->shards.sliced[f] * 4);
 }
 
 /* Angles as transformers computes them, in f32. */
@@ -333,11 +333,12 @@ static uint64_t tensor_seed(const struct engine *e, const struct tensor *t, uint
 /* The state becomes this rank's slices of the weights. */
 static void state_from_weights(struct engine *e, enum state s)
 {
-    for (int f = 0; f < 2; f++) {
-        size_t first = (size_t)e->shards.slice_first[f] * type_bytes(e->type);
-        e->be->convert(e->s, &OP(convert, .count = e->shards.slice[f], .x = (char *)e->arena.weights[f] + first,
-                                 .y = e->arena.state[s][f], .from = e->type, .to = F32, .scale = 1));
-    }
+    for (int f = 0; f < 2; f++)
+        for (struct slice x = {0}; shards_next(&e->shards, f, 0, e->shards.padded[f], &x);)
+            e->be->convert(e->s, &OP(convert, .count = x.count,
+                                     .x = (char *)e->arena.weights[f] + (size_t)x.first * type_bytes(e->type),
+                                     .y = e->arena.state[s][f] + x.place, .from = e->type, .to = F32,
+                                     .scale = 1));
 }
 
 int engine_init_weights(struct engine *e, uint64_t seed)

@@ -97,7 +97,9 @@ RECORD(training_fields, "training",
        WORD("dispatcher", FIELD_WORD, training.dispatcher, dispatcher_words),
        WORD("overlap", FIELD_FLAG, training.overlap, flag_words),
        WORD("grad", FIELD_WORD, training.grad_bf16, type_words),
-       WORD("moment", FIELD_WORD, training.moment_bf16, type_words));
+       WORD("moment", FIELD_WORD, training.moment_bf16, type_words),
+       {.key = "bucket_bytes", .type = FIELD_INT, MEMBER(struct plan, training.bucket_bytes),
+        .max = (double)MAX_BUCKET_BYTES, .later = true, .spared = true});
 
 RECORD(machine_fields, "machine",
        TEXT("name", struct plan, machine.name),
@@ -207,6 +209,8 @@ void fields_write(const struct record_fields *r, const void *base, FILE *out)
 {
     char text[FIELD_VALUE];
     for (const struct field *f = r->fields; f->key; f++) {
+        if (f->spared && field_int(f, base) == (int64_t)f->min)
+            continue;
         fprintf(out, " %s=", f->key);
         field_text(f, base, text);
         record_write_text(out, *text ? text : "-");

@@ -26,6 +26,7 @@ struct field {
     size_t at, bytes; /* the member, from the start of the record's struct */
     double min, max;
     bool later;   /* came with a later moekit; where it is left out it is min, or "" */
+    bool spared;  /* is left out where it is min, so that an earlier moekit reads the plan */
     size_t below; /* FIELD_INT: offset in struct plan of an int64_t that the value stays below; 0: see max */
     const char *unknown;
     const struct words *words;

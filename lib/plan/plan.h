@@ -84,6 +84,8 @@ struct routing {
     bool drop_position; /* drop by position, else by probability */
 };
 
+#define MAX_BUCKET_BYTES ((int64_t)1 << 40)
+
 struct training {
     enum precision precision;
     enum recompute recompute;
@@ -91,6 +93,7 @@ struct training {
     int schedule; /* index in schedules (schedule.h) */
     enum dispatcher dispatcher;
     bool overlap, grad_bf16, moment_bf16;
+    int64_t bucket_bytes; /* of gradients that are summed at once (plan/shard.h); 0: all of a flat buffer */
 };
 
 /* What the plan knows of the machine. */

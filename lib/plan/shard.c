@@ -73,6 +73,19 @@ static void place_dense(struct shards *s, const struct plan *p)
     }
 }
 
+int64_t bucket_default(const struct axes *a)
+{
+    int64_t replicas = max64(a->dp * a->cp, a->edp);
+    return max64(32, replicas) << 20;
+}
+
+void bucket_resolve(struct plan *p)
+{
+    struct training *t = &p->training;
+    if (t->overlap && !t->bucket_bytes)
+        t->bucket_bytes = bucket_default(&p->axes);
+}
+
 void shards_cut(struct shards *s, const struct plan *p, const struct coords *at)
 {
     s->replicas[FLAT_DENSE] = (int)(p->axes.dp * p->axes.cp);
@@ -81,11 +94,68 @@ void shards_cut(struct shards *s, const struct plan *p, const struct coords *at)
     s->replica[FLAT_EXPERT] = at->edp;
     s->replicas[FLAT_BUFFER] = 1;
     for (int f = 0; f < FLATS; f++) {
-        int64_t n = p->training.zero ? s->replicas[f] : 1;
-        s->padded[f] = round_up(s->elements[f], SLICE_ALIGN * n);
-        s->slice[f] = s->padded[f] / n;
-        s->slice_first[f] = n > 1 ? s->slice[f] * s->replica[f] : 0;
+        s->cuts[f] = p->training.zero ? s->replicas[f] : 1;
+        s->padded[f] = round_up(s->elements[f], SLICE_ALIGN * (int64_t)s->cuts[f]);
+        int64_t bucket = p->training.bucket_bytes / (p->training.grad_bf16 ? 2 : 4);
+        bucket = round_up(bucket, SLICE_ALIGN * (int64_t)s->cuts[f]);
+        s->bucket[f] = bucket && f != FLAT_BUFFER ? min64(bucket, s->padded[f]) : s->padded[f];
+        s->sliced[f] = s->padded[f] / s->cuts[f];
     }
+}
+
+int64_t shards_buckets(const struct shards *s, enum flat f)
+{
+    return s->padded[f] ? ceil_div(s->padded[f], s->bucket[f]) : 0;
+}
+
+struct slice shards_bucket(const struct shards *s, enum flat f, int64_t k)
+{
+    int64_t first = k * s->bucket[f];
+    return (struct slice){first, min64(s->bucket[f], s->padded[f] - first), first / s->cuts[f]};
+}
+
+/* What one replica has of it. */
+static struct slice slice_of(const struct shards *s, enum flat f, int64_t k, int replica)
+{
+    struct slice x = shards_bucket(s, f, k);
+    x.count /= s->cuts[f];
+    x.first += x.count * replica;
+    return x;
+}
+
+struct slice shards_slice(const struct shards *s, enum flat f, int64_t k)
+{
+    return slice_of(s, f, k, s->cuts[f] > 1 ? s->replica[f] : 0);
+}
+
+/* What of x is in [at,end). */
+static struct slice cut_slice(struct slice x, int64_t at, int64_t end)
+{
+    int64_t first = max64(x.first, at);
+    return (struct slice){first, min64(x.first + x.count, end) - first, x.place + first - x.first};
+}
+
+bool shards_next(const struct shards *s, enum flat f, int64_t begin, int64_t end, struct slice *x)
+{
+    int64_t at = max64(x->count ? x->first + x->count : begin, 0);
+    end = min64(end, s->padded[f]);
+    if (at >= end)
+        return false;
+    int64_t k = at / s->bucket[f];
+    struct slice own = shards_slice(s, f, k);
+    if (own.first + own.count <= at && (k + 1) * s->bucket[f] < end)
+        own = shards_slice(s, f, k + 1);
+    *x = cut_slice(own, at, end);
+    return x->count > 0;
+}
+
+int shards_owner(const struct shards *s, enum flat f, int64_t at, int64_t end, struct slice *x)
+{
+    int64_t k = at / s->bucket[f];
+    struct slice of = shards_bucket(s, f, k);
+    int replica = (int)((at - of.first) / (of.count / s->cuts[f]));
+    *x = cut_slice(slice_of(s, f, k, replica), at, end);
+    return replica;
 }
 
 /* The first tensor of the inventory that belongs to this layer or a later one: those outside the layers

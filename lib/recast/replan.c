@@ -37,6 +37,7 @@ static struct request asks_again(const struct plan *p, const char *model)
         .grad_dtype = t->grad_bf16 ? "bf16" : "f32",
         .moment_dtype = t->moment_bf16 ? "bf16" : "f32",
         .zero = t->zero,
+        .bucket_bytes = t->bucket_bytes,
         .made_by = "moe-ckpt",
     };
 }

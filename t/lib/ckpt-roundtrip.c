@@ -107,17 +107,29 @@ static int go(const struct shard *h, int part, void *copy, enum type type, enum 
     return 0;
 }
 
-/* The same of [begin,end) of flat buffer f, which lies at `device`: in one copy, as the backend late takes its
- * time to open and close memory. */
-static int whole(enum flat f, int part, void *device, enum type type, enum number stored, int64_t begin,
-                 int64_t end, bool check)
+/* The same of [begin,end) of flat buffer f, of which `copy` is there. */
+static int run(enum flat f, int part, void *copy, enum type type, enum number stored, int64_t begin,
+               int64_t end, bool check)
 {
-    size_t bytes = (size_t)(end - begin) * type_bytes(type);
-    char *copy = xcalloc(bytes + 1, 1);
-    int r = check ? state.be->download(state.stream, copy, device, bytes) : 0;
+    int r = 0;
     for (int i = 0; i < shards.count && r == 0; i++)
         if (shards.list[i].flat == f)
             r = go(&shards.list[i], part, copy, type, stored, begin, end, check);
+    return r;
+}
+
+/* The same of a flat buffer, or of this rank's slices of it, which lie at `device`: in one copy, as the backend
+ * late takes its time to open and close memory. */
+static int whole(enum flat f, int part, void *device, enum type type, enum number stored, bool slices,
+                 bool check)
+{
+    size_t size = type_bytes(type), bytes = (size_t)(slices ? shards.sliced[f] : shards.padded[f]) * size;
+    char *copy = xcalloc(bytes + 1, 1);
+    int r = check ? state.be->download(state.stream, copy, device, bytes) : 0;
+    if (r == 0 && !slices)
+        r = run(f, part, copy, type, stored, 0, shards.padded[f], check);
+    for (struct slice x = {0}; slices && r == 0 && shards_next(&shards, f, 0, shards.padded[f], &x);)
+        r = run(f, part, copy + x.place * size, type, stored, x.first, x.first + x.count, check);
     if (r == 0 && !check)
         state.be->upload(state.stream, device, copy, bytes);
     free(copy);
@@ -128,18 +140,17 @@ static int all(bool check, bool moments, enum number stored)
 {
     for (int f = 0; f < FLATS; f++) {
         bool f32 = f == FLAT_BUFFER || plan.training.precision == PRECISION_F32;
-        int64_t begin = shards.slice_first[f], end = begin + shards.slice[f];
         enum number files = f == FLAT_BUFFER && stored == NUMBER_BF16 ? NUMBER_F32 : stored;
-        TRY(whole(f, WEIGHTS, state.weights[f], f32 ? F32 : BF16, files, 0, shards.padded[f], check));
+        TRY(whole(f, WEIGHTS, state.weights[f], f32 ? F32 : BF16, files, false, check));
         if (f == FLAT_BUFFER)
             continue;
         for (int s = 0; s < STATES; s++) {
             if (!plan_keeps(&plan, s))
                 continue;
             if (states[s].from_weights) /* has the weights' values, as the files have those */
-                TRY(whole(f, WEIGHTS, state.state[s][f], F32, stored, begin, end, check));
+                TRY(whole(f, WEIGHTS, state.state[s][f], F32, stored, true, check));
             else if (moments)
-                TRY(whole(f, s, state.state[s][f], F32, NUMBER_F32, begin, end, check));
+                TRY(whole(f, s, state.state[s][f], F32, NUMBER_F32, true, check));
         }
     }
     return state.be->sync(state.stream);
@@ -154,7 +165,7 @@ static int make_state(int rank)
     state.rank = rank;
     state.companions = getenv("COMPANIONS");
     for (int f = 0; f < FLATS; f++) {
-        size_t slice = max64(shards.slice[f], 1) * sizeof(float);
+        size_t slice = max64(shards.sliced[f], 1) * sizeof(float);
         if (!(state.weights[f] =
                   state.be->alloc(max64(shards.padded[f], 1) * (f32 || f == FLAT_BUFFER ? 4 : 2))))
             return -1;
@@ -171,7 +182,7 @@ static void free_state(void)
 {
     bool f32 = plan.training.precision == PRECISION_F32;
     for (int f = 0; f < FLATS; f++) {
-        size_t slice = max64(shards.slice[f], 1) * sizeof(float);
+        size_t slice = max64(shards.sliced[f], 1) * sizeof(float);
         state.be->free(state.weights[f], max64(shards.padded[f], 1) * (f32 || f == FLAT_BUFFER ? 4 : 2));
         for (int s = 0; s < STATES && f != FLAT_BUFFER; s++)
             if (state.state[s][f])

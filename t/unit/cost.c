@@ -157,7 +157,7 @@ static void processors(void **state)
     assert_true(close_to(weight_bytes(2, 3, 5), 15 * 4));
     /* 1 GB summed by two: half is read and written, two read and one written of half; gathered: half read and
      * written */
-    struct shards s = {.padded = {250000000, 0}, .slice = {0, 0}};
+    struct shards s = {.padded = {250000000, 0}, .sliced = {0, 0}};
     const struct reach two[2] = {{2, 2}, {1, 1}};
     double dp, optimizer;
     update_seconds(&p, &s, two, 1, &dp, &optimizer);

@@ -91,8 +91,9 @@ static void pack(const struct map_entry *e, int entry, const struct shards *s, c
     assert_non_null(h);
     assert_true(c->count > 0 && c->first >= h->offset && c->first + c->count <= h->offset + h->rows * h->cols);
     if (e->state != WEIGHTS) {
-        assert_true(c->first >= s->slice_first[h->flat]);
-        assert_true(c->first + c->count <= s->slice_first[h->flat] + s->slice[h->flat]);
+        struct slice x = {0};
+        assert_true(shards_next(s, h->flat, c->first, c->first + c->count, &x));
+        assert_true(x.first == c->first && x.count == c->count);
     }
     for (int64_t k = c->first - h->offset; k < c->first - h->offset + c->count; k++) {
         uint32_t x = value(entry, h->row + k / h->cols, h->col + k % h->cols);
@@ -160,7 +161,9 @@ static void write_unit(struct checked *c, struct units *u, const struct unit *n,
             note(&c->awaited, &c->l, n, u, one->rank, turn);
         if (i)
             assert_true(one[-1].rank < one->rank ||
-                        (one[-1].rank == one->rank && one[-1].segment < one->segment));
+                        (one[-1].rank == one->rank &&
+                         (one[-1].segment < one->segment ||
+                          (one[-1].segment == one->segment && one[-1].first < one->first))));
         if (!c->bytewise)
             continue;
         int entry = n->segments[one->segment].entry;
@@ -342,6 +345,7 @@ static struct request random_request(uint64_t *seed, const char *model)
     r.batch = (struct batch){.seq = 32, .micro = 1, .global = 96};
     r.zero = (int64_t)(next_random(seed) % 3);
     r.precision = next_random(seed) % 2 ? "bf16" : "f32";
+    r.bucket_bytes = next_random(seed) % 2 ? (int64_t)4 << next_random(seed) % 20 : 0;
     return r;
 }
 
@@ -371,7 +375,7 @@ static void random_plans(void **state)
     uint64_t seed = 20250611, turns = 1;
     char *models[] = {config("tied.json", tied), config("glm.json", glm), config("wide.json", wide)};
     char *cluster = config("cluster.json", "{\"name\": \"test\", \"device\": \"cpu\", \"nodes\": 64}\n");
-    int made_of[3] = {0}, sliced = 0, shared_heads = 0, chunks = 0, uneven = 0;
+    int made_of[3] = {0}, sliced = 0, shared_heads = 0, chunks = 0, uneven = 0, buckets = 0;
     for (int i = 0; i < 1500 && made_of[0] + made_of[1] < 80; i++) {
         int which = i % 12 == 11 ? 2 : i % 2;
         struct request r = random_request(&seed, models[which]);
@@ -387,12 +391,13 @@ static void random_plans(void **state)
         shared_heads += p.axes.tp > p.model.kv_heads;
         chunks += p.axes.vpp > 1;
         uneven += !plan_slots_alike(&p);
+        buckets += p.training.zero && p.axes.dp > 1 && p.training.bucket_bytes > 0;
         plan_release(&p);
     }
-    print_message("%d, %d, %d plans, %d sliced, %d with shared heads, %d with chunks, %d uneven\n", made_of[0],
-                  made_of[1], made_of[2], sliced, shared_heads, chunks, uneven);
+    print_message("%d, %d, %d plans, %d sliced, %d by buckets, %d with shared heads, %d with chunks, %d uneven\n",
+                  made_of[0], made_of[1], made_of[2], sliced, buckets, shared_heads, chunks, uneven);
     assert_true(made_of[0] + made_of[1] == 80 && made_of[2] >= 4);
-    assert_true(sliced > 20 && shared_heads > 5 && chunks > 4 && uneven > 5);
+    assert_true(sliced > 20 && shared_heads > 5 && chunks > 4 && uneven > 5 && buckets > 10);
     for (int k = 0; k < 3; k++)
         free(models[k]);
     free(cluster);

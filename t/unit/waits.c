@@ -113,7 +113,7 @@ static char *kept(struct run *run, size_t *bytes)
         size_t unit = type_bytes(f == FLAT_BUFFER ? F32 : run->e.type);
         to = append(run, to, run->e.arena.weights[f], (size_t)s->padded[f] * unit);
         for (int i = 0; f < FLAT_BUFFER && i < STATES; i++)
-            to = append(run, to, run->e.arena.state[i][f], (size_t)s->slice[f] * sizeof(float));
+            to = append(run, to, run->e.arena.state[i][f], (size_t)s->sliced[f] * sizeof(float));
     }
     *bytes = (size_t)(to - host);
     return host;

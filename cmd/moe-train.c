@@ -90,6 +90,8 @@ static const struct opt table[] = {
      &o.placement, .choices = "check|warn"},
     {0, "capture", "on|off", "a GPU gets microbatches whole, as graphs, where it can (on)", OPT_CHOICE,
      &o.capture, .choices = "on|off"},
+    {0, "overlap", "on|off", "communication beside computation (the plan's)", OPT_CHOICE, &o.overlap,
+     .choices = "on|off"},
     {0, "dry-run", NULL, "allocate, report bytes, run nothing", OPT_FLAG, &o.dry_run},
     {.help = "The machine:"},
     {0, "health", NULL, "measure ranks and links, name what is slow, run nothing", OPT_FLAG, &health},

@@ -57,7 +57,6 @@ done <<'END'
 --zero 2 --dp 2|zero 2
 --zero 3 --dp 2|zero 3
 --precision fp8|precision fp8
---overlap on|overlap on
 --dispatcher deepep|dispatcher deepep
 --dispatcher hybridep|dispatcher hybridep
 --grad-dtype bf16|bf16 gradients

@@ -33,8 +33,6 @@ int plan_within_limits(const struct plan *p)
         add(&f, "zero %d", t->zero);
     if (t->precision == PRECISION_FP8)
         add(&f, "precision fp8");
-    if (t->overlap)
-        add(&f, "overlap on");
     if (t->dispatcher != DISPATCHER_ALLTOALL)
         add(&f, "dispatcher %s", dispatcher_name[t->dispatcher]);
     if (t->grad_bf16)

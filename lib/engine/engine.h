@@ -105,6 +105,7 @@ struct engine {
     bool replay;   /* a forward repeated for its activations: counts nothing, sends no results */
     bool evaluate; /* forward only */
     bool split;    /* the program leaves weight gradients to operations of their own */
+    bool overlap;  /* communication goes beside computation, or else nothing hides it; fixed in a run */
     struct capture capture;
     double loss_scale, aux_scale; /* 1/(tokens of the global batch), 1/(microbatches of the global batch) */
     double loss_coef[ROUTER_LOSSES];

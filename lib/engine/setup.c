@@ -250,6 +250,7 @@ int engine_init(struct engine *e, const struct plan *plan, const struct backend 
                          .be = be,
                          .s = s,
                          .comm = comm,
+                         .overlap = plan->training.overlap,
                          .capture.off = "nobody has asked for it"};
     e->at = plan->ranks[e->rank];
     e->type = plan->training.precision == PRECISION_F32 ? F32 : BF16;

@@ -134,6 +134,7 @@ json_t *log_start_record(const struct engine *e, const struct train_options *o, 
                                          (json_int_t)d->bytes, "context_bytes", (json_int_t)d->context_bytes));
     json_object_set_new(r, "capture",
                         *e->capture.off ? json_sprintf("off: %s", e->capture.off) : json_string("on"));
+    json_object_set_new(r, "overlap", json_string(e->overlap ? "on" : "off"));
     return r;
 }
 

@@ -14,6 +14,7 @@ struct train_options {
     int64_t steps, save_every, keep, eval_every, eval_steps, loads_every, threads;
     double timeout_s;
     const char *backend, *comm, *placement, *capture; /* auto…; check or warn; on or off */
+    const char *overlap;                              /* on or off; NULL: as the plan says */
     const char *allow_config;                         /* keys, separated by commas */
     bool dry_run;
     const char *timeline;

@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/memory.h"
+#include "base/notice.h"
 #include "base/process.h"
 #include "check/runnable.h"
 #include "engine/capture.h"
@@ -58,6 +59,17 @@ static void apply_recipe(struct run *run)
             run->e.loss_coef[i] = r->router_loss[i];
     if (isnan(r->bias_rate))
         r->bias_rate = run->plan.model.bias_rate;
+}
+
+/* What the run does is what the plan says, unless the command line says otherwise. */
+static void choose_overlap(struct run *run)
+{
+    struct engine *e = &run->e;
+    if (run->o->overlap)
+        e->overlap = strcmp(run->o->overlap, "on") == 0;
+    if (e->overlap != run->plan.training.overlap)
+        notice("--overlap %s: the plan's predictions are for overlap %s", run->o->overlap,
+               run->plan.training.overlap ? "on" : "off");
 }
 
 /* The log's start record, with where the run comes from. */
@@ -115,6 +127,7 @@ int run_start(struct run *run)
     TRY(run_agree(run, hosts_check(run->comm, &run->plan, strcmp(o->placement, "warn") == 0, &run->hosts)));
     run->resident = process_resident_bytes();
     TRY(run_agree(run, engine_init(&run->e, &run->plan, run->be, run->stream, run->comm)));
+    choose_overlap(run);
     TRY(run_agree(run, comm_join(run->comm, run->e.group, GROUP_KINDS)));
     if (o->dry_run)
         return 0;

@@ -322,7 +322,6 @@ static void test_limits(void **state)
         {.model = "moe-tiny", .axes = {.cp = 2}, .zero = -1},
         {.model = "moe-tiny", .zero = 2},
         {.model = "moe-tiny", .precision = "fp8", .zero = -1},
-        {.model = "moe-tiny", .overlap = "on", .zero = -1},
         {.model = "moe-tiny", .dispatcher = "deepep", .zero = -1},
         {.model = "moe-tiny", .grad_dtype = "bf16", .zero = -1},
         {.model = "moe-tiny", .moment_dtype = "bf16", .zero = -1},

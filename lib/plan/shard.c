@@ -141,6 +141,10 @@ bool shards_next(const struct shards *s, enum flat f, int64_t begin, int64_t end
     end = min64(end, s->padded[f]);
     if (at >= end)
         return false;
+    if (s->cuts[f] == 1) { /* all of it */
+        *x = (struct slice){at, end - at, at};
+        return true;
+    }
     int64_t k = at / s->bucket[f];
     struct slice own = shards_slice(s, f, k);
     if (own.first + own.count <= at && (k + 1) * s->bucket[f] < end)

@@ -89,8 +89,8 @@ int64_t shards_buckets(const struct shards *s, enum flat f);
 /* What bucket k is of the flat buffer, and where this rank's slice of it is (with one cut the same). */
 struct slice shards_bucket(const struct shards *s, enum flat f, int64_t k);
 struct slice shards_slice(const struct shards *s, enum flat f, int64_t k);
-/* What this rank has of [begin,end), slice after slice: the next one behind *x, cut to that range, in *x,
- * which is all zero before the first. False: there is no more. */
+/* What this rank has of [begin,end), slice after slice (with one cut all of it at once): the next one behind *x,
+ * cut to that range, in *x, which is all zero before the first. False: there is no more. */
 bool shards_next(const struct shards *s, enum flat f, int64_t begin, int64_t end, struct slice *x);
 /* Which replica has element `at` in its slices (0 with one cut), and of [at,end) how much follows there. */
 int shards_owner(const struct shards *s, enum flat f, int64_t at, int64_t end, struct slice *x);

@@ -52,90 +52,93 @@ int all_gather(struct group *g, struct stream *s, const void *part, void *whole,
                         (struct strided){whole, bytes, bytes});
 }
 
-static int need_scratch(struct comm *c)
+/* What sums in this stream use; NULL with error() set. */
+static const struct comm_scratch *scratch_of(struct comm *c, const struct stream *s)
 {
-    if (c->scratch)
-        return 0;
-    c->own_scratch = c->be->alloc(LEAST_SCRATCH);
-    if (!c->own_scratch)
-        return -1;
-    comm_set_scratch(c, c->own_scratch, LEAST_SCRATCH);
-    return 0;
+    if (c->beside.p && c->beside.s == s)
+        return &c->beside;
+    if (!c->scratch.p) {
+        c->own_scratch = c->be->alloc(LEAST_SCRATCH);
+        if (!c->own_scratch)
+            return NULL;
+        comm_set_scratch(c, c->own_scratch, LEAST_SCRATCH);
+    }
+    return &c->scratch;
 }
 
 /* Elements of a sum that fit scratch once for each peer; 0 with error() set. */
-static int64_t chunk_size(struct group *g, const char *what, enum type type)
+static int64_t chunk_size(struct group *g, const struct comm_scratch *x, const char *what, enum type type)
 {
-    struct comm *c = g->c;
-    if (need_scratch(c) < 0)
+    if (!x)
         return 0;
     /* Whole cache lines where there is room, so that parts start aligned. */
-    int64_t n = (int64_t)(c->scratch_bytes / type_bytes(type)) / g->size;
+    int64_t n = (int64_t)(x->bytes / type_bytes(type)) / g->size;
     int64_t line = 64 / (int64_t)type_bytes(type);
     if (n > line)
         n -= n % line;
     if (n == 0)
         error(STATUS_ENV, "%s in group '%s': %zu bytes of scratch are too few for %d peers", what, g->name,
-              c->scratch_bytes, g->size);
+              x->bytes, g->size);
     return n;
 }
 
 /* y = Σ of the parts in scratch. */
-static void sum_parts(struct group *g, struct stream *s, enum type type, void *y, int64_t count)
+static void sum_parts(struct group *g, struct stream *s, const struct comm_scratch *x, enum type type, void *y,
+                      int64_t count)
 {
-    struct comm *c = g->c;
-    c->be->add(s, &OP(add, .count = count, .b = c->scratch, .parts = g->size, .y = y, .type = type));
+    g->c->be->add(s, &OP(add, .count = count, .b = x->p, .parts = g->size, .y = y, .type = type));
 }
 
 int reduce_scatter(struct group *g, struct stream *s, enum type type, const void *whole, void *part,
                    int64_t count)
 {
-    struct comm *c = g->c;
     size_t unit = type_bytes(type), bytes = (size_t)count * unit;
     if (g->size == 1)
         return all_gather(g, s, whole, part, bytes);
-    int64_t chunk = chunk_size(g, "reduce_scatter", type);
+    const struct comm_scratch *scratch = scratch_of(g->c, s);
+    int64_t chunk = chunk_size(g, scratch, "reduce_scatter", type);
     if (!chunk)
         return -1;
     for (int64_t at = 0; at < count; at += chunk) {
         int64_t n = min64(chunk, count - at);
         size_t len = (size_t)n * unit, skip = (size_t)at * unit;
         if (swap_strided(g, s, "reduce_scatter", (struct strided){(char *)whole + skip, bytes, len},
-                         (struct strided){c->scratch, len, len}))
+                         (struct strided){scratch->p, len, len}))
             return -1;
-        sum_parts(g, s, type, (char *)part + skip, n);
+        sum_parts(g, s, scratch, type, (char *)part + skip, n);
     }
     return 0;
 }
 
 /* Everyone's whole x to everyone: one step. */
-static int reduce_small(struct group *g, struct stream *s, float *x, int64_t count)
+static int reduce_small(struct group *g, struct stream *s, const struct comm_scratch *scratch, float *x,
+                        int64_t count)
 {
     size_t bytes = (size_t)count * sizeof *x;
     if (swap_strided(g, s, "all_reduce", (struct strided){(void *)x, 0, bytes},
-                     (struct strided){g->c->scratch, bytes, bytes}))
+                     (struct strided){scratch->p, bytes, bytes}))
         return -1;
-    sum_parts(g, s, F32, x, count);
+    sum_parts(g, s, scratch, F32, x, count);
     return 0;
 }
 
 /* One block of at most size·chunk elements: part p of it is summed by peer p, then gathered. Parts are whole
  * cache lines of 16 floats: 100 elements over four peers are parts of 32, 32, 32 and 4. */
-static int reduce_block(struct group *g, struct stream *s, float *x, int64_t count, int64_t chunk,
-                        struct comm_piece *send, struct comm_piece *recv)
+static int reduce_block(struct group *g, struct stream *s, const struct comm_scratch *scratch, float *x,
+                        int64_t count, int64_t chunk, struct comm_piece *list)
 {
-    struct comm *c = g->c;
+    struct comm_piece *send = list, *recv = list + g->size;
     int n = g->size;
     int64_t each = min64(chunk, round_up(ceil_div(count, n), 16));
     int64_t first = min64(count, each * g->me), mine = min64(each, count - first);
     for (int p = 0; p < n; p++) {
         int64_t at = min64(count, each * p), len = min64(each, count - at);
         send[p] = (struct comm_piece){p, x + at, (size_t)len * sizeof *x};
-        recv[p] = (struct comm_piece){p, (float *)(void *)c->scratch + mine * p, (size_t)mine * sizeof *x};
+        recv[p] = (struct comm_piece){p, (float *)(void *)scratch->p + mine * p, (size_t)mine * sizeof *x};
     }
     if (swap_queue(g, s, "all_reduce", send, n, recv, n, NULL))
         return -1;
-    sum_parts(g, s, F32, x + first, mine);
+    sum_parts(g, s, scratch, F32, x + first, mine);
     for (int p = 0; p < n; p++) {
         recv[p] = send[p];
         send[p] = (struct comm_piece){p, x + first, (size_t)mine * sizeof *x};
@@ -147,16 +150,17 @@ int all_reduce(struct group *g, struct stream *s, float *x, int64_t count)
 {
     if (g->size == 1 || count == 0)
         return 0;
-    int64_t chunk = chunk_size(g, "all_reduce", F32);
+    const struct comm_scratch *scratch = scratch_of(g->c, s);
+    int64_t chunk = chunk_size(g, scratch, "all_reduce", F32);
     if (!chunk)
         return -1;
     if (count <= chunk && count * g->size * (int64_t)sizeof *x <= SMALL_REDUCE)
-        return reduce_small(g, s, x, count);
+        return reduce_small(g, s, scratch, x, count);
     int64_t block = chunk * g->size;
     struct comm_piece *list = xmalloc(2 * (size_t)g->size * sizeof *list);
     int rc = 0;
     for (int64_t at = 0; at < count && rc == 0; at += block)
-        rc = reduce_block(g, s, x + at, min64(block, count - at), chunk, list, list + g->size);
+        rc = reduce_block(g, s, scratch, x + at, min64(block, count - at), chunk, list);
     free(list);
     return rc;
 }
@@ -164,15 +168,16 @@ int all_reduce(struct group *g, struct stream *s, float *x, int64_t count)
 /* ---- along the tree ---- */
 
 /* Up: x of this peer becomes that of it and all below it. */
-static int sum_up(struct group *g, struct stream *s, char *x, size_t bytes, bool f64)
+static int sum_up(struct group *g, struct stream *s, const struct comm_scratch *scratch, char *x, size_t bytes,
+                  bool f64)
 {
     struct comm *c = g->c;
     int child[TREE_CHILDREN], count = tree_children(g->me, g->size, child);
     struct comm_piece recv[TREE_CHILDREN];
     for (int i = 0; i < count; i++)
-        recv[i] = (struct comm_piece){child[i], c->scratch + (size_t)i * bytes, bytes};
+        recv[i] = (struct comm_piece){child[i], scratch->p + (size_t)i * bytes, bytes};
     TRY(swap_queue(g, s, "tree_sum", NULL, 0, recv, count, NULL));
-    void *parts = c->scratch;
+    void *parts = scratch->p;
     if (count && !f64)
         c->be->add(s, &OP(add, .count = (int64_t)(bytes / 4), .a = x, .b = parts, .parts = count, .y = x,
                           .type = F32));
@@ -199,15 +204,17 @@ static int tree_sum(struct group *g, struct stream *s, void *x, size_t bytes, bo
 {
     if (g->size == 1 || bytes == 0)
         return 0;
-    TRY(need_scratch(g->c));
+    const struct comm_scratch *scratch = scratch_of(g->c, s);
+    if (!scratch)
+        return -1;
     int child[TREE_CHILDREN], children = tree_children(0, g->size, child); /* nobody has more */
-    size_t most = g->c->scratch_bytes / (size_t)children / 64 * 64;
+    size_t most = scratch->bytes / (size_t)children / 64 * 64;
     if (most == 0)
         return error(STATUS_ENV, "tree_sum in group '%s': %zu bytes of scratch are too few", g->name,
-                     g->c->scratch_bytes);
+                     scratch->bytes);
     for (size_t at = 0; at < bytes; at += most) {
         size_t n = bytes - at < most ? bytes - at : most;
-        TRY(sum_up(g, s, (char *)x + at, n, f64));
+        TRY(sum_up(g, s, scratch, (char *)x + at, n, f64));
         TRY(send_down(g, s, (char *)x + at, n));
     }
     return 0;

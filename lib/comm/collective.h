@@ -5,8 +5,9 @@
  * goes wrong later is reported by the backend's next sync() or download().
  *
  * A stream may stand still until the other side has come to its part; the host does not. Every member of a
- * group queues the same operations on it in the same order, in whatever streams. Two operations of one rank
- * that sum do not run at once, in two streams: they share comm_set_scratch()'s memory. */
+ * group queues the same operations on it in the same order, in whatever streams; on the kind mpi two operations
+ * of a group that are in different streams do not run at once either. Nor do two of one rank that sum, unless
+ * one is in the stream of comm_set_scratch_beside(): they share comm_set_scratch()'s memory. */
 #ifndef COMM_COLLECTIVE_H
 #define COMM_COLLECTIVE_H
 

@@ -188,8 +188,12 @@ void comm_set_timeout(struct comm *c, double seconds)
 
 void comm_set_scratch(struct comm *c, void *device, size_t bytes)
 {
-    c->scratch = device;
-    c->scratch_bytes = bytes;
+    c->scratch = (struct comm_scratch){NULL, device, bytes};
+}
+
+void comm_set_scratch_beside(struct comm *c, const struct stream *s, void *device, size_t bytes)
+{
+    c->beside = (struct comm_scratch){s, device, bytes};
 }
 
 /* ---- groups ---- */

@@ -88,6 +88,8 @@ void comm_set_timeout(struct comm *c, double seconds); /* 0: wait for ever */
 /* Device scratch for sums, the same size on every rank; 4 to 16 MiB is as fast as more. Kept, not owned.
  * Without it (NULL) 64 KiB are taken from the backend when first needed. */
 void comm_set_scratch(struct comm *c, void *device, size_t bytes);
+/* The same for the sums of one stream, which then go beside those of all others. NULL: like them again. */
+void comm_set_scratch_beside(struct comm *c, const struct stream *s, void *device, size_t bytes);
 
 /* A group over world ranks, all members calling with the same list; `name` (kept by copy) is for messages.
  * Ranks not in the list do not call. NULL on failure. comm_world(): everyone; do not free. */

@@ -58,8 +58,11 @@ struct comm {
     int rank, size, local_rank, local_ranks, processors;
     int *local_list; /* [local_ranks] */
     double timeout;
-    char *scratch;
-    size_t scratch_bytes;
+    struct comm_scratch {
+        const struct stream *s; /* NULL: any */
+        char *p;
+        size_t bytes;
+    } scratch, beside;
     void *own_scratch; /* until comm_set_scratch() gives a better one */
     struct group *world;
     void *state; /* of the kind, or of the one that it stands on */

@@ -420,7 +420,10 @@ static void layout_workspace(struct laying *l, struct cursor *c, bool last_stage
         w->comm_bytes = l->p->axes.tp > 1 ? min64(TH * l->e, MOST_COMM_SCRATCH) : 0;
         w->comm_bytes = max64(w->comm_bytes, LEAST_COMM_SCRATCH);
         w->comm = take(c, w->comm_bytes, 1);
-        a->bytes.communication = w->comm_bytes;
+        w->buckets_bytes = plan_cuts_buckets(l->p) ? LEAST_COMM_SCRATCH : 0;
+        if (w->buckets_bytes)
+            w->buckets = take(c, w->buckets_bytes, 1);
+        a->bytes.communication = w->comm_bytes + w->buckets_bytes;
     }
 }
 

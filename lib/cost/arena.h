@@ -109,6 +109,8 @@ struct workspace {
     double *scalar;               /* [1] */
     void *comm;                   /* scratch for sums */
     int64_t comm_bytes;
+    void *buckets; /* the same for those of buckets, beside them; NULL in plans that cut none */
+    int64_t buckets_bytes;
     void *scratch; /* of the stream that computes (scratch.h); NULL in plans for machines without a device */
     int64_t scratch_bytes;
 };

@@ -66,6 +66,31 @@ struct capture {
     int64_t runs;           /* of graphs, in this step */
 };
 
+/* What is summed or gathered at once over the replicas of parameters: buckets.h. Moments are operations of the
+ * program times `parts`, and a part of one. */
+struct bucket_work {
+    struct event *there;        /* in the stream that computes: what it needs */
+    struct event *begun, *over; /* in the buckets' */
+};
+struct bucket {
+    enum flat flat;
+    int64_t index;
+    int64_t needed, done; /* when the first of its weights is used, when the last of its gradients is whole */
+    struct bucket_work sum, gather[2];
+};
+struct buckets {
+    struct stream *s;       /* theirs; NULL: the plan cuts none */
+    struct bucket *list;    /* in the order of the sums */
+    struct bucket **needed; /* of those whose weights are gathered, in the order of the gathers */
+    int64_t *done;          /* [shards.count]: when the gradient of each is whole */
+    int count, gathers;
+    int64_t parts, now, first; /* first: when the first gradient is whole */
+    bool beside;               /* this step's are in their stream */
+    int summed, awaited;       /* so many of list have been queued; of needed have been awaited */
+    int64_t shared;            /* tensor-parallel ranks have summed what was whole by then */
+    int64_t turn;              /* updates whose gathers were beside: gather[turn % 2] is the next one's */
+};
+
 struct engine {
     const struct plan *plan;
     const struct model *model;
@@ -107,6 +132,7 @@ struct engine {
     bool split;    /* the program leaves weight gradients to operations of their own */
     bool overlap;  /* communication goes beside computation, or else nothing hides it; fixed in a run */
     struct capture capture;
+    struct buckets buckets;
     double loss_scale, aux_scale; /* 1/(tokens of the global batch), 1/(microbatches of the global batch) */
     double loss_coef[ROUTER_LOSSES];
     int64_t step, microbatch; /* for the routing dump: of the whole batch */

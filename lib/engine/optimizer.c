@@ -10,85 +10,7 @@
 
 #include "base/error.h"
 #include "base/num.h"
-#include "comm/collective.h"
-
-static struct group *replicas(const struct engine *e, enum flat f)
-{
-    if (fault("zero-group") && f == FLAT_EXPERT &&
-        e->shards.replicas[FLAT_DENSE] == e->shards.replicas[FLAT_EXPERT])
-        return e->group[GROUP_DP];
-    return e->group[f == FLAT_DENSE ? GROUP_DP : GROUP_EDP];
-}
-
-/* Sums the dense parameters that several tensor-parallel ranks hold, runs of neighbours at once. */
-static int reduce_shared(struct engine *e, enum partial partial, struct group *g)
-{
-    if (!g || group_size(g) == 1)
-        return 0;
-    float *run = NULL;
-    int64_t length = 0;
-    for (int i = 0; i <= e->shards.count; i++) {
-        const struct shard *s = i < e->shards.count ? &e->shards.list[i] : NULL;
-        if (s && (s->flat != FLAT_DENSE || s->partial != partial))
-            continue;
-        float *at = s ? e->arena.grad[FLAT_DENSE] + s->offset : NULL;
-        if (s && run && at == run + length) {
-            length += s->rows * s->cols;
-            continue;
-        }
-        if (length)
-            TRY(all_reduce(g, e->s, run, length));
-        run = at;
-        length = s ? s->rows * s->cols : 0;
-    }
-    return 0;
-}
-
-/* The embedding of a tied model lies on two stages; each saw its own use of it. */
-static int reduce_tied(struct engine *e)
-{
-    struct group *g = e->group[GROUP_EMBED];
-    struct weight *w = plan_is_first(e->plan, e->at.pp) ? &e->embed : &e->head;
-    if (!g || !w->g || fault("tied-embedding"))
-        return 0;
-    return all_reduce(g, e->s, w->g, e->arena.vocab * e->H);
-}
-
-static int reduce_replicas(struct engine *e, enum flat f, bool whole)
-{
-    const struct shards *s = &e->shards;
-    float *grad = e->arena.grad[f];
-    struct group *g = replicas(e, f);
-    if (s->replicas[f] == 1 || s->padded[f] == 0)
-        return 0;
-    for (int64_t k = 0; k < shards_buckets(s, f); k++) {
-        struct slice all = shards_bucket(s, f, k), own = shards_slice(s, f, k);
-        if (s->cuts[f] == 1) {
-            TRY(all_reduce(g, e->s, grad + all.first, all.count));
-            continue;
-        }
-        TRY(reduce_scatter(g, e->s, F32, grad + all.first, grad + own.first, own.count));
-        if (whole)
-            TRY(all_gather(g, e->s, grad + own.first, grad + all.first, (size_t)own.count * 4));
-    }
-    return 0;
-}
-
-int gradients_reduce(struct engine *e, bool whole)
-{
-    enum phase before = profile_enter(&e->profile, PHASE_DP);
-    if (!fault("norm-gradients-tp"))
-        TRY(reduce_shared(e, PARTIAL_TP, e->group[GROUP_TP]));
-    if (!fault("kv-gradients"))
-        TRY(reduce_shared(e, PARTIAL_KV, e->group[GROUP_KV]));
-    TRY(reduce_tied(e));
-    if (!fault("dense-dp"))
-        TRY(reduce_replicas(e, FLAT_DENSE, whole));
-    if (!fault("expert-edp"))
-        TRY(reduce_replicas(e, FLAT_EXPERT, whole));
-    profile_enter(&e->profile, before);
-    return 0;
-}
+#include "engine/buckets.h"
 
 /* sum += Σ x². */
 static void square(struct engine *e, const float *x, int64_t count, double *sum)
@@ -180,8 +102,9 @@ static void update_range(struct engine *e, enum flat f, const struct slice *x, i
 }
 
 /* This rank's slice of bucket k: what decays, and then what does not. */
-static void update_slice(struct engine *e, enum flat f, int64_t k, const struct hyper *h)
+static void update_slice(struct engine *e, enum flat f, int64_t k, const void *of)
 {
+    const struct hyper *h = of;
     const struct shards *s = &e->shards;
     struct slice x = shards_slice(s, f, k);
     int64_t end = min64(x.first + x.count, s->elements[f]), decayed = min64(end, s->decayed[f]);
@@ -203,35 +126,11 @@ static void prepare_update(struct engine *e, const struct hyper *h)
                           .update = &step->update));
 }
 
-static int gather_weights(struct engine *e, enum flat f, int64_t k)
-{
-    struct slice all = shards_bucket(&e->shards, f, k), own = shards_slice(&e->shards, f, k);
-    size_t bytes = type_bytes(e->type);
-    char *weights = e->arena.weights[f];
-    if (e->shards.cuts[f] == 1 || fault("weights-not-gathered"))
-        return 0;
-    return all_gather(replicas(e, f), e->s, weights + (size_t)own.first * bytes,
-                      weights + (size_t)all.first * bytes, (size_t)own.count * bytes);
-}
-
 int optimizer_update(struct engine *e, const struct hyper *h)
 {
-    const struct shards *s = &e->shards;
     enum phase before = profile_enter(&e->profile, PHASE_OPTIMIZER);
     prepare_update(e, h);
-    for (int f = 0; f < 2; f++)
-        for (int64_t k = 0; k < shards_buckets(s, f); k++)
-            update_slice(e, f, k, h);
-    profile_enter(&e->profile, PHASE_DP);
-    for (int f = 0; f < 2; f++)
-        for (int64_t k = 0; k < shards_buckets(s, f); k++)
-            TRY(gather_weights(e, f, k));
+    TRY(weights_update(e, update_slice, h));
     profile_enter(&e->profile, before);
     return 0;
-}
-
-void gradients_zero(struct engine *e)
-{
-    for (int f = 0; f < 2; f++)
-        e->be->zero(e->s, e->arena.grad[f], (size_t)e->shards.padded[f] * 4);
 }

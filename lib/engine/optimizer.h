@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What ends a step: gradients summed, their norm, the update, weights gathered. */
+/* What ends a step when gradients are summed (buckets.h): their norm, and the update. */
 #ifndef ENGINE_OPTIMIZER_H
 #define ENGINE_OPTIMIZER_H
 
@@ -10,15 +10,11 @@ struct hyper {
     double clip;  /* the norm that gradients are cut to; 0: any */
     int64_t step; /* from 1 */
 };
-/* Gradients summed over every rank that has a part of them. whole: leave all of them on every replica, not just
- * this one's slice. */
-int gradients_reduce(struct engine *e, bool whole);
 void gradients_square(struct engine *e); /* adds this rank's share of ‖g‖² to the step's totals */
 /* Whether what the optimizer keeps of this rank's slices (all: and their weights) is finite. */
 int states_finite(struct engine *e, bool all, bool *finite);
 /* After totals_sum(). When the loss or the norm is not finite nothing is changed, and the step's update.skip
  * says so: the host hears of it with the step's figures. */
 int optimizer_update(struct engine *e, const struct hyper *h);
-void gradients_zero(struct engine *e);
 
 #endif

@@ -13,6 +13,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "comm/collective.h"
+#include "engine/buckets.h"
 #include "engine/capture.h"
 #include "engine/head.h"
 #include "engine/layer.h"
@@ -163,29 +164,54 @@ static bool is_last(const struct engine *e, const struct stash *stash)
 static int compute_forward(struct engine *e, struct stash *stash)
 {
     int layers = e->plan->stages[stash->stage].layers;
-    if (stash->stage == 0)
+    if (stash->stage == 0) {
+        weights_await(e, 0);
         TRY(embed_forward(e, stash));
-    for (int i = 0; i < layers; i++)
+    }
+    for (int i = 0; i < layers; i++) {
+        weights_await(e, 1 + i);
         TRY(layer_forward(e, stash, i));
-    return e->evaluate && is_last(e, stash) ? head_step(e, stash, stash->x[layers]) : 0;
+    }
+    if (!e->evaluate || !is_last(e, stash))
+        return 0;
+    weights_await(e, layers + 1);
+    return head_step(e, stash, stash->x[layers]);
 }
 
 static int compute_backward(struct engine *e, struct stash *stash)
 {
     int layers = e->plan->stages[stash->stage].layers;
     void *d = stash->x[layers];
-    if (is_last(e, stash))
+    if (is_last(e, stash)) {
+        weights_await(e, 0);
         TRY(head_step(e, stash, d));
-    for (int i = layers - 1; i >= 0; i--)
+        TRY(gradients_done(e, 0));
+    }
+    for (int i = layers - 1; i >= 0; i--) {
         TRY(layer_backward(e, stash, i, d, e->split));
-    return stash->stage == 0 ? embed_backward(e, stash, d) : 0;
+        TRY(gradients_done(e, layers - i));
+    }
+    if (stash->stage > 0)
+        return 0;
+    TRY(embed_backward(e, stash, d));
+    return gradients_done(e, layers + 1);
 }
 
 static int compute_weights(struct engine *e, struct stash *stash)
 {
-    for (int i = e->plan->stages[stash->stage].layers - 1; i >= 0; i--)
+    int layers = e->plan->stages[stash->stage].layers;
+    for (int i = layers - 1; i >= 0; i--) {
         TRY(layer_weights(e, stash, i));
+        TRY(gradients_done(e, layers - i));
+    }
     return 0;
+}
+
+/* A graph, unless something goes on beside some layer of it. */
+static int compute(struct engine *e, enum captured_part part, struct stash *stash,
+                   int (*work)(struct engine *e, struct stash *stash))
+{
+    return buckets_within(e) ? work(e, stash) : capture_run(e, part, stash, work);
 }
 
 /* ---- operations of the program ---- */
@@ -200,7 +226,7 @@ static int run_forward(struct walk *run, struct stash *stash, const struct op *o
         fetch_input(e, stash, op->microbatch);
     else if (v > 0)
         await_input(run, op);
-    return capture_run(e, e->evaluate ? CAPTURED_EVALUATION : CAPTURED_FORWARD, stash, compute_forward);
+    return compute(e, e->evaluate ? CAPTURED_EVALUATION : CAPTURED_FORWARD, stash, compute_forward);
 }
 
 static int run_backward(struct walk *run, struct stash *stash, const struct op *op)
@@ -210,7 +236,7 @@ static int run_backward(struct walk *run, struct stash *stash, const struct op *
     settle(run, e->s, stash->begin, stash->end);
     if (!is_last(e, stash))
         await_input(run, op);
-    TRY(capture_run(e, CAPTURED_BACKWARD, stash, compute_backward));
+    TRY(compute(e, CAPTURED_BACKWARD, stash, compute_backward));
     if (v > 0 && is_here(e, v - 1))
         hand_gradient(e, stash, op->microbatch, stash->x[e->plan->stages[v].layers]);
     return 0;
@@ -229,7 +255,7 @@ static int run_op(struct walk *run, const struct op *op)
     case 'B':
         return e->evaluate ? 0 : run_backward(run, stash, op);
     default:
-        return e->evaluate ? 0 : capture_run(e, CAPTURED_WEIGHTS, stash, compute_weights);
+        return e->evaluate ? 0 : compute(e, CAPTURED_WEIGHTS, stash, compute_weights);
     }
 }
 
@@ -244,8 +270,10 @@ int pipeline_run(struct engine *e, const struct program *g, const int32_t *token
         run.input[i] = NO_MESSAGE;
     e->split = program_splits_backward(g);
     int r = 0;
-    for (int i = 0; i < g->count && r == 0; i++)
+    for (int i = 0; i < g->count && r == 0; i++) {
+        buckets_at(e, i);
         r = queue_messages(&run, i) < 0 ? -1 : run_op(&run, &g->ops[i]);
+    }
     if (r == 0)
         r = queue_messages(&run, g->count);
     settle(&run, e->s, 0, INT64_MAX);

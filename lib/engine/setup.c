@@ -17,6 +17,7 @@
 #include "base/notice.h"
 #include "base/num.h"
 #include "cost/fit.h"
+#include "engine/buckets.h"
 #include "engine/capture.h"
 #include "engine/dispatch.h"
 #include "scratch.h"
@@ -283,6 +284,7 @@ int engine_init(struct engine *e, const struct plan *plan, const struct backend 
     upload_placement(e);
     TRY(make_dispatch(e));
     TRY(make_messages(e));
+    buckets_init(e);
     profile_init(&e->profile, be, s);
     return 0;
 }
@@ -290,6 +292,8 @@ int engine_init(struct engine *e, const struct plan *plan, const struct backend 
 void engine_release(struct engine *e)
 {
     size_t count = (size_t)e->arena.stash_count * (size_t)e->dispatch_stride;
+    if (e->buckets.list)
+        buckets_release(e);
     for (size_t i = 0; e->dispatch && i < count; i++)
         dispatch_release(&e->dispatch[i]);
     for (int k = 0; k < GROUP_KINDS; k++)
@@ -336,10 +340,10 @@ static void state_from_weights(struct engine *e, enum state s)
 {
     for (int f = 0; f < 2; f++)
         for (struct slice x = {0}; shards_next(&e->shards, f, 0, e->shards.padded[f], &x);)
-            e->be->convert(e->s, &OP(convert, .count = x.count,
-                                     .x = (char *)e->arena.weights[f] + (size_t)x.first * type_bytes(e->type),
-                                     .y = e->arena.state[s][f] + x.place, .from = e->type, .to = F32,
-                                     .scale = 1));
+            e->be->convert(e->s,
+                           &OP(convert, .count = x.count,
+                               .x = (char *)e->arena.weights[f] + (size_t)x.first * type_bytes(e->type),
+                               .y = e->arena.state[s][f] + x.place, .from = e->type, .to = F32, .scale = 1));
 }
 
 int engine_init_weights(struct engine *e, uint64_t seed)

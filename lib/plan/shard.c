@@ -73,6 +73,11 @@ static void place_dense(struct shards *s, const struct plan *p)
     }
 }
 
+bool plan_cuts_buckets(const struct plan *p)
+{
+    return p->training.bucket_bytes > 0 && (p->axes.dp * p->axes.cp > 1 || p->axes.edp > 1);
+}
+
 int64_t bucket_default(const struct axes *a)
 {
     int64_t replicas = max64(a->dp * a->cp, a->edp);
@@ -98,7 +103,7 @@ void shards_cut(struct shards *s, const struct plan *p, const struct coords *at)
         s->padded[f] = round_up(s->elements[f], SLICE_ALIGN * (int64_t)s->cuts[f]);
         int64_t bucket = p->training.bucket_bytes / (p->training.grad_bf16 ? 2 : 4);
         bucket = round_up(bucket, SLICE_ALIGN * (int64_t)s->cuts[f]);
-        s->bucket[f] = bucket && f != FLAT_BUFFER ? min64(bucket, s->padded[f]) : s->padded[f];
+        s->bucket[f] = bucket && s->replicas[f] > 1 ? min64(bucket, s->padded[f]) : s->padded[f];
         s->sliced[f] = s->padded[f] / s->cuts[f];
     }
 }

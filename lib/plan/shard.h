@@ -24,7 +24,9 @@
  * of 50 GB/s, of which its latency is 5 to 10. (PyTorch's DDP has 25 MiB, Megatron-LM the larger of 40 million
  * elements and one million for each replica.) */
 int64_t bucket_default(const struct axes *a);
-/* Gives the plan that, where it overlaps and says nothing of buckets. */
+/* Whether there are several replicas of something, and what they sum is cut into buckets. */
+bool plan_cuts_buckets(const struct plan *p);
+/* Gives the plan the default, where it overlaps and says nothing of buckets. */
 void bucket_resolve(struct plan *p);
 
 enum flat { FLAT_DENSE, FLAT_EXPERT, FLAT_BUFFER, FLATS };

@@ -95,6 +95,8 @@ static int describe_timeline(struct run *run)
     const struct engine *e = &run->e;
     timeline_name(run->timeline, e->s, "compute");
     timeline_name(run->timeline, e->side, "counts");
+    if (e->buckets.s)
+        timeline_name(run->timeline, e->buckets.s, "buckets");
     for (int k = 0; k < GROUP_KINDS; k++) {
         const struct plan_group *g = plan_group_of(&run->plan, k, e->rank);
         if (g && g->size > 1)

@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/notice.h"
 #include "ckpt/save.h"
+#include "engine/buckets.h"
 #include "engine/loads.h"
 #include "engine/optimizer.h"
 #include "engine/pipeline.h"

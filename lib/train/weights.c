@@ -9,6 +9,7 @@
 #include "base/notice.h"
 #include "ckpt/load.h"
 #include "comm/host.h"
+#include "engine/buckets.h"
 #include "model/compare.h"
 #include "model/load.h"
 #include "train/truth.h"
@@ -16,6 +17,7 @@
 struct rank_state run_state(struct run *run)
 {
     const struct arena *a = &run->e.arena;
+    weights_settle(&run->e);
     struct rank_state s = {.plan = &run->plan,
                            .shards = &run->e.shards,
                            .rank = run->e.rank,

@@ -30,7 +30,7 @@
 #include "check/runnable.h"
 #include "choose/make.h"
 #include "engine/engine.h"
-#include "engine/optimizer.h"
+#include "engine/buckets.h"
 #include "engine/pipeline.h"
 #include "engine/setup.h"
 #include "engine/totals.h"

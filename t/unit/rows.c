@@ -11,7 +11,7 @@
 #include "choose/make.h"
 #include "comm/comm.h"
 #include "engine/engine.h"
-#include "engine/optimizer.h"
+#include "engine/buckets.h"
 #include "engine/pipeline.h"
 #include "engine/setup.h"
 #include "lib/simulated.h"

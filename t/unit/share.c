@@ -394,8 +394,9 @@ static void random_plans(void **state)
         buckets += p.training.zero && p.axes.dp > 1 && p.training.bucket_bytes > 0;
         plan_release(&p);
     }
-    print_message("%d, %d, %d plans, %d sliced, %d by buckets, %d with shared heads, %d with chunks, %d uneven\n",
-                  made_of[0], made_of[1], made_of[2], sliced, buckets, shared_heads, chunks, uneven);
+    print_message(
+        "%d, %d, %d plans, %d sliced, %d by buckets, %d with shared heads, %d with chunks, %d uneven\n",
+        made_of[0], made_of[1], made_of[2], sliced, buckets, shared_heads, chunks, uneven);
     assert_true(made_of[0] + made_of[1] == 80 && made_of[2] >= 4);
     assert_true(sliced > 20 && shared_heads > 5 && chunks > 4 && uneven > 5 && buckets > 10);
     for (int k = 0; k < 3; k++)

@@ -46,16 +46,17 @@ overflows() {
     ok $? "$1: some layer took more rows than were reserved, in several passes"
 }
 
-# The same figures, but for the loads that the last step has, where everything runs as late as it may, and messages are as strict as NCCL's.
+# The same figures, but for the loads that the last step has, where communication goes beside computation, everything runs as late as it may,
+# and messages are as strict as NCCL's.
 check_late() {
     late_name=$1
     cp "$T/$1.plan" "$T/$1.late.plan"
     # shellcheck disable=SC2046
-    train "$1.late" "$3" $recipe $(run_of "$2") -s 2 --lr-steps "$steps" --backend late --comm strict
+    train "$1.late" "$3" $recipe $(run_of "$2") -s 2 --lr-steps "$steps" --backend late --comm strict --overlap on
     late_status=$?
     [ "$late_status" -eq 0 ] && [ -s "$T/$1.late.log" ] &&
         [ "$(figures "$1.late" | grep -v expert_load)" = "$(figures "$1" | awk '$2 <= 2')" ]
-    ok $? "$1: bitwise the same figures on backend late and communication strict" ||
+    ok $? "$1: bitwise the same figures with overlap, on backend late and communication strict" ||
         diag "exit status $late_status: $(head -5 "$T/$late_name.late.err")"
     rm -f "$T/$1.late.plan"
 }

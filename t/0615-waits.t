@@ -14,7 +14,7 @@ write_tokens text 97 2000
 write_model mix mixtral num_hidden_layers=2
 
 late() {
-    train "$1" "$ranks" -d "$T/text" -s 2 --eval "$T/text" --eval-every 1 --loads-every 1 --timeout 60 --backend late --comm strict
+    train "$1" "$ranks" -d "$T/text" -s 2 --eval "$T/text" --eval-every 1 --loads-every 1 --timeout 60 --backend late --comm strict --overlap on
 }
 
 # layout NAME RANKS PLAN-OPTION…: what is left out after it is tried here; with nothing left out it must run.
@@ -46,6 +46,7 @@ layout pp2 2 --pp 2
 missed input-not-awaited result-not-awaited sent-not-awaited place-not-awaited
 layout ep2 2 --ep 2
 missed counts-not-awaited figures-not-awaited
+missed choices-not-awaited order-not-awaited packed-not-awaited rows-not-awaited results-not-awaited combined-not-awaited
 layout one 1
 by=numbers
 missed operation-not-copied upload-not-copied

@@ -88,13 +88,50 @@ void dispatch_release(struct dispatch *d)
     free(d->segment);
 }
 
-static int gather_counts(struct engine *e)
+/* ---- beside what the engine computes ----
+ *
+ * With overlap all that the ep and etp groups send each other is in the stream e->rows: leave() begins a piece
+ * of it behind what s has queued so far, land() ends it, and s waits for the event with await() before it takes
+ * what has come. Everything there is in order, so that s need not wait for one piece if it waits for a later
+ * one. Without overlap all is in s. */
+
+static struct stream *leave(struct engine *e, bool ordered)
+{
+    if (!e->overlap)
+        return e->s;
+    e->be->event_record(e->packed, e->s);
+    if (ordered)
+        e->be->event_wait(e->rows, e->packed);
+    profile_begin(&e->profile, e->rows);
+    return e->rows;
+}
+
+static void land(struct engine *e, struct stream *s, struct event *there)
+{
+    if (e->overlap)
+        profile_end(&e->profile, s);
+    e->be->event_record(there, s);
+}
+
+static void await(struct engine *e, struct event *there, enum phase phase, bool ordered)
+{
+    if (!e->overlap)
+        return;
+    enum phase before = profile_join(&e->profile, phase, e->rows);
+    if (ordered)
+        e->be->event_wait(e->s, there);
+    profile_enter(&e->profile, before);
+}
+
+/* ---- the steps ---- */
+
+static int gather_counts(struct engine *e, struct stream *s)
 {
     struct workspace *ws = e->ws;
     size_t bytes = (size_t)e->E * 4;
     int32_t *mine = ws->all_counts + (int64_t)e->at.etp * e->ep * e->E;
-    TRY(all_gather(e->group[GROUP_EP], e->s, ws->counts, mine, bytes));
-    return e->etp > 1 ? all_gather(e->group[GROUP_ETP], e->s, mine, ws->all_counts, bytes * (size_t)e->ep) : 0;
+    TRY(all_gather(e->group[GROUP_EP], s, ws->counts, mine, bytes));
+    return e->etp > 1 ? all_gather(e->group[GROUP_ETP], s, mine, ws->all_counts, bytes * (size_t)e->ep) : 0;
 }
 
 int dispatch_counts(struct engine *e, const struct layer *w, struct acts *a)
@@ -102,16 +139,15 @@ int dispatch_counts(struct engine *e, const struct layer *w, struct acts *a)
     if (sources(e) == 1)
         return 0;
     enum phase before = profile_enter(&e->profile, PHASE_DISPATCH);
-    TRY(gather_counts(e));
+    struct stream *s = leave(e, !left_out("choices-not-awaited"));
+    TRY(gather_counts(e, s));
     /* Columns of counts, which are as wide as floats. */
-    e->be->copy_rows(e->s, &OP(copy_rows, .rows = sources(e), .width = local_experts(e, w),
-                               .x = e->ws->all_counts + w->slot[e->at.ep], .ldx = e->E, .y = a->arrived,
-                               .ldy = local_experts(e, w), .type = F32));
-    if (e->ep > 1) {
-        e->be->event_record(e->routed, e->s);
-        if (!left_out("counts-not-awaited"))
-            e->be->event_wait(e->side, e->routed);
-    }
+    e->be->copy_rows(s, &OP(copy_rows, .rows = sources(e), .width = local_experts(e, w),
+                            .x = e->ws->all_counts + w->slot[e->at.ep], .ldx = e->E, .y = a->arrived,
+                            .ldy = local_experts(e, w), .type = F32));
+    land(e, s, e->routed);
+    if (e->ep > 1 && !left_out("counts-not-awaited"))
+        e->be->event_wait(e->side, e->routed);
     profile_enter(&e->profile, before);
     return 0;
 }
@@ -158,6 +194,8 @@ int dispatch_route(struct engine *e, const struct layer *w, struct dispatch *d)
 {
     d->passes = 1;
     d->weights_done = false;
+    if (sources(e) > 1)
+        await(e, e->routed, PHASE_DISPATCH, !left_out("order-not-awaited"));
     if (e->ep == 1)
         return 0;
     enum phase before = profile_enter(&e->profile, PHASE_DISPATCH);
@@ -234,8 +272,8 @@ static void piece(struct comm_piece *list, int *count, int peer, const struct wi
 }
 
 /* Over ep: between this rank's own rows and the wire, there or back. */
-static int swap_over_ep(struct engine *e, const struct layer *w, const struct dispatch *d, int pass,
-                        const struct wire *own, const struct wire *wire, bool back)
+static int swap_over_ep(struct engine *e, struct stream *s, const struct layer *w, const struct dispatch *d,
+                        int pass, const struct wire *own, const struct wire *wire, bool back)
 {
     if (e->ep == 1)
         return 0;
@@ -247,7 +285,7 @@ static int swap_over_ep(struct engine *e, const struct layer *w, const struct di
         piece(outer, &outers, i, own, first, rows);
         piece(inner, &inners, i, wire, block[0], block[1] - block[0]);
     }
-    return exchange(e->group[GROUP_EP], e->s, e->send, back ? inners : outers, e->recv, back ? outers : inners);
+    return exchange(e->group[GROUP_EP], s, e->send, back ? inners : outers, e->recv, back ? outers : inners);
 }
 
 /* Rows of the wire that came in through etp rank j. */
@@ -257,7 +295,7 @@ static int64_t through(const struct engine *e, int j, int64_t *first)
     return e->blocks[(j + 1) * e->ep] - *first;
 }
 
-static int spread_over_etp(struct engine *e, const struct wire *wire)
+static int spread_over_etp(struct engine *e, struct stream *s, const struct wire *wire)
 {
     int sends = 0, recvs = 0;
     for (int j = 0; j < e->etp; j++) {
@@ -267,32 +305,50 @@ static int spread_over_etp(struct engine *e, const struct wire *wire)
         piece(e->send, &sends, j, wire, mine, few);
         piece(e->recv, &recvs, j, wire, theirs, many);
     }
-    return exchange(e->group[GROUP_ETP], e->s, e->send, sends, e->recv, recvs);
+    return exchange(e->group[GROUP_ETP], s, e->send, sends, e->recv, recvs);
 }
 
-int dispatch_rows(struct engine *e, const struct layer *w, struct dispatch *d, int pass, void *rows,
-                  float *weight)
+int dispatch_send(struct engine *e, const struct layer *w, struct dispatch *d, int pass, bool weighted)
 {
-    struct workspace *ws = e->ws;
     if (sources(e) == 1)
         return 0;
     enum phase before = profile_enter(&e->profile, PHASE_DISPATCH);
-    struct wire own = own_rows(e, ws->send, weight), wire = wire_at(e, ws->wire, weight);
+    struct wire own = own_rows(e, e->ws->send, weighted), wire = wire_at(e, e->ws->wire, weighted);
+    struct stream *s = leave(e, !left_out("packed-not-awaited"));
     find_blocks(e, w, d, pass);
-    TRY(swap_over_ep(e, w, d, pass, &own, &wire, false));
+    TRY(swap_over_ep(e, s, w, d, pass, &own, &wire, false));
     if (e->etp > 1)
-        TRY(spread_over_etp(e, &wire));
-    e->be->regroup(e->s, &OP(regroup, .segments = local_experts(e, w) * sources(e),
-                             .rows = e->arena.row_capacity, .wire_rows = e->arena.wire_rows, .width = e->H,
-                             .to = ws->to, .from = ws->from, .grouped = rows, .weight = weight, .wire = wire.p,
-                             .ld = wire.ld, .wire_weight = wire.weight, .ldw = wire.ldw, .type = e->type));
+        TRY(spread_over_etp(e, s, &wire));
+    land(e, s, e->landed);
     profile_enter(&e->profile, before);
     return 0;
 }
 
+/* Between the rows of a pass as the products have them and as they travel. */
+static void regroup(struct engine *e, const struct layer *w, void *rows, float *weight, bool back)
+{
+    struct workspace *ws = e->ws;
+    struct wire wire = wire_at(e, ws->wire, weight);
+    e->be->regroup(e->s,
+                   &OP(regroup, .segments = local_experts(e, w) * sources(e), .rows = e->arena.row_capacity,
+                       .wire_rows = e->arena.wire_rows, .width = e->H, .to = ws->to, .from = ws->from,
+                       .grouped = rows, .weight = weight, .wire = wire.p, .ld = wire.ld,
+                       .wire_weight = wire.weight, .ldw = wire.ldw, .back = back, .type = e->type));
+}
+
+void dispatch_rows(struct engine *e, const struct layer *w, void *rows, float *weight)
+{
+    if (sources(e) == 1)
+        return;
+    await(e, e->landed, PHASE_DISPATCH, !left_out("rows-not-awaited"));
+    enum phase before = profile_enter(&e->profile, PHASE_DISPATCH);
+    regroup(e, w, rows, weight, false);
+    profile_enter(&e->profile, before);
+}
+
 /* Sums over the etp group the rows that came in through this rank: everyone's part of them to here, and added
  * in order, as many at a time as ws.peer_rows has room for. */
-static int reduce_over_etp(struct engine *e, const struct wire *wire)
+static int reduce_over_etp(struct engine *e, struct stream *s, const struct wire *wire)
 {
     int64_t chunk = (e->arena.row_capacity + e->etp) / e->etp, longest = 0, mine,
             few = through(e, e->at.etp, &mine);
@@ -307,16 +363,16 @@ static int reduce_over_etp(struct engine *e, const struct wire *wire)
             piece(e->send, &sends, j, wire, theirs + at, min64(chunk, many - at));
             piece(e->recv, &recvs, j, &parts, j * n, n);
         }
-        TRY(exchange(e->group[GROUP_ETP], e->s, e->send, sends, e->recv, recvs));
+        TRY(exchange(e->group[GROUP_ETP], s, e->send, sends, e->recv, recvs));
         if (fault("etp-sum-skipped"))
             continue;
-        e->be->sum_rows(e->s, &OP(sum_rows, .rows = n, .width = e->H, .parts = e->etp, .x = parts.p,
-                                  .stride = n * parts.ld, .ldx = parts.ld,
-                                  .y = wire->p + (size_t)row * wire->bytes, .ldy = wire->ld, .type = e->type));
+        e->be->sum_rows(s, &OP(sum_rows, .rows = n, .width = e->H, .parts = e->etp, .x = parts.p,
+                               .stride = n * parts.ld, .ldx = parts.ld,
+                               .y = wire->p + (size_t)row * wire->bytes, .ldy = wire->ld, .type = e->type));
         if (wire->weight)
-            e->be->sum_rows(e->s, &OP(sum_rows, .rows = n, .width = 1, .parts = e->etp, .x = parts.weight,
-                                      .stride = n * parts.ldw, .ldx = parts.ldw,
-                                      .y = wire->weight + row * wire->ldw, .ldy = wire->ldw, .type = F32));
+            e->be->sum_rows(s, &OP(sum_rows, .rows = n, .width = 1, .parts = e->etp, .x = parts.weight,
+                                   .stride = n * parts.ldw, .ldx = parts.ldw,
+                                   .y = wire->weight + row * wire->ldw, .ldy = wire->ldw, .type = F32));
     }
     return 0;
 }
@@ -324,20 +380,17 @@ static int reduce_over_etp(struct engine *e, const struct wire *wire)
 int combine_rows(struct engine *e, const struct layer *w, struct dispatch *d, int pass, void *rows,
                  float *weight)
 {
-    struct workspace *ws = e->ws;
     if (sources(e) == 1)
         return 0;
     enum phase before = profile_enter(&e->profile, PHASE_COMBINE);
-    struct wire own = own_rows(e, ws->back, weight), wire = wire_at(e, ws->wire, weight);
+    struct wire own = own_rows(e, e->ws->back, weight), wire = wire_at(e, e->ws->wire, weight);
+    regroup(e, w, rows, weight, true);
+    struct stream *s = leave(e, !left_out("results-not-awaited"));
     find_blocks(e, w, d, pass);
-    e->be->regroup(e->s,
-                   &OP(regroup, .segments = local_experts(e, w) * sources(e), .rows = e->arena.row_capacity,
-                       .wire_rows = e->arena.wire_rows, .width = e->H, .to = ws->to, .from = ws->from,
-                       .grouped = rows, .weight = weight, .wire = wire.p, .ld = wire.ld,
-                       .wire_weight = wire.weight, .ldw = wire.ldw, .back = true, .type = e->type));
     if (e->etp > 1)
-        TRY(reduce_over_etp(e, &wire));
-    TRY(swap_over_ep(e, w, d, pass, &own, &wire, true));
+        TRY(reduce_over_etp(e, s, &wire));
+    TRY(swap_over_ep(e, s, w, d, pass, &own, &wire, true));
+    land(e, s, e->landed);
     profile_enter(&e->profile, before);
     return 0;
 }
@@ -350,6 +403,7 @@ void combine_tokens(struct engine *e, struct acts *a, const void *rows, const fl
                              .top_k = e->K, .x = rows, .ldx = e->H, .position = a->position, .y = y,
                              .weight_in = weight, .ldw = 1, .weight_out = d_weight, .type = e->type);
     if (sources(e) > 1) {
+        await(e, e->landed, PHASE_COMBINE, !left_out("combined-not-awaited"));
         struct wire w = own_rows(e, e->ws->back, weight);
         op.rows = e->n * e->K;
         op.x = w.p;

@@ -20,11 +20,14 @@ int dispatch_route(struct engine *e, const struct layer *w, struct dispatch *d);
 /* The order of this pass, for what follows until the next such call: returns row [El+1] for the grouped
  * products, device memory. */
 const int32_t *dispatch_order(struct engine *e, const struct layer *w, struct acts *a, int pass);
-/* rows, weight of this pass ← what all ranks of the ep × etp group have packed. */
-int dispatch_rows(struct engine *e, const struct layer *w, struct dispatch *d, int pass, void *rows,
-                  float *weight);
+/* What is packed goes to those who need it in this pass; `weighted`: it has weights. Then rows and weight of
+ * this pass ← what all ranks of the ep × etp group have sent. What is queued between the two is computed while
+ * the rows travel, where the engine overlaps. */
+int dispatch_send(struct engine *e, const struct layer *w, struct dispatch *d, int pass, bool weighted);
+void dispatch_rows(struct engine *e, const struct layer *w, void *rows, float *weight);
 /* Results of this pass start back: sums over etp, then to the ranks they came from, into ws.back. weight NULL:
- * they have none. */
+ * they have none. `rows` may be overwritten by what is queued next; they travel beside it as above, up to
+ * combine_tokens(). */
 int combine_rows(struct engine *e, const struct layer *w, struct dispatch *d, int pass, void *rows,
                  float *weight);
 /* y [n,H] = sum of each token's results after the last pass; `rows` and `weight` are the results themselves

@@ -99,7 +99,10 @@ struct engine {
     const struct backend *be;
     struct stream *s;
     struct stream *side;      /* counts come down here, beside what s is doing */
-    struct event *routed;     /* in s: they are there */
+    struct event *routed;     /* counts of rows are there */
+    struct stream *rows;      /* with overlap the rows of experts travel here, beside what s is doing */
+    struct event *packed;     /* in s: what is to travel is there, and the place where it comes to is free */
+    struct event *landed;     /* in rows: it has travelled */
     struct mail mail[2];      /* of the stages before and after */
     struct event *ready;      /* in s: what is to be sent is there, or the place for what is to come */
     struct event **delivered; /* [messages.count] in mail: the message has come, or gone */

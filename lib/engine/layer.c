@@ -26,22 +26,39 @@ static struct here locate(struct engine *e, struct stash *stash, int i)
                          .layer = layer};
 }
 
+/* The shared expert goes where the routed ones wait: its first half while the counts and then the rows are
+ * under way, its second half while the results are. */
+static int forward_moe(struct engine *e, struct here *at)
+{
+    struct layer *w = at->w;
+    TRY(moe_route(e, w, at->a, at->d, at->layer));
+    if (w->mlp_width)
+        TRY(mlp_up(e, w, at->a));
+    if (e->replay)
+        moe_replay(e, w, at->a, at->d);
+    else
+        TRY(moe_forward(e, w, at->a, at->d));
+    if (w->mlp_width)
+        TRY(mlp_down(e, w, at->a, e->ws->dh));
+    if (e->replay)
+        return 0;
+    moe_combine(e, at->a, e->ws->branch);
+    if (w->mlp_width)
+        add_into(e, e->n * e->H, e->ws->branch, e->ws->dh);
+    return 0;
+}
+
 /* Everything a layer keeps, and its ffn branch in ws.branch (not in a replay). */
 static int forward(struct engine *e, struct here *at, const void *x)
 {
     TRY(attention_forward(e, at->w, at->a, x));
     norm(e, at->a->x2, &at->w->post_norm, at->a->h2);
-    if (!at->w->moe)
-        return at->w->mlp_width ? mlp_forward(e, at->w, at->a, e->ws->branch) : 0;
-    /* The shared expert goes between the router and the rows: it needs neither, and meanwhile the counts come.
-     * */
-    TRY(moe_route(e, at->w, at->a, at->layer));
-    if (at->w->mlp_width)
-        TRY(mlp_forward(e, at->w, at->a, e->ws->dh));
-    TRY(moe_forward(e, at->w, at->a, at->d, e->ws->branch));
-    if (at->w->mlp_width && !e->replay)
-        add_into(e, e->n * e->H, e->ws->branch, e->ws->dh);
-    return 0;
+    if (at->w->moe)
+        return forward_moe(e, at);
+    if (!at->w->mlp_width)
+        return 0;
+    TRY(mlp_up(e, at->w, at->a));
+    return mlp_down(e, at->w, at->a, e->ws->branch);
 }
 
 int layer_forward(struct engine *e, struct stash *stash, int i)
@@ -68,9 +85,13 @@ static int refill(struct engine *e, struct here *at, const void *x)
         norm(e, x, &at->w->input_norm, at->a->h);
         if (!fault("recompute-stale"))
             norm(e, at->a->x2, &at->w->post_norm, at->a->h2);
+        if (at->w->moe)
+            TRY(moe_resend(e, at->w, at->a, at->d));
         if (at->w->mlp_width)
             mlp_refill(e, at->w, at->a);
-        return at->w->moe ? moe_refill(e, at->w, at->a, at->d) : 0;
+        if (at->w->moe)
+            moe_refill(e, at->w, at->a, at->d);
+        return 0;
     }
     return 0;
 }
@@ -84,9 +105,13 @@ int layer_backward(struct engine *e, struct stash *stash, int i, void *d, bool s
     if (keep)
         e->be->copy(e->s, e->ws->keep_d, d, bytes);
     if (at.w->moe)
+        TRY(moe_backward_send(e, at.w, at.a, at.d, d));
+    if (at.w->mlp_width) /* while they travel */
+        TRY(mlp_backward_down(e, at.w, at.a, d, split));
+    if (at.w->moe)
         TRY(moe_backward(e, at.w, at.a, at.d, d, split));
     if (at.w->mlp_width)
-        TRY(mlp_backward(e, at.w, at.a, d, split));
+        TRY(mlp_backward_up(e, at.w, at.a));
     norm_backward_add(e, at.a->x2, &at.w->post_norm, e->ws->dh, d);
     TRY(attention_backward(e, at.w, at.a, stash->x[i], d, split));
     if (keep) /* the layer's input is not needed any more: it keeps the gradient of the output for

@@ -34,34 +34,34 @@ static void gate_backward(struct engine *e, struct acts *a, const void *dy)
                                  .g = a->mlp_gate, .dx = e->ws->mlp_dy, .dg = e->ws->mlp_dg, .type = e->type));
 }
 
-int mlp_forward(struct engine *e, struct layer *w, struct acts *a, void *out)
+int mlp_up(struct engine *e, struct layer *w, struct acts *a)
 {
-    int64_t M = w->mlp_width;
     const void *h = tp_gather(e, a->h2, e->ws->gather, e->H);
     if (!h)
         return -1;
-    linear(e, e->T, 2 * M, e->H, h, w->mlp_gate_up.w, a->mlp_gate_up);
+    linear(e, e->T, 2 * w->mlp_width, e->H, h, w->mlp_gate_up.w, a->mlp_gate_up);
     mlp_refill(e, w, a);
+    return 0;
+}
+
+int mlp_down(struct engine *e, struct layer *w, struct acts *a, void *out)
+{
     if (e->replay && !gated(w))
         return 0;
     void *y = gated(w) ? a->mlp_out : out;
-    linear(e, e->T, e->H, M, a->mlp_act, w->mlp_down.w, tp_partial(e, y));
+    linear(e, e->T, e->H, w->mlp_width, a->mlp_act, w->mlp_down.w, tp_partial(e, y));
     TRY(tp_reduce(e, y));
     if (gated(w))
         gate_forward(e, w, a, out);
     return 0;
 }
 
-int mlp_backward(struct engine *e, struct layer *w, struct acts *a, const void *d_out, bool split)
+int mlp_backward_down(struct engine *e, struct layer *w, struct acts *a, const void *d_out, bool split)
 {
     int64_t M = w->mlp_width;
-    const void *d = d_out;
-    if (gated(w)) {
+    if (gated(w))
         gate_backward(e, a, d_out);
-        linear_f32_backward(e, 1, e->ws->mlp_dg, &w->mlp_switch, a->h2, e->ws->dh);
-        d = e->ws->mlp_dy;
-    }
-    const void *dg = tp_gather(e, d, e->ws->gather_d, e->H);
+    const void *dg = tp_gather(e, gated(w) ? e->ws->mlp_dy : d_out, e->ws->gather_d, e->H);
     if (!dg)
         return -1;
     linear_input(e, e->T, e->H, M, dg, w->mlp_down.w, e->ws->mlp_d_act);
@@ -69,14 +69,21 @@ int mlp_backward(struct engine *e, struct layer *w, struct acts *a, const void *
         linear_weight(e, e->T, e->H, M, dg, a->mlp_act, w->mlp_down.g);
     e->be->swiglu_backward(e->s, &OP(swiglu_backward, .rows = e->T, .width = M, .gate_up = a->mlp_gate_up,
                                      .dy = e->ws->mlp_d_act, .d_gate_up = a->mlp_gate_up, .type = e->type));
-    if (!split) {
-        const void *h = tp_gather(e, a->h2, e->ws->gather, e->H);
-        if (!h)
-            return -1;
-        linear_weight(e, e->T, 2 * M, e->H, a->mlp_gate_up, h, w->mlp_gate_up.g);
-    }
+    if (split)
+        return 0;
+    const void *h = tp_gather(e, a->h2, e->ws->gather, e->H);
+    if (!h)
+        return -1;
+    linear_weight(e, e->T, 2 * M, e->H, a->mlp_gate_up, h, w->mlp_gate_up.g);
+    return 0;
+}
+
+int mlp_backward_up(struct engine *e, struct layer *w, struct acts *a)
+{
+    if (gated(w))
+        linear_f32_backward(e, 1, e->ws->mlp_dg, &w->mlp_switch, a->h2, e->ws->dh);
     void *dh = w->moe ? e->ws->branch : e->ws->dh;
-    linear_input(e, e->T, 2 * M, e->H, a->mlp_gate_up, w->mlp_gate_up.w, tp_partial(e, dh));
+    linear_input(e, e->T, 2 * w->mlp_width, e->H, a->mlp_gate_up, w->mlp_gate_up.w, tp_partial(e, dh));
     TRY(tp_reduce(e, dh));
     if (w->moe)
         add_into(e, e->n * e->H, e->ws->dh, dh);

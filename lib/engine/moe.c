@@ -43,92 +43,127 @@ static void activate(struct engine *e, struct acts *a, const struct experts *p)
                             .gate_up = a->gate_up, .weight = a->row_weight, .y = a->act, .type = e->type));
 }
 
-/* Rows of one pass, packed before, and what the experts make of them up to the down projection. */
-static int fill_pass(struct engine *e, struct layer *w, struct acts *a, struct dispatch *d, int pass,
-                     const struct experts *p)
+/* Rows of one pass, sent before, and what the experts make of them up to the down projection. */
+static void fill_pass(struct engine *e, struct layer *w, struct acts *a, const struct experts *p)
 {
-    TRY(dispatch_rows(e, w, d, pass, a->rows, a->row_weight));
+    dispatch_rows(e, w, a->rows, a->row_weight);
     grouped(e, p, GROUPED_FORWARD, 2 * p->F, e->H, a->rows, a->gate_up, w->experts.w);
     activate(e, a, p);
-    return 0;
 }
 
-int moe_route(struct engine *e, struct layer *w, struct acts *a, int layer)
+int moe_route(struct engine *e, struct layer *w, struct acts *a, struct dispatch *d, int layer)
 {
     TRY(router_forward(e, w, a, layer));
     if (!e->replay) /* then all is as it was, and known */
         TRY(dispatch_counts(e, w, a));
     dispatch_pack(e, a, a->h2, a->rows, a->row_weight);
+    if (e->replay && d->passes == 1)
+        TRY(dispatch_send(e, w, d, 0, true));
     return router_statistics(e, w, a);
 }
 
-static int forward_passes(struct engine *e, struct layer *w, struct acts *a, struct dispatch *d)
+int moe_forward(struct engine *e, struct layer *w, struct acts *a, struct dispatch *d)
 {
+    TRY(dispatch_route(e, w, d));
+    if (d->passes > 1)
+        e->overflow++;
     for (int pass = 0; pass < d->passes; pass++) {
+        TRY(dispatch_send(e, w, d, pass, true));
         struct experts p = experts_of(e, w, a, pass);
-        TRY(fill_pass(e, w, a, d, pass, &p));
-        if (e->replay)
-            return 0;
+        fill_pass(e, w, a, &p);
         grouped(e, &p, GROUPED_FORWARD, e->H, p.F, a->act, e->ws->y_rows, down_of(e, &p, w->experts.w));
         TRY(combine_rows(e, w, d, pass, e->ws->y_rows, NULL));
     }
     return 0;
 }
 
-int moe_forward(struct engine *e, struct layer *w, struct acts *a, struct dispatch *d, void *out)
+void moe_replay(struct engine *e, struct layer *w, struct acts *a, struct dispatch *d)
 {
-    if (e->replay) /* backward fills the passes itself when there are several */
-        return d->passes > 1 ? 0 : forward_passes(e, w, a, d);
-    TRY(dispatch_route(e, w, d));
     if (d->passes > 1)
-        e->overflow++;
-    TRY(forward_passes(e, w, a, d));
-    combine_tokens(e, a, e->ws->y_rows, NULL, out, NULL);
-    return 0;
+        return;
+    struct experts p = experts_of(e, w, a, 0);
+    fill_pass(e, w, a, &p);
 }
 
-int moe_refill(struct engine *e, struct layer *w, struct acts *a, struct dispatch *d)
+void moe_combine(struct engine *e, struct acts *a, void *out)
+{
+    combine_tokens(e, a, e->ws->y_rows, NULL, out, NULL);
+}
+
+int moe_resend(struct engine *e, struct layer *w, struct acts *a, struct dispatch *d)
 {
     if (d->passes > 1)
         return 0;
-    struct experts p = experts_of(e, w, a, 0);
     dispatch_pack(e, a, a->h2, a->rows, a->row_weight);
-    TRY(dispatch_rows(e, w, d, 0, a->rows, a->row_weight));
-    activate(e, a, &p);
-    return 0;
+    return dispatch_send(e, w, d, 0, true);
 }
 
+void moe_refill(struct engine *e, struct layer *w, struct acts *a, struct dispatch *d)
+{
+    if (d->passes > 1)
+        return;
+    struct experts p = experts_of(e, w, a, 0);
+    dispatch_rows(e, w, a->rows, a->row_weight);
+    activate(e, a, &p);
+}
+
+static int send_gradients(struct engine *e, struct layer *w, struct acts *a, struct dispatch *d,
+                          const void *d_out, int pass)
+{
+    dispatch_pack(e, a, d_out, a->dy_rows, NULL);
+    return dispatch_send(e, w, d, pass, false);
+}
+
+/* The first rows of a pass: where there are several, those that forward had are needed again. */
+static int send_first(struct engine *e, struct layer *w, struct acts *a, struct dispatch *d, const void *d_out,
+                      int pass)
+{
+    if (d->passes == 1)
+        return send_gradients(e, w, a, d, d_out, pass);
+    dispatch_pack(e, a, a->h2, a->rows, a->row_weight);
+    return dispatch_send(e, w, d, pass, true);
+}
+
+int moe_backward_send(struct engine *e, struct layer *w, struct acts *a, struct dispatch *d, const void *d_out)
+{
+    return send_first(e, w, a, d, d_out, 0);
+}
+
+/* The gradient of the weights of gate and up is computed while the rows travel back. */
 static int backward_pass(struct engine *e, struct layer *w, struct acts *a, struct dispatch *d,
-                         const void *d_out, bool split, int pass)
+                         const void *d_out, int pass)
 {
     struct workspace *ws = e->ws;
     struct experts p = experts_of(e, w, a, pass);
     if (d->passes > 1) {
-        dispatch_pack(e, a, a->h2, a->rows, a->row_weight);
-        TRY(fill_pass(e, w, a, d, pass, &p));
+        fill_pass(e, w, a, &p);
+        TRY(send_gradients(e, w, a, d, d_out, pass));
     }
-    dispatch_pack(e, a, d_out, a->dy_rows, NULL);
-    TRY(dispatch_rows(e, w, d, pass, a->dy_rows, NULL));
+    dispatch_rows(e, w, a->dy_rows, NULL);
     grouped(e, &p, GROUPED_INPUT, e->H, p.F, ws->d_act, a->dy_rows, down_of(e, &p, w->experts.w));
-    if (!split || d->passes > 1) /* act must be read before gate_up turns into its gradient */
+    if (d->weights_done) /* before y_rows, which may be dy_rows, is written */
         grouped(e, &p, GROUPED_WEIGHT, e->H, p.F, a->act, a->dy_rows, w->experts.g + 2 * p.F * e->H);
     e->be->swiglu_backward(e->s, &OP(swiglu_backward, .rows = e->arena.row_capacity, .width = p.F,
                                      .count = p.row + p.El, .gate_up = a->gate_up, .weight = a->row_weight,
                                      .dy = ws->d_act, .d_gate_up = a->gate_up, .d_weight = ws->d_row_weight,
                                      .type = e->type));
-    if (!split || d->passes > 1)
-        grouped(e, &p, GROUPED_WEIGHT, 2 * p.F, e->H, a->rows, a->gate_up, w->experts.g);
     grouped(e, &p, GROUPED_INPUT, 2 * p.F, e->H, ws->y_rows, a->gate_up, w->experts.w);
-    return combine_rows(e, w, d, pass, ws->y_rows, ws->d_row_weight);
+    TRY(combine_rows(e, w, d, pass, ws->y_rows, ws->d_row_weight));
+    if (d->weights_done)
+        grouped(e, &p, GROUPED_WEIGHT, 2 * p.F, e->H, a->rows, a->gate_up, w->experts.g);
+    return 0;
 }
 
 int moe_backward(struct engine *e, struct layer *w, struct acts *a, struct dispatch *d, const void *d_out,
                  bool split)
 {
     struct workspace *ws = e->ws;
-    for (int pass = 0; pass < d->passes; pass++)
-        TRY(backward_pass(e, w, a, d, d_out, split, pass));
     d->weights_done = !split || d->passes > 1;
+    for (int pass = 0; pass < d->passes; pass++) {
+        if (pass > 0)
+            TRY(send_first(e, w, a, d, d_out, pass));
+        TRY(backward_pass(e, w, a, d, d_out, pass));
+    }
     combine_tokens(e, a, ws->y_rows, ws->d_row_weight, ws->dh, ws->d_weight);
     router_backward_input(e, w, a);
     return 0;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Where a rank's time goes: one phase at a time, so the phases add up to the step. A phase begins and ends with
- * events in the stream that computes, so it has what that stream does and waits for, whenever that is. */
+ * events in the stream that computes, so it has what that stream does and waits for, whenever that is. Of
+ * communication in other streams it has what is waited for; what it takes beyond that is hidden. */
 #ifndef ENGINE_PROFILE_H
 #define ENGINE_PROFILE_H
 
@@ -13,6 +14,14 @@ struct phase_mark {
     struct event *at;
     enum phase phase;
     const struct comm_times *message; /* what it waits for, or NULL */
+    double beside_s;                  /* what it waits for in another stream took this long, as it ran there */
+};
+
+/* Work in another stream. */
+struct phase_span {
+    struct event *begin, *end;
+    const struct stream *in;
+    int waiter; /* the mark that waits for it; -1: none yet */
 };
 
 struct profile {
@@ -20,6 +29,8 @@ struct profile {
     struct stream *s;
     struct phase_mark *marks; /* since profile_start(); their events are kept for the next time */
     int count, room;
+    struct phase_span *spans; /* likewise */
+    int span_count, span_room;
     double since_s; /* now_s() at the first */
     bool quiet;     /* no marks are made: the phase goes on whatever is entered */
 };
@@ -28,7 +39,9 @@ struct profile {
 struct profile_times {
     double total_s;
     double spent_s[PHASES];
-    double messages_s; /* under way from other stages, each by itself, from when they were there to be moved */
+    /* Communication beside other phases: of rows and results from when their turn came, of messages from other
+     * stages from when they were there to be moved. */
+    double hidden_s[PHASES];
 };
 
 void profile_init(struct profile *p, const struct backend *be, struct stream *s);
@@ -39,6 +52,11 @@ void profile_start(struct profile *p);
 enum phase profile_enter(struct profile *p, enum phase next);
 /* In PHASE_PP, to wait for a message. Until that is there to be moved the stream is idle. */
 enum phase profile_await(struct profile *p, const struct comm_times *message);
+/* Work in stream s, which no other of it holds; it is over when all is that was queued there in between. */
+void profile_begin(struct profile *p, struct stream *s);
+void profile_end(struct profile *p, struct stream *s);
+/* In `phase`, to wait for all such work in s that nobody has waited for. */
+enum phase profile_join(struct profile *p, enum phase phase, const struct stream *s);
 /* All since profile_start(), which is done again; all that was queued in the stream is done. */
 void profile_close(struct profile *p, struct profile_times *t);
 

@@ -157,7 +157,10 @@ static int make_dispatch(struct engine *e)
     e->send = xcalloc((size_t)max64(e->ep, e->etp), sizeof *e->send);
     e->recv = xcalloc((size_t)max64(e->ep, e->etp), sizeof *e->recv);
     e->side = e->be->stream_new();
+    e->rows = e->be->stream_new();
     e->routed = e->be->event_new();
+    e->packed = e->be->event_new();
+    e->landed = e->be->event_new();
     e->figures = xcalloc((size_t)e->arena.step_bytes, 1);
     return 0;
 }
@@ -313,8 +316,13 @@ void engine_release(struct engine *e)
     free(e->dispatch);
     if (e->side)
         e->be->stream_free(e->side);
-    if (e->routed)
-        e->be->event_free(e->routed);
+    if (e->rows)
+        e->be->stream_free(e->rows);
+    for (int i = 0; i < 3; i++) {
+        struct event *event = (struct event *[]){e->routed, e->packed, e->landed}[i];
+        if (event)
+            e->be->event_free(event);
+    }
     free(e->counts);
     free(e->blocks);
     free(e->send);

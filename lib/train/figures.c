@@ -15,12 +15,13 @@ static size_t size_of(int pp)
     return sizeof(struct figures) + (size_t)pp * sizeof(struct most);
 }
 
-struct figures *figures_new(int rank, const double spent_s[static PHASES], int64_t bytes, int at_pp, int pp)
+struct figures *figures_new(int rank, const struct profile_times *t, int64_t bytes, int at_pp, int pp)
 {
     struct figures *f = xcalloc(1, size_of(pp));
     for (int i = 0; i < PHASES; i++) {
-        f->sum_s[i] = spent_s[i];
-        f->phase_s[i] = (struct most){spent_s[i], rank};
+        f->sum_s[i] = t->spent_s[i];
+        f->hidden_s[i] = t->hidden_s[i];
+        f->phase_s[i] = (struct most){t->spent_s[i], rank};
     }
     for (int i = 0; i < pp; i++)
         f->bytes[i] = i == at_pp ? (struct most){(double)bytes, rank} : (struct most){0, -1};
@@ -40,7 +41,7 @@ static void merge(void *into, const void *from, size_t bytes)
     const struct figures *g = from;
     add(f->sum_s, g->sum_s, PHASES);
     f->overflow += g->overflow;
-    f->messages_s += g->messages_s;
+    add(f->hidden_s, g->hidden_s, PHASES);
     for (int i = 0; i < PHASES; i++)
         keep_most(&f->phase_s[i], &g->phase_s[i]);
     for (size_t i = 0; i < (bytes - sizeof *f) / sizeof *f->bytes; i++)

@@ -7,8 +7,8 @@
 
 #include <stdint.h>
 
-#include "base/phases.h"
 #include "comm/comm.h"
+#include "engine/profile.h"
 
 /* The most that any rank has, and the lowest rank that has it. */
 struct most {
@@ -20,12 +20,12 @@ struct most {
  * engine/totals.h. */
 struct figures {
     double overflow; /* layers × microbatches that needed several passes, each counted on one rank */
-    double sum_s[PHASES], messages_s; /* engine/profile.h */
+    double sum_s[PHASES], hidden_s[PHASES]; /* engine/profile.h */
     struct most phase_s[PHASES];
     struct most bytes[]; /* [pp] */
 };
 /* One rank's. Caller frees. */
-struct figures *figures_new(int rank, const double spent_s[static PHASES], int64_t bytes, int at_pp, int pp);
+struct figures *figures_new(int rank, const struct profile_times *t, int64_t bytes, int at_pp, int pp);
 /* Collective. Everyone's become one, on rank 0; elsewhere *f is spoilt. */
 int figures_reduce(struct group *world, struct figures *f, int pp);
 

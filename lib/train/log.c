@@ -148,8 +148,8 @@ static json_t *phases(const struct engine *e, const struct figures *all)
     return o;
 }
 
-/* Communication of the step, mean over ranks. But for messages between stages nothing overlaps yet, so all of
- * it is exposed. */
+/* Communication of the step, mean over ranks: exposed is what the stream that computes did or waited for, busy
+ * that and what was hidden beside other work. */
 static json_t *communication(const struct engine *e, const struct figures *all)
 {
     static const struct {
@@ -161,11 +161,13 @@ static json_t *communication(const struct engine *e, const struct figures *all)
                  {"dp", PHASE_DP, PHASE_DP}};
     json_t *o = json_object();
     for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++) {
-        double sum = 0;
-        for (int ph = kinds[k].first; ph <= (int)kinds[k].last; ph++)
-            sum += all->sum_s[ph];
-        double busy = kinds[k].first == PHASE_PP ? fmax(sum, all->messages_s) : sum, n = (double)e->plan->world;
-        json_object_set_new(o, kinds[k].name, json_pack("{s:f,s:f}", "busy", busy / n, "exposed", sum / n));
+        double exposed = 0, hidden = 0, n = (double)e->plan->world;
+        for (int ph = kinds[k].first; ph <= (int)kinds[k].last; ph++) {
+            exposed += all->sum_s[ph];
+            hidden += all->hidden_s[ph];
+        }
+        json_object_set_new(o, kinds[k].name,
+                            json_pack("{s:f,s:f}", "busy", (exposed + hidden) / n, "exposed", exposed / n));
     }
     return o;
 }

@@ -33,9 +33,8 @@ static int report_step(struct run *run, double lr)
     profile_close(&e->profile, &times);
     saves_count_step(run, times.total_s);
     int pp = (int)p->axes.pp;
-    struct figures *all = figures_new(e->rank, times.spent_s, e->arena.bytes.total, e->at.pp, pp);
+    struct figures *all = figures_new(e->rank, &times, e->arena.bytes.total, e->at.pp, pp);
     all->overflow = e->at.ep == 0 && e->at.etp == 0 ? e->overflow : 0;
-    all->messages_s = times.messages_s;
     int r = figures_reduce(comm_world(run->comm), all, pp);
     if (r == 0)
         r = loads_collect(e, run->loads);

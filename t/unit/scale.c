@@ -133,11 +133,11 @@ static bool is_most(const struct most *m, double value, int rank)
 static bool phases(struct member *m)
 {
     const struct plan *p = m->j->p;
-    double spent[PHASES];
+    struct profile_times times = {0};
     for (int i = 0; i < PHASES; i++)
-        spent[i] = spent_of(m->rank, i);
+        times.spent_s[i] = times.hidden_s[PHASES - 1 - i] = spent_of(m->rank, i);
     int pp = (int)p->axes.pp;
-    struct figures *f = figures_new(m->rank, spent, bytes_of(m->rank), m->run.e.at.pp, pp);
+    struct figures *f = figures_new(m->rank, &times, bytes_of(m->rank), m->run.e.at.pp, pp);
     f->overflow = m->rank % 2;
     bool ok = figures_reduce(m->r->comm.world, f, pp) == 0 && (m->rank || f->overflow == p->world / 2);
     for (int i = 0; i < PHASES && m->rank == 0; i++) {
@@ -147,7 +147,8 @@ static bool phases(struct member *m)
             sum += spent_of(r, i);
             most = spent_of(r, i) > spent_of(most, i) ? r : most;
         }
-        ok = ok && f->sum_s[i] == sum && is_most(&f->phase_s[i], spent_of(most, i), most);
+        ok = ok && f->sum_s[i] == sum && f->hidden_s[PHASES - 1 - i] == sum &&
+             is_most(&f->phase_s[i], spent_of(most, i), most);
     }
     for (int s = 0; s < pp && m->rank == 0; s++) {
         int most = -1;

@@ -114,20 +114,6 @@ static void find_buckets(struct engine *e, const struct chunk_ends *ends)
     }
 }
 
-static void open_work(struct engine *e, struct bucket_work *w)
-{
-    w->there = e->be->event_new();
-    w->begun = e->be->event_new();
-    w->over = e->be->event_new();
-}
-
-static void close_work(struct engine *e, struct bucket_work *w)
-{
-    e->be->event_free(w->there);
-    e->be->event_free(w->begun);
-    e->be->event_free(w->over);
-}
-
 void buckets_init(struct engine *e)
 {
     struct buckets *b = &e->buckets;
@@ -148,17 +134,16 @@ void buckets_init(struct engine *e)
             b->needed[b->gathers++] = &b->list[i];
     if (b->gathers)
         qsort(b->needed, (size_t)b->gathers, sizeof *b->needed, by_needed);
-    b->summed = b->count;
-    b->awaited = b->gathers;
+    b->sums = b->count;
+    b->waits = b->gathers;
     if (!plan_cuts_buckets(e->plan))
         return;
     b->s = e->be->stream_new();
     comm_set_scratch_beside(e->comm, b->s, e->ws->buckets, (size_t)e->ws->buckets_bytes);
-    for (int i = 0; i < b->count; i++) {
-        open_work(e, &b->list[i].sum);
-        open_work(e, &b->list[i].gather[0]);
-        open_work(e, &b->list[i].gather[1]);
-    }
+    b->ready = e->be->event_new();
+    b->summed = e->be->event_new();
+    for (int i = 0; i < b->count; i++)
+        b->list[i].gathered = e->be->event_new();
 }
 
 void buckets_release(struct engine *e)
@@ -168,11 +153,10 @@ void buckets_release(struct engine *e)
         e->be->sync(b->s);
         e->be->stream_free(b->s);
         comm_set_scratch_beside(e->comm, NULL, NULL, 0);
-        for (int i = 0; i < b->count; i++) {
-            close_work(e, &b->list[i].sum);
-            close_work(e, &b->list[i].gather[0]);
-            close_work(e, &b->list[i].gather[1]);
-        }
+        e->be->event_free(b->ready);
+        e->be->event_free(b->summed);
+        for (int i = 0; i < b->count; i++)
+            e->be->event_free(b->list[i].gathered);
     }
     free(b->list);
     free(b->done);
@@ -189,19 +173,31 @@ bool buckets_within(const struct engine *e)
 {
     const struct buckets *b = &e->buckets;
     int64_t end = b->now + b->parts;
-    return (b->summed < b->count && b->list[b->summed].done < end) ||
-           (b->awaited < b->gathers && b->needed[b->awaited]->needed < end);
+    return (b->sums < b->count && b->list[b->sums].done < end) ||
+           (b->waits < b->gathers && b->needed[b->waits]->needed < end);
 }
 
 /* ---- what is beside ---- */
 
-/* Work in the buckets' stream, behind what has been queued in the one that computes. */
-static void begin_beside(struct engine *e, struct bucket_work *w, bool wait)
+/* Where a sum or a gather goes: with overlap behind what has been queued in the stream that computes. */
+static struct stream *leave(struct engine *e, bool ordered)
 {
-    e->be->event_record(w->there, e->s);
-    if (wait)
-        e->be->event_wait(e->buckets.s, w->there);
-    e->be->event_record(w->begun, e->buckets.s);
+    struct buckets *b = &e->buckets;
+    if (!b->beside)
+        return e->s;
+    e->be->event_record(b->ready, e->s);
+    if (ordered)
+        e->be->event_wait(b->s, b->ready);
+    profile_begin(&e->profile, b->s);
+    return b->s;
+}
+
+static void land(struct engine *e, struct event *over)
+{
+    if (!e->buckets.beside)
+        return;
+    profile_end(&e->profile, e->buckets.s);
+    e->be->event_record(over, e->buckets.s);
 }
 
 static struct group *replicas(const struct engine *e, enum flat f)
@@ -220,7 +216,7 @@ void gradients_zero(struct engine *e)
     for (int f = 0; f < 2; f++)
         e->be->zero(e->s, e->arena.grad[f], (size_t)e->shards.padded[f] * 4);
     b->beside = e->overlap && b->s;
-    b->summed = 0;
+    b->sums = 0;
     b->shared = -1;
 }
 
@@ -287,13 +283,9 @@ static int sum_bucket(struct engine *e, const struct bucket *x, struct stream *s
 static int sum_buckets(struct engine *e, int64_t now)
 {
     struct buckets *b = &e->buckets;
-    for (; b->summed < b->count && b->list[b->summed].done <= now; b->summed++) {
-        struct bucket *x = &b->list[b->summed];
-        if (b->beside)
-            begin_beside(e, &x->sum, !left_out("gradients-not-awaited"));
-        TRY(sum_bucket(e, x, b->beside ? b->s : e->s));
-        if (b->beside)
-            e->be->event_record(x->sum.over, b->s);
+    for (; b->sums < b->count && b->list[b->sums].done <= now; b->sums++) {
+        TRY(sum_bucket(e, &b->list[b->sums], leave(e, !left_out("gradients-not-awaited"))));
+        land(e, b->summed);
     }
     return 0;
 }
@@ -329,12 +321,16 @@ static int gather_gradients(struct engine *e)
 int gradients_reduce(struct engine *e, bool whole)
 {
     struct buckets *b = &e->buckets;
+    weights_settle(e);
     enum phase before = profile_enter(&e->profile, PHASE_DP);
     TRY(sum_all_shared(e, AT_THE_END));
     TRY(sum_tied(e));
     TRY(sum_buckets(e, AT_THE_END));
-    if (b->beside && b->count && !left_out("sums-not-awaited"))
-        e->be->event_wait(e->s, b->list[b->count - 1].sum.over);
+    if (b->beside) {
+        profile_join(&e->profile, PHASE_DP, b->s);
+        if (!left_out("sums-not-awaited"))
+            e->be->event_wait(e->s, b->summed);
+    }
     if (whole)
         TRY(gather_gradients(e));
     profile_enter(&e->profile, before);
@@ -355,46 +351,40 @@ static int gather_weights(struct engine *e, const struct bucket *x, struct strea
                       weights + (size_t)all.first * bytes, (size_t)own.count * bytes);
 }
 
-static int gather_beside(struct engine *e, struct bucket *x)
-{
-    struct buckets *b = &e->buckets;
-    struct bucket_work *w = &x->gather[b->turn % 2];
-    begin_beside(e, w, !left_out("update-not-awaited"));
-    TRY(gather_weights(e, x, b->s));
-    e->be->event_record(w->over, b->s);
-    return 0;
-}
-
 int weights_update(struct engine *e, void (*update)(struct engine *, enum flat, int64_t, const void *of),
                    const void *of)
 {
     struct buckets *b = &e->buckets;
     for (int i = 0; i < b->gathers; i++) {
-        update(e, b->needed[i]->flat, b->needed[i]->index, of);
-        if (b->beside)
-            TRY(gather_beside(e, b->needed[i]));
+        struct bucket *x = b->needed[i];
+        update(e, x->flat, x->index, of);
+        if (!b->beside)
+            continue;
+        TRY(gather_weights(e, x, leave(e, !left_out("update-not-awaited"))));
+        land(e, x->gathered);
     }
-    for (int f = 0; f < FLAT_BUFFER; f++) /* what replicas each have whole */
+    for (int f = 0; f < FLAT_BUFFER; f++) /* what each replica has whole */
         for (int64_t k = 0; e->shards.cuts[f] == 1 && k < shards_buckets(&e->shards, f); k++)
             update(e, f, k, of);
     enum phase before = profile_enter(&e->profile, PHASE_DP);
     for (int i = 0; i < b->gathers && !b->beside; i++)
         TRY(gather_weights(e, b->needed[i], e->s));
     profile_enter(&e->profile, before);
-    b->turn += b->beside;
-    b->awaited = b->beside ? 0 : b->gathers;
+    b->waits = b->beside ? 0 : b->gathers;
     return 0;
 }
 
 static void await_until(struct engine *e, int64_t now)
 {
     struct buckets *b = &e->buckets;
-    if (b->awaited == b->gathers || b->needed[b->awaited]->needed > now)
+    int from = b->waits;
+    while (b->waits < b->gathers && b->needed[b->waits]->needed <= now)
+        b->waits++;
+    if (b->waits == from)
         return;
-    enum phase before = profile_enter(&e->profile, PHASE_DP);
-    for (; b->awaited < b->gathers && b->needed[b->awaited]->needed <= now; b->awaited++)
-        if (!left_out("weights-not-awaited"))
-            e->be->event_wait(e->s, b->needed[b->awaited]->gather[(b->turn + 1) % 2].over);
+    enum phase before = profile_join_first(&e->profile, PHASE_DP, b->s, b->waits - from);
+    if (!left_out("weights-not-awaited"))
+        e->be->event_wait(e->s, b->needed[b->waits - 1]->gathered);
     profile_enter(&e->profile, before);
 }
 
@@ -406,17 +396,4 @@ void weights_await(struct engine *e, int part)
 void weights_settle(struct engine *e)
 {
     await_until(e, AT_THE_END);
-}
-
-double buckets_seconds(const struct engine *e)
-{
-    const struct buckets *b = &e->buckets;
-    double sum = 0;
-    for (int i = 0; i < b->count && b->beside; i++)
-        sum += e->be->elapsed(b->list[i].sum.begun, b->list[i].sum.over);
-    for (int i = 0; i < b->gathers && b->turn > 1; i++) {
-        const struct bucket_work *before = &b->needed[i]->gather[b->turn % 2];
-        sum += e->be->elapsed(before->begun, before->over);
-    }
-    return sum;
 }

@@ -43,7 +43,5 @@ int gradients_reduce(struct engine *e, bool whole);
 /* update(e, flat, bucket, of) is asked for the update of each, behind which its weights are gathered. */
 int weights_update(struct engine *e, void (*update)(struct engine *, enum flat, int64_t, const void *of),
                    const void *of);
-/* Seconds that the step's sums, and the gathers before it, took beside the stream that computes; it is done. */
-double buckets_seconds(const struct engine *e);
 
 #endif

@@ -68,27 +68,24 @@ struct capture {
 
 /* What is summed or gathered at once over the replicas of parameters: buckets.h. Moments are operations of the
  * program times `parts`, and a part of one. */
-struct bucket_work {
-    struct event *there;        /* in the stream that computes: what it needs */
-    struct event *begun, *over; /* in the buckets' */
-};
 struct bucket {
     enum flat flat;
     int64_t index;
     int64_t needed, done; /* when the first of its weights is used, when the last of its gradients is whole */
-    struct bucket_work sum, gather[2];
+    struct event *gathered;
 };
 struct buckets {
     struct stream *s;       /* theirs; NULL: the plan cuts none */
+    struct event *ready;    /* in the stream that computes: what is to be summed or gathered */
+    struct event *summed;   /* in s: all of the step */
     struct bucket *list;    /* in the order of the sums */
     struct bucket **needed; /* of those whose weights are gathered, in the order of the gathers */
     int64_t *done;          /* [shards.count]: when the gradient of each is whole */
     int count, gathers;
     int64_t parts, now, first; /* first: when the first gradient is whole */
-    bool beside;               /* this step's are in their stream */
-    int summed, awaited;       /* so many of list have been queued; of needed have been awaited */
+    bool beside;               /* this step's are in s */
+    int sums, waits;           /* so many of list have been queued, of needed awaited */
     int64_t shared;            /* tensor-parallel ranks have summed what was whole by then */
-    int64_t turn;              /* updates whose gathers were beside: gather[turn % 2] is the next one's */
 };
 
 struct engine {

@@ -61,7 +61,15 @@ static enum phase mark(struct profile *p, enum phase phase, const struct comm_ti
 
 void profile_start(struct profile *p)
 {
-    p->count = p->span_count = 0;
+    int kept = 0;
+    for (int i = 0; i < p->span_count; i++)
+        if (p->spans[i].waiter < 0) {
+            struct phase_span x = p->spans[kept];
+            p->spans[kept++] = p->spans[i];
+            p->spans[i] = x;
+        }
+    p->span_count = kept;
+    p->count = 0;
     p->since_s = now_s();
     mark(p, PHASE_IDLE, NULL);
 }
@@ -110,6 +118,17 @@ enum phase profile_join(struct profile *p, enum phase phase, const struct stream
     struct phase_span *x = p->quiet ? NULL : open_span(p, s, p->span_count);
     for (; x; x = open_span(p, s, (int)(x - p->spans)))
         x->waiter = p->count - 1;
+    return before;
+}
+
+enum phase profile_join_first(struct profile *p, enum phase phase, const struct stream *s, int count)
+{
+    enum phase before = mark(p, phase, NULL);
+    for (struct phase_span *x = p->spans; x < p->spans + p->span_count && count > 0 && !p->quiet; x++)
+        if (x->in == s && x->waiter < 0) {
+            x->waiter = p->count - 1;
+            count--;
+        }
     return before;
 }
 

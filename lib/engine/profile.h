@@ -29,7 +29,7 @@ struct profile {
     struct stream *s;
     struct phase_mark *marks; /* since profile_start(); their events are kept for the next time */
     int count, room;
-    struct phase_span *spans; /* likewise */
+    struct phase_span *spans; /* likewise, and those before that nobody has waited for yet */
     int span_count, span_room;
     double since_s; /* now_s() at the first */
     bool quiet;     /* no marks are made: the phase goes on whatever is entered */
@@ -55,8 +55,9 @@ enum phase profile_await(struct profile *p, const struct comm_times *message);
 /* Work in stream s, which no other of it holds; it is over when all is that was queued there in between. */
 void profile_begin(struct profile *p, struct stream *s);
 void profile_end(struct profile *p, struct stream *s);
-/* In `phase`, to wait for all such work in s that nobody has waited for. */
+/* In `phase`, to wait for all such work in s that nobody has waited for, or for the first `count` of it. */
 enum phase profile_join(struct profile *p, enum phase phase, const struct stream *s);
+enum phase profile_join_first(struct profile *p, enum phase phase, const struct stream *s, int count);
 /* All since profile_start(), which is done again; all that was queued in the stream is done. */
 void profile_close(struct profile *p, struct profile_times *t);
 

@@ -46,7 +46,9 @@ layout pp2 2 --pp 2
 missed input-not-awaited result-not-awaited sent-not-awaited place-not-awaited
 layout ep2 2 --ep 2
 missed counts-not-awaited figures-not-awaited
-missed choices-not-awaited order-not-awaited packed-not-awaited rows-not-awaited results-not-awaited combined-not-awaited
+missed choices-not-awaited packed-not-awaited rows-not-awaited results-not-awaited combined-not-awaited
+layout etp2 2 --etp 2
+missed order-not-awaited
 layout one 1
 by=numbers
 missed operation-not-copied upload-not-copied

@@ -194,14 +194,17 @@ int dispatch_route(struct engine *e, const struct layer *w, struct dispatch *d)
 {
     d->passes = 1;
     d->weights_done = false;
-    if (sources(e) > 1)
-        await(e, e->routed, PHASE_DISPATCH, !left_out("order-not-awaited"));
+    if (sources(e) == 1)
+        return 0;
+    enum phase before = profile_join(&e->profile, PHASE_DISPATCH, e->rows);
+    size_t bytes = (size_t)(sources(e) * e->E) * sizeof *e->counts;
+    if (e->ep > 1)
+        TRY(e->be->download(e->side, e->counts, e->ws->all_counts, bytes));
+    else if (e->overlap && !left_out("order-not-awaited"))
+        e->be->event_wait(e->s, e->routed);
+    profile_enter(&e->profile, before);
     if (e->ep == 1)
         return 0;
-    enum phase before = profile_enter(&e->profile, PHASE_DISPATCH);
-    size_t bytes = (size_t)(sources(e) * e->E) * sizeof *e->counts;
-    TRY(e->be->download(e->side, e->counts, e->ws->all_counts, bytes));
-    profile_enter(&e->profile, before);
     const int32_t *mine = e->counts + ((int64_t)e->at.etp * e->ep + e->at.ep) * e->E;
     for (int64_t k = 0; k < e->E; k++)
         d->send_first[k + 1] = d->send_first[k] + mine[k];

@@ -33,9 +33,9 @@ check_mpi() {
 check_cuda tp2-ep2 glm 2 nccl --tp 2 --ep 2 --overlap on
 check_mpi
 [ -n "$large" ] || export MOEKIT_EMULATOR_CHECK=0 # for races; in a second layout below they are looked for again
-check_cuda dp2-tp2-etp2-ep2 mix 4 nccl --tp 2 --etp 2 --ep 2 --dp 2 --zero 1 --recompute full --overlap on
+check_cuda dp2-tp2-etp2-ep2 mix 4 nccl --tp 2 --etp 2 --ep 2 --dp 2 --zero 1 --recompute full --overlap on --bucket-bytes 20000
 check_cuda pp2-vpp2-uneven mix 2 nccl --pp 2 --vpp 2 --split 1,0,0,1
-check_cuda tp2-ep2-pp2-dp2 glm 8 nccl --tp 2 --ep 2 --pp 2 --dp 2 --overlap on
+check_cuda tp2-ep2-pp2-dp2 glm 8 nccl --tp 2 --ep 2 --pp 2 --dp 2 --overlap on --bucket-bytes 9000
 unset MOEKIT_EMULATOR_CHECK
 check_cuda pp2-zb-tied tied 2 nccl --pp 2 --schedule zb-h1 --overlap on
 if [ -n "$large" ]; then
@@ -43,7 +43,7 @@ if [ -n "$large" ]; then
     check_cuda tp4-ep4-pp2 glm 8 nccl --tp 4 --ep 4 --pp 2 --recompute selective --overlap on
     check_cuda tp4-kv qwen3 4 nccl --tp 4
     check_cuda ep8 mix 8 nccl --ep 8 --lambda 1.0 --overlap on
-    check_cuda dp8-zero0 mix 8 nccl --dp 8 --zero 0
+    check_cuda dp8-zero0 mix 8 nccl --dp 8 --zero 0 --overlap on --bucket-bytes 20000
     check_cuda etp4 mix 4 nccl --etp 4
     check_cuda tied-all tied 8 nccl --tp 2 --pp 2 --dp 2 --ep 4
     check_mpi

@@ -75,12 +75,12 @@ static const struct opt plan_opts[] = {
     {0, "drop", "BY", "drop by %s (prob)", OPT_CHOICE, &request.drop, .words = &drop_words},
     {0, "lambda", "X", "reserve memory for this skew of expert loads (1.5)", OPT_NUM, &request.routing.lambda,
      1, 1e6},
-    {0, NULL, NULL, "For other trainers' jobs (moe-train runs the defaults only):", OPT_FLAG},
-    {0, "dispatcher", "NAME", "%s (alltoall)", OPT_CHOICE, &request.dispatcher, .words = &dispatcher_words},
     {0, "overlap", "WHEN", "overlap communication: %s (off)", OPT_CHOICE, &request.overlap,
      .words = &flag_words},
-    {0, "bucket-bytes", "N", "bytes of gradients summed at once (with overlap 32 MiB, or 1 MiB a replica)",
-     OPT_INT, &request.bucket_bytes, 4, MAX_BUCKET_BYTES},
+    {0, "bucket-bytes", "N", "gradients summed at once (all; with overlap 32 MiB, or 1 MiB a replica)", OPT_INT,
+     &request.bucket_bytes, 4, MAX_BUCKET_BYTES},
+    {0, NULL, NULL, "For other trainers' jobs (moe-train runs the defaults only):", OPT_FLAG},
+    {0, "dispatcher", "NAME", "%s (alltoall)", OPT_CHOICE, &request.dispatcher, .words = &dispatcher_words},
     {0, "grad-dtype", "TYPE", "gradients: %s (f32)", OPT_CHOICE, &request.grad_dtype, .words = &type_words},
     {0, "moment-dtype", "TYPE", "optimizer moments: %s (f32)", OPT_CHOICE, &request.moment_dtype,
      .words = &type_words},
@@ -246,7 +246,7 @@ static int check_compare(void)
     static const char *const of_job[] = {
         "model",     "cluster",    "world",           "strategy",       "seq",  "global-batch",
         "precision", "lambda",     "capacity-factor", "capacity-scope", "drop", "dispatcher",
-        "overlap",   "grad-dtype", "moment-dtype",    "output",         "top"};
+        "overlap",   "bucket-bytes", "grad-dtype",    "moment-dtype",   "output", "top"};
     for (size_t i = 0; i < sizeof of_job / sizeof *of_job; i++)
         if (option_given(of_job[i]))
             return error(STATUS_USAGE, "--%s does not go with --compare, which takes the job of the plan",

@@ -32,5 +32,5 @@ faults=$(sed -n 's/.*fault("\([a-z-]*\)").*/\1/p' "$top"/lib/*/*.c | sort -u | g
 like "$(cat "$top/README")" "each of $faults seeded faults" 'so many faults are seeded'
 # layouts WHICH FROM TO: those that are compared with one rank in these lines of 0600
 layouts() { sed -n "$1" "$top/t/0600-layouts.t" | grep -cE '^check_(layout|bf16) '; }
-is "$(layouts '1,/^\[ -n "\$large" \] || done_testing/p') $(layouts p)" '8 57' 'eight layouts are compared, and 57'
+is "$(layouts '1,/^\[ -n "\$large" \] || done_testing/p') $(layouts p)" '9 58' 'nine layouts are compared, and 58'
 done_testing

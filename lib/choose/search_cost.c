@@ -189,7 +189,13 @@ double step_of_span(struct opened *o, const struct order_spread *s, double span_
     struct reach replicas[2] = {s->replicas[0], s->replicas[1]};
     if (i > 0 && !s->aligned)
         spread_replicas(&o->p, s, i, replicas);
-    return update_seconds(&o->p, &cut, replicas, span_s, &dp_s, &optimizer_s);
+    struct stage_times beside = {0};
+    for (int v = i; v < o->p.stage_count; v += (int)o->p.axes.pp) {
+        beside.f_s += o->times[v].f_s;
+        beside.b_s += o->times[v].b_s;
+        beside.w_s += o->times[v].w_s;
+    }
+    return update_seconds(&o->p, &cut, replicas, span_s, &beside, &dp_s, &optimizer_s);
 }
 
 double room_of(const struct plan *p, const struct order_spread *s)

@@ -59,21 +59,43 @@ static double moved_s(const struct plan *p, struct reach g, double bytes, bool s
     return m->device == DEVICE_CPU && memory > s ? memory : s;
 }
 
-/* Gradients to those that update them, weights back (ring forms, links.h); once a step. */
-static double replicas_s(const struct plan *p, const struct shards *s, const struct reach replicas[2])
+/* Once a step: gradients to those that update them, weights back (ring forms, links.h). */
+struct exchanged {
+    double sum_s, gather_s; /* all buckets */
+    double last_sum_s, last_gather_s; /* one bucket of each flat buffer */
+    double again_s;                   /* weights for each forward and backward (ZeRO-3) */
+    double buckets;                   /* of the flat buffer that has most */
+};
+
+static struct exchanged exchanged_of(const struct plan *p, const struct shards *s, const struct reach replicas[2])
 {
-    const struct machine *m = &p->machine;
-    double sum = 0, grad = p->training.grad_bf16 ? 2 : 4, e = (double)plan_type_bytes(p);
+    struct exchanged x = {.buckets = 1};
+    double grad = p->training.grad_bf16 ? 2 : 4, e = (double)plan_type_bytes(p);
     for (int f = 0; f < 2; f++) {
         struct reach g = replicas[f];
-        double count = (double)s->padded[f];
+        double count = (double)s->padded[f], buckets = (double)shards_buckets(s, f);
         if (g.ranks == 1 || !(count > 0))
             continue;
-        sum += moved_s(p, g, count * grad, true) + moved_s(p, g, count * (p->training.zero ? e : grad), false);
-        if (p->training.zero == 3) /* weights are gathered for each forward and backward */
-            sum += (2 * (double)p->batch.microbatches - 1) * gather_s(m, g, count * e);
+        double sum = moved_s(p, g, count / buckets * grad, true), gather = moved_s(p, g, count / buckets * e, false);
+        if (!p->training.zero) { /* then gradients come back at once */
+            sum += moved_s(p, g, count / buckets * grad, false);
+            gather = 0;
+        }
+        x.last_sum_s += sum;
+        x.last_gather_s += gather;
+        x.sum_s += buckets * sum;
+        x.gather_s += buckets * gather;
+        x.buckets = fmax(x.buckets, buckets);
+        if (p->training.zero == 3)
+            x.again_s += (2 * (double)p->batch.microbatches - 1) * gather_s(&p->machine, g, count * e);
     }
-    return sum;
+    return x;
+}
+
+/* Of `all` seconds, `last` the last bucket's, what is awaited beside `computing` seconds. */
+static double awaited_s(double all, double last, double computing, double buckets)
+{
+    return fmax(last, all - computing * (buckets - 1) / buckets);
 }
 
 /* Adam reads gradient, master weight and moments and writes all but the gradient, and the weight in its type;
@@ -88,12 +110,15 @@ static double optimizer_s(const struct plan *p, const struct shards *s)
 }
 
 double update_seconds(const struct plan *p, const struct shards *s, const struct reach replicas[2],
-                      double span_s, double *dp_s, double *optimizer)
+                      double span_s, const struct stage_times *beside, double *dp_s, double *optimizer)
 {
-    *dp_s = replicas_s(p, s, replicas);
+    struct exchanged x = exchanged_of(p, s, replicas);
+    *dp_s = x.sum_s + x.gather_s + x.again_s;
     *optimizer = optimizer_s(p, s);
-    if (p->training.overlap) /* buckets leave during the backward passes */
-        *dp_s = fmax(0.1 * *dp_s, *dp_s - span_s / 2);
+    if (p->training.overlap)
+        *dp_s = awaited_s(x.sum_s, x.last_sum_s, beside->b_s + beside->w_s, x.buckets) +
+                awaited_s(x.gather_s, x.last_gather_s, beside->f_s, x.buckets) +
+                fmax(0.1 * x.again_s, x.again_s - span_s);
     return span_s + *dp_s + *optimizer;
 }
 
@@ -123,8 +148,8 @@ static double between_stages_s(const struct costing *c)
     return message_s(&p->machine, across, c->e * c->n * (double)p->model.hidden);
 }
 
-/* The schedule played, and who computes longest in it. */
-static int play(struct costing *c, struct seconds *out)
+/* The schedule played, and who computes longest in it: a microbatch of its in *busiest. */
+static int play(struct costing *c, struct seconds *out, struct stage_times *busiest)
 {
     const struct plan *p = c->p;
     double m = (double)p->batch.microbatches;
@@ -144,6 +169,8 @@ static int play(struct costing *c, struct seconds *out)
         }
         out->slowest = busiest_stage(busy, (int)p->axes.pp);
         double most = busy[out->slowest];
+        const struct layer_cost *x = &of_rank[out->slowest];
+        *busiest = (struct stage_times){pass_s(x, PASS_F), pass_s(x, PASS_B), pass_s(x, PASS_W)};
         free(busy);
         for (int i = 0; i < PARTS; i++)
             for (int pass = 0; pass < PASSES; pass++)
@@ -161,6 +188,7 @@ int plan_seconds(const struct plan *p, double lambda, struct seconds *out)
 {
     struct costing c;
     struct shards s;
+    struct stage_times busiest;
     *out = (struct seconds){0};
     if (costing_init(&c, p, 0, lambda) < 0)
         return -1;
@@ -168,12 +196,12 @@ int plan_seconds(const struct plan *p, double lambda, struct seconds *out)
         *out = (struct seconds){.step_s = NAN};
         return 0;
     }
-    if (play(&c, out) < 0)
+    if (play(&c, out, &busiest) < 0)
         return -1;
     int rank = first_rank_of(p, out->slowest);
     const struct reach replicas[2] = {group_reach(p, p->axes.cp > 1 ? GROUP_DP_CP : GROUP_DP, rank),
                                       group_reach(p, GROUP_EDP, rank)};
     shards_sizes(&s, p, &p->ranks[rank]);
-    out->step_s = update_seconds(p, &s, replicas, out->step_s, &out->dp_s, &out->optimizer_s);
+    out->step_s = update_seconds(p, &s, replicas, out->step_s, &busiest, &out->dp_s, &out->optimizer_s);
     return 0;
 }

@@ -5,10 +5,11 @@
 #define COST_SECONDS_H
 
 #include "cost/layer.h"
+#include "cost/simulate.h"
 #include "plan/shard.h"
 
 /* It rises when the formulas give other seconds for the same plan: plans name the one that gave theirs. */
-enum { SECONDS_VERSION = 2 };
+enum { SECONDS_VERSION = 3 };
 /* By how much they are off at worst, of the published runs (t/bench/published; moe-partition(1), Explain). */
 #define SECONDS_ERROR 0.16
 
@@ -30,8 +31,14 @@ int plan_seconds(const struct plan *p, double lambda, struct seconds *out);
  * made. */
 int busiest_stage(const double *busy_s, int stages);
 /* The end of a step that takes span_s before: gradients summed over the replicas of the dense part and of the
- * experts, and the update, of a rank with these shards. Returns the whole step. */
+ * experts, and the update, of a rank with these shards. Returns the whole step.
+ *
+ * With overlap *dp_s is what is awaited. Gradients are whole in the last microbatch's backward alone, weights are
+ * needed from the first one's forward on; `beside` has the rank's seconds for one microbatch in all its chunks. K
+ * buckets that become ready evenly over its backward of B seconds, and take R to be summed, are all there by
+ * B/K + R, or B + R/K where B is more than R: max(R - B (K-1)/K, R/K) of it is awaited; so with the gathers,
+ * forward. Weights that ZeRO-3 gathers for every layer are hidden by the whole step, but for a tenth. */
 double update_seconds(const struct plan *p, const struct shards *s, const struct reach replicas[2],
-                      double span_s, double *dp_s, double *optimizer_s);
+                      double span_s, const struct stage_times *beside, double *dp_s, double *optimizer_s);
 
 #endif

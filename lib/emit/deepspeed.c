@@ -125,6 +125,10 @@ int plan_write_deepspeed(const struct plan *p, FILE *f)
     if (p->model.moe_layers)
         json_object_set_new(all, "#moe", moe_of(p));
     json_object_set_new(all, "#groups", groups_of(p));
+    for (int i = 0; i < 2 && t->bucket_bytes; i++)
+        json_object_set_new(json_object_get(all, "zero_optimization"),
+                            i ? "allgather_bucket_size" : "reduce_bucket_size",
+                            json_integer(t->bucket_bytes / (t->grad_bf16 ? 2 : 4)));
     int r = json_dumpf(all, f, JSON_INDENT(1) | JSON_ENSURE_ASCII) < 0 || fputc('\n', f) < 0
                 ? error_errno("cannot write the configuration")
                 : 0;

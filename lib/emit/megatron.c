@@ -97,6 +97,8 @@ static void put_training(const struct plan *p, FILE *f)
         fputs("--recompute-granularity full\n--recompute-method uniform\n--recompute-num-layers 1\n", f);
     if (t->overlap)
         fputs(t->zero ? "--overlap-grad-reduce\n--overlap-param-gather\n" : "--overlap-grad-reduce\n", f);
+    if (t->bucket_bytes)
+        put(f, "ddp-bucket-size", t->bucket_bytes / (t->grad_bf16 ? 2 : 4));
     if (t->overlap && p->model.moe_layers && p->axes.ep > 1)
         fputs("--overlap-moe-expert-parallel-comm\n", f);
 }

@@ -157,14 +157,43 @@ static void processors(void **state)
     assert_true(close_to(weight_bytes(2, 3, 5), 15 * 4));
     /* 1 GB summed by two: half is read and written, two read and one written of half; gathered: half read and
      * written */
-    struct shards s = {.padded = {250000000, 0}, .sliced = {0, 0}};
+    struct shards s = {.padded = {250000000, 0}, .bucket = {250000000, 0}};
+    struct stage_times beside = {.f_s = 0.01, .b_s = 0.01, .w_s = 0.01};
     const struct reach two[2] = {{2, 2}, {1, 1}};
     double dp, optimizer;
-    update_seconds(&p, &s, two, 1, &dp, &optimizer);
+    update_seconds(&p, &s, two, 1, &beside, &dp, &optimizer);
     assert_true(close_to(dp, (1e9 + 1.5e9 + 1e9) / memory));
     p.machine.intra_Bps = 1e6; /* links that are slower than memory */
-    update_seconds(&p, &s, two, 1, &dp, &optimizer);
+    update_seconds(&p, &s, two, 1, &beside, &dp, &optimizer);
     assert_true(close_to(dp, 2 * 0.5e9 / 0.8e6));
+    plan_release(&p);
+}
+
+/* With overlap: of 10 buckets of 100 MB, each summed in 1 s and gathered in half of that, what a microbatch of the
+ * rank leaves uncovered, and at least one bucket. */
+static void buckets(void **state)
+{
+    struct plan p = planned("mixtral-8x7b", (struct axes){.tp = 1}, "none");
+    struct shards s = {.padded = {250000000, 0}, .bucket = {25000000, 0}};
+    const struct reach two[2] = {{2, 2}, {1, 1}};
+    double dp, optimizer, step;
+    p.training.zero = 1;
+    p.machine = (struct machine){.device = DEVICE_CUDA, .memory_Bps = 1e12, .intra_Bps = 50e6 / LINK_SHARE};
+    struct stage_times beside = {.f_s = 2, .b_s = 3, .w_s = 1};
+    update_seconds(&p, &s, two, 100, &beside, &dp, &optimizer);
+    assert_true(close_to(dp, 10 + 5)); /* without */
+    p.training.overlap = true;
+    step = update_seconds(&p, &s, two, 100, &beside, &dp, &optimizer);
+    assert_true(close_to(dp, 10 - 4 * 0.9 + 5 - 2 * 0.9) && close_to(step, 100 + dp + optimizer));
+    beside = (struct stage_times){.f_s = 20, .b_s = 20, .w_s = 0};
+    update_seconds(&p, &s, two, 100, &beside, &dp, &optimizer);
+    assert_true(close_to(dp, 1 + 0.5)); /* the last bucket of each */
+    p.training.zero = 0; /* sums come back to all at once, before the update */
+    update_seconds(&p, &s, two, 100, &beside, &dp, &optimizer);
+    assert_true(close_to(dp, 2));
+    s.bucket[0] = s.padded[0]; /* one bucket is whole at the very end */
+    update_seconds(&p, &s, two, 100, &beside, &dp, &optimizer);
+    assert_true(close_to(dp, 20));
     plan_release(&p);
 }
 
@@ -204,6 +233,7 @@ int main(void)
         cmocka_unit_test(curves),        cmocka_unit_test(links),    cmocka_unit_test(dispatchers),
         cmocka_unit_test(uneven_stages), cmocka_unit_test(products), cmocka_unit_test(families_cost),
         cmocka_unit_test(processors),
+        cmocka_unit_test(buckets),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

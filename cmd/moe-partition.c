@@ -244,9 +244,9 @@ static int report(const struct layout_search *s)
 static int check_compare(void)
 {
     static const char *const of_job[] = {
-        "model",     "cluster",    "world",           "strategy",       "seq",  "global-batch",
-        "precision", "lambda",     "capacity-factor", "capacity-scope", "drop", "dispatcher",
-        "overlap",   "bucket-bytes", "grad-dtype",    "moment-dtype",   "output", "top"};
+        "model",     "cluster",      "world",           "strategy",       "seq",    "global-batch",
+        "precision", "lambda",       "capacity-factor", "capacity-scope", "drop",   "dispatcher",
+        "overlap",   "bucket-bytes", "grad-dtype",      "moment-dtype",   "output", "top"};
     for (size_t i = 0; i < sizeof of_job / sizeof *of_job; i++)
         if (option_given(of_job[i]))
             return error(STATUS_USAGE, "--%s does not go with --compare, which takes the job of the plan",

@@ -313,6 +313,33 @@ static enum verdict zero_divides(const struct plan *p, char text[static 400])
                (ll)(p->axes.dp * p->axes.cp), (ll)p->axes.edp, 100 * worst);
 }
 
+/* A bucket is summed when its last gradient is there: all in one is summed when nothing is computed any more. */
+static enum verdict buckets_several(const struct plan *p, char text[static 400])
+{
+    int64_t fewest = INT64_MAX, most = 0;
+    char size[24];
+    if (!p->training.overlap)
+        return say(text, VERDICT_OK, "overlap off: gradients are summed at the end of a step");
+    if (p->axes.dp * p->axes.cp == 1 && p->axes.edp == 1)
+        return say(text, VERDICT_OK, "there is one replica, and nothing to sum");
+    for (int i = 0; i < p->axes.pp; i++) {
+        struct coords at = {.pp = i};
+        struct shards s;
+        shards_sizes(&s, p, &at);
+        int64_t dense = s.replicas[FLAT_DENSE] > 1 ? shards_buckets(&s, FLAT_DENSE) : 0;
+        int64_t expert = s.replicas[FLAT_EXPERT] > 1 ? shards_buckets(&s, FLAT_EXPERT) : 0;
+        fewest = min64(fewest, max64(dense, expert));
+        most = max64(most, dense + expert);
+    }
+    if (fewest < 2)
+        return say(
+            text, VERDICT_WARN,
+            "overlap on, and a stage's dense gradients and experts' are one bucket each: what sums them is "
+            "beside nothing; with fewer bucket-bytes it would be");
+    return say(text, VERDICT_OK, "a stage has up to %lld buckets of %s", (ll)most,
+               human_bytes((double)p->training.bucket_bytes, size));
+}
+
 /* ---- saves ---- */
 
 /* Where ranks compute on processors, a save's snapshot is in the same memory. */
@@ -398,6 +425,8 @@ const struct rule advice_rules[] = {
            memory_skewed, NEEDS_ALL),
     ADVICE("zero-divides", "what ZeRO cuts divides over its replicas with less than 1% of padding",
            zero_divides, NEEDS_ALL),
+    ADVICE("buckets-several", "with overlap, gradients to be summed are several buckets", buckets_several,
+           NEEDS_ALL),
     ADVICE("snapshot-fits", "the machine has memory for checkpoints to be written beside training",
            snapshot_fits, NEEDS_ALL),
     ADVICE("save-interval",

@@ -61,13 +61,14 @@ static double moved_s(const struct plan *p, struct reach g, double bytes, bool s
 
 /* Once a step: gradients to those that update them, weights back (ring forms, links.h). */
 struct exchanged {
-    double sum_s, gather_s; /* all buckets */
+    double sum_s, gather_s;           /* all buckets */
     double last_sum_s, last_gather_s; /* one bucket of each flat buffer */
     double again_s;                   /* weights for each forward and backward (ZeRO-3) */
     double buckets;                   /* of the flat buffer that has most */
 };
 
-static struct exchanged exchanged_of(const struct plan *p, const struct shards *s, const struct reach replicas[2])
+static struct exchanged exchanged_of(const struct plan *p, const struct shards *s,
+                                     const struct reach replicas[2])
 {
     struct exchanged x = {.buckets = 1};
     double grad = p->training.grad_bf16 ? 2 : 4, e = (double)plan_type_bytes(p);
@@ -76,7 +77,8 @@ static struct exchanged exchanged_of(const struct plan *p, const struct shards *
         double count = (double)s->padded[f], buckets = (double)shards_buckets(s, f);
         if (g.ranks == 1 || !(count > 0))
             continue;
-        double sum = moved_s(p, g, count / buckets * grad, true), gather = moved_s(p, g, count / buckets * e, false);
+        double sum = moved_s(p, g, count / buckets * grad, true),
+               gather = moved_s(p, g, count / buckets * e, false);
         if (!p->training.zero) { /* then gradients come back at once */
             sum += moved_s(p, g, count / buckets * grad, false);
             gather = 0;

@@ -188,7 +188,7 @@ static void buckets(void **state)
     beside = (struct stage_times){.f_s = 20, .b_s = 20, .w_s = 0};
     update_seconds(&p, &s, two, 100, &beside, &dp, &optimizer);
     assert_true(close_to(dp, 1 + 0.5)); /* the last bucket of each */
-    p.training.zero = 0; /* sums come back to all at once, before the update */
+    p.training.zero = 0;                /* sums come back to all at once, before the update */
     update_seconds(&p, &s, two, 100, &beside, &dp, &optimizer);
     assert_true(close_to(dp, 2));
     s.bucket[0] = s.padded[0]; /* one bucket is whole at the very end */
@@ -232,8 +232,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(curves),        cmocka_unit_test(links),    cmocka_unit_test(dispatchers),
         cmocka_unit_test(uneven_stages), cmocka_unit_test(products), cmocka_unit_test(families_cost),
-        cmocka_unit_test(processors),
-        cmocka_unit_test(buckets),
+        cmocka_unit_test(processors),    cmocka_unit_test(buckets),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -279,7 +279,7 @@ static bool lambda_matters(const struct plan *p)
 }
 
 /* The same after setting what may be chosen freely, in a plan that is as right either way: by what choices are
- * dropped, for what skew nothing is reserved, over how many replicas nothing is cut. */
+ * dropped, for what skew nothing is reserved, over how many replicas nothing is cut, in how large buckets. */
 static bool other_choice(const struct plan *was, const struct plan *is)
 {
     struct plan a = *was, b = *is;
@@ -288,6 +288,8 @@ static bool other_choice(const struct plan *was, const struct plan *is)
         b.routing.lambda = a.routing.lambda;
     if (a.axes.dp * a.axes.cp == 1 && a.axes.edp == 1)
         b.training.zero = a.training.zero;
+    if (a.training.bucket_bytes && b.training.bucket_bytes)
+        b.training.bucket_bytes = a.training.bucket_bytes;
     char *x = meaning(&a), *y = meaning(&b);
     bool same = strcmp(x, y) == 0;
     free(x);
@@ -417,6 +419,7 @@ static void test_edits(void **state)
          .schedule = "gpipe",
          .zero = -1},
         {.strategy = "ep16-tp4-pp2", .zero = -1},
+        {.model = "moe-tiny", .axes = {.ep = 2, .dp = 2}, .overlap = "on", .bucket_bytes = 100000, .zero = -1},
         {.model = "moe-tiny", .zero = -1},
     };
     for (size_t i = 0; i < sizeof requests / sizeof *requests; i++)

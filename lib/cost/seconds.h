@@ -8,7 +8,7 @@
 #include "plan/shard.h"
 
 /* It rises when the formulas give other seconds for the same plan: plans name the one that gave theirs. */
-enum { SECONDS_VERSION = 2 };
+enum { SECONDS_VERSION = 3 };
 /* By how much they are off at worst, of the published runs (t/bench/published; moe-partition(1), Explain). */
 #define SECONDS_ERROR 0.16
 

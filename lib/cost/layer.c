@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/num.h"
+#include "plan/schedule.h"
 #include "plan/slots.h"
 
 const char *const part_name[PARTS] = {
@@ -148,6 +149,31 @@ static void add_mixer(const struct costing *c, int64_t layer, struct layer_cost 
     }
 }
 
+/* Rows that go out while `out_s` of computing do, and come back beside `back_s`: what these cover is hidden. */
+static void hide(struct layer_cost *x, enum pass pass, double sent, double cut, double out_s, double back_s)
+{
+    double each = (sent + cut) / 2, hidden = fmin(each, out_s) + fmin(each, back_s);
+    x->s[pass][PART_DISPATCH] -= fmin(hidden, sent);
+    x->s[pass][PART_TP] -= fmax(0, hidden - sent);
+}
+
+/* What moe-train computes beside the experts' rows (engine/layer.c, engine/moe.c). Forward the two halves of
+ * the shared expert. Backward, while gradients go out, its down projection and, unless the schedule has an
+ * operation for them, its weights; while they come back the weights of the experts' gate and up. Processors
+ * move rows themselves, so that nothing hides it there. */
+static void hide_rows(const struct costing *c, struct layer_cost *x, double sent, double cut, double experts)
+{
+    const struct plan *p = c->p;
+    if (!p->training.overlap || p->training.dispatcher != DISPATCHER_ALLTOALL ||
+        p->machine.device == DEVICE_CPU)
+        return;
+    double M = (double)p->model.shared_ffn / (double)p->axes.tp, H = (double)p->model.hidden;
+    double up = product_s(c, c->T, 2 * M, H, 1), down = product_s(c, c->T, H, M, 1);
+    bool splits = plan_schedule(p)->splits;
+    hide(x, PASS_F, sent, cut, up, down);
+    hide(x, PASS_B, sent, cut, down + (splits ? 0 : up + down), splits ? 0 : experts);
+}
+
 /* Products, rows and communication of an MoE layer's experts. */
 static void add_experts(const struct costing *c, struct layer_cost *x)
 {
@@ -156,7 +182,7 @@ static void add_experts(const struct costing *c, struct layer_cost *x)
     double H = (double)m->hidden, K = (double)m->top_k, etp = (double)p->axes.etp,
            F = (double)m->expert_ffn / etp;
     double local = c->local, R = c->n * K * etp * c->lambda;
-    double products = product_s(c, R / local, 2 * F, H, local) + product_s(c, R / local, H, F, local);
+    double up = product_s(c, R / local, 2 * F, H, local), products = up + product_s(c, R / local, H, F, local);
     x->s[PASS_F][PART_EXPERTS] += products;
     x->s[PASS_B][PART_EXPERTS] += products;
     x->s[PASS_W][PART_EXPERTS] += products;
@@ -164,16 +190,13 @@ static void add_experts(const struct costing *c, struct layer_cost *x)
     x->s[PASS_F][PART_MATRIX] += product_s(c, c->n, (double)m->experts, H, 1);
     double sorted = 4 * c->n * K * H + (p->axes.ep * p->axes.etp > 1 ? 4 * R * H : 0);
     x->s[PASS_F][PART_MEMORY] += memory_s(c, c->e * (sorted + 3 * R * F) + 16 * c->n * (double)m->experts);
-    double sent = 2 * dispatch_s(p, c->ep, c->n, c->e * H, c->lambda), cut = 0;
-    if (p->axes.ep > 1) {
-        x->s[PASS_F][PART_DISPATCH] += sent;
-        x->s[PASS_B][PART_DISPATCH] += sent;
+    double sent = p->axes.ep > 1 ? 2 * dispatch_s(p, c->ep, c->n, c->e * H, c->lambda) : 0;
+    double cut = p->axes.etp > 1 ? 2 * gather_s(&p->machine, c->etp, c->e * R * H) : 0;
+    for (int pass = PASS_F; pass <= PASS_B; pass++) {
+        x->s[pass][PART_DISPATCH] += sent;
+        x->s[pass][PART_TP] += cut;
     }
-    if (p->axes.etp > 1) {
-        cut = 2 * gather_s(&p->machine, c->etp, c->e * R * H);
-        x->s[PASS_F][PART_TP] += cut;
-        x->s[PASS_B][PART_TP] += cut;
-    }
+    hide_rows(c, x, sent, cut, up);
 }
 
 /* What recompute repeats is in B, as is what the host is longer at. */
@@ -190,8 +213,8 @@ static void finish(const struct costing *c, struct layer_cost *x, double ops)
             x->s[PASS_B][i] += x->s[PASS_F][i];
         back += ops;
     }
-    if (c->p->training
-            .overlap) /* of another microbatch: what its computing does not cover stays, a tenth at least */
+    /* Of fused dispatch another microbatch's: what its computing does not cover stays, a tenth at least. */
+    if (c->p->training.overlap && c->p->training.dispatcher != DISPATCHER_ALLTOALL)
         for (int pass = 0; pass < PASSES; pass++) {
             double *sent = &x->s[pass][PART_DISPATCH], computing = pass_s(x, pass) - *sent;
             *sent = fmax(0.1 * *sent, *sent - computing);

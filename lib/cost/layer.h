@@ -25,6 +25,10 @@
  * section 4.2.2). Experts: dispatch and combine, both ways; with etp an all-gather and a reduce-scatter of
  * all rows beside each.
  *
+ * Overlap: of the experts' rows, both ways and with etp's part of it, that is left which the products that
+ * moe-train computes beside them do not cover (layer.c); of fused dispatch, which is other trainers', what no
+ * computing of another microbatch covers, a tenth at least.
+ *
  * Recompute: selective repeats what memory bounds, full the whole forward with its communication, in B.
  *
  * fp8: each product first quantises what comes in, which reads bf16 and writes it twice, as rows and as

@@ -117,7 +117,7 @@ double update_seconds(const struct plan *p, const struct shards *s, const struct
     struct exchanged x = exchanged_of(p, s, replicas);
     *dp_s = x.sum_s + x.gather_s + x.again_s;
     *optimizer = optimizer_s(p, s);
-    if (p->training.overlap)
+    if (p->training.overlap && p->machine.device != DEVICE_CPU)
         *dp_s = awaited_s(x.sum_s, x.last_sum_s, beside->b_s + beside->w_s, x.buckets) +
                 awaited_s(x.gather_s, x.last_gather_s, beside->f_s, x.buckets) +
                 fmax(0.1 * x.again_s, x.again_s - span_s);

@@ -37,7 +37,8 @@ int busiest_stage(const double *busy_s, int stages);
  * needed from the first one's forward on; `beside` has the rank's seconds for one microbatch in all its chunks. K
  * buckets that become ready evenly over its backward of B seconds, and take R to be summed, are all there by
  * B/K + R, or B + R/K where B is more than R: max(R - B (K-1)/K, R/K) of it is awaited; so with the gathers,
- * forward. Weights that ZeRO-3 gathers for every layer are hidden by the whole step, but for a tenth. */
+ * forward. Weights that ZeRO-3 gathers for every layer are hidden by the whole step, but for a tenth. Processors
+ * move and add what they send themselves, so that nothing hides it there. */
 double update_seconds(const struct plan *p, const struct shards *s, const struct reach replicas[2],
                       double span_s, const struct stage_times *beside, double *dp_s, double *optimizer_s);
 

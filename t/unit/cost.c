@@ -8,6 +8,7 @@
 #include "cost/seconds.h"
 #include "cost/simulate.h"
 #include "lib/plans.h"
+#include "plan/schedule.h"
 
 static bool close_to(double x, double y)
 {
@@ -138,6 +139,38 @@ static void products(void **state)
     plan_release(&p);
 }
 
+/* Rows beside the shared expert: forward each way by one of its halves; backward its down projection and the
+ * gradients of its weights, and those of the experts' gate and up, unless the schedule splits them off. */
+static void beside(void **state)
+{
+    struct plan p = planned("glm-4.5-air", (struct axes){.ep = 8, .dp = 8}, "none");
+    struct costing c;
+    struct layer_cost off, on;
+    strcpy(p.machine.efficiency, "1:0.5");
+    p.machine.host_s = 0;
+    assert_int_equal(costing_init(&c, &p, 0, 1), 0);
+    cost_of_layer(&c, 1, &off);
+    p.training.overlap = true;
+    cost_of_layer(&c, 1, &on);
+    double sent = off.s[PASS_F][PART_DISPATCH], down = 2 * 4096. * 4096 * 1408 / (989e12 / 2);
+    assert_true(sent / 2 > 4 * down); /* and gate and up have two of it, all weights three */
+    assert_true(close_to(on.s[PASS_F][PART_DISPATCH], sent - 3 * down));
+    assert_true(sent / 2 < off.s[PASS_W][PART_EXPERTS] * 2 / 3);
+    assert_true(off.s[PASS_B][PART_DISPATCH] == sent);
+    assert_true(close_to(on.s[PASS_B][PART_DISPATCH], sent / 2 - 4 * down));
+    for (int i = 0; i < PARTS; i++)
+        assert_true(i == PART_DISPATCH || memcmp(&on.s[PASS_B][i], &off.s[PASS_B][i], sizeof(double)) == 0);
+    p.training.schedule = word_index(&schedule_words, "zb-h1");
+    cost_of_layer(&c, 1, &on);
+    assert_true(close_to(on.s[PASS_B][PART_DISPATCH], sent - down));
+    p.machine.device = DEVICE_CPU; /* who computes moves them */
+    cost_of_layer(&c, 1, &on);
+    p.training.overlap = false;
+    cost_of_layer(&c, 1, &off);
+    assert_memory_equal(&on, &off, sizeof on);
+    plan_release(&p);
+}
+
 /* Processors: a product takes its computing and the loading of its weight, of f32 16 bytes an element in three
  * uses; gradients go through memory. */
 static void processors(void **state)
@@ -232,7 +265,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(curves),        cmocka_unit_test(links),    cmocka_unit_test(dispatchers),
         cmocka_unit_test(uneven_stages), cmocka_unit_test(products), cmocka_unit_test(families_cost),
-        cmocka_unit_test(processors),    cmocka_unit_test(buckets),
+        cmocka_unit_test(processors),    cmocka_unit_test(buckets),  cmocka_unit_test(beside),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

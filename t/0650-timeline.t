@@ -9,7 +9,7 @@ need_for_all jq command -v jq
 
 write_tokens text 97 2000
 write_model mix mixtral num_hidden_layers=2
-make_plan pp2 mix --seq 16 --global-batch 4 --pp 2 --overlap on || diag "$(cat "$T/pp2.err")"
+make_plan pp2 mix --seq 16 --global-batch 4 --pp 2 || diag "$(cat "$T/pp2.err")"
 
 train pp2 2 -d "$T/text" -s 4 --timeline "2-3:$T/times"
 is "$?" 0 'two stages of a pipeline' || diag "$(head -3 "$T/pp2.err")"

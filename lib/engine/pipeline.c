@@ -3,10 +3,10 @@
  *
  * F takes the stage's input from the one before (or embeds), B the gradient from the one after (or makes it
  * from the loss). Messages are queued as cost/messages.h orders them, which moe-plan-check proved free of
- * deadlock even if each waited for its partner before the next is begun. With overlap they go in streams of
- * their own: computation waits for what it takes when it takes it, and for what was sent out of a stash when
- * that memory is needed again. Without, they stand between the operations, in the stream that computes. The
- * gradient of an output comes to the output's own place. */
+ * deadlock even if each waited for its partner before the next is begun, in streams of their own: computation
+ * waits for what it takes when it takes it, and for what was sent out of a stash when that memory is needed
+ * again; without overlap, for each message at once. The gradient of an output comes to the output's own place.
+ */
 #include "engine/pipeline.h"
 
 #include <stdlib.h>
@@ -71,52 +71,45 @@ static const struct mail *mail_with(const struct engine *e, int peer)
     return &e->mail[e->mail[0].peer != peer];
 }
 
-/* The message in a stream of its own, behind what s has queued so far: the result is there, the place is free.
- */
-static int queue_beside(struct walk *run, int number, struct stash *stash, void *p)
+/* Without overlap all later work in s waits for the message. */
+static void stand_still(struct engine *e, int number)
+{
+    enum phase before = e->messages.list[number].send ? profile_enter(&e->profile, PHASE_PP)
+                                                      : profile_await(&e->profile, &e->times[number]);
+    e->be->event_wait(e->s, e->delivered[number]);
+    profile_enter(&e->profile, before);
+}
+
+/* Its stream waits for what s has queued so far: the result is there, the place is free. */
+static int queue_message(struct walk *run, int number)
 {
     struct engine *e = run->e;
     const struct stage_message *m = &e->messages.list[number];
     const struct mail *mail = mail_with(e, m->peer);
     struct stream *s = m->send ? mail->out : mail->in;
-    e->be->event_record(e->ready, e->s);
-    if (!left_out(m->send ? "result-not-awaited" : "place-not-awaited"))
-        e->be->event_wait(s, e->ready);
-    if (m->send) {
-        TRY(comm_send(e->group[GROUP_PP], s, m->peer, p, edge_bytes(e)));
-        run->pending[run->count++] = (struct pending){number, stash->begin, stash->end};
-    } else {
-        settle(run, s, stash->begin, stash->end);
-        TRY(comm_recv(e->group[GROUP_PP], s, m->peer, p, edge_bytes(e), &e->times[number]));
-        *input_of(run, &m->op) = number;
-    }
-    e->be->event_record(e->delivered[number], s);
-    return 0;
-}
-
-/* The message between two operations. */
-static int queue_between(struct engine *e, int number, void *p)
-{
-    const struct stage_message *m = &e->messages.list[number];
-    enum phase before =
-        m->send ? profile_enter(&e->profile, PHASE_PP) : profile_await(&e->profile, &e->times[number]);
-    TRY(m->send ? comm_send(e->group[GROUP_PP], e->s, m->peer, p, edge_bytes(e))
-                : comm_recv(e->group[GROUP_PP], e->s, m->peer, p, edge_bytes(e), &e->times[number]));
-    profile_enter(&e->profile, before);
-    return 0;
-}
-
-static int queue_message(struct walk *run, int number)
-{
-    struct engine *e = run->e;
-    const struct stage_message *m = &e->messages.list[number];
     int microbatch = m->op.microbatch;
     if (fault("pipeline-microbatch") && m->op.kind == 'B' && !m->send)
         microbatch = (microbatch + 1) % (int)e->plan->batch.microbatches;
     struct stash *stash = stash_of(e, plan_stage_of(e->plan, e->at.pp, m->op.chunk), microbatch);
-    bool input = m->op.kind == 'F' && !m->send;
-    void *p = stash->x[input ? 0 : e->plan->stages[stash->stage].layers];
-    return e->overlap ? queue_beside(run, number, stash, p) : queue_between(e, number, p);
+    void *in = stash->x[0], *out = stash->x[e->plan->stages[stash->stage].layers];
+    e->be->event_record(e->ready, e->s);
+    if (!left_out(m->send ? "result-not-awaited" : "place-not-awaited"))
+        e->be->event_wait(s, e->ready);
+    if (m->send) {
+        TRY(comm_send(e->group[GROUP_PP], s, m->peer, out, edge_bytes(e)));
+    } else {
+        settle(run, s, stash->begin, stash->end);
+        TRY(comm_recv(e->group[GROUP_PP], s, m->peer, m->op.kind == 'F' ? in : out, edge_bytes(e),
+                      &e->times[number]));
+    }
+    e->be->event_record(e->delivered[number], s);
+    if (!e->overlap)
+        stand_still(e, number);
+    else if (m->send)
+        run->pending[run->count++] = (struct pending){number, stash->begin, stash->end};
+    else
+        *input_of(run, &m->op) = number;
+    return 0;
 }
 
 /* All that is due before the program's operation k. */

@@ -103,7 +103,7 @@ static int describe_timeline(struct run *run)
         if (g && g->size > 1)
             TRY(timeline_group(run->timeline, group_name[k], g->ranks, g->size));
     }
-    for (int i = 0; i < 2 && e->overlap && e->mail[i].out; i++) {
+    for (int i = 0; i < 2 && e->mail[i].out; i++) {
         timeline_name(run->timeline, e->mail[i].out, out[i]);
         timeline_name(run->timeline, e->mail[i].in, in[i]);
         int peer = plan_group_of(&run->plan, GROUP_PP, e->rank)->ranks[e->mail[i].peer];

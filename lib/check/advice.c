@@ -313,7 +313,7 @@ static enum verdict zero_divides(const struct plan *p, char text[static 400])
                (ll)(p->axes.dp * p->axes.cp), (ll)p->axes.edp, 100 * worst);
 }
 
-/* A bucket is summed when its last gradient is there: all in one is summed when nothing is computed any more. */
+/* A bucket is summed when its last gradient is there: all in one when nothing is computed any more. */
 static enum verdict buckets_several(const struct plan *p, char text[static 400])
 {
     int64_t fewest = INT64_MAX, most = 0;

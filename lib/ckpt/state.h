@@ -23,8 +23,8 @@
 #include "plan/shard.h"
 #include "plan/states.h"
 
-/* A rank's state, in device memory. Flat buffers as in shard.h; states are [sliced] f32, this rank's slices back
- * to back (the whole when zero is 0: every replica then holds the same). */
+/* A rank's state, in device memory. Flat buffers as in shard.h; states are [sliced] f32, this rank's slices
+ * back to back (the whole when zero is 0: every replica then holds the same). */
 struct rank_state {
     const struct plan *plan;
     const struct shards *shards;

@@ -77,8 +77,8 @@ void units_release(struct units *u);
 /* The next unit of tensors that the rank holds; NULL at the end. Good until the next call. */
 const struct unit *units_next(struct units *u);
 /* u->list: what the rank gives to the unit, in order of segments and places; where it is the writer, what
- * everyone gives, by rank and then so. -1 (status 2) when that does not fill it: the plan's shards leave a hole;
- * the list is what there is. */
+ * everyone gives, by rank and then so. -1 (status 2) when that does not fill it: the plan's shards leave a
+ * hole; the list is what there is. */
 int units_parts(struct units *u, const struct unit *unit);
 
 /* Copies a contribution's elements between its packed form and their places in the unit's bytes. */

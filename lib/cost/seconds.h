@@ -33,12 +33,12 @@ int busiest_stage(const double *busy_s, int stages);
 /* The end of a step that takes span_s before: gradients summed over the replicas of the dense part and of the
  * experts, and the update, of a rank with these shards. Returns the whole step.
  *
- * With overlap *dp_s is what is awaited. Gradients are whole in the last microbatch's backward alone, weights are
- * needed from the first one's forward on; `beside` has the rank's seconds for one microbatch in all its chunks. K
- * buckets that become ready evenly over its backward of B seconds, and take R to be summed, are all there by
- * B/K + R, or B + R/K where B is more than R: max(R - B (K-1)/K, R/K) of it is awaited; so with the gathers,
- * forward. Weights that ZeRO-3 gathers for every layer are hidden by the whole step, but for a tenth. Processors
- * move and add what they send themselves, so that nothing hides it there. */
+ * With overlap *dp_s is what is awaited. Gradients are whole in the last microbatch's backward alone, weights
+ * are needed from the first one's forward on; `beside` has the rank's seconds for one microbatch in all its
+ * chunks. K buckets that become ready evenly over its backward of B seconds, and take R to be summed, are all
+ * there by B/K + R, or B + R/K where B is more than R: max(R - B (K-1)/K, R/K) of it is awaited; so with the
+ * gathers, forward. Weights that ZeRO-3 gathers for every layer are hidden by the whole step, but for a tenth.
+ * Processors move and add what they send themselves, so that nothing hides it there. */
 double update_seconds(const struct plan *p, const struct shards *s, const struct reach replicas[2],
                       double span_s, const struct stage_times *beside, double *dp_s, double *optimizer_s);
 

@@ -1,21 +1,21 @@
 /* SPDX-License-Identifier: MIT */
-/* Gradients summed over the replicas of a parameter, and weights gathered from them, a bucket (plan/shard.h) at a
- * time: with overlap beside what computes, in a stream of their own.
+/* Gradients summed over the replicas of a parameter, and weights gathered from them, a bucket (plan/shard.h) at
+ * a time: with overlap beside what computes, in a stream of their own.
  *
- *   gradients   a bucket goes behind the last weight gradient in it that the program has, while the layers before
- *               are still computed; sums over tensor-parallel ranks come first, in the stream that computes
+ *   gradients   a bucket goes behind the last weight gradient in it that the program has, while the layers
+ *               before are still computed; sums over tensor-parallel ranks come first, in the stream that computes
  *   weights     a bucket goes behind its update; the next forward waits for it where it first needs one of its
  *               weights, be it a step's or an evaluation's
  *
- * When that is, is a moment of the program: its operation, and the layer in that. The order of the sums is that of
- * these moments, and so is the order of the gathers that of the first uses. All members of a group have the same
- * program and the same elements in the buckets that they share, so that they queue them in one order, and a stream
- * whose next bucket waits for another rank cannot wait for itself. Operations in which something happens beside
- * are queued one by one, though others are graphs (capture.h): of each chunk the first forward and the last
- * backward.
+ * When that is, is a moment of the program: its operation, and the layer in that. The order of the sums is that
+ * of these moments, and so is the order of the gathers that of the first uses. All members of a group have the
+ * same program and the same elements in the buckets that they share, so that they queue them in one order, and
+ * a stream whose next bucket waits for another rank cannot wait for itself. Operations in which something
+ * happens beside are queued one by one, though others are graphs (capture.h): of each chunk the first forward
+ * and the last backward.
  *
- * Without overlap, or where the plan cuts no buckets, all of it is in the stream that computes, at the end of the
- * step: the same operations, with the same bits. */
+ * Without overlap, or where the plan cuts no buckets, all of it is in the stream that computes, at the end of
+ * the step: the same operations, with the same bits. */
 #ifndef ENGINE_BUCKETS_H
 #define ENGINE_BUCKETS_H
 

@@ -19,10 +19,10 @@
 
 #include "plan/plan.h"
 
-/* The default, where communication overlaps computation: 32 MiB, or 1 MiB for each replica if that is more. What is awaited in
- * the end is a bucket's time, so buckets are as small as links allow: a message of 1 MiB takes 20 us on a link
- * of 50 GB/s, of which its latency is 5 to 10. (PyTorch's DDP has 25 MiB, Megatron-LM the larger of 40 million
- * elements and one million for each replica.) */
+/* The default, where communication overlaps computation: 32 MiB, or 1 MiB for each replica if that is more.
+ * What is awaited in the end is a bucket's time, so buckets are as small as links allow: a message of 1 MiB
+ * takes 20 us on a link of 50 GB/s, of which its latency is 5 to 10. (PyTorch's DDP has 25 MiB, Megatron-LM the
+ * larger of 40 million elements and one million for each replica.) */
 int64_t bucket_default(const struct axes *a);
 /* Whether there are several replicas of something, and what they sum is cut into buckets. */
 bool plan_cuts_buckets(const struct plan *p);
@@ -91,8 +91,8 @@ int64_t shards_buckets(const struct shards *s, enum flat f);
 /* What bucket k is of the flat buffer, and where this rank's slice of it is (with one cut the same). */
 struct slice shards_bucket(const struct shards *s, enum flat f, int64_t k);
 struct slice shards_slice(const struct shards *s, enum flat f, int64_t k);
-/* What this rank has of [begin,end), slice after slice (with one cut all of it at once): the next one behind *x,
- * cut to that range, in *x, which is all zero before the first. False: there is no more. */
+/* What this rank has of [begin,end), slice after slice (with one cut all of it at once): the next one behind
+ * *x, cut to that range, in *x, which is all zero before the first. False: there is no more. */
 bool shards_next(const struct shards *s, enum flat f, int64_t begin, int64_t end, struct slice *x);
 /* Which replica has element `at` in its slices (0 with one cut), and of [at,end) how much follows there. */
 int shards_owner(const struct shards *s, enum flat f, int64_t at, int64_t end, struct slice *x);

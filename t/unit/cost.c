@@ -202,8 +202,8 @@ static void processors(void **state)
     plan_release(&p);
 }
 
-/* With overlap: of 10 buckets of 100 MB, each summed in 1 s and gathered in half of that, what a microbatch of the
- * rank leaves uncovered, and at least one bucket. */
+/* With overlap: of 10 buckets of 100 MB, each summed in 1 s and gathered in half of that, what a microbatch of
+ * the rank leaves uncovered, and at least one bucket. */
 static void buckets(void **state)
 {
     struct plan p = planned("mixtral-8x7b", (struct axes){.tp = 1}, "none");

@@ -90,15 +90,12 @@ static void pack(const struct map_entry *e, int entry, const struct shards *s, c
             h = &s->list[i];
     assert_non_null(h);
     assert_true(c->count > 0 && c->first >= h->offset && c->first + c->count <= h->offset + h->rows * h->cols);
-    if (e->state != WEIGHTS) {
-        struct slice x = {0};
-        assert_true(shards_next(s, h->flat, c->first, c->first + c->count, &x));
-        assert_true(x.first == c->first && x.count == c->count);
-    }
+    struct slice x = {0}; /* of a state */
+    assert_true(e->state == WEIGHTS || shards_next(s, h->flat, c->first, c->first + c->count, &x));
+    assert_true(e->state == WEIGHTS || x.count == c->count);
     for (int64_t k = c->first - h->offset; k < c->first - h->offset + c->count; k++) {
-        uint32_t x = value(entry, h->row + k / h->cols, h->col + k % h->cols);
-        memcpy(packed, &x, type_bytes(e->type));
-        packed += type_bytes(e->type);
+        uint32_t one = value(entry, h->row + k / h->cols, h->col + k % h->cols);
+        packed = mempcpy(packed, &one, type_bytes(e->type));
     }
 }
 
@@ -161,9 +158,8 @@ static void write_unit(struct checked *c, struct units *u, const struct unit *n,
             note(&c->awaited, &c->l, n, u, one->rank, turn);
         if (i)
             assert_true(one[-1].rank < one->rank ||
-                        (one[-1].rank == one->rank &&
-                         (one[-1].segment < one->segment ||
-                          (one[-1].segment == one->segment && one[-1].first < one->first))));
+                        (one[-1].rank == one->rank && one[-1].segment <= one->segment &&
+                         (one[-1].segment < one->segment || one[-1].first < one->first)));
         if (!c->bytewise)
             continue;
         int entry = n->segments[one->segment].entry;
@@ -333,8 +329,7 @@ static struct request random_request(uint64_t *seed, const char *model)
                                          "cp-dp-ep-tp-pp",
                                          "ep-tp-dp-cp-pp",
                                          "pp-tp-cp-ep-dp"};
-    struct request r = {.model = model};
-    r.world = one_of(seed, (int64_t[]){2, 4, 6, 8, 12, 16, 24, 32, 0});
+    struct request r = {.model = model, .world = one_of(seed, (int64_t[]){2, 4, 6, 8, 12, 16, 24, 32, 0})};
     r.axes.tp = one_of(seed, (int64_t[]){1, 1, 2, 4, 0});
     r.axes.cp = one_of(seed, (int64_t[]){1, 1, 1, 2, 0});
     r.axes.etp = one_of(seed, (int64_t[]){1, 1, 2, 4, 0});
@@ -394,9 +389,8 @@ static void random_plans(void **state)
         buckets += p.training.zero && p.axes.dp > 1 && p.training.bucket_bytes > 0;
         plan_release(&p);
     }
-    print_message(
-        "%d, %d, %d plans, %d sliced, %d by buckets, %d with shared heads, %d with chunks, %d uneven\n",
-        made_of[0], made_of[1], made_of[2], sliced, buckets, shared_heads, chunks, uneven);
+    print_message("%d, %d, %d plans, %d sliced, %d by buckets, %d share heads, %d have chunks, %d uneven\n",
+                  made_of[0], made_of[1], made_of[2], sliced, buckets, shared_heads, chunks, uneven);
     assert_true(made_of[0] + made_of[1] == 80 && made_of[2] >= 4);
     assert_true(sliced > 20 && shared_heads > 5 && chunks > 4 && uneven > 5 && buckets > 10);
     for (int k = 0; k < 3; k++)

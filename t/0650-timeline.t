@@ -41,4 +41,20 @@ for bad in 3-2:x 0:x 2 2: x-3:f -1:f; do
 done
 run mpi 2 moe-train -p "$T/pp2.plan" -d "$T/text" -s 1 --timeline "1:$T/none/x"
 is "$status $(printf '%s' "$err" | grep -c "none/x")" '2 1' 'a place that is not there: said once, status 2' || diag "$err"
+# ---- rows beside what is computed, and not ----
+write_model shared glm num_hidden_layers=2
+make_plan rows shared --seq 16 --global-batch 4 --ep 2 --overlap on || diag "$(cat "$T/rows.err")"
+# streams NAME: those that the experts' groups talk in
+streams() { jq -s -c '[.[] | select(.kind == "op" and .group == "ep") | .stream] | unique' "$T/$1.times.0"; }
+# hidden NAME: whether any of their communication was, in some step
+hidden() { jq -s '[.[] | select(.kind == "step") | .comm.ep | .busy > .exposed] | any' "$T/$1.log"; }
+cp "$T/rows.plan" "$T/between.plan"
+train rows 2 -d "$T/text" -s 4 --timeline "2-3:$T/rows.times"
+is "$?:$(cat "$T/rows.err")" 0: 'a plan with overlap' || diag "$(head -3 "$T/rows.err")"
+is "$(streams rows) $(hidden rows)" '["rows"] true' 'rows travel in a stream of their own, and something hides it'
+train between 2 -d "$T/text" -s 4 --timeline "2-3:$T/between.times" --overlap off
+is "$?:$(cat "$T/between.err")" "0:moe-train: --overlap off: the plan's predictions are for overlap on" 'and without, which is said'
+is "$(streams between) $(hidden between)" '["compute"] false' 'they travel between operations, and nothing hides it'
+is "$(jq -c 'select(.kind == "start") | .overlap' "$T/rows.log" "$T/between.log" | tr '\n' ' ')" '"on" "off" ' 'the log says which'
+is "$(figures between)" "$(figures rows)" 'and the figures are the same to the bit'
 done_testing

@@ -30,7 +30,7 @@ static struct tally {
 
 /* A rank's streams and what it has queued since its event. */
 static struct watch {
-    struct stream *main, *side;
+    struct stream *main, *side, *rows;
     struct event *routed;
     int queued;
 } watches[MOST_PEERS];
@@ -40,7 +40,7 @@ static const struct backend *ref;
 static struct watch *watch_of(const struct stream *s)
 {
     for (int i = 0; i < MOST_PEERS; i++)
-        if (s && (s == watches[i].main || s == watches[i].side))
+        if (s && (s == watches[i].main || s == watches[i].side || s == watches[i].rows))
             return &watches[i];
     return NULL;
 }
@@ -131,7 +131,7 @@ static void step(struct sim_rank *r, void *arg)
     for (size_t i = 0; i < sizeof tokens / sizeof *tokens; i++)
         tokens[i] = (int32_t)((i * i + 7 * i + (size_t)r->comm.rank * 3) % 37);
     gradients_zero(&e);
-    watches[r->comm.rank] = (struct watch){.main = s, .side = e.side, .routed = e.routed};
+    watches[r->comm.rank] = (struct watch){.main = s, .side = e.side, .rows = e.rows, .routed = e.routed};
     if (j->failed || pipeline_run(&e, &j->plan.programs[0], tokens) < 0 || ref->sync(s) < 0)
         j->failed++;
     j->overflow += e.overflow;
@@ -213,11 +213,15 @@ static void several_holders(void **state)
     static const char *const recompute[] = {"none", "selective", "full"};
     for (int i = 0; i < 3; i++) {
         check_waits((struct request){.axes = {.ep = 2}, .recompute = recompute[i]}, 2);
+        check_waits((struct request){.axes = {.ep = 2}, .recompute = recompute[i], .overlap = "on"}, 2);
         check_waits((struct request){.axes = {.ep = 4}, .recompute = recompute[i], .routing = {.lambda = 4}},
                     4);
         check_waits((struct request){.axes = {.ep = 4}, .recompute = recompute[i], .routing = {.lambda = 1}},
                     4);
         check_waits((struct request){.axes = {.tp = 2, .etp = 2, .ep = 2}, .recompute = recompute[i]}, 4);
+        check_waits(
+            (struct request){.axes = {.tp = 2, .etp = 2, .ep = 2}, .recompute = recompute[i], .overlap = "on"},
+            4);
     }
 }
 

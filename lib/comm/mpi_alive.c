@@ -22,6 +22,7 @@
 #define TOLD_S        1.2  /* mpirun kills two seconds after its SIGTERM */
 #define TOLD_SILENT_S 15   /* Slurm does KillWait after its SIGTERM, 30 seconds unless a site says otherwise */
 #define TOLD_STAY_S   0.5  /* and all should look at who is gone before the first of the others goes */
+#define GONE_S        0.25 /* how often a rank that waits looks whether the others of its host are there */
 enum { ASKED_MOST = 64, NAMED_MOST = 8 };
 
 /* A question, or what a rank says of itself. */
@@ -52,6 +53,7 @@ struct posted {
 
 struct neighbour {
     int rank, pid; /* pid 0: of another namespace */
+    int64_t space; /* that namespace */
 };
 
 struct signs {
@@ -61,8 +63,10 @@ struct signs {
     double judged_s; /* and of the last judgement of those awaited: alive() looks too, between two polls */
     double stood_s;  /* the longest time without such a look */
     double told_s;   /* when this rank saw that it was told to end */
+    double gone_s;   /* now_s() of the last look for ranks that are gone */
     struct patience *wait; /* NULL: this rank works */
     bool gave_up;          /* and tells so until it waits anew */
+    bool gone;             /* because it saw that the process is gone */
     struct letter verdict;
     double verdict_sign;
     int through; /* the rank awaited that led to it */
@@ -98,12 +102,12 @@ static void answer_hook(void *c)
 
 static int meet_neighbours(struct comm *c, struct signs *s, MPI_Comm host)
 {
-    struct neighbour me = {c->rank, (int)getpid()};
+    struct neighbour me = {c->rank, (int)getpid(), process_space()};
     s->locals = c->local_ranks;
     s->local = xcalloc((size_t)s->locals, sizeof *s->local);
     int code = MPI_Allgather(&me, sizeof me, MPI_BYTE, s->local, sizeof me, MPI_BYTE, host);
     for (int i = 0; i < s->locals && !code; i++)
-        if (!process_state(s->local[i].pid))
+        if (s->local[i].space != me.space || !process_state(s->local[i].pid))
             s->local[i].pid = 0;
     return code;
 }
@@ -317,14 +321,14 @@ void mpi_answer(struct comm *c)
 
 /* ---- whom to blame ---- */
 
-/* A rank of this host that is stopped (or gone, too), or -1. */
-static int local_lost(const struct comm *c, bool gone_too)
+/* A rank of this host that is gone (or stopped, too), or -1. */
+static int local_lost(const struct comm *c, bool stopped_too)
 {
     const struct signs *s = signs_of(c);
     for (int i = 0; s && i < s->locals; i++) {
         const struct neighbour *n = &s->local[i];
         char state = n->pid && n->rank != c->rank ? process_state(n->pid) : 'R';
-        if (state == 'T' || (gone_too && (!state || state == 'Z' || state == 'X')))
+        if (!state || state == 'Z' || state == 'X' || (stopped_too && state == 'T'))
             return n->rank;
     }
     return -1;
@@ -410,6 +414,25 @@ static bool judge(struct patience *p)
     return true;
 }
 
+/* A process that is gone needs no time-out, and some launchers kill the others two seconds later (Slurm's PMIx,
+ * whatever srun is told): by then its neighbours have said which it was. */
+static bool neighbour_gone(struct patience *p, double now)
+{
+    struct comm *c = p->g->c;
+    struct signs *s = signs_of(c);
+    if (c->timeout <= 0 || now - p->began_s < GONE_S || now - s->gone_s < GONE_S)
+        return false;
+    s->gone_s = now;
+    int rank = local_lost(c, false);
+    if (rank < 0)
+        return false;
+    read_letters(c, s);
+    const struct known *k = know(s, rank);
+    s->gone = !k->gave_up; /* else it ended because of another */
+    give_up(p, rank, s->gone ? rank : k->end, k->gave_up && k->circle, s->clock);
+    return true;
+}
+
 /* ---- waits ---- */
 
 void mpi_wait_begin(struct patience *p, size_t bytes)
@@ -424,7 +447,7 @@ void mpi_wait_begin(struct patience *p, size_t bytes)
     p->yield_s = m->yield_s + moving;
     p->moving_s = (double)bytes / SLOW_BPS;
     s->wait = p;
-    s->gave_up = false;
+    s->gave_up = s->gone = false;
 }
 
 bool mpi_still(struct patience *p)
@@ -439,7 +462,7 @@ bool mpi_still(struct patience *p)
         s->judged_s = now;
         if (comm_told_to_end() && s->mpirun && !go_on_when_told(p, s, now))
             return false;
-        if (!judge(p))
+        if (!judge(p) || neighbour_gone(p, now))
             return false;
     }
     if (waited < p->yield_s) {
@@ -517,6 +540,9 @@ int mpi_wait_lost(struct patience *p)
         snprintf(chain, sizeof chain, ": rank %d waits for rank %d, which does not answer", by, v->end);
     name_peers(names, sizeof names, g, peer, n);
     mpi_blame(g, p->what, v->circle ? -1 : v->end, peer, n);
+    g->c->fault.gone = s->gone;
+    if (s->gone)
+        return error(STATUS_ENV, "%s in group '%s': the process of rank %d is gone", p->what, g->name, v->end);
     return error(STATUS_ENV, "%s in group '%s': no answer within %g s from %s%s", p->what, g->name,
                  may_be_silent(g->c), names, chain);
 }

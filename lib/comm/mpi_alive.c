@@ -31,7 +31,6 @@ struct letter {
     int32_t end, circle; /* the rank that it waits for in the end; the chain leads back to one who waits */
     int32_t gave_up;     /* the wait is over: `end` is lost */
     double age_s;        /* since the last sign of life of `end` */
-    char host[HOST_NAME];
 };
 
 /* What this rank knows of another that it has asked. Times are on the own clock. */
@@ -42,7 +41,6 @@ struct known {
     bool waiting, circle, gave_up;
     int end;
     double sign; /* of life of `end`; of a circle, since when this rank knows of it */
-    char host[HOST_NAME];
 };
 
 struct posted {
@@ -80,7 +78,7 @@ struct signs {
     struct neighbour *local;
     int locals;
     bool mpirun;
-    char host[HOST_NAME];
+    char (*host)[HOST_NAME]; /* of each rank: of one that is gone nobody can be asked */
 };
 
 static struct signs *signs_of(const struct comm *c)
@@ -98,6 +96,14 @@ static double ask_after(const struct comm *c)
 static void answer_hook(void *c)
 {
     mpi_answer(c);
+}
+
+static int tell_hosts(const struct comm *c, struct signs *s)
+{
+    char mine[HOST_NAME] = "";
+    process_host(mine);
+    s->host = xcalloc((size_t)c->size, sizeof *s->host);
+    return MPI_Allgather(mine, sizeof mine, MPI_BYTE, s->host, sizeof mine, MPI_BYTE, s->talk);
 }
 
 static int meet_neighbours(struct comm *c, struct signs *s, MPI_Comm host)
@@ -118,10 +124,11 @@ int mpi_alive_open(struct comm *c, MPI_Comm host)
     struct signs *s = m->signs = xcalloc(1, sizeof *s);
     s->last_s = now_s();
     s->mpirun = launcher_kind() == LAUNCHER_MPIRUN;
-    process_host(s->host);
     int code = MPI_Comm_dup(m->comm, &s->talk);
     if (!code)
         code = MPI_Comm_set_errhandler(s->talk, MPI_ERRORS_RETURN);
+    if (!code)
+        code = tell_hosts(c, s);
     if (!code)
         code = meet_neighbours(c, s, host);
     alive_hook(answer_hook, c);
@@ -143,6 +150,7 @@ void mpi_alive_close(struct comm *c)
     free(s->known);
     free(s->askers);
     free(s->local);
+    free(s->host);
     free(s);
     m->signs = NULL;
 }
@@ -221,7 +229,6 @@ static struct letter describe(struct signs *s, double *sign)
         l.waiting = n > 0;
     }
     l.age_s = l.waiting ? s->clock - *sign : 0;
-    memcpy(l.host, s->host, sizeof l.host);
     return l;
 }
 
@@ -264,8 +271,6 @@ static void hear(const struct comm *c, struct signs *s, int rank, const struct l
     k->gave_up = l->gave_up;
     k->end = mine ? rank : l->end;
     k->circle = circle;
-    memcpy(k->host, l->host, sizeof k->host);
-    k->host[sizeof k->host - 1] = '\0';
 }
 
 static void read_letters(const struct comm *c, struct signs *s)
@@ -334,19 +339,11 @@ static int local_lost(const struct comm *c, bool stopped_too)
     return -1;
 }
 
-static const char *host_of(struct signs *s, int rank)
-{
-    for (int i = 0; i < s->locals; i++)
-        if (s->local[i].rank == rank)
-            return s->host;
-    return rank < 0 ? "" : know(s, rank)->host;
-}
-
 void mpi_blame(const struct group *g, const char *what, int rank, const int *peer, int count)
 {
     struct comm_fault *f = &g->c->fault;
     *f = (struct comm_fault){.rank = rank};
-    snprintf(f->host, sizeof f->host, "%s", host_of(signs_of(g->c), rank));
+    snprintf(f->host, sizeof f->host, "%s", rank < 0 ? "" : signs_of(g->c)->host[rank]);
     snprintf(f->collective, sizeof f->collective, "%s", what);
     snprintf(f->group, sizeof f->group, "%s", g->name);
     for (int i = 0; i < count && i < COMM_AWAITED; i++)

@@ -225,7 +225,7 @@ static double checkpoint_bytes(const struct plan *p)
 }
 
 /* Where ranks share processors each has its turn: the share of the time in which it waits for that is known, and
- * the more there are, the more a message waits. */
+ * the more it is, the more a message waits, whose best of some it is that counts. */
 static void expect_turns(struct health *h, double least, double crowd)
 {
     double turn = 1 / crowd;
@@ -233,7 +233,7 @@ static void expect_turns(struct health *h, double least, double crowd)
     for (int r = 0; r < h->ranks; r++) {
         double waited = h->rank[r].value[HEALTH_BUSY];
         known = known && !isnan(waited);
-        turn = fmin(turn, fmax(1 - waited, TURN_LEAST)); /* of NaN and a number the number */
+        turn = fmin(turn, fmax(1 - waited, 0.5 / crowd)); /* of NaN and a number the number */
     }
     h->expect[HEALTH_BUSY] = (struct expectation){1 - least / crowd, 1, "its own ranks"};
     if (turn < 1)

@@ -8,8 +8,8 @@ export SLURM_CONF="$T/slurm/slurm.conf" OMP_NUM_THREADS=1
 export OMPI_MCA_btl=self,tcp OMPI_MCA_btl_tcp_if_include=lo # nodes of one host must not find each other in its memory
 trap '"$top/t/slurm/cluster" stop "$T/slurm" && rm -rf "$T"' EXIT
 
-"$top/t/slurm/cluster" start "$T/slurm"
-ok $? 'a Slurm of four nodes starts' || exit 1
+"$top/t/slurm/cluster" "${cluster:-start}" "$T/slurm"
+ok $? "a Slurm of ${NODES:-4} nodes starts" || exit 1
 cd "$T" || exit 1
 
 # field JOB NAME: of scontrol show job
@@ -76,7 +76,7 @@ node_dies() {
 # What a killed slurmstepd has left would keep others from starting there.
 node_returns() {
     find "$T/slurm/$1" \( -name '*pmix*' -o -name 'n?_*' -o -name 'job0*' \) -prune -exec rm -rf {} +
-    slurmd -N "$1"
+    "$top/t/slurm/cluster" node "$T/slurm" "$1"
     until_so 60 sh -c "sinfo -h -n $1 -o %t | grep -qE 'idle|mix|alloc'"
 }
 job=

@@ -60,6 +60,11 @@ for code in 1 2; do
     is "$(job requeue STATUS=$code FAULT=1 AGE=new)" $code "$code is not requeued with one, either"
 done
 
+for s in pipeline survive array-sweep; do
+    run env -u SLURM_JOB_ID -u SLURM_NTASKS -u SLURM_ARRAY_TASK_ID PATH="$T/stubs:$PATH" sh "share/slurm/$s.sbatch" a b 5 "$T/outside" 5
+    like "$status $err" '^2 .*SLURM_[A-Z_]*: parameter not set' "$s: outside of a job it exits 2 and says what is not set"
+done
+
 # ---- survive: how often it tries ----
 run sh share/slurm/survive.sbatch only
 is "$status $out $(echo "$err" | cut -c1-13)" '2  usage: sbatch' 'survive: without its arguments it exits 2 and says what they are'

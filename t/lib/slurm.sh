@@ -50,7 +50,7 @@ losses() {
 stepped() { grep -q "\"step\":$2," "$1" 2>/dev/null; }
 rank_pid() { # of job $1, rank $2
     for p in $(pgrep -x moe-train); do
-        tr '\0' '\n' <"/proc/$p/environ" 2>/dev/null | grep -cxE "SLURM_CONF=$SLURM_CONF|SLURM_JOB_ID=$1|SLURM_PROCID=$2" | grep -qx 3 && echo "$p"
+        cat "/proc/$p/environ" 2>/dev/null | tr '\0' '\n' | grep -cxE "SLURM_CONF=$SLURM_CONF|SLURM_JOB_ID=$1|SLURM_PROCID=$2" | grep -qx 3 && echo "$p"
     done
 }
 # Processes of this Slurm's node $1: slurmd, slurmstepd, and what they run

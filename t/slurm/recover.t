@@ -17,6 +17,7 @@ ok $? 'a plan for four nodes is made and checked'
 
 # ---- the time limit ----
 finish 'train.sbatch trains to the end' 'COMPLETED 0:0' "$scripts/train.sbatch" plan text.txt $steps whole --lr 1e-3
+like "$(cat "$last.out")" "no checkpoint under 'whole': starting from step 0" 'from step 0, as there is none, which it says'
 losses whole/log >whole.losses
 is "$(grep -c . whole.losses)" $steps 'and logs every step'
 # Slurm looks at limits every half minute: the signal comes in the first half of the one that it is.
@@ -30,6 +31,11 @@ is "$(moe-stat -f json parts/log | jq .steps) $(moe-ckpt verify "parts/step-$(pr
 # ---- scancel ----
 submit "$scripts/requeue.sbatch" plan text.txt 100000 cancelled --lr 1e-3
 until_so 60 stepped cancelled/log 3
+sleep 1 # so that Slurm has both
+first=$job job=
+finish 'a second job on its root is refused' 'FAILED 3:0' "$scripts/train.sbatch" plan text.txt 100000 cancelled --lr 1e-3
+like "$(cat "$last.out")" "'cancelled' is in use" 'by the first one'
+job=$first
 scancel "$job"
 finish 'a job that is cancelled stays so' 'CANCELLED 0:15'
 is "$(squeue -h | grep -c .) $(moe-ckpt list cancelled | grep -c step-)" '0 1' 'and leaves a checkpoint'

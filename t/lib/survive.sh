@@ -42,6 +42,13 @@ none_lost() { jq -r 'select(.kind == "save" or .kind == "start") | "\(.kind) \(.
 parts() {
     grep '^survive:' "$job.out" | sed -n "$(($2 + 1)),\$p" | while read -r _ day clock words; do echo "$(date -d "$day $clock" +%s) $words"; done |
         awk -v at="$1" -v now="$(epoch)" -v load="$(jq -r 'select(.kind == "start") | .load_s' "$3/log" | tail -n 1)" '
-            /ended/ { e = $1 } /health/ { h = $1 } /planning/ { p = $1 } /training/ { t = $1 }
-            END { printf "%.0f s: detected %.0f s, health %d s, replanned %d s, started %.0f s, of which loading %.2f s", now - at, e - at, p - h, t - p, now - t, load }'
+            BEGIN { last = at; part = "detected" }
+            { spent[part] += $1 - last; last = $1 }
+            /ended/ { ends++ } /health/ { part = "health" } /planning/ { part = "replanned" } /training/ { part = "started" }
+            END {
+                spent[part] += now - last
+                printf "%.0f s: detected %.0f s, health %.0f s, replanned %.0f s, started %.0f s, of which loading %.2f s", now - at, spent["detected"], \
+                    spent["health"], spent["replanned"], spent["started"], load
+                if (ends > 1) printf " (at the %d. try)", ends
+            }'
 }

@@ -21,7 +21,7 @@ kinds=$(echo "$kinds" | tr ' ' '\n' | awk -v seed="$seed" 'BEGIN { srand(seed) }
 [ -z "${KINDS:-}" ] || kinds=$KINDS
 count=$(echo "$kinds" | wc -w)
 steps=$((10 * count + 30))
-options='--lr 1e-3 --save-every 3 --timeout 15'
+options='--lr 1e-3 --save-every 3 --timeout 10'
 
 make_plan A 16 --tp 2 --ep 4 --etp 2 --pp 2 --global-batch 24
 # shellcheck disable=SC2086
@@ -45,7 +45,7 @@ for kind in $kinds; do
     case $kind in
     node)
         [ "$host" != "$(field "$job" BatchHost)" ] || host=$(cut -d' ' -f1 run/places | uniq | sed -n 2p)
-        what="node $host"
+        what="$host"
         node_dies "$host"
         ;;
     disk)

@@ -102,9 +102,9 @@ static double crowd_of(const struct probe *p)
     return p->bench.be->device ? 1 : fmax(1, ranks);
 }
 
-/* Seconds of one operation while all ranks do theirs, as if each had its processors to itself: what it waits for
- * a turn says who else is there, not how fast the rank is. The best of some rounds: what is wrong with a rank is
- * so each time, what others do comes and goes. */
+/* Seconds of one operation while all ranks do theirs, as if each had its processors to itself: what it waits
+ * for a turn says who else is there, not how fast the rank is. The best of some rounds: what is wrong with a
+ * rank is so each time, what others do comes and goes. */
 static int measure_work(struct probe *p, struct health_rank *r, bench_work *work, const void *what,
                         double *least_s)
 {
@@ -224,8 +224,8 @@ static double checkpoint_bytes(const struct plan *p)
     return each * (double)model_parameters(&p->model);
 }
 
-/* Where ranks share processors each has its turn: the share of the time in which it waits for that is known, and
- * the more it is, the more a message waits, whose best of some it is that counts. */
+/* Where ranks share processors each has its turn: the share of the time in which it waits for that is known,
+ * and the more it is, the more a message waits, whose best of some it is that counts. */
 static void expect_turns(struct health *h, double least, double crowd)
 {
     double turn = 1 / crowd;

@@ -65,9 +65,9 @@ node_pids() {
         fi
     done 2>/dev/null | sort -u
 }
-# All at once: none may see another go.
+# One or more, all at once: nothing of them may see another go.
 node_dies() {
-    gone=$(node_pids "$1")
+    gone=$(for n in "$@"; do node_pids "$n"; done)
     # shellcheck disable=SC2086
     kill -s STOP $gone
     # shellcheck disable=SC2086

@@ -241,7 +241,6 @@ check-portable: all unit
 	$(Q)$(PROVE_ENV) prove --timer t/0030-portable.t
 # A real Slurm of four nodes on this host, and the scripts of share/slurm on it; skipped without unless MOEKIT_REQUIRE says "slurm".
 check-slurm: all
-	$(Q)$(MAKE) --no-print-directory FAULTS=1 all
 	$(Q)$(PROVE_ENV) prove --timer $(wildcard t/slurm/*.t)
 # What goes wrong once in many thousand steps. What is found stays in .build/hunt.
 hunt: all

@@ -52,7 +52,18 @@ rm -rf "$T/root"
 is "$(job requeue STATUS=3 FAULT=1 AGE=1)" '3 requeue 7' 'a fault on record is requeued'
 is "$(job requeue STATUS=137 FAULT=1 AGE=2)" '137 requeue 7' 'the next too if there was a checkpoint between them, whatever the launcher says'
 is "$(job requeue STATUS=137 FAULT=1 AGE=2)" 137 'but not from the same checkpoint again'
-is "$(job requeue STATUS=137 FAULT= AGE=3)" 137 'and not without a record'
+is "$(job requeue STATUS=3 FAULT= AGE=3)" 3 'nor is 3 without a record'
+for code in 9 77 137 143; do
+    is "$(job requeue STATUS=$code FAULT= AGE=$code)" "$code requeue 7" "$code needs none: whoever was killed could write no record"
+done
+for code in 1 2; do
+    is "$(job requeue STATUS=$code FAULT=1 AGE=new)" $code "$code is not requeued with one, either"
+done
+
+for s in pipeline survive array-sweep; do
+    run env -u SLURM_JOB_ID -u SLURM_NTASKS -u SLURM_ARRAY_TASK_ID PATH="$T/stubs:$PATH" sh "share/slurm/$s.sbatch" a b 5 "$T/outside" 5
+    like "$status $err" '^2 .*SLURM_[A-Z_]*: parameter not set' "$s: outside of a job it exits 2 and says what is not set"
+done
 
 # ---- survive: how often it tries ----
 run sh share/slurm/survive.sbatch only
@@ -61,7 +72,7 @@ if need jq command -v jq; then
     # what replan and health leave; and a checkpoint from the second start on if $NEW is set
     stub moe-partition "while [ \$# -gt 1 ]; do case \$1 in -o | --new-places) echo 'n1 0' >\"\$2\" ;; esac; shift; done"
     stub srun "case \"\$*\" in
-        *--health*) while [ \$# -gt 1 ]; do [ \"\$1\" != -o ] || echo '{\"sick\": []}' >\"\$2\"; shift; done ;;
+        *--health*) while [ \$# -gt 1 ]; do [ \"\$1\" != -o ] || echo '{\"sick\": [], \"hosts\": [\"n1\"]}' >\"\$2\"; shift; done ;;
         *moe-train*) echo start >>'$T/starts'; exit \$STATUS ;;
         esac"
     stub moe-ckpt "[ -z \"\$NEW\" ] || [ \$(cat '$T/starts' 2>/dev/null | wc -l) -lt 2 ] || echo '1 2 step-1'"

@@ -18,13 +18,20 @@ health() {
 
 # ---- one rank ----
 health 1 --tolerance 0.95
-is "$status $(printf '%s\n' "$out" | sed 's/:.*//' | tr '\n' ' ')" '0 ok   processors ok   memory ok   products ok   bandwidth healthy ' 'one rank measures itself'
+is "$status $(printf '%s\n' "$out" | sed 's/:.*//' | tr '\n' ' ')" '0 ok   processors ok   memory ok   busy ok   products ok   bandwidth healthy ' 'one rank measures itself'
 like "$out" 'products: [0-9.]+ to [0-9.]+ GFLOP/s a rank; nothing to compare it with' 'and says where there is nothing to compare with'
 echo '{"device": "cpu", "flops": {"f32": 1e18}, "efficiency": [[1e8, 0.5]], "memory_Bps": 1e6}' >"$T/fast.json"
 health 1 -c "$T/fast.json"
-is "$status $(printf '%s\n' "$out" | grep -c FAIL)" '1 1' 'a rank that is slower than the cluster file says is not healthy'
+is "$status $(printf '%s\n' "$out" | grep -c 'FAIL [^b]')" '1 1' 'a rank that is slower than the cluster file says is not healthy'
 like "$out" "FAIL products: rank 0 on '.*': .* GFLOP/s, 0 % of what it should be 5e\+08 \(by the cluster\)" 'which is counted as plans count it'
 like "$out" 'ok   bandwidth: .* should be 0\.00085 ' 'for memory too'
+if need taskset command -v taskset; then
+    taskset -c 0 perl -e '1 while 1' &
+    hog=$!
+    run taskset -c 0 moe-train --health --json --tolerance 0.2
+    kill $hog
+    is "$status $(jq -c '[.sick, .busy, .checks.busy.least > 0.2]' <<<"$out")" '1 [[],[0],true]' 'a rank whose processor another program has is not sick: its machine is busy'
+fi
 moe-partition -q -m moe-7b -n 1 -o "$T/large.plan" 2>/dev/null
 health 1 -p "$T/large.plan" --save "$T/none/yet" --tolerance 0.95
 like "$out" 'FAIL memory: rank 0 .* \(by the plan\)' 'memory that the plan needs and is not there'

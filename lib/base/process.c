@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 #include "base/process.h"
 
+#include <dirent.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -117,6 +120,31 @@ int process_parent(int pid)
 {
     int parent = 0;
     return read_stat(pid, &parent) ? parent : 0;
+}
+
+int64_t process_space(void)
+{
+    struct stat st;
+    return stat("/proc/self/ns/pid", &st) == 0 ? (int64_t)st.st_ino : 0;
+}
+
+double process_waited_s(void)
+{
+    double most = NAN;
+    DIR *tasks = opendir("/proc/self/task");
+    for (struct dirent *e; tasks && (e = readdir(tasks));) {
+        char path[300];
+        long long ran, waited;
+        snprintf(path, sizeof path, "/proc/self/task/%s/schedstat", e->d_name);
+        FILE *f = fopen(path, "r");
+        if (f && fscanf(f, "%lld %lld", &ran, &waited) == 2)
+            most = fmax(most, 1e-9 * (double)waited); /* of NaN and a number the number */
+        if (f)
+            fclose(f);
+    }
+    if (tasks)
+        closedir(tasks);
+    return most;
 }
 
 double now_s(void)

@@ -25,6 +25,10 @@ void process_cpus(cpu_set_t *set);
  * none. */
 char process_state(int pid);
 int process_parent(int pid); /* 0 when there is no such process */
-double now_s(void);          /* monotonic clock */
+int64_t process_space(void); /* of process numbers: a number is of the same process to all who have the same */
+/* Seconds since the process began for which its threads could run, and others had the processors: of the thread
+ * that has waited the longest. NaN where the kernel does not count. */
+double process_waited_s(void);
+double now_s(void); /* monotonic clock */
 
 #endif

@@ -71,6 +71,7 @@ struct comm_fault {
     char collective[48], group[48];
     int awaited[COMM_AWAITED], awaited_count; /* ranks, the first of them */
     bool told;                                /* learnt from the launcher, which ends the job */
+    bool gone; /* its process is; it may have ended because of another rank, and left a record that says so */
 };
 /* After an error; NULL when the failure was not in communication. */
 const struct comm_fault *comm_fault(const struct comm *c);

@@ -22,6 +22,7 @@
 #define TOLD_S        1.2  /* mpirun kills two seconds after its SIGTERM */
 #define TOLD_SILENT_S 15   /* Slurm does KillWait after its SIGTERM, 30 seconds unless a site says otherwise */
 #define TOLD_STAY_S   0.5  /* and all should look at who is gone before the first of the others goes */
+#define GONE_S        0.25 /* how often a rank that waits looks whether the others of its host are there */
 enum { ASKED_MOST = 64, NAMED_MOST = 8 };
 
 /* A question, or what a rank says of itself. */
@@ -30,7 +31,6 @@ struct letter {
     int32_t end, circle; /* the rank that it waits for in the end; the chain leads back to one who waits */
     int32_t gave_up;     /* the wait is over: `end` is lost */
     double age_s;        /* since the last sign of life of `end` */
-    char host[HOST_NAME];
 };
 
 /* What this rank knows of another that it has asked. Times are on the own clock. */
@@ -41,7 +41,6 @@ struct known {
     bool waiting, circle, gave_up;
     int end;
     double sign; /* of life of `end`; of a circle, since when this rank knows of it */
-    char host[HOST_NAME];
 };
 
 struct posted {
@@ -52,6 +51,7 @@ struct posted {
 
 struct neighbour {
     int rank, pid; /* pid 0: of another namespace */
+    int64_t space; /* that namespace */
 };
 
 struct signs {
@@ -61,8 +61,10 @@ struct signs {
     double judged_s; /* and of the last judgement of those awaited: alive() looks too, between two polls */
     double stood_s;  /* the longest time without such a look */
     double told_s;   /* when this rank saw that it was told to end */
+    double gone_s;   /* now_s() of the last look for ranks that are gone */
     struct patience *wait; /* NULL: this rank works */
     bool gave_up;          /* and tells so until it waits anew */
+    bool gone;             /* because it saw that the process is gone */
     struct letter verdict;
     double verdict_sign;
     int through; /* the rank awaited that led to it */
@@ -76,7 +78,7 @@ struct signs {
     struct neighbour *local;
     int locals;
     bool mpirun;
-    char host[HOST_NAME];
+    char (*host)[HOST_NAME]; /* of each rank: of one that is gone nobody can be asked */
 };
 
 static struct signs *signs_of(const struct comm *c)
@@ -96,14 +98,22 @@ static void answer_hook(void *c)
     mpi_answer(c);
 }
 
+static int tell_hosts(const struct comm *c, struct signs *s)
+{
+    char mine[HOST_NAME] = "";
+    process_host(mine);
+    s->host = xcalloc((size_t)c->size, sizeof *s->host);
+    return MPI_Allgather(mine, sizeof mine, MPI_BYTE, s->host, sizeof mine, MPI_BYTE, s->talk);
+}
+
 static int meet_neighbours(struct comm *c, struct signs *s, MPI_Comm host)
 {
-    struct neighbour me = {c->rank, (int)getpid()};
+    struct neighbour me = {c->rank, (int)getpid(), process_space()};
     s->locals = c->local_ranks;
     s->local = xcalloc((size_t)s->locals, sizeof *s->local);
     int code = MPI_Allgather(&me, sizeof me, MPI_BYTE, s->local, sizeof me, MPI_BYTE, host);
     for (int i = 0; i < s->locals && !code; i++)
-        if (!process_state(s->local[i].pid))
+        if (s->local[i].space != me.space || !process_state(s->local[i].pid))
             s->local[i].pid = 0;
     return code;
 }
@@ -114,10 +124,11 @@ int mpi_alive_open(struct comm *c, MPI_Comm host)
     struct signs *s = m->signs = xcalloc(1, sizeof *s);
     s->last_s = now_s();
     s->mpirun = launcher_kind() == LAUNCHER_MPIRUN;
-    process_host(s->host);
     int code = MPI_Comm_dup(m->comm, &s->talk);
     if (!code)
         code = MPI_Comm_set_errhandler(s->talk, MPI_ERRORS_RETURN);
+    if (!code)
+        code = tell_hosts(c, s);
     if (!code)
         code = meet_neighbours(c, s, host);
     alive_hook(answer_hook, c);
@@ -139,6 +150,7 @@ void mpi_alive_close(struct comm *c)
     free(s->known);
     free(s->askers);
     free(s->local);
+    free(s->host);
     free(s);
     m->signs = NULL;
 }
@@ -217,7 +229,6 @@ static struct letter describe(struct signs *s, double *sign)
         l.waiting = n > 0;
     }
     l.age_s = l.waiting ? s->clock - *sign : 0;
-    memcpy(l.host, s->host, sizeof l.host);
     return l;
 }
 
@@ -260,8 +271,6 @@ static void hear(const struct comm *c, struct signs *s, int rank, const struct l
     k->gave_up = l->gave_up;
     k->end = mine ? rank : l->end;
     k->circle = circle;
-    memcpy(k->host, l->host, sizeof k->host);
-    k->host[sizeof k->host - 1] = '\0';
 }
 
 static void read_letters(const struct comm *c, struct signs *s)
@@ -317,32 +326,24 @@ void mpi_answer(struct comm *c)
 
 /* ---- whom to blame ---- */
 
-/* A rank of this host that is stopped (or gone, too), or -1. */
-static int local_lost(const struct comm *c, bool gone_too)
+/* A rank of this host that is gone (or stopped, too), or -1. */
+static int local_lost(const struct comm *c, bool stopped_too)
 {
     const struct signs *s = signs_of(c);
     for (int i = 0; s && i < s->locals; i++) {
         const struct neighbour *n = &s->local[i];
         char state = n->pid && n->rank != c->rank ? process_state(n->pid) : 'R';
-        if (state == 'T' || (gone_too && (!state || state == 'Z' || state == 'X')))
+        if (!state || state == 'Z' || state == 'X' || (stopped_too && state == 'T'))
             return n->rank;
     }
     return -1;
-}
-
-static const char *host_of(struct signs *s, int rank)
-{
-    for (int i = 0; i < s->locals; i++)
-        if (s->local[i].rank == rank)
-            return s->host;
-    return rank < 0 ? "" : know(s, rank)->host;
 }
 
 void mpi_blame(const struct group *g, const char *what, int rank, const int *peer, int count)
 {
     struct comm_fault *f = &g->c->fault;
     *f = (struct comm_fault){.rank = rank};
-    snprintf(f->host, sizeof f->host, "%s", host_of(signs_of(g->c), rank));
+    snprintf(f->host, sizeof f->host, "%s", rank < 0 ? "" : signs_of(g->c)->host[rank]);
     snprintf(f->collective, sizeof f->collective, "%s", what);
     snprintf(f->group, sizeof f->group, "%s", g->name);
     for (int i = 0; i < count && i < COMM_AWAITED; i++)
@@ -410,6 +411,25 @@ static bool judge(struct patience *p)
     return true;
 }
 
+/* A process that is gone needs no time-out, and some launchers kill the others two seconds later (Slurm's PMIx,
+ * whatever srun is told): by then its neighbours have said which it was. */
+static bool neighbour_gone(struct patience *p, double now)
+{
+    struct comm *c = p->g->c;
+    struct signs *s = signs_of(c);
+    if (c->timeout <= 0 || now - p->began_s < GONE_S || now - s->gone_s < GONE_S)
+        return false;
+    s->gone_s = now;
+    int rank = local_lost(c, false);
+    if (rank < 0)
+        return false;
+    read_letters(c, s);
+    const struct known *k = know(s, rank);
+    s->gone = !k->gave_up; /* else it ended because of another */
+    give_up(p, rank, s->gone ? rank : k->end, k->gave_up && k->circle, s->clock);
+    return true;
+}
+
 /* ---- waits ---- */
 
 void mpi_wait_begin(struct patience *p, size_t bytes)
@@ -424,7 +444,7 @@ void mpi_wait_begin(struct patience *p, size_t bytes)
     p->yield_s = m->yield_s + moving;
     p->moving_s = (double)bytes / SLOW_BPS;
     s->wait = p;
-    s->gave_up = false;
+    s->gave_up = s->gone = false;
 }
 
 bool mpi_still(struct patience *p)
@@ -439,7 +459,7 @@ bool mpi_still(struct patience *p)
         s->judged_s = now;
         if (comm_told_to_end() && s->mpirun && !go_on_when_told(p, s, now))
             return false;
-        if (!judge(p))
+        if (!judge(p) || neighbour_gone(p, now))
             return false;
     }
     if (waited < p->yield_s) {
@@ -517,6 +537,9 @@ int mpi_wait_lost(struct patience *p)
         snprintf(chain, sizeof chain, ": rank %d waits for rank %d, which does not answer", by, v->end);
     name_peers(names, sizeof names, g, peer, n);
     mpi_blame(g, p->what, v->circle ? -1 : v->end, peer, n);
+    g->c->fault.gone = s->gone;
+    if (s->gone)
+        return error(STATUS_ENV, "%s in group '%s': the process of rank %d is gone", p->what, g->name, v->end);
     return error(STATUS_ENV, "%s in group '%s': no answer within %g s from %s%s", p->what, g->name,
                  may_be_silent(g->c), names, chain);
 }

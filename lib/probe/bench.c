@@ -84,12 +84,14 @@ int bench_time(const struct bench *b, bench_work *work, const void *what, double
         repeats *= 2;
     }
     TRY(bench_wait(comm_world(b->comm)));
+    double waited = process_waited_s();
     for (start = now_s(); t->samples < SAMPLES && (t->samples == 0 || now_s() - start < window_s);
          t->samples++) {
         TRY(sample(b, work, what, repeats, &s));
         each[t->samples] = s / repeats;
         took += s;
     }
+    t->waited = (process_waited_s() - waited) / (now_s() - start);
     qsort(each, (size_t)t->samples, sizeof *each, by_value);
     t->mean_s = took / repeats / t->samples;
     t->median_s = each[t->samples / 2];

@@ -25,6 +25,7 @@ void bench_close(struct bench *b);
 struct timing {
     double mean_s, median_s, best_s;
     int samples;
+    double waited; /* share of the time for which others had the rank's processors; NaN: not known */
 };
 
 /* Collective over the group: nobody goes on before all are here. */

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/statvfs.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -20,9 +21,11 @@
 #include "model/size.h"
 #include "plan/states.h"
 
-#define WINDOW_S 0.2 /* of each figure, where no ranks share a processor */
+#define WINDOW_S   0.2 /* of each figure and round, */
+#define PAUSE_S    0.1 /* and between rounds */
+#define TURN_LEAST 0.01
 enum {
-    MOST_WINDOWS = 5,
+    ROUNDS = 3,
     CUBE = 512,         /* a product of some milliseconds on a core, */
     DEVICE_CUBE = 4096, /* and of half a millisecond on a device, or as large as fits */
 };
@@ -31,6 +34,7 @@ const struct health_row health_row[HEALTH_CHECKS] = {
     [HEALTH_PROCESSORS] = {"processors", "", 1},
     [HEALTH_MEMORY] = {"memory", "GB", 1e9},
     [HEALTH_DISK] = {"disk", "GB", 1e9},
+    [HEALTH_BUSY] = {"busy", "%", 0.01, .less = true},
     [HEALTH_PRODUCTS] = {"products", "GFLOP/s", 1e9},
     [HEALTH_BANDWIDTH] = {"bandwidth", "GB/s", 1e9},
     [HEALTH_UPLOAD] = {"upload", "GB/s", 1e9},
@@ -98,18 +102,36 @@ static double crowd_of(const struct probe *p)
     return p->bench.be->device ? 1 : fmax(1, ranks);
 }
 
-/* All ranks at once; where they share processors, for so much longer that each has its turn. */
+/* Seconds of one operation while all ranks do theirs, as if each had its processors to itself: what it waits
+ * for a turn says who else is there, not how fast the rank is. The best of some rounds: what is wrong with a
+ * rank is so each time, what others do comes and goes. */
+static int measure_work(struct probe *p, struct health_rank *r, bench_work *work, const void *what,
+                        double *least_s)
+{
+    *least_s = INFINITY;
+    for (int i = 0; i < ROUNDS; i++) {
+        struct timing t;
+        if (i > 0)
+            nanosleep(&(struct timespec){.tv_nsec = (long)(PAUSE_S * 1e9)}, NULL);
+        TRY(bench_time(&p->bench, work, what, WINDOW_S, &t));
+        bool turns = !p->bench.be->device && t.waited > 0; /* not where it is unknown */
+        *least_s = fmin(*least_s, t.mean_s * (turns ? fmax(1 - t.waited, TURN_LEAST) : 1));
+        if (!p->bench.be->device)
+            r->value[HEALTH_BUSY] = fmin(r->value[HEALTH_BUSY], t.waited); /* of NaN and a number the number */
+    }
+    return 0;
+}
+
 static int measure_computing(struct probe *p, struct health_rank *r)
 {
     struct multiply product = product_of(p);
     struct traffic traffic = {.count = (int64_t)(p->bench.bytes / 8 / 64 * 64)};
-    struct timing t;
-    double window = WINDOW_S * fmin(MOST_WINDOWS, r->crowd);
-    TRY(bench_time(&p->bench, bench_product, &product, window, &t));
-    r->value[HEALTH_PRODUCTS] = product_flops(&product) / t.mean_s;
-    TRY(health_ask_device(p, r, &product, t.mean_s));
-    TRY(bench_time(&p->bench, bench_traffic, &traffic, window, &t));
-    r->value[HEALTH_BANDWIDTH] = TRAFFIC_BYTES * (double)traffic.count / t.mean_s;
+    double s;
+    TRY(measure_work(p, r, bench_product, &product, &s));
+    r->value[HEALTH_PRODUCTS] = product_flops(&product) / s;
+    TRY(health_ask_device(p, r, &product, s));
+    TRY(measure_work(p, r, bench_traffic, &traffic, &s));
+    r->value[HEALTH_BANDWIDTH] = TRAFFIC_BYTES * (double)traffic.count / s;
     return 0;
 }
 
@@ -202,6 +224,24 @@ static double checkpoint_bytes(const struct plan *p)
     return each * (double)model_parameters(&p->model);
 }
 
+/* Where ranks share processors each has its turn: the share of the time in which it waits for that is known,
+ * and the more it is, the more a message waits, whose best of some it is that counts. */
+static void expect_turns(struct health *h, double least, double crowd)
+{
+    double turn = 1 / crowd;
+    bool known = true;
+    for (int r = 0; r < h->ranks; r++) {
+        double waited = h->rank[r].value[HEALTH_BUSY];
+        known = known && !isnan(waited);
+        turn = fmin(turn, fmax(1 - waited, 0.5 / crowd)); /* of NaN and a number the number */
+    }
+    h->expect[HEALTH_BUSY] = (struct expectation){1 - least / crowd, 1, "its own ranks"};
+    if (turn < 1)
+        h->expect[HEALTH_INSIDE].least = h->expect[HEALTH_ACROSS].least = least * turn / 2;
+    if (crowd > 1 && !known)
+        h->expect[HEALTH_PRODUCTS].least = h->expect[HEALTH_BANDWIDTH].least = least / 2;
+}
+
 static int expect(const struct probe *p, struct health *h)
 {
     static const char cluster[] = "the cluster", plan[] = "the plan", others[] = "the other ranks",
@@ -228,10 +268,7 @@ static int expect(const struct probe *p, struct health *h)
                                     : (struct expectation){most_have(h, i), least, others};
     }
     h->expect[HEALTH_DISK].value = NAN;
-    if (crowd > 1) { /* who has its turn when is chance: it evens out over a window, not over a few messages */
-        h->expect[HEALTH_PRODUCTS].least = h->expect[HEALTH_BANDWIDTH].least = least / 2;
-        h->expect[HEALTH_INSIDE].least = h->expect[HEALTH_ACROSS].least = least / (2 * crowd);
-    }
+    expect_turns(h, least, crowd);
     if (p->plan.world) {
         h->expect[HEALTH_MEMORY] = (struct expectation){p->plan.predict.memory_bytes, 1, plan};
         h->expect[HEALTH_DISK] = (struct expectation){checkpoint_bytes(&p->plan), 1, plan};

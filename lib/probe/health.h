@@ -3,8 +3,10 @@
  * all ranks measure, at once, what a run lives on, and each figure is compared with what is expected: what the
  * plan needs; what the cluster file says, counted as plans count it (cost/); else what most ranks have.
  *
- * Measured together, ranks compete as they do in a run. All figures are means over the time that was measured:
- * a rank that stands still half the time is half as fast. Where several ranks share a processor, less is asked.
+ * Measured together, ranks compete as they do in a run. What a rank computes is a mean over a fifth of a
+ * second, so that one which stands still half the time is half as fast, of three rounds the best; the time for
+ * which another process or rank had its processor does not count (process_waited_s()). How much that is, is a
+ * check of its own: a host with other programs is busy, which makes no rank of it sick.
  */
 #ifndef PROBE_HEALTH_H
 #define PROBE_HEALTH_H
@@ -18,6 +20,7 @@ enum health_check {
     HEALTH_PROCESSORS,  /* that the rank's threads have */
     HEALTH_MEMORY,      /* bytes that it can have */
     HEALTH_DISK,        /* bytes that are free where checkpoints go */
+    HEALTH_BUSY,        /* share of the time for which others had its processors */
     HEALTH_PRODUCTS,    /* operations a second */
     HEALTH_BANDWIDTH,   /* bytes a second of memory */
     HEALTH_UPLOAD,      /* bytes a second from the host's memory to the device's, and */
@@ -75,11 +78,11 @@ enum status health_run(const struct probe_options *o, struct comm **comm, bool *
 void health_last_words(const struct probe_options *o, const struct comm_fault *f);
 
 /* The judgement. With two links or more a rank is sick when most of them are slow; else it is the links that
- * are. */
+ * are. A rank whose host is busy is slow in that, and not sick. */
 bool health_slow(const struct health *h, int rank, enum health_check check);
 bool health_links_slow(const struct health *h, int rank);
 bool health_sick(const struct health *h, int rank);
-bool health_healthy(const struct health *h); /* no rank is sick, and no link slow */
+bool health_healthy(const struct health *h); /* no rank is sick, no link slow, no host busy */
 
 /* Of this rank's device, if it has one: copies, and what its driver tells while it works on such products, of
  * product_s each. 0, or -1 as sync(). */

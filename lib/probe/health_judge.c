@@ -20,7 +20,7 @@ bool health_sick(const struct health *h, int rank)
     if (health_links_slow(h, rank))
         return true;
     for (int i = 0; i < HEALTH_CHECKS; i++)
-        if (health_slow(h, rank, i))
+        if (i != HEALTH_BUSY && health_slow(h, rank, i))
             return true;
     return false;
 }
@@ -28,7 +28,7 @@ bool health_sick(const struct health *h, int rank)
 bool health_healthy(const struct health *h)
 {
     for (int r = 0; r < h->ranks; r++)
-        if (h->rank[r].slow || health_sick(h, r))
+        if (h->rank[r].slow || health_sick(h, r) || health_slow(h, r, HEALTH_BUSY))
             return false;
     return true;
 }

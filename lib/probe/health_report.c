@@ -164,6 +164,8 @@ static void print_verdict(FILE *f, const struct health *h, int links)
             fprintf(f, "%s rank %d on '%s'", sick++ ? "," : "", r, h->rank[r].host);
     if (links)
         fprintf(f, "%s %d slow link%s", sick ? "," : "", links, links == 1 ? "" : "s");
+    if (!sick && !links) /* nor anything else */
+        fprintf(f, " busy with other programs");
     fprintf(f, "\n");
 }
 
@@ -218,7 +220,7 @@ static json_t *sick_list(const struct health *h)
             continue;
         json_t *why = json_array();
         for (int i = 0; i < HEALTH_CHECKS; i++)
-            if (health_slow(h, r, i))
+            if (i != HEALTH_BUSY && health_slow(h, r, i))
                 json_array_append_new(why, json_string(health_row[i].name));
         if (health_links_slow(h, r))
             json_array_append_new(why, json_string("links"));
@@ -228,6 +230,16 @@ static json_t *sick_list(const struct health *h)
             json_object_set_new(one, "throttle", reason_list(&h->rank[r]));
         json_array_append_new(list, one);
     }
+    return list;
+}
+
+/* Ranks from whose processors other programs keep them. */
+static json_t *busy_list(const struct health *h)
+{
+    json_t *list = json_array();
+    for (int r = 0; !h->lost && r < h->ranks; r++)
+        if (health_slow(h, r, HEALTH_BUSY))
+            json_array_append_new(list, json_integer(r));
     return list;
 }
 
@@ -269,10 +281,10 @@ static json_t *check_list(const struct health *h)
 
 void health_json(FILE *f, const struct health *h)
 {
-    json_t *root = json_pack("{s:s,s:b,s:i,s:o,s:f,s:o,s:o,s:o}", "kind", "health", "healthy",
+    json_t *root = json_pack("{s:s,s:b,s:i,s:o,s:f,s:o,s:o,s:o,s:o}", "kind", "health", "healthy",
                              !h->lost && health_healthy(h), "ranks", h->ranks, "cluster",
-                             json_bytes(h->cluster), "tolerance", h->o->tolerance, "sick", sick_list(h),
-                             "links", link_list(h), "checks", check_list(h));
+                             json_bytes(h->cluster), "tolerance", h->o->tolerance, "sick", sick_list(h), "busy",
+                             busy_list(h), "links", link_list(h), "checks", check_list(h));
     if (!h->lost)
         json_object_set_new(root, "hosts", host_list(h));
     json_dumpf(root, f, JSON_COMPACT);

@@ -122,7 +122,7 @@ void fault_report(struct run *run)
     json_t *record = record_of(f, comm_rank(run->comm), run->be ? run->be->name : NULL, run->step, reason);
     if (!run->log.f) {
         leave_mark(run->o->log, record, status, reason);
-    } else if (f && f->told && fault_gather(&run->log, run->o->log, false) > 0) {
+    } else if (f && (f->told || f->gone) && fault_gather(&run->log, run->o->log, false) > 0) {
         error(status, "%s", ""); /* a rank that has ended since was the first to notice, and knows better */
     } else {
         log_write(&run->log, json_incref(record));

@@ -8,8 +8,8 @@ export SLURM_CONF="$T/slurm/slurm.conf" OMP_NUM_THREADS=1
 export OMPI_MCA_btl=self,tcp OMPI_MCA_btl_tcp_if_include=lo # nodes of one host must not find each other in its memory
 trap '"$top/t/slurm/cluster" stop "$T/slurm" && rm -rf "$T"' EXIT
 
-"$top/t/slurm/cluster" start "$T/slurm"
-ok $? 'a Slurm of four nodes starts' || exit 1
+"$top/t/slurm/cluster" "${cluster:-start}" "$T/slurm"
+ok $? "a Slurm of ${NODES:-4} nodes starts" || exit 1
 cd "$T" || exit 1
 
 # field JOB NAME: of scontrol show job
@@ -50,7 +50,7 @@ losses() {
 stepped() { grep -q "\"step\":$2," "$1" 2>/dev/null; }
 rank_pid() { # of job $1, rank $2
     for p in $(pgrep -x moe-train); do
-        tr '\0' '\n' <"/proc/$p/environ" 2>/dev/null | grep -cxE "SLURM_CONF=$SLURM_CONF|SLURM_JOB_ID=$1|SLURM_PROCID=$2" | grep -qx 3 && echo "$p"
+        cat "/proc/$p/environ" 2>/dev/null | tr '\0' '\n' | grep -cxE "SLURM_CONF=$SLURM_CONF|SLURM_JOB_ID=$1|SLURM_PROCID=$2" | grep -qx 3 && echo "$p"
     done
 }
 # Processes of this Slurm's node $1: slurmd, slurmstepd, and what they run
@@ -65,9 +65,9 @@ node_pids() {
         fi
     done 2>/dev/null | sort -u
 }
-# All at once: none may see another go.
+# One or more, all at once: nothing of them may see another go.
 node_dies() {
-    gone=$(node_pids "$1")
+    gone=$(for n in "$@"; do node_pids "$n"; done)
     # shellcheck disable=SC2086
     kill -s STOP $gone
     # shellcheck disable=SC2086
@@ -76,7 +76,7 @@ node_dies() {
 # What a killed slurmstepd has left would keep others from starting there.
 node_returns() {
     find "$T/slurm/$1" \( -name '*pmix*' -o -name 'n?_*' -o -name 'job0*' \) -prune -exec rm -rf {} +
-    slurmd -N "$1"
+    "$top/t/slurm/cluster" node "$T/slurm" "$1"
     until_so 60 sh -c "sinfo -h -n $1 -o %t | grep -qE 'idle|mix|alloc'"
 }
 job=

@@ -18,23 +18,19 @@ make_plan() {
     ok $? "a plan $name of $*" || diag "$(cat "$name.checked")"
 }
 
-# A rank in one of the places (NODE.NUMBER) that $T/sick has files of is slow: it stands still for four fifths of the time, and, as busy processors
-# make up for that, measures itself as slow besides (base/halt.h).
-need_for_all faults test -x "$top/.build/faults/bin/moe-train"
+# A rank in one of the places (NODE.NUMBER) that $T/sick has files of is slow: it stands still for four fifths of the time.
 mkdir sick bin
 cat >bin/moe-train <<END
 #!/bin/sh
-[ ! -e "$T/sick/\${SLURMD_NODENAME:-}.\${CUDA_VISIBLE_DEVICES:-}" ] || MOEKIT_HALT=slow:bench:\$SLURM_PROCID exec perl -MPOSIX=WNOHANG -e '
+[ ! -e "$T/sick/\${SLURMD_NODENAME:-}.\${CUDA_VISIBLE_DEVICES:-}" ] || exec perl -MPOSIX=WNOHANG -e '
     \$p = fork // die; exec @ARGV unless \$p;
     while (waitpid(\$p, WNOHANG) == 0) { kill STOP => \$p; select undef, undef, undef, 0.008; kill CONT => \$p; select undef, undef, undef, 0.002 }
-    exit(\$? & 127 ? 128 + (\$? & 127) : \$? >> 8)' "$top/.build/faults/bin/moe-train" "\$@"
+    exit(\$? & 127 ? 128 + (\$? & 127) : \$? >> 8)' "$bin/moe-train" "\$@"
 exec "$bin/moe-train" "\$@"
 END
 chmod +x bin/moe-train
 PATH=$T/bin:$PATH
 
-# The host is busy with sixteen ranks on a few processors, and who has its turn is chance.
-export MOEKIT_HEALTH='--tolerance 0.55'
 survive() { submit --ntasks-per-node=4 "$@"; }
 epoch() { date +%s.%N; }
 # first_step ROOT STARTS: the log has a step behind that many starts
@@ -42,3 +38,17 @@ first_step() { [ "$(awk '/"kind":"start"/ { n++; s = 0 } /"kind":"step"/ { s = 1
 starts() { grep -c '"kind":"start"' "$1/log" 2>/dev/null; }
 # none_lost LOG: starts that did not go on from the last checkpoint before them
 none_lost() { jq -r 'select(.kind == "save" or .kind == "start") | "\(.kind) \(.step)"' "$1" | awk '$1 == "save" { last = $2 } $1 == "start" && $2 + 0 < last + 0'; }
+# parts AT SAID ROOT: where the time from a fault at AT to now, a step after it, has gone, by what the script has said behind SAID lines
+parts() {
+    grep '^survive:' "$job.out" | sed -n "$(($2 + 1)),\$p" | while read -r _ day clock words; do echo "$(date -d "$day $clock" +%s) $words"; done |
+        awk -v at="$1" -v now="$(epoch)" -v load="$(jq -r 'select(.kind == "start") | .load_s' "$3/log" | tail -n 1)" '
+            BEGIN { last = at; part = "detected" }
+            { spent[part] += $1 - last; last = $1 }
+            /ended/ { ends++ } /health/ { part = "health" } /planning/ { part = "replanned" } /training/ { part = "started" }
+            END {
+                spent[part] += now - last
+                printf "%.0f s: detected %.0f s, health %.0f s, replanned %.0f s, started %.0f s, of which loading %.2f s", now - at, spent["detected"], \
+                    spent["health"], spent["replanned"], spent["started"], load
+                if (ends > 1) printf " (at the %d. try)", ends
+            }'
+}

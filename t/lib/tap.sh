@@ -7,6 +7,8 @@
 #   ok STATUS NAME           0 is fine: `test -s x; ok $? 'x is there'`
 #   none LIST NAME           empty: each line of LIST is one thing that is wrong
 #   pass NAME, fail NAME, skip NAME REASON, diag TEXT
+# Those that test return 1 when they fail: `is … || diag "$(cat log)"`.
+#
 #   need WORD COMMAND…       true when COMMAND succeeds. Otherwise a skip, or a failure if WORD is in $MOEKIT_REQUIRE:
 #                            `if need jq command -v jq; then …; fi`
 #   need_for_all WORD COMMAND…   the same for the whole file, which ends here when it fails
@@ -39,7 +41,7 @@ diag() { printf '%s\n' "$*" | sed 's/^/# /' >&2; }
 
 pass() { tests=$((tests + 1)); echo "ok $tests - $1"; }
 
-fail() { tests=$((tests + 1)); failures=$((failures + 1)); echo "not ok $tests - $1"; }
+fail() { tests=$((tests + 1)); failures=$((failures + 1)); echo "not ok $tests - $1"; return 1; }
 
 skip() { tests=$((tests + 1)); echo "ok $tests - $1 # SKIP $2"; }
 
@@ -54,6 +56,7 @@ is() {
         fail "$3"
         diag "expected: $2"
         diag "     got: $1"
+        return 1
     fi
 }
 
@@ -64,6 +67,7 @@ like() {
         fail "$3"
         diag "expected a match of: $2"
         diag "                got: $1"
+        return 1
     fi
 }
 
@@ -73,6 +77,7 @@ none() {
     else
         fail "$2"
         diag "$1"
+        return 1
     fi
 }
 
@@ -81,6 +86,7 @@ unlike() {
         fail "$3"
         diag "expected no match of: $2"
         diag "                 got: $1"
+        return 1
     else
         pass "$3"
     fi
@@ -96,6 +102,7 @@ near() {
         fail "$4"
         diag "expected: $2 (within $3)"
         diag "     got: $1"
+        return 1
     fi
 }
 

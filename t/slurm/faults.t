@@ -50,11 +50,12 @@ fi
 # shellcheck disable=SC2086
 survive "$scripts/survive.sbatch" three text.txt 30 first $options
 until_so 120 stepped first/log 7
-node=$(field "$job" BatchHost)
-node_dies "$node"
+node=$(field "$job" BatchHost) second=$(sinfo -h -N -o %N | grep -vx "$node" | tail -n 1)
+node_dies "$node" "$second"
 until_so 120 sh -c "scontrol show job $job | grep -q Restarts=1"
-ok $? "the script's own node is lost: another one requeues the job"
+ok $? "the script's own node is lost and another with it: one of the rest requeues the job"
 node_returns "$node"
+node_returns "$second"
 finish 'which goes on to its end' 'COMPLETED 0:0'
 none "$(none_lost first/log)" 'from the last whole checkpoint'
 

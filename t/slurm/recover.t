@@ -14,9 +14,13 @@ layout='--ep 2 --tp 2 --pp 2 --seq 32 --global-batch 8'
 # shellcheck disable=SC2086
 moe-partition -m moe-tiny -n 4 -c nodes4x1.json $layout -o plan && moe-plan-check plan >plan.checked
 ok $? 'a plan for four nodes is made and checked'
+# shellcheck disable=SC2086
+moe-partition -q -m moe-tiny -n 4 -c nodes2x2.json $layout -o pairs
+ok $? 'and one for two nodes of two ranks'
 
 # ---- the time limit ----
 finish 'train.sbatch trains to the end' 'COMPLETED 0:0' "$scripts/train.sbatch" plan text.txt $steps whole --lr 1e-3
+like "$(cat "$last.out")" "no checkpoint under 'whole': starting from step 0" 'from step 0, as there is none, which it says'
 losses whole/log >whole.losses
 is "$(grep -c . whole.losses)" $steps 'and logs every step'
 # Slurm looks at limits every half minute: the signal comes in the first half of the one that it is.
@@ -30,14 +34,22 @@ is "$(moe-stat -f json parts/log | jq .steps) $(moe-ckpt verify "parts/step-$(pr
 # ---- scancel ----
 submit "$scripts/requeue.sbatch" plan text.txt 100000 cancelled --lr 1e-3
 until_so 60 stepped cancelled/log 3
+sleep 1 # so that Slurm has both
+first=$job job=
+finish 'a second job on its root is refused' 'FAILED 3:0' "$scripts/train.sbatch" plan text.txt 100000 cancelled --lr 1e-3
+like "$(cat "$last.out")" "'cancelled' is in use" 'by the first one'
+job=$first
 scancel "$job"
 finish 'a job that is cancelled stays so' 'CANCELLED 0:15'
 is "$(squeue -h | grep -c .) $(moe-ckpt list cancelled | grep -c step-)" '0 1' 'and leaves a checkpoint'
 
 # ---- a rank that dies ----
-submit "$scripts/requeue.sbatch" plan text.txt 200 killed --lr 1e-3 --save-every 20 --timeout 15
+# Slurm's PMIx kills all others soon, as there is one on its node: the record must be there by then, long before any time-out.
+submit -N 2 --ntasks-per-node=2 "$scripts/requeue.sbatch" pairs text.txt 200 killed --lr 1e-3 --save-every 20
 until_so 90 stepped killed/log 45
 kill -9 "$(rank_pid "$job" 2)"
+until_so 30 sh -c "scontrol show job $job | grep -q Restarts=1"
+ok $? 'requeue.sbatch does not wait for the time-out when a rank has died'
 finish 'requeue.sbatch goes on after the death of a rank' 'COMPLETED 0:0'
 is "$(field "$last" Restarts) $(sed -n '/"kind":"fault"/s/.*"rank":\([0-9]*\).*/\1/p' killed/log | sort -u)" '1 2' 'by a requeue; the rank is on record'
 losses killed/log | cmp - whole.losses 2>&1 | grep -q 'EOF on -'
@@ -50,8 +62,6 @@ wait $srun
 like "$(cat bad-exit.log bad-exit.log.fault.* 2>/dev/null | grep '"kind":"fault"')" '"rank":2,' 'it is too, with --kill-on-bad-exit and the default time-out, before Slurm kills'
 
 # ---- placement, and how ranks are started ----
-# shellcheck disable=SC2086
-moe-partition -m moe-tiny -n 4 -c nodes2x2.json $layout -o pairs
 run timeout 60 srun -N 2 --ntasks-per-node=2 -m cyclic moe-train -p pairs -d text.txt -s 1 --log pairs.log
 is "$status" 2 'srun -m cyclic is refused'
 like "$err" 'group [a-z]+ 0 is on 2 hosts, the plan says 1.*: start it with srun -N 2 --ntasks-per-node=2 -m block,' 'the group is named, and how to put it right'

@@ -1,12 +1,11 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 # survive.sbatch on a real Slurm of four nodes: ranks are killed and stopped and a node is, in one job, and it trains what one does to which
-# nothing happened. Twenty faults with MOEKIT_LARGE=1. Then experts are dropped with a sick rank.
+# nothing happened (random.t has twenty faults of all kinds). Then experts are dropped with a sick rank.
 . "$(dirname "$0")/../lib/tap.sh"
 . "$top/t/lib/slurm.sh"
 . "$top/t/lib/survive.sh"
 faults=3
-[ -z "${MOEKIT_LARGE:-}" ] || faults=20
 steps=$((60 + 20 * faults))
 options='--lr 1e-3 --save-every 5 --timeout 20'
 
@@ -22,7 +21,7 @@ random() { od -An -N2 -tu2 /dev/urandom | awk -v n="$1" '{ print $1 % n }'; }
 n=0
 while [ $n -lt $faults ]; do
     n=$((n + 1)) saved=$((20 * n - 15)) rank=$(random 16)
-    case $(random 3) in 0) kind=KILL ;; 1) kind=ABRT ;; 2) kind=STOP ;; esac
+    kind=$(echo KILL ABRT STOP | cut -d' ' -f$n)
     until_so 200 stepped kept/log $((saved + 1 + $(random 4)))
     began=$(starts kept) at=$(epoch)
     kill -s $kind "$(rank_pid "$job" "$rank")" 2>/dev/null || diag "rank $rank was not there"
@@ -33,16 +32,13 @@ done
 
 # ---- a node is lost, with what it had ----
 until_so 200 stepped kept/log $((20 * faults + 7))
-began=$(starts kept) said=$(grep -c '^survive:' "$job.out") at=$(date +%s)
+began=$(starts kept) said=$(grep -c '^survive:' "$job.out") at=$(epoch)
 node_dies n3
 until_so 200 first_step kept $((began + 1))
 ok $? 'a node is killed: training again'
-# The parts of that time, by what the script says.
-parts=$(grep '^survive:' "$job.out" | sed -n "$((said + 1)),\$p" | while read -r _ day clock words; do echo "$(date -d "$day $clock" +%s) $words"; done |
-    awk -v at="$at" -v now="$(date +%s)" '/ended/ { e = $1 } /health/ { h = $1 } /planning/ { p = $1 } /training/ { t = $1 }
-        END { printf "detected %d s, health %d s, planned %d s, started and loaded %d s", e - at, p - e, t - p, now - t }')
-diag "the loss of a node: $parts; $(jq -r 'select(.kind == "start") | "of which \(.load_s) s are reading"' kept/log | tail -n 1)"
-like "$parts" '^detected [0-9]+ s, health [0-9]+ s, planned [0-9]+ s, started and loaded [0-9]+ s' 'in parts that its output tells'
+parts=$(parts "$at" "$said" kept)
+diag "the loss of a node: $parts"
+like "$parts" '^[0-9]+ s: detected [0-9]+ s, health [0-9]+ s, replanned [0-9]+ s, started [0-9]+ s, of which loading [0-9.]+ s$' 'in parts that its output tells'
 finish 'survive.sbatch trains to the end over all of it' 'COMPLETED 0:0'
 like "$(cat "$last.out")" '^lost +ranks 8-11: 4 of 16' 'what the node had is planned anew'
 none "$(cut -d' ' -f1 kept/places | grep n3)" 'without it'

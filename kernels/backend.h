@@ -137,11 +137,12 @@ struct backend {
     /* A graph: operations, copies and zeros of a stream, given to the device as a whole. What is queued in s
      * between begin and end is not done but becomes the graph, with the operands it was queued with; it must
      * be of a kind that has been done before, and neither wait, nor go up or down, nor touch an event or
-     * another stream. NULL where there is no such thing. begin() is 1; or 0 when some operation has failed
+     * another stream. Work of a library may be in it: issued once, watched each time, released with the graph.
+     * NULL where there is no such thing. begin() is 1; or 0 when some operation has failed
      * already, which is still to be heard of; or -1 with error() set: then nothing is captured. end() is
      * NULL with error() set where the graph could not be made: then the stream is as it was before. run()
      * does it in its turn, as often as one likes; a graph may be freed when the host has waited for what it
-     * does. */
+     * does, or when it never will. */
     int (*graph_begin)(struct stream *s);
     struct graph *(*graph_end)(struct stream *s);
     void (*graph_run)(struct stream *s, struct graph *g);

@@ -1,13 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /* Captured steps. What a stage computes of a microbatch is hundreds of operations, each queued by the host,
  * over and over with the same operands: all that changes from one microbatch or step to the next lies in
- * device memory. So where nothing in it waits for the host or for another rank, it is queued as it is once
- * (which also loads and chooses what a first use must), becomes a graph of the device the second time, and
- * from then on is queued whole. The numbers are the same, bit for bit.
+ * device memory. So where nothing in it waits for the host, it is queued as it is once (which also loads,
+ * connects and chooses what a first use must), becomes a graph of the device the second time, and from then on
+ * is queued whole. The numbers are the same, bit for bit.
  *
- * Off with tp, ep or etp above 1, whose communication lies within; where the backend has no graphs; and
- * where a dump or a timeline wants to see each operation. Phases within a graph are not told apart: all of
- * it is forward or backward. Graphs take memory of the driver's, beside the plan's. */
+ * With tp above 1 communication lies within. NCCL's may be captured, in graphs that all ranks of the tp group
+ * capture and launch alike, as the group agrees on the host for each graph that is made. What the host moves
+ * (MPI) may not.
+ *
+ * Off with ep above 1, where the host says how long messages are, or etp, whose groups are others than tp's; where
+ * the backend has no graphs; and where a dump or a timeline wants to see each operation. Phases within a graph are not
+ * told apart: all of it is forward or backward. Graphs take memory of the driver's, beside the plan's. */
 #ifndef ENGINE_CAPTURE_H
 #define ENGINE_CAPTURE_H
 

@@ -47,6 +47,7 @@ void *memory_alloc(size_t bytes);
 bool memory_free(void *p); /* false: not one that memory_alloc() gave */
 size_t memory_left();
 size_t memory_used();
+bool memory_pinned(const void *p); /* page-locked memory of the host (runtime.cpp) */
 void memory_open();
 void memory_close();
 /* [p, p+bytes) lies within one allocation or, for shared memory, one array of the block. */
@@ -103,7 +104,8 @@ extern cudaError_t sticky_error;
 /* ---- graph.cpp ---- */
 
 bool capture_is(cudaStream_t s); /* what is queued in s becomes a graph */
-void capture_add(const operation &op);
+/* `again` queues it in a stream, at each launch. */
+void capture_add(std::function<void(cudaStream_t)> again);
 bool capture_forbids(); /* true, and no graph comes of it, while a stream captures */
 /* And so those do, after BEGIN, which must not be called then. */
 #define NOT_IN_CAPTURE                                                                                         \

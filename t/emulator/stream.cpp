@@ -69,13 +69,13 @@ static void wait_for(cudaStream_t s, const std::shared_ptr<operation> &op)
 std::shared_ptr<operation> stream_queue(cudaStream_t to, operation op)
 {
     cudaStream_t s = stream_of(to);
+    if (s->held)
+        report(nullptr, "%s is queued, and %s", operation_name(op).c_str(), s->held);
     if (capture_is(s)) {
-        capture_add(op);
+        capture_add([op](cudaStream_t in) { stream_queue(in, op); });
         op.done = true; /* nobody waits for it */
         return std::make_shared<operation>(std::move(op));
     }
-    if (s->held)
-        report(nullptr, "%s is queued, and %s", operation_name(op).c_str(), s->held);
     if (s == streams[0]) /* the default stream and the others wait for each other */
         for (cudaStream_t other : streams)
             if (other != s && !other->alone)

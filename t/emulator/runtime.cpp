@@ -294,7 +294,8 @@ cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpy
         return keep_error(cudaErrorInvalidValue);
     if (!bytes)
         return cudaSuccess;
-    bool staged_to = !in_memory(to) && !memory_pinned(to), staged_from = !in_memory(from) && !memory_pinned(from);
+    bool staged_to = !in_memory(to) && !memory_pinned(to),
+         staged_from = !in_memory(from) && !memory_pinned(from);
     if (capture_is(s) && (staged_to || staged_from)) {
         capture_forbids();
         return keep_error(cudaErrorStreamCaptureUnsupported);

@@ -91,7 +91,7 @@ typedef void (*cudaHostFn_t)(void *data);
 
 enum { cudaStreamDefault = 0, cudaStreamNonBlocking = 1 };
 enum { cudaEventDefault = 0, cudaEventBlockingSync = 1, cudaEventDisableTiming = 2 };
-enum { cudaHostAllocDefault = 0, cudaHostAllocPortable = 1 };
+enum { cudaHostAllocDefault = 0, cudaHostAllocPortable = 1, cudaHostAllocMapped = 2 };
 enum {
     cudaDeviceScheduleAuto = 0,
     cudaDeviceScheduleSpin = 1,

@@ -65,7 +65,7 @@ is "$(lines groups '(world of 4|tp of 2|edp of 2|pp of 2): .*' '.* GB/s .*, bus 
 is "$(lines exposed 'tp2-pp2, 4 ranks' 'ms a step: dispatch [0-9.]+, .*of [0-9.]+; [0-9.]+ of it')" 1 "a step's exposed time has its kinds"
 is "$(lines scaling '.*, [124] of 4' '[0-9]+ tokens/s, [0-9.]+ of [124] times one')" 6 'speed on one, two and four'
 none "$(ls "$T/tmp")" 'nothing is left behind'
-PATH=$build/bin:$PATH moe-partition -m olmoe-1b-7b -C h100 -n 4 --ep 4 --seq 64 --global-batch 4 -o "$T/plan"
+PATH=$build/bin:$PATH moe-partition -m "$top/share/models/moe-tiny.json" -n 4 --ep 4 --seq 64 --global-batch 4 -o "$T/plan"
 gpu_run --small --build "$build" --gpus 4 --seconds 1 --plan "$T/plan" -o "$T/table" groups scaling
 like "$status $(grep -c '	scaling	' "$T/table")" '^0 [1-6]$' 'cut short, it keeps what it has, and says what it skips'
 emulated=()

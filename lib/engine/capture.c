@@ -12,7 +12,7 @@
 
 /* A part of a stash's microbatches. */
 struct captured {
-    bool done; /* once, as it is */
+    int (*work)(struct engine *e, struct stash *stash); /* NULL: it has not been done yet */
     struct graph *graph;
 };
 
@@ -62,15 +62,14 @@ static void give_up(struct engine *e)
 
 enum made { MADE, NOT_NOW, NEVER };
 
-static int capture(struct engine *e, struct captured *p, struct stash *stash,
-                   int (*work)(struct engine *e, struct stash *stash), int64_t *made)
+static int capture(struct engine *e, struct captured *p, struct stash *stash, int64_t *made)
 {
     int begun = e->be->graph_begin(e->s);
     *made = begun < 0 ? NEVER : NOT_NOW;
     if (begun <= 0)
         return 0;
     e->profile.quiet = true;
-    int r = work(e, stash);
+    int r = p->work(e, stash);
     e->profile.quiet = false;
     p->graph = e->be->graph_end(e->s);
     *made = p->graph ? MADE : NEVER;
@@ -78,13 +77,11 @@ static int capture(struct engine *e, struct captured *p, struct stash *stash,
     return r < 0 || (!p->graph && e->be->poll() < 0) ? -1 : 0;
 }
 
-/* The graph of p; NULL where it cannot be made, and none will be made from now on. The ranks of a tp group, who
- * are in each other's graphs, all have theirs or none has. */
-static int make(struct engine *e, struct captured *p, struct stash *stash,
-                int (*work)(struct engine *e, struct stash *stash))
+/* The ranks of a tp group, who are in each other's graphs, all have theirs or none has. */
+static int make(struct engine *e, struct captured *p, struct stash *stash)
 {
     int64_t made, worst;
-    TRY(capture(e, p, stash, work, &made));
+    TRY(capture(e, p, stash, &made));
     worst = made;
     if (e->tp > 1)
         TRY(host_max(e->group[GROUP_TP], &worst));
@@ -98,6 +95,22 @@ static int make(struct engine *e, struct captured *p, struct stash *stash,
     return 0;
 }
 
+int capture_make(struct engine *e)
+{
+    struct capture *c = &e->capture;
+    bool quiet = false;
+    for (int i = 0; i < e->arena.stash_count * CAPTURED_PARTS && !*c->off && !e->logits_path; i++) {
+        struct captured *p = &c->parts[i];
+        if (!p->work || p->graph || (i % CAPTURED_PARTS == CAPTURED_EVALUATION) != e->evaluate)
+            continue;
+        if (!quiet)
+            TRY(e->be->sync(e->s));
+        quiet = true;
+        TRY(make(e, p, &e->arena.stashes[i / CAPTURED_PARTS]));
+    }
+    return 0;
+}
+
 int capture_run(struct engine *e, enum captured_part part, struct stash *stash,
                 int (*work)(struct engine *e, struct stash *stash))
 {
@@ -105,9 +118,7 @@ int capture_run(struct engine *e, enum captured_part part, struct stash *stash,
     if (*c->off || e->logits_path)
         return work(e, stash);
     struct captured *p = &c->parts[(stash - e->arena.stashes) * CAPTURED_PARTS + part];
-    if (p->done && !p->graph)
-        TRY(make(e, p, stash, work));
-    p->done = true;
+    p->work = work;
     if (!p->graph)
         return work(e, stash);
     halt_at("graph");

@@ -9,7 +9,7 @@ int engine_rehearse(struct engine *e, const int32_t *tokens)
     const struct backend *be = e->be;
     struct backend rehearsal;
     void *dump = e->routing_dump;
-    if (!be->prepare_matmul)
+    if (!be->prepare)
         return 0;
     backend_rehearsal(&rehearsal, be);
     e->be = &rehearsal;
@@ -18,6 +18,7 @@ int engine_rehearse(struct engine *e, const int32_t *tokens)
     comm_redirect(e->comm, &rehearsal);
     int r = pipeline_run(e, &e->plan->programs[e->at.pp], tokens);
     comm_redirect(e->comm, be);
+    be->prepare(false);
     e->profile.quiet = false;
     e->routing_dump = dump;
     e->be = be;

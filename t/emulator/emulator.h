@@ -81,7 +81,10 @@ struct operation {
 /* Queues an operation behind what is in `s`. */
 std::shared_ptr<operation> stream_queue(cudaStream_t s, operation op);
 void stream_finish(const std::shared_ptr<operation> &op); /* runs legal operations until this one has run */
-void stream_let_run();                                    /* time passes: some operations run, or none */
+/* CUDA may wait for the whole device: where it allocates memory, and where it loads a kernel, at its first
+ * use. Nobody may count on it: it orders nothing. */
+void stream_may_finish();
+void stream_let_run(); /* time passes: some operations run, or none */
 /* What is queued in s from now on is a mistake, and why; NULL: no longer. */
 void stream_hold(cudaStream_t s, const char *why);
 cudaError_t injected(const char *function); /* the failure that $MOEKIT_EMULATOR_FAIL asks for in this call */

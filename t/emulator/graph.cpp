@@ -75,6 +75,7 @@ cudaError_t cudaStreamIsCapturing(cudaStream_t s, cudaStreamCaptureStatus *statu
 cudaError_t cudaGraphInstantiateWithFlags(cudaGraphExec_t *exec, cudaGraph_t graph, unsigned long long)
 {
     BEGIN;
+    stream_may_finish();
     *exec = new CUgraphExec_st{graph->list};
     return cudaSuccess;
 }

@@ -203,6 +203,7 @@ cudaError_t cudaMalloc(void **p, size_t bytes)
 {
     BEGIN;
     NOT_IN_CAPTURE;
+    stream_may_finish();
     *p = bytes && bytes <= free_bytes() ? memory_alloc(bytes) : nullptr;
     return *p || !bytes ? cudaSuccess : keep_error(cudaErrorMemoryAllocation);
 }
@@ -228,6 +229,7 @@ cudaError_t cudaHostAlloc(void **p, size_t bytes, unsigned)
 {
     BEGIN;
     NOT_IN_CAPTURE;
+    stream_may_finish();
     *p = aligned_alloc(4096, (bytes + 4095) / 4096 * 4096);
     if (!*p)
         return keep_error(cudaErrorMemoryAllocation);

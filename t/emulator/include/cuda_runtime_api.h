@@ -153,6 +153,11 @@ cudaError_t cudaDeviceSynchronize();
 cudaError_t cudaDriverGetVersion(int *version);
 cudaError_t cudaRuntimeGetVersion(int *version);
 cudaError_t cudaFuncSetAttribute(const void *kernel, cudaFuncAttribute what, int value);
+struct cudaFuncAttributes {
+    size_t sharedSizeBytes, localSizeBytes;
+    int numRegs, maxThreadsPerBlock;
+};
+cudaError_t cudaFuncGetAttributes(struct cudaFuncAttributes *of, const void *kernel);
 cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int *blocks, const void *kernel, int threads,
                                                           size_t shared);
 cudaError_t cudaMalloc(void **p, size_t bytes);

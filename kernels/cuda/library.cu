@@ -164,9 +164,9 @@ void library_release(library_works *some)
 {
     for (struct stream *s = stream_first(); s; s = s->next) {
         drop_done(s);
-        for (struct mark &m : s->marks ? s->marks->list : std::deque<struct mark>())
-            if (m.some == some) /* they are let go without an end */
-                m.some = NULL;
+        for (size_t i = 0; s->marks && i < s->marks->list.size(); i++)
+            if (s->marks->list[i].some == some) /* they are let go without an end */
+                s->marks->list[i].some = NULL;
     }
     for (struct device_work *w : *some)
         w->release(w);
@@ -234,9 +234,9 @@ void library_check(void)
         const struct mark m = s->marks->list.front();
         if (m.work)
             check(m.work);
-        else if (m.some)
-            for (struct device_work *w : *m.some)
-                check(w);
+        for (size_t i = 0; m.some && i < m.some->size() && !failed; i++)
+            if (i == 0 || (*m.some)[i]->group != (*m.some)[i - 1]->group) /* one tells of its group */
+                check((*m.some)[i]);
     }
 }
 

@@ -9,9 +9,10 @@
  * capture and launch alike, as the group agrees on the host for each graph that is made. What the host moves
  * (MPI) may not.
  *
- * Off with ep above 1, where the host says how long messages are, or etp, whose groups are others than tp's; where
- * the backend has no graphs; and where a dump or a timeline wants to see each operation. Phases within a graph are not
- * told apart: all of it is forward or backward. Graphs take memory of the driver's, beside the plan's. */
+ * Off with ep above 1, where the host says how long messages are; with etp, whose groups are others than tp's;
+ * where the backend has no graphs; and where a dump or a timeline wants to see each operation. Phases within a
+ * graph are not told apart: all of it is forward or backward. Graphs take memory of the driver's, beside the
+ * plan's. */
 #ifndef ENGINE_CAPTURE_H
 #define ENGINE_CAPTURE_H
 
@@ -21,9 +22,9 @@
 void capture_open(struct engine *e, bool wanted);
 void capture_close(struct engine *e);
 
-/* Before a program begins, when all ranks are done with the one before: makes graphs of what has been done once.
- * To make one may wait for the whole device, which then must not wait for a rank that may be lost. Collective
- * over the tp group. 0 or -1. */
+/* Before a program begins, when all is done of the one before: makes graphs of what has been done once. To make
+ * one may wait for the whole device, which then must not wait for a rank that may be lost. Collective over the
+ * tp group. 0 or -1. */
 int capture_make(struct engine *e);
 /* work(e, stash), itself or as the graph made of it: always the same one for a part and a stash. 0 or -1. */
 int capture_run(struct engine *e, enum captured_part part, struct stash *stash,

@@ -8,8 +8,8 @@
 
 #include "engine/engine.h"
 
-/* The whole program of this rank, with nothing sent, and nothing done that a step does not overwrite. tokens: room for a step's. -1 with
- * error() when something could not be chosen. */
+/* The whole program of this rank, with nothing sent, and nothing done that a step does not overwrite. tokens:
+ * room for a step's. -1 with error() when something could not be chosen. */
 int engine_rehearse(struct engine *e, const int32_t *tokens);
 
 #endif

@@ -13,7 +13,7 @@
 #define LIBRARY "libnvidia-ml.so.1"
 
 /* nvmlFieldValue_t */
-struct field {
+struct field_value {
     unsigned id, scope;
     long long time, latency;
     int type, code;
@@ -37,7 +37,7 @@ struct field {
     X(int, DeviceGetTotalEccErrors, (void *, int, int, unsigned long long *))                                  \
     X(int, DeviceGetComputeRunningProcesses_v3, (void *, unsigned *, void *))                                  \
     X(int, DeviceGetNvLinkState, (void *, unsigned, int *))                                                    \
-    X(int, DeviceGetFieldValues, (void *, int, struct field *))                                                \
+    X(int, DeviceGetFieldValues, (void *, int, struct field_value *))                                          \
     X(int, DeviceGetMaxPcieLinkGeneration, (void *, unsigned *))                                               \
     X(int, DeviceGetMaxPcieLinkWidth, (void *, unsigned *))
 
@@ -163,7 +163,7 @@ void nvml_read_link(void *device, struct nvml_link *l)
     /* Of a lane each way, by generation: PCI-SIG's transfers a second, less 8b/10b, later 128b/130b. */
     static const double lane_Bps[] = {0, 0.25e9, 0.5e9, 0.985e9, 1.969e9, 3.938e9, 7.563e9};
     enum { GENERATIONS = sizeof lane_Bps / sizeof *lane_Bps };
-    struct field speed = {.id = FIELD_NVLINK_MBPS};
+    struct field_value speed = {.id = FIELD_NVLINK_MBPS};
     unsigned generation, width;
     int count = nvlinks(device);
     *l = (struct nvml_link){.Bps = NAN, .what = "not told"};

@@ -105,9 +105,9 @@ enum status train_run(const struct train_options *o, struct comm **comm, bool *b
         s = STATUS_ENV;
     if (run.log.f && finish(&run, s) < 0)
         s = s == STATUS_DONE || s == STATUS_REQUEUE ? STATUS_ENV : s;
-    if (*broken) { /* messages may still come and go: their memory stays until the process ends */
-        capture_close(&run.e); /* but NCCL's abort waits until graphs have let its communicators go */
-        saves_close(&run);
+    if (*broken) {
+        capture_close(&run.e); /* NCCL's abort waits until graphs have let its communicators go */
+        saves_close(&run);     /* messages may still come and go: their memory stays until the process ends */
     } else {
         release(&run);
     }

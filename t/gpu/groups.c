@@ -3,12 +3,12 @@
  * [-c COMM] [-m BYTES] PLAN.
  *
  * Lines with tabs between: `link`, bytes a second each way of rank 0's device to others of its host, what that
- * is; then of each kind of group and operation, and two sizes, the smallest and the largest: kind, ranks,
- * operation, bytes, seconds, algorithm bandwidth, bus bandwidth.
+ * is; then of each kind of group and operation, of a small size and the largest: kind, ranks, operation, bytes,
+ * seconds, algorithm bandwidth, bus bandwidth.
  *
- * Bandwidths are those of NVIDIA's nccl-tests (PERFORMANCE.md): algorithm, bytes over seconds; bus, what crosses
- * each rank's link, each way: (n-1)/n of the bytes that are gathered, scattered or exchanged, 2(n-1)/n of those
- * that are reduced on all, all of a message. */
+ * Bandwidths are those of NVIDIA's nccl-tests (PERFORMANCE.md): algorithm, bytes over seconds; bus, what
+ * crosses each rank's link, each way: (n-1)/n of the bytes that are gathered, scattered or exchanged, 2(n-1)/n
+ * of those that are reduced on all, all of a message. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>

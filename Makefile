@@ -73,7 +73,7 @@ PACK_LIBS  = -larchive -ldeflate -lzstd
 TRAIN_LIBS = -ldeflate -ldnnl $(MPI_LIBS) -fopenmp
 BIN        = $(COMMANDS:%=$(BUILD)/bin/%)
 UNIT       = $(patsubst t/unit/%.c,$(BUILD)/t/%,$(wildcard t/unit/*.c))
-GPU_TESTS  = kernels kernels-route kernels-loss waits routing-compare $(addprefix gpu/,instructions products sizes bench)
+GPU_TESTS  = kernels kernels-route kernels-loss waits routing-compare $(addprefix gpu/,instructions products sizes bench groups)
 HELPERS    = $(patsubst t/lib/%.c,$(BUILD)/t/%,$(wildcard t/lib/*.c))
 
 .SECONDARY:
@@ -192,6 +192,10 @@ $(BUILD)/t/bench/%: t/bench/%.c $(KERNEL_O) $(CKPT_O)
 $(BUILD)/t/gpu/sizes: $(call obj,t/gpu/sizes*.c) $(KERNEL_O) $(call rooms,base)
 	$(call say,TEST,$@)
 	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS) -ldnnl -fopenmp
+$(BUILD)/t/gpu/groups: t/gpu/groups.c $(TRAIN_O)
+	$(call say,TEST,$<)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $(filter %.c %.o,$^) $(LIBS) $(TRAIN_LIBS)
 $(BUILD)/t/gpu/%: t/gpu/%.c $(KERNEL_O) $(call rooms,base)
 	$(call say,TEST,$<)
 	$(Q)mkdir -p $(@D)

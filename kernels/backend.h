@@ -130,18 +130,20 @@ struct backend {
      * number, if it is no such text. */
     char *(*algorithms)(void);
     int (*use_algorithms)(const char *text);
-    /* Chooses for such a product, with these operands, unless it has been chosen: what a product does itself at
-     * its first use (backend_rehearsal()). NULL where there is no choice. A failure is kept. */
-    void (*prepare_matmul)(const struct matmul *p);
+    /* While on, operations are not done: what their first use would choose, with these operands, or load is
+     * chosen and loaded (backend_rehearsal()). Products may write their result. NULL where there is no such
+     * thing. Failures are kept. */
+    void (*prepare)(bool on);
 
     /* A graph: operations, copies and zeros of a stream, given to the device as a whole. What is queued in s
      * between begin and end is not done but becomes the graph, with the operands it was queued with; it must
      * be of a kind that has been done before, and neither wait, nor go up or down, nor touch an event or
-     * another stream. NULL where there is no such thing. begin() is 1; or 0 when some operation has failed
+     * another stream. Work of a library may be in it: issued once, watched each time, released with the graph.
+     * NULL where there is no such thing. begin() is 1; or 0 when some operation has failed
      * already, which is still to be heard of; or -1 with error() set: then nothing is captured. end() is
      * NULL with error() set where the graph could not be made: then the stream is as it was before. run()
      * does it in its turn, as often as one likes; a graph may be freed when the host has waited for what it
-     * does. */
+     * does, or when it never will. */
     int (*graph_begin)(struct stream *s);
     struct graph *(*graph_end)(struct stream *s);
     void (*graph_run)(struct stream *s, struct graph *g);
@@ -168,10 +170,9 @@ extern const struct words backend_words;
  * error() set. */
 const struct backend *backend_open(const char *name, int device, int threads);
 
-/* Makes *rehearsal a table for going through the motions of `be`, which has prepare_matmul() and must outlive
- * it; one at a time. Streams, events and memory are be's. Operations, copies and records of events do nothing,
- * but what an operation would have to choose at its first use is chosen; work of the host, or of a library, is
- * released; what is downloaded is zeros. */
+/* Makes *rehearsal a table for going through the motions of `be`, which has prepare() and must outlive it, and
+ * prepares from now on. Streams, events and memory are be's. Operations are prepared; copies and records of
+ * events do nothing; work of the host, or of a library, is released; what is downloaded is zeros. */
 void backend_rehearsal(struct backend *rehearsal, const struct backend *be);
 
 #endif

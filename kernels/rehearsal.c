@@ -6,15 +6,6 @@
 
 static const struct backend *real; /* the functions of a backend have no other way to it */
 
-/* ---- nothing is done ---- */
-
-#define X(name)                                                                                                \
-    static void rehearse_##name(struct stream *s, const struct name *p)                                        \
-    {                                                                                                          \
-    }
-BACKEND_OPS(X)
-#undef X
-
 static void record(struct event *e, struct stream *s)
 {
 }
@@ -31,10 +22,12 @@ static void copy(struct stream *s, void *dst, const void *src, size_t bytes)
 {
 }
 
+/* Done, for the memory that it takes the first time. */
 static int download(struct stream *s, void *host, const void *src, size_t bytes)
 {
+    int r = real->download(s, host, src, bytes);
     memset(host, 0, bytes);
-    return 0;
+    return r;
 }
 
 static void host_work(struct stream *s, struct host_work *w)
@@ -47,21 +40,10 @@ static void device_work(struct stream *s, struct device_work *w)
     w->release(w);
 }
 
-/* ---- but this ---- */
-
-static void matmul(struct stream *s, const struct matmul *p)
-{
-    real->prepare_matmul(p);
-}
-
 void backend_rehearsal(struct backend *rehearsal, const struct backend *be)
 {
     real = be;
     *rehearsal = *be;
-#define X(name) rehearsal->name = rehearse_##name;
-    BACKEND_OPS(X)
-#undef X
-    rehearsal->matmul = matmul;
     rehearsal->event_record = record;
     rehearsal->event_wait = wait;
     rehearsal->zero = zero;
@@ -72,4 +54,5 @@ void backend_rehearsal(struct backend *rehearsal, const struct backend *be)
     if (be->device_work)
         rehearsal->device_work = device_work;
     rehearsal->graph_begin = NULL;
+    be->prepare(true);
 }

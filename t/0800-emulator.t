@@ -42,6 +42,9 @@ nccl_order              operation 1 of rank [0-9] with rank [0-9] is nccl.* here
 nccl_split              ncclCommSplit\(\) number 1 of 'world': it makes '[et]p' at rank [0-9], and '[et]p' at rank [0-9]
 nccl_overtaken          cudaMemsetAsync\(\) is queued, and NCCL's call before it is still in progress
 nccl_missing_event      race: writes allocation 2 .*, which .* wrote
+nccl_graph_alone        operation 1 of rank [0-9] with rank [0-9] is captured operation [01] here, and [01] there
+nccl_other_graph        operation 1 of rank [0-9] with rank [0-9] is captured operation [12] here, and [12] there
+nccl_graph_kept         ncclCommFinalize\(\) of 'world', of which a graph still has operations
 nccl_past_end           writes outside: 32 bytes at allocation 2 \(64 bytes\) \+ 64
 END_OF_FAULTS
 [ "$(wc -l <"$T/faults")" -ge 25 ]

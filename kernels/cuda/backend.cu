@@ -165,7 +165,7 @@ static struct backend table(void)
     be.poll = work_poll;
     be.algorithms = algorithms_text;
     be.use_algorithms = algorithms_use;
-    be.prepare_matmul = product_prepare;
+    be.prepare = [](bool on) { preparing = on; };
     be.graph_begin = graph_begin;
     be.graph_end = graph_end;
     be.graph_run = run_graph;

@@ -99,6 +99,9 @@ inline const char *device_trouble(cudaError_t e)
     }
 }
 
+/* Kernels are loaded, as CUDA does at their first launch, and not launched (backend.h). */
+inline bool preparing;
+
 /* The operation of ops.h that was queued last, for reports. */
 inline const char *operation_queued = "none";
 
@@ -131,7 +134,10 @@ void launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t shared, cudaStre
         e = cudaFuncSetAttribute(reinterpret_cast<const void *>(kernel),
                                  cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared));
     std::tuple<P...> values(static_cast<P>(args)...);
-    if (e == cudaSuccess)
+    cudaFuncAttributes loaded;
+    if (e == cudaSuccess && preparing)
+        e = cudaFuncGetAttributes(&loaded, reinterpret_cast<const void *>(kernel));
+    else if (e == cudaSuccess)
         e = launch_values(kernel, values, std::index_sequence_for<P...>(), grid, block, shared, s);
     if (e != cudaSuccess && !kernel_failed())
         failure_set(

@@ -22,6 +22,7 @@ struct known_product {
     cublasLtMatmulDesc_t how;
     cublasLtMatrixLayout_t a, b, c;
     cublasLtMatmulAlgo_t algorithm;
+    bool done; /* before: its kernel is loaded */
 };
 
 static struct known_product *known;
@@ -149,13 +150,6 @@ static struct known_product *find(const struct product *key)
     return NULL;
 }
 
-void product_prepare(const struct matmul *p)
-{
-    struct product key = product_of(p);
-    if (p->m > 0 && p->n > 0 && p->k > 0)
-        find(&key);
-}
-
 /* Tiles of the rows of C. */
 template <class T> __global__ void zero_tile(struct matmul p, unsigned across)
 {
@@ -176,8 +170,9 @@ void cuda_matmul(struct stream *s, const struct matmul *p)
     struct product key = product_of(p);
     struct known_product *how = find(&key);
     void *workspace = cuda_scratch(s, SCRATCH_BYTES);
-    if (!how || !workspace)
+    if (!how || !workspace || (preparing && how->done))
         return;
+    how->done = true;
     const float one = 1, beta = p->beta;
     cublasStatus_t e =
         cublasLtMatmul(products_library(), how->how, &one, p->b, how->b, p->a, how->a, &beta, p->c, how->c,

@@ -31,9 +31,8 @@ bool algorithm_known(const struct product *key, cublasLtMatmulAlgo_t *algorithm)
 /* From now on it is this one. */
 void algorithm_keep(const struct product *key, const cublasLtMatmulAlgo_t *algorithm);
 
-/* What the backend's table has of this; the last is in matmul.cu. */
+/* What the backend's table has of this. */
 char *algorithms_text(void);
 int algorithms_use(const char *text);
-void product_prepare(const struct matmul *p);
 
 #endif

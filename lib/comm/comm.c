@@ -121,6 +121,11 @@ int comm_join(struct comm *c, struct group *const *groups, int count)
     return c->ops->join && c->size > 1 ? c->ops->join(c, groups, count) : 0;
 }
 
+bool comm_in_graphs(const struct comm *c)
+{
+    return c->ops->swap != NULL;
+}
+
 int comm_poll(struct comm *c)
 {
     return c->be ? c->be->poll() : 0;

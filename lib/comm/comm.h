@@ -103,6 +103,8 @@ void comm_group_free(struct group *g);
  * comm_close(). */
 int comm_join(struct comm *c, struct group *const *groups, int count);
 struct group *comm_world(struct comm *c);
+/* Whether device operations may be part of a backend's graph: not where the host moves the bytes. */
+bool comm_in_graphs(const struct comm *c);
 int group_size(const struct group *g);
 int group_rank(const struct group *g); /* this rank's index in it */
 

@@ -153,6 +153,8 @@ static int open_nccl(struct comm *c)
     /* Streams that wait for each other's ranks must not wait for each other in the device's queues: 8 of these
      * by default, read when the backend begins. */
     setenv("CUDA_DEVICE_MAX_CONNECTIONS", "32", 0);
+    /* What is captured goes the way of what is not. Memory of peers, registered, would have to outlive it. */
+    setenv("NCCL_GRAPH_REGISTER", "0", 0);
     TRY(over_open(c));
     c->above = xcalloc(1, sizeof(struct nccl));
     return 0;

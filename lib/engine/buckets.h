@@ -25,7 +25,7 @@ void buckets_init(struct engine *e);
 /* Waits for what is under way. */
 void buckets_release(struct engine *e);
 
-/* The program is at its operation number `op`, of which part 0 is the head and its loss, or the embedding where
+/* The program is at its operation number `op` (-1: before the first), of which part 0 is the head and its loss, or the embedding where
  * it goes forward; layer i of L is part 1 + i forward and part L − i backward; and L + 1 is the other end. */
 void buckets_at(struct engine *e, int op);
 /* Whether something is to be summed or awaited within the operation. */

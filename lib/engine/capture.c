@@ -5,12 +5,15 @@
 #include <stdlib.h>
 
 #include "base/error.h"
+#include "base/halt.h"
 #include "base/memory.h"
 #include "base/notice.h"
+#include "comm/host.h"
+#include "engine/buckets.h"
 
 /* A part of a stash's microbatches. */
 struct captured {
-    bool done; /* once, as it is */
+    int (*work)(struct engine *e, struct stash *stash); /* NULL: it has not been done yet */
     struct graph *graph;
 };
 
@@ -22,9 +25,11 @@ static void why_not(const struct engine *e, bool wanted, char *why, size_t room)
         snprintf(why, room, "backend '%s' has no graphs, or a timeline shows each operation", e->be->name);
     else if (e->ep > 1)
         snprintf(why, room, "ep %d: the host must know how many rows go where", e->ep);
-    else if (e->tp > 1 || e->etp > 1)
-        snprintf(why, room, "%s %d: ranks talk to each other within a layer", e->tp > 1 ? "tp" : "etp",
-                 e->tp > 1 ? e->tp : e->etp);
+    else if (e->etp > 1)
+        snprintf(why, room, "etp %d: ranks talk to each other within a layer", e->etp);
+    else if (e->tp > 1 && !comm_in_graphs(e->comm))
+        snprintf(why, room, "tp %d: ranks talk to each other within a layer, and by communication '%s'", e->tp,
+                 comm_kind(e->comm));
     else if (e->routing_dump)
         snprintf(why, room, "--dump-routing reads each decision");
 }
@@ -56,22 +61,64 @@ static void give_up(struct engine *e)
     error_clear();
 }
 
-/* The graph of p; NULL where it cannot be made, and none will be made from now on. */
-static int make(struct engine *e, struct captured *p, struct stash *stash,
-                int (*work)(struct engine *e, struct stash *stash))
+enum made { MADE, NOT_NOW, NEVER };
+
+static int capture(struct engine *e, struct captured *p, struct stash *stash, int64_t *made)
 {
     int begun = e->be->graph_begin(e->s);
-    if (begun < 0)
-        give_up(e);
+    *made = begun < 0 ? NEVER : NOT_NOW;
     if (begun <= 0)
         return 0;
     e->profile.quiet = true;
-    int r = work(e, stash);
+    int r = p->work(e, stash);
     e->profile.quiet = false;
     p->graph = e->be->graph_end(e->s);
-    if (r == 0 && !p->graph)
+    *made = p->graph ? MADE : NEVER;
+    /* Where communication has failed there is nothing to go on with. */
+    return r < 0 || (!p->graph && e->be->poll() < 0) ? -1 : 0;
+}
+
+/* The ranks of a tp group, who are in each other's graphs, all have theirs or none has. */
+static int make(struct engine *e, struct captured *p, struct stash *stash)
+{
+    int64_t made, worst;
+    TRY(capture(e, p, stash, &made));
+    worst = made;
+    if (e->tp > 1)
+        TRY(host_max(e->group[GROUP_TP], &worst));
+    if (worst != MADE && p->graph) {
+        e->be->graph_free(p->graph);
+        p->graph = NULL;
+        error(STATUS_ENV, "another rank of group 'tp' cannot");
+    }
+    if (worst == NEVER)
         give_up(e);
-    return r;
+    return 0;
+}
+
+/* All that is under way comes to its end; what is captured then belongs to no moment of the program, so that no
+ * bucket is summed or awaited in it. */
+static int settle(struct engine *e)
+{
+    weights_settle(e);
+    buckets_at(e, -1);
+    return e->be->sync(e->s);
+}
+
+int capture_make(struct engine *e)
+{
+    struct capture *c = &e->capture;
+    bool quiet = false;
+    for (int i = 0; i < e->arena.stash_count * CAPTURED_PARTS && !*c->off && !e->logits_path; i++) {
+        struct captured *p = &c->parts[i];
+        if (!p->work || p->graph || (i % CAPTURED_PARTS == CAPTURED_EVALUATION) != e->evaluate)
+            continue;
+        if (!quiet)
+            TRY(settle(e));
+        quiet = true;
+        TRY(make(e, p, &e->arena.stashes[i / CAPTURED_PARTS]));
+    }
+    return 0;
 }
 
 int capture_run(struct engine *e, enum captured_part part, struct stash *stash,
@@ -81,11 +128,10 @@ int capture_run(struct engine *e, enum captured_part part, struct stash *stash,
     if (*c->off || e->logits_path)
         return work(e, stash);
     struct captured *p = &c->parts[(stash - e->arena.stashes) * CAPTURED_PARTS + part];
-    if (p->done && !p->graph)
-        TRY(make(e, p, stash, work));
-    p->done = true;
+    p->work = work;
     if (!p->graph)
         return work(e, stash);
+    halt_at("graph");
     e->be->graph_run(e->s, p->graph);
     c->runs++;
     return 0;

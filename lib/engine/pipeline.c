@@ -283,7 +283,7 @@ int pipeline_run(struct engine *e, const struct program *g, const int32_t *token
     for (size_t i = 0; i < count; i++)
         run.input[i] = NO_MESSAGE;
     e->split = program_splits_backward(g);
-    int r = 0;
+    int r = capture_make(e);
     for (int i = 0; i < g->count && r == 0; i++) {
         buckets_at(e, i);
         r = queue_messages(&run, i) < 0 ? -1 : run_op(&run, &g->ops[i]);

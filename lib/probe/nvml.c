@@ -5,11 +5,23 @@
 #include <math.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdio.h>
 
 #include "base/error.h"
 #include "base/module.h"
 
 #define LIBRARY "libnvidia-ml.so.1"
+
+/* nvmlFieldValue_t */
+struct field_value {
+    unsigned id, scope;
+    long long time, latency;
+    int type, code;
+    union {
+        unsigned number;
+        double room;
+    } value;
+};
 
 /* nvml.h is not needed: its types here are pointers, numbers and enumerations. */
 #define NVML_FUNCTIONS(X)                                                                                      \
@@ -23,7 +35,11 @@
     X(int, DeviceGetCurrentClocksEventReasons, (void *, unsigned long long *))                                 \
     X(int, DeviceGetCurrentClocksThrottleReasons, (void *, unsigned long long *))                              \
     X(int, DeviceGetTotalEccErrors, (void *, int, int, unsigned long long *))                                  \
-    X(int, DeviceGetComputeRunningProcesses_v3, (void *, unsigned *, void *))
+    X(int, DeviceGetComputeRunningProcesses_v3, (void *, unsigned *, void *))                                  \
+    X(int, DeviceGetNvLinkState, (void *, unsigned, int *))                                                    \
+    X(int, DeviceGetFieldValues, (void *, int, struct field_value *))                                          \
+    X(int, DeviceGetMaxPcieLinkGeneration, (void *, unsigned *))                                               \
+    X(int, DeviceGetMaxPcieLinkWidth, (void *, unsigned *))
 
 static struct {
 #define X(type, name, arguments) type(*name) arguments; /* NULL: not in this version */
@@ -39,6 +55,8 @@ enum {
     CLOCK_SM = 1,
     ERROR_UNCORRECTED = 1,
     VOLATILE_ECC = 0,
+    FIELD_NVLINK_MBPS = 90, /* megabytes a second of a link that is active, each way */
+    MOST_NVLINKS = 36,
 };
 
 /* nvmlClocksEventReason…, those that are a fault: idling, settings and the power limit are not. */
@@ -130,4 +148,33 @@ void nvml_read(void *device, struct nvml_state *s)
         nvml.DeviceGetComputeRunningProcesses_v3(device, &count, NULL); /* with room for none: how many */
     if (code == SUCCESS || code == INSUFFICIENT_SIZE)
         s->processes = count;
+}
+
+static int nvlinks(void *device)
+{
+    int count = 0, active;
+    for (unsigned i = 0; nvml.DeviceGetNvLinkState && i < MOST_NVLINKS; i++)
+        count += nvml.DeviceGetNvLinkState(device, i, &active) == SUCCESS && active;
+    return count;
+}
+
+void nvml_read_link(void *device, struct nvml_link *l)
+{
+    /* Of a lane each way, by generation: PCI-SIG's transfers a second, less 8b/10b, later 128b/130b. */
+    static const double lane_Bps[] = {0, 0.25e9, 0.5e9, 0.985e9, 1.969e9, 3.938e9, 7.563e9};
+    enum { GENERATIONS = sizeof lane_Bps / sizeof *lane_Bps };
+    struct field_value speed = {.id = FIELD_NVLINK_MBPS};
+    unsigned generation, width;
+    int count = nvlinks(device);
+    *l = (struct nvml_link){.Bps = NAN, .what = "not told"};
+    if (count && nvml.DeviceGetFieldValues && nvml.DeviceGetFieldValues(device, 1, &speed) == SUCCESS &&
+        speed.code == SUCCESS && speed.value.number) {
+        l->Bps = 1e6 * speed.value.number * count;
+        snprintf(l->what, sizeof l->what, "%d NVLink%s", count, count > 1 ? "s" : "");
+    } else if (!count && nvml.DeviceGetMaxPcieLinkGeneration && nvml.DeviceGetMaxPcieLinkWidth &&
+               nvml.DeviceGetMaxPcieLinkGeneration(device, &generation) == SUCCESS &&
+               nvml.DeviceGetMaxPcieLinkWidth(device, &width) == SUCCESS && generation < GENERATIONS) {
+        l->Bps = lane_Bps[generation] * width;
+        snprintf(l->what, sizeof l->what, "PCIe %u x%u", generation, width);
+    }
 }

@@ -14,9 +14,16 @@ struct nvml_state {
     double processes;             /* that compute on it, this one too */
 };
 
+/* How fast the device is linked to the host's others, each way: NaN where this is not told. */
+struct nvml_link {
+    double Bps;
+    char what[32]; /* "18 NVLinks", or "PCIe 5 x16" where there are none */
+};
+
 /* The device at an address on the bus, "0000:1b:00.0"; NULL with error() set. The driver may take a second. */
 void *nvml_device(const char *id);
 void nvml_read(void *device, struct nvml_state *s);
+void nvml_read_link(void *device, struct nvml_link *l);
 /* "hw-thermal"… of bit i; NULL beyond the last. */
 const char *nvml_reason(int i);
 

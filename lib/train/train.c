@@ -9,6 +9,7 @@
 #include "base/memory.h"
 #include "base/notice.h"
 #include "comm/host.h"
+#include "engine/capture.h"
 #include "engine/setup.h"
 #include "train/fault.h"
 #include "train/hosts.h"
@@ -104,9 +105,11 @@ enum status train_run(const struct train_options *o, struct comm **comm, bool *b
         s = STATUS_ENV;
     if (run.log.f && finish(&run, s) < 0)
         s = s == STATUS_DONE || s == STATUS_REQUEUE ? STATUS_ENV : s;
-    if (*broken)
-        saves_close(&run); /* messages may still come and go: their memory stays until the process ends */
-    else
+    if (*broken) {
+        capture_close(&run.e); /* NCCL's abort waits until graphs have let its communicators go */
+        saves_close(&run);     /* messages may still come and go: their memory stays until the process ends */
+    } else {
         release(&run);
+    }
     return s;
 }

@@ -5,6 +5,7 @@
  * What algorithms the library has for which shapes only the library knows. */
 #include <cublasLt.h>
 #include <map>
+#include <set>
 #include <string.h>
 
 #include "device.h"
@@ -359,6 +360,10 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t how, const 
     if (chosen.workspace > workspace_bytes ||
         (chosen.workspace && reinterpret_cast<uintptr_t>(workspace) % 256))
         return CUBLAS_STATUS_INVALID_VALUE;
+    static std::set<std::vector<uint64_t>> loaded; /* kernels, a shape each */
+    if (loaded.insert({p.s.m, p.s.n, p.s.k, static_cast<uint64_t>(p.a.type), static_cast<uint64_t>(p.d.type)})
+            .second)
+        stream_may_finish();
     operation op;
     op.name = "cublasLtMatmul()";
     size_t used = std::min<size_t>(chosen.workspace, WORKSPACE_USED);

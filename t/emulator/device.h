@@ -57,6 +57,7 @@ void emulated_syncthreads(const char *file, int line);
 void __syncwarp(unsigned mask = 0xffffffffu);
 void __threadfence();
 void __threadfence_block();
+void __threadfence_system();
 
 /* ---- warps ---- */
 

@@ -47,6 +47,7 @@ void *memory_alloc(size_t bytes);
 bool memory_free(void *p); /* false: not one that memory_alloc() gave */
 size_t memory_left();
 size_t memory_used();
+bool memory_pinned(const void *p); /* page-locked memory of the host (runtime.cpp) */
 void memory_open();
 void memory_close();
 /* [p, p+bytes) lies within one allocation or, for shared memory, one array of the block. */
@@ -80,7 +81,10 @@ struct operation {
 /* Queues an operation behind what is in `s`. */
 std::shared_ptr<operation> stream_queue(cudaStream_t s, operation op);
 void stream_finish(const std::shared_ptr<operation> &op); /* runs legal operations until this one has run */
-void stream_let_run();                                    /* time passes: some operations run, or none */
+/* CUDA may wait for the whole device: where it allocates memory, and where it loads a kernel, at its first
+ * use. Nobody may count on it: it orders nothing. */
+void stream_may_finish();
+void stream_let_run(); /* time passes: some operations run, or none */
 /* What is queued in s from now on is a mistake, and why; NULL: no longer. */
 void stream_hold(cudaStream_t s, const char *why);
 cudaError_t injected(const char *function); /* the failure that $MOEKIT_EMULATOR_FAIL asks for in this call */
@@ -103,7 +107,8 @@ extern cudaError_t sticky_error;
 /* ---- graph.cpp ---- */
 
 bool capture_is(cudaStream_t s); /* what is queued in s becomes a graph */
-void capture_add(const operation &op);
+/* `again` queues it in a stream, at each launch. */
+void capture_add(std::function<void(cudaStream_t)> again);
 bool capture_forbids(); /* true, and no graph comes of it, while a stream captures */
 /* And so those do, after BEGIN, which must not be called then. */
 #define NOT_IN_CAPTURE                                                                                         \

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /* Graphs, captured from a stream and launched as often as one likes. Of CUDA's there are those of one
- * stream: what comes out is a list, of which each launch queues a copy. While a stream captures, what CUDA
- * does not allow then fails as it does there and spoils the capture; in doubt it is not allowed (README). */
+ * stream: what comes out is a list, of which each launch queues a copy, or makes NCCL's call. While a stream
+ * captures, what CUDA does not allow then fails as it does there and spoils the capture; in doubt it is not
+ * allowed (README). */
 #include "emulator.h"
 
 struct CUgraph_st {
-    std::vector<operation> list;
+    std::vector<std::function<void(cudaStream_t)>> list;
 };
 struct CUgraphExec_st {
-    std::vector<operation> list;
+    std::vector<std::function<void(cudaStream_t)>> list;
 };
 
 static cudaStream_t capturing; /* NULL: none; never the default stream */
@@ -26,12 +27,9 @@ bool capture_forbids()
     return capturing;
 }
 
-void capture_add(const operation &op)
+void capture_add(std::function<void(cudaStream_t)> again)
 {
-    if (op.poll)
-        report(nullptr, "%s is captured into a graph: the emulator has none with operations of NCCL",
-               operation_name(op).c_str());
-    captured->list.push_back(op);
+    captured->list.push_back(std::move(again));
 }
 
 cudaError_t cudaStreamBeginCapture(cudaStream_t s, cudaStreamCaptureMode)
@@ -77,6 +75,7 @@ cudaError_t cudaStreamIsCapturing(cudaStream_t s, cudaStreamCaptureStatus *statu
 cudaError_t cudaGraphInstantiateWithFlags(cudaGraphExec_t *exec, cudaGraph_t graph, unsigned long long)
 {
     BEGIN;
+    stream_may_finish();
     *exec = new CUgraphExec_st{graph->list};
     return cudaSuccess;
 }
@@ -100,7 +99,7 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t s)
         capture_forbids();
         return keep_error(cudaErrorStreamCaptureUnsupported);
     }
-    for (const operation &op : exec->list)
-        stream_queue(s, op);
+    for (const auto &again : exec->list)
+        again(s);
     return keep_error(sticky_error);
 }

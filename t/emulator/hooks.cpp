@@ -24,7 +24,7 @@ static int find_constant(struct dl_phdr_info *info, size_t, void *data)
 static void elsewhere(const void *p, size_t bytes, access how, const void *pc)
 {
     uintptr_t address = reinterpret_cast<uintptr_t>(p);
-    if (fiber_owns(p) || (how == ACCESS_READ && dl_iterate_phdr(find_constant, &address)))
+    if (fiber_owns(p) || memory_pinned(p) || (how == ACCESS_READ && dl_iterate_phdr(find_constant, &address)))
         return;
     report(pc, "%s outside: %zu bytes at %p, which is not device memory",
            how == ACCESS_READ ? "reads" : "writes", bytes, p);

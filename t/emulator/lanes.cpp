@@ -17,6 +17,7 @@ constexpr int SIZES = 6; /* messages of a peer in an operation whose sizes are t
 
 struct hello {
     char what[24];
+    uint32_t captured;
     uint32_t sends, recvs; /* messages */
     uint64_t send_bytes[SIZES], recv_bytes[SIZES];
 };
@@ -164,10 +165,10 @@ static meeting &meeting_with(transfer &t, int peer)
     return t.meetings.back();
 }
 
-transfer transfer_make(const std::shared_ptr<lanes> &l, const std::string &what,
+transfer transfer_make(const std::shared_ptr<lanes> &l, const std::string &what, uint32_t captured,
                        const std::vector<message> &sends, const std::vector<message> &recvs)
 {
-    transfer t = {l, what, {}, false};
+    transfer t = {l, what, captured, {}, false};
     for (const message &m : sends)
         meeting_with(t, m.peer).sends.push_back(m);
     for (const message &m : recvs)
@@ -180,6 +181,7 @@ static void tell(const transfer &t, const meeting &m)
     lane &out = lane_between(*t.l, t.l->rank, m.peer);
     hello h = {};
     snprintf(h.what, sizeof h.what, "%s", t.what.c_str());
+    h.captured = t.captured;
     h.sends = static_cast<uint32_t>(m.sends.size());
     h.recvs = static_cast<uint32_t>(m.recvs.size());
     for (size_t i = 0; i < SIZES; i++) {
@@ -209,6 +211,9 @@ static void compare(const transfer &t, const meeting &m, const hello &theirs)
     if (t.what != theirs.what)
         report(nullptr, "operation %u of rank %d with rank %d is %s here, and %s there", m.turn + 1, t.l->rank,
                m.peer, t.what.c_str(), theirs.what);
+    if (t.captured != theirs.captured) /* a capture, and a graph's launch, is collective */
+        report(nullptr, "operation %u of rank %d with rank %d is captured operation %u here, and %u there",
+               m.turn + 1, t.l->rank, m.peer, t.captured, theirs.captured);
     compare_sizes(t, m, m.sends, theirs.recvs, theirs.recv_bytes, true);
     compare_sizes(t, m, m.recvs, theirs.sends, theirs.send_bytes, false);
 }

@@ -61,11 +61,12 @@ struct meeting {
 };
 struct transfer {
     std::shared_ptr<lanes> l;
-    std::string what; /* "ncclAllGather()" */
+    std::string what;  /* "ncclAllGather()" */
+    uint32_t captured; /* of a graph: which of the communicator's captured operations, from 1; 0: of none */
     std::vector<meeting> meetings;
     bool begun;
 };
-transfer transfer_make(const std::shared_ptr<lanes> &l, const std::string &what,
+transfer transfer_make(const std::shared_ptr<lanes> &l, const std::string &what, uint32_t captured,
                        const std::vector<message> &sends, const std::vector<message> &recvs);
 /* Moves it on, from within the operation that it is: done? What two ranks do not mean alike is reported. */
 bool transfer_move(transfer &t);

@@ -19,7 +19,9 @@ struct ncclComm {
     std::function<bool()> under_way; /* done? empty: nothing is */
     std::shared_ptr<bool> aborted;
     std::shared_ptr<operation> last;
-    cudaStream_t held; /* the stream that the call under way will be queued in */
+    cudaStream_t held;            /* the stream that the call under way will be queued in */
+    uint32_t captured;            /* operations so far */
+    std::shared_ptr<char> graphs; /* each operation in a graph has a copy */
 };
 
 /* A call within ncclGroupStart() and ncclGroupEnd(). */
@@ -104,7 +106,15 @@ static ncclComm_t comm_make(const ncclConfig_t *config, const ncclComm *parent)
                      : parent                                            ? parent->blocking
                                                                          : true;
     comm->aborted = std::make_shared<bool>(false);
+    comm->graphs = std::make_shared<char>();
     return comm;
+}
+
+/* NCCL waits for ever then. */
+static void no_graphs(ncclComm_t comm, const char *function)
+{
+    if (comm->graphs.use_count() > 1)
+        report(nullptr, "%s() of '%s', of which a graph still has operations", function, comm->name.c_str());
 }
 
 EXPORT ncclResult_t ncclGetUniqueId(ncclUniqueId *id)
@@ -171,6 +181,7 @@ EXPORT ncclResult_t ncclCommGetAsyncError(ncclComm_t comm, ncclResult_t *error)
 EXPORT ncclResult_t ncclCommFinalize(ncclComm_t comm)
 {
     BEGIN_NCCL;
+    no_graphs(comm, __func__);
     return begin(comm, [comm] {
         stream_let_run();
         return !comm->last || comm->last->done;
@@ -180,6 +191,7 @@ EXPORT ncclResult_t ncclCommFinalize(ncclComm_t comm)
 EXPORT ncclResult_t ncclCommAbort(ncclComm_t comm)
 {
     BEGIN_NCCL;
+    no_graphs(comm, __func__);
     *comm->aborted = true;
     if (comm->held)
         stream_hold(comm->held, nullptr);
@@ -216,6 +228,22 @@ static void queue_transfer(ncclComm_t comm, cudaStream_t s, const std::shared_pt
     comm->last = stream_queue(s, std::move(op));
 }
 
+static void queue_call(const group_call &c)
+{
+    const char *what = c.gathers ? "ncclAllGather()" : "ncclSend()/Recv()";
+    ncclComm_t comm = c.comm;
+    if (!capture_is(c.stream)) {
+        auto t = transfer_make(comm->l, what, 0, c.sends, c.recvs);
+        queue_transfer(comm, c.stream, std::make_shared<transfer>(t));
+        return;
+    }
+    uint32_t number = ++comm->captured;
+    capture_add([=, kept = comm->graphs](cudaStream_t s) {
+        auto t = transfer_make(comm->l, what, number, c.sends, c.recvs);
+        queue_transfer(comm, s, std::make_shared<transfer>(t));
+    });
+}
+
 static ncclResult_t group_end()
 {
     std::vector<group_call> all;
@@ -232,10 +260,8 @@ static ncclResult_t group_end()
         sum.sends.insert(sum.sends.end(), all[i].sends.begin(), all[i].sends.end());
         sum.recvs.insert(sum.recvs.end(), all[i].recvs.begin(), all[i].recvs.end());
     }
-    auto t = std::make_shared<transfer>(
-        transfer_make(comm->l, sum.gathers ? "ncclAllGather()" : "ncclSend()/Recv()", sum.sends, sum.recvs));
     if (comm->blocking) {
-        queue_transfer(comm, s, t);
+        queue_call(sum);
         return comm->async;
     }
     /* It has not gone to the stream when the call returns: what the caller queues there meanwhile would be
@@ -248,7 +274,7 @@ static ncclResult_t group_end()
             return false;
         stream_hold(s, nullptr);
         comm->held = nullptr;
-        queue_transfer(comm, s, t);
+        queue_call(sum);
         return true;
     });
 }

@@ -89,3 +89,33 @@ EXPORT int nvmlDeviceGetComputeRunningProcesses_v3(void *device, unsigned *count
     int code = told(device, "processes", 1, count);
     return code ? code : *count ? NVML_INSUFFICIENT_SIZE : NVML_SUCCESS;
 }
+
+EXPORT int nvmlDeviceGetNvLinkState(void *device, unsigned link, int *active)
+{
+    unsigned links;
+    told(device, "nvlinks", 0, &links);
+    *active = link < links;
+    return links ? NVML_SUCCESS : NVML_NOT_SUPPORTED;
+}
+/* As nvmlFieldValue_t is laid out. */
+struct field {
+    unsigned id, scope;
+    long long time, latency;
+    int type, code;
+    unsigned number, unused;
+};
+EXPORT int nvmlDeviceGetFieldValues(void *device, int count, field *list)
+{
+    for (int i = 0; i < count; i++) /* 90: megabytes a second of an NVLink, each way */
+        list[i].code =
+            list[i].id == 90 ? told(device, "nvlink-speed", 26562, &list[i].number) : NVML_NOT_SUPPORTED;
+    return NVML_SUCCESS;
+}
+EXPORT int nvmlDeviceGetMaxPcieLinkGeneration(void *device, unsigned *value)
+{
+    return told(device, "pcie", 5, value);
+}
+EXPORT int nvmlDeviceGetMaxPcieLinkWidth(void *device, unsigned *value)
+{
+    return told(device, "pcie-width", 16, value);
+}

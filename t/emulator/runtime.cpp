@@ -203,6 +203,7 @@ cudaError_t cudaMalloc(void **p, size_t bytes)
 {
     BEGIN;
     NOT_IN_CAPTURE;
+    stream_may_finish();
     *p = bytes && bytes <= free_bytes() ? memory_alloc(bytes) : nullptr;
     return *p || !bytes ? cudaSuccess : keep_error(cudaErrorMemoryAllocation);
 }
@@ -228,6 +229,7 @@ cudaError_t cudaHostAlloc(void **p, size_t bytes, unsigned)
 {
     BEGIN;
     NOT_IN_CAPTURE;
+    stream_may_finish();
     *p = aligned_alloc(4096, (bytes + 4095) / 4096 * 4096);
     if (!*p)
         return keep_error(cudaErrorMemoryAllocation);
@@ -248,7 +250,7 @@ cudaError_t cudaFreeHost(void *p)
     free(p);
     return cudaSuccess;
 }
-static bool is_pinned(const void *p)
+bool memory_pinned(const void *p)
 {
     auto after = pinned.upper_bound(static_cast<const char *>(p));
     return after != pinned.begin() &&
@@ -294,7 +296,8 @@ cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpy
         return keep_error(cudaErrorInvalidValue);
     if (!bytes)
         return cudaSuccess;
-    bool staged_to = !in_memory(to) && !is_pinned(to), staged_from = !in_memory(from) && !is_pinned(from);
+    bool staged_to = !in_memory(to) && !memory_pinned(to),
+         staged_from = !in_memory(from) && !memory_pinned(from);
     if (capture_is(s) && (staged_to || staged_from)) {
         capture_forbids();
         return keep_error(cudaErrorStreamCaptureUnsupported);

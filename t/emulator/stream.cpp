@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <deque>
+#include <set>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -69,13 +70,13 @@ static void wait_for(cudaStream_t s, const std::shared_ptr<operation> &op)
 std::shared_ptr<operation> stream_queue(cudaStream_t to, operation op)
 {
     cudaStream_t s = stream_of(to);
+    if (s->held)
+        report(nullptr, "%s is queued, and %s", operation_name(op).c_str(), s->held);
     if (capture_is(s)) {
-        capture_add(op);
+        capture_add([op](cudaStream_t in) { stream_queue(in, op); });
         op.done = true; /* nobody waits for it */
         return std::make_shared<operation>(std::move(op));
     }
-    if (s->held)
-        report(nullptr, "%s is queued, and %s", operation_name(op).c_str(), s->held);
     if (s == streams[0]) /* the default stream and the others wait for each other */
         for (cudaStream_t other : streams)
             if (other != s && !other->alone)
@@ -143,7 +144,7 @@ static outcome run_one()
     return RAN;
 }
 
-void stream_finish(const std::shared_ptr<operation> &op)
+static void run_until(const std::shared_ptr<operation> &op)
 {
     for (int waits = 0; op && !op->done;) {
         outcome o = run_one();
@@ -156,8 +157,19 @@ void stream_finish(const std::shared_ptr<operation> &op)
         }
     }
     memory_close();
+}
+
+void stream_finish(const std::shared_ptr<operation> &op)
+{
+    run_until(op);
     if (op)
         merge(host_clock, op->clock);
+}
+
+void stream_may_finish()
+{
+    for (size_t i = random_below(2) ? streams.size() : 0; i-- > 0;)
+        run_until(streams[i]->last);
 }
 
 void stream_let_run()
@@ -363,6 +375,21 @@ static cudaError_t launchable(dim3 grid, dim3 size, size_t shared)
     return shared <= SHARED_MOST ? cudaSuccess : cudaErrorInvalidValue;
 }
 
+static void load(const void *kernel)
+{
+    static std::set<const void *> loaded;
+    if (loaded.insert(kernel).second)
+        stream_may_finish();
+}
+
+cudaError_t cudaFuncGetAttributes(cudaFuncAttributes *of, const void *kernel)
+{
+    BEGIN;
+    load(kernel);
+    memset(of, 0, sizeof *of);
+    return cudaSuccess;
+}
+
 /* All blocks, one after the other, in a random order. */
 static void run_blocks(const operation &op, dim3 grid, dim3 size, size_t shared, void (*run)(const void *),
                        const void *call)
@@ -394,6 +421,7 @@ cudaError_t emulated_launch(const void *kernel, dim3 grid, dim3 size, size_t sha
     BEGIN;
     if (cudaError_t e = launchable(grid, size, shared))
         return keep_error(e);
+    load(kernel);
     operation op;
     op.kernel = kernel;
     op.runs = grid.x * grid.y * grid.z;

@@ -110,6 +110,10 @@ void __threadfence()
 void __threadfence_block()
 {
 }
+void __threadfence_system()
+{
+    __threadfence();
+}
 
 /* ---- shuffles and votes ---- */
 

@@ -57,23 +57,24 @@ gpu_layout() {
     fi
 }
 
-# gpu_captured PRECISION: microbatches queued as graphs are bitwise those queued operation by operation
+# gpu_captured PRECISION [RANKS PLAN-OPTION…]: microbatches queued as graphs are bitwise those queued operation by operation
 gpu_captured() {
-    gc_name=captured.$1 gc_check="as graphs, $1, 1 rank" gc_ms=''
-    if [ "$backend" != cuda ]; then result skipped train "$gc_check" "backend $backend has no graphs"; return; fi
+    gc_ranks=${2:-1} gc_name=captured.$1.${2:-1} gc_check="as graphs, $1, ${2:-1} rank$([ "${2:-1}" -eq 1 ] || echo "s, ${*:3}")" gc_ms=''
+    gc_comm=$([ "$gc_ranks" -eq 1 ] || echo '--comm nccl')
+    if [ "$backend" != cuda ]; then result skipped "$part" "$gc_check" "backend $backend has no graphs"; return; fi
     # shellcheck disable=SC2086
-    make_plan "$gc_name" gpu $gpu_batch --precision "$1" || { result FAIL train "$gc_check" "$(tail -n 1 "$T/$gc_name.err")"; return; }
+    make_plan "$gc_name" gpu $gpu_batch --precision "$1" "${@:3}" || { result FAIL "$part" "$gc_check" "$(tail -n 1 "$T/$gc_name.err")"; return; }
     for gc_way in on off; do
         # shellcheck disable=SC2086
-        within $((limit[train] / 2)) moe-train -p "$T/$gc_name.plan" --log "$T/$gc_name.$gc_way.log" $gpu_recipe --capture $gc_way \
-            --backend "$backend" >/dev/null 2>"$T/$gc_name.err"
+        within_ranks $((limit[train] / 2)) $gc_ranks moe-train -p "$T/$gc_name.plan" --log "$T/$gc_name.$gc_way.log" $gpu_recipe --capture $gc_way \
+            --backend "$backend" $gc_comm >/dev/null 2>"$T/$gc_name.err"
         gc_status=$?
-        if [ $gc_status -ne 0 ]; then broken train "$gc_check" $gc_status "$T/$gc_name.err"; return; fi
+        if [ $gc_status -ne 0 ]; then broken "$part" "$gc_check" $gc_status "$T/$gc_name.err"; return; fi
         gc_ms="$gc_ms, $(sed -n 's/.*"kind":"step".*"time_s":\([^,]*\).*/\1/p' "$T/$gc_name.$gc_way.log" | tail -n 1) s a step with it $gc_way"
     done
     gc_graphs=$(sed -n 's/.*"graphs":\([0-9]*\).*/\1/p' "$T/$gc_name.on.log" | tail -n 1)
     [ "${gc_graphs:-0}" -gt 0 ] && [ "$(figures "$gc_name.on")" = "$(figures "$gc_name.off")" ]
-    result "$(verdict $?)" train "$gc_check" "${gc_graphs:-no} graphs in the last step$gc_ms"
+    result "$(verdict $?)" "$part" "$gc_check" "${gc_graphs:-no} graphs in the last step$gc_ms"
 }
 
 part_train() {

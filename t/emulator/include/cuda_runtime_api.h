@@ -91,7 +91,7 @@ typedef void (*cudaHostFn_t)(void *data);
 
 enum { cudaStreamDefault = 0, cudaStreamNonBlocking = 1 };
 enum { cudaEventDefault = 0, cudaEventBlockingSync = 1, cudaEventDisableTiming = 2 };
-enum { cudaHostAllocDefault = 0, cudaHostAllocPortable = 1 };
+enum { cudaHostAllocDefault = 0, cudaHostAllocPortable = 1, cudaHostAllocMapped = 2 };
 enum {
     cudaDeviceScheduleAuto = 0,
     cudaDeviceScheduleSpin = 1,
@@ -153,6 +153,11 @@ cudaError_t cudaDeviceSynchronize();
 cudaError_t cudaDriverGetVersion(int *version);
 cudaError_t cudaRuntimeGetVersion(int *version);
 cudaError_t cudaFuncSetAttribute(const void *kernel, cudaFuncAttribute what, int value);
+struct cudaFuncAttributes {
+    size_t sharedSizeBytes, localSizeBytes;
+    int numRegs, maxThreadsPerBlock;
+};
+cudaError_t cudaFuncGetAttributes(struct cudaFuncAttributes *of, const void *kernel);
 cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int *blocks, const void *kernel, int threads,
                                                           size_t shared);
 cudaError_t cudaMalloc(void **p, size_t bytes);

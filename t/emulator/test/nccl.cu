@@ -88,9 +88,42 @@ bool right_split()
     return ok && settled(pair, ncclCommFinalize(pair)) && ncclCommDestroy(pair) == ncclSuccess;
 }
 
+/* What `give` gives the stream as a graph. */
+cudaGraphExec_t captured(bool (*give)(char *x, char *y), char *x, char *y)
+{
+    cudaGraph_t graph = nullptr;
+    cudaGraphExec_t exec = nullptr;
+    cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal);
+    if (!give(x, y) || cudaStreamEndCapture(stream, &graph) != cudaSuccess ||
+        cudaGraphInstantiateWithFlags(&exec, graph, 0) != cudaSuccess)
+        return nullptr;
+    cudaGraphDestroy(graph);
+    return exec;
+}
+
+/* To the next rank, and again what has come. */
+bool pass_twice(char *x, char *y)
+{
+    return settled(world, pass_on(x, y, LARGE, LARGE, stream)) &&
+           cudaMemcpyAsync(x, y, LARGE, cudaMemcpyDeviceToDevice, stream) == cudaSuccess &&
+           settled(world, pass_on(x, y, LARGE, LARGE, stream));
+}
+
+bool right_graph()
+{
+    char *x = to_device(pattern(rank, LARGE), stream), *y = device<char>(LARGE);
+    cudaGraphExec_t exec = captured(pass_twice, x, y);
+    bool ok = exec && right_messages(); /* nothing of it has run */
+    for (int i = 0; i < 2 && ok; i++) {
+        ok = cudaGraphLaunch(exec, stream) == cudaSuccess && right_messages();
+        ok = ok && from_device(y, LARGE, stream) == pattern((rank + RANKS - 2 - i) % RANKS, LARGE);
+    }
+    return cudaGraphExecDestroy(exec) == cudaSuccess && ok;
+}
+
 bool right()
 {
-    return right_messages() && right_split() && settled(world, ncclCommFinalize(world)) &&
+    return right_messages() && right_split() && right_graph() && settled(world, ncclCommFinalize(world)) &&
            ncclCommDestroy(world) == ncclSuccess;
 }
 
@@ -152,6 +185,35 @@ bool past_end()
            cudaStreamSynchronize(stream) == 0;
 }
 
+bool pass_small(char *x, char *y)
+{
+    return settled(world, pass_on(x, y, 8, 8, stream));
+}
+
+/* Rank 1 launches a graph, the others do the same without. */
+bool graph_alone()
+{
+    char *x = device<char>(64), *y = device<char>(64);
+    cudaGraphExec_t exec = captured(pass_small, x, y);
+    return (rank == 1 ? cudaGraphLaunch(exec, stream) == cudaSuccess : pass_small(x, y)) &&
+           cudaStreamSynchronize(stream) == 0;
+}
+
+/* Rank 1 launches the other graph. */
+bool other_graph()
+{
+    char *x = device<char>(64), *y = device<char>(64);
+    cudaGraphExec_t first = captured(pass_small, x, y), second = captured(pass_small, x, y);
+    return cudaGraphLaunch(rank == 1 ? second : first, stream) == cudaSuccess &&
+           cudaStreamSynchronize(stream) == 0;
+}
+
+bool graph_kept()
+{
+    char *x = device<char>(64), *y = device<char>(64);
+    return captured(pass_small, x, y) && settled(world, ncclCommFinalize(world));
+}
+
 bool told_to_fail()
 {
     setenv("MOEKIT_EMULATOR_FAIL", "nccl:2:6", 1);
@@ -179,6 +241,9 @@ const struct {
              {"nccl_split", other_split},
              {"nccl_overtaken", overtaken},
              {"nccl_missing_event", missing_event},
+             {"nccl_graph_alone", graph_alone},
+             {"nccl_other_graph", other_graph},
+             {"nccl_graph_kept", graph_kept},
              {"nccl_past_end", past_end}};
 
 struct meeting_place {

@@ -15,7 +15,7 @@
 #include "ckpt/manifest.h"
 #include "ckpt/names.h"
 #include "ckpt/verify.h"
-#include "pack/crew.h"
+#include "base/crew.h"
 #include "pack/experts.h"
 #include "pack/tree.h"
 #include "plan/states.h"

@@ -18,7 +18,7 @@
 #include "base/outdir.h"
 #include "pack/base.h"
 #include "pack/contents.h"
-#include "pack/crew.h"
+#include "base/crew.h"
 #include "pack/experts.h"
 #include "pack/unpack.h"
 #include "tensors/convert.h"

@@ -9,7 +9,7 @@
 #include "base/memory.h"
 #include "lib/unit.h"
 #include "pack/codec.h"
-#include "pack/crew.h"
+#include "base/crew.h"
 #include "pack/experts.h"
 #include "pack/index.h"
 #include "pack/restore.h"

@@ -15,8 +15,9 @@ struct read_file {
 /* A unit that was read. */
 struct read_unit {
     const struct load_unit *unit;
-    char *bytes;    /* [UNIT_BYTES] */
-    uint32_t *sums; /* [sum_count] of the unit's bytes, cut where ranges end; of those that have one to compare */
+    char *bytes; /* [UNIT_BYTES] */
+    uint32_t
+        *sums; /* [sum_count] of the unit's bytes, cut where ranges end; of those that have one to compare */
     int sum_count, sum_room;
 };
 

@@ -8,12 +8,12 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/crew.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/memory.h"
 #include "base/notice.h"
 #include "base/num.h"
-#include "base/crew.h"
 #include "pack/prepare.h"
 #include "pack/tape.h"
 #include "tensors/sum.h"

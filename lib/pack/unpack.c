@@ -5,11 +5,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/crew.h"
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/notice.h"
 #include "base/num.h"
-#include "base/crew.h"
 #include "pack/pack.h"
 #include "tensors/sum.h"
 

@@ -14,7 +14,7 @@
 #include "tensors/convert.h"
 
 /* At most: what is read, summed and copied by one processor stays in its cache meanwhile. */
-#define UNIT_BYTES ((int64_t)1 << 20)
+#define UNIT_BYTES ((int64_t)1 << 19)
 
 struct load_unit {
     int32_t file, reader; /* the reader: a rank */

@@ -69,8 +69,10 @@ ALL_O        = $(call rooms,*) $(KERNEL_O)
 KERNEL_O = $(call obj,kernels/*.c kernels/*/*.c)
 
 LIBS       = -ljansson -lz -lm -pthread
-PACK_LIBS  = -larchive -ldeflate -lzstd
-TRAIN_LIBS = -ldeflate -ldnnl $(MPI_LIBS) -fopenmp
+PACK_LIBS  = -larchive -ldeflate -lzstd $(ISAL)
+TRAIN_LIBS = -ldeflate -ldnnl $(MPI_LIBS) -fopenmp $(ISAL)
+# Sums of checkpoints are four times as fast with ISA-L, on processors that it has code for; without it they are libdeflate's.
+ISAL      := $(shell $(CC) -shared -include isa-l/crc.h -x c -o /dev/null /dev/null -lisal 2>/dev/null && echo -lisal)
 BIN        = $(COMMANDS:%=$(BUILD)/bin/%)
 UNIT       = $(patsubst t/unit/%.c,$(BUILD)/t/%,$(wildcard t/unit/*.c))
 GPU_TESTS  = kernels kernels-route kernels-loss waits routing-compare $(addprefix gpu/,instructions products sizes bench groups)
@@ -103,6 +105,7 @@ help:
 
 $(BUILD)/lib/comm/%.o: ALL_CFLAGS += $(MPI_CFLAGS)
 $(call obj,lib/comm/nccl*.c): ALL_CFLAGS += $(NCCL_CFLAGS)
+$(BUILD)/lib/tensors/sum.o: ALL_CFLAGS += $(if $(ISAL),-DMOEKIT_ISAL)
 $(BUILD)/kernels/%.o: ALL_CFLAGS += -fopenmp
 $(BUILD)/kernels/cpu/%.o $(BUILD)/lib/pack/%.o: ALL_CFLAGS += -O3
 # Multiply and add in one instruction where the processor has it; elsewhere in the tree each is rounded, so that an update has the same
@@ -261,7 +264,7 @@ bench: all $(patsubst t/bench/%.c,$(BUILD)/t/bench/%,$(wildcard t/bench/*.c))
 	$(Q)$(PROVE_ENV) sh t/bench/run
 
 # ---- what is needed, and what the tests compare with ----
-deps          = gcc libc6-dev pkg-config libjansson-dev zlib1g-dev libarchive-dev libdeflate-dev libzstd-dev libopenmpi-dev openmpi-bin libdnnl-dev libcmocka-dev perl jq gnuplot-nox mandoc libarchive-tools
+deps          = gcc libc6-dev pkg-config libjansson-dev zlib1g-dev libarchive-dev libdeflate-dev libisal-dev libzstd-dev libopenmpi-dev openmpi-bin libdnnl-dev libcmocka-dev perl jq gnuplot-nox mandoc libarchive-tools
 deps-clang    = clang libclang-rt-dev libomp-dev
 deps-deb      = debhelper dpkg-dev fakeroot lintian
 deps-slurm    = slurmctld slurmd slurm-client slurm-wlm-basic-plugins munge libpmix2 shellcheck

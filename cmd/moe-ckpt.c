@@ -115,12 +115,12 @@ static void print_verified(const struct verified *v, const char *path, const cha
     char size[24];
     human_bytes((double)v->bytes, size);
     if (v->problems.count)
-        printf("%s: not whole: %d problem%s\n", path, v->problems.count, v->problems.count > 1 ? "s" : "");
+        printf("%s: not whole: %d problem%s\n", path, v->problems.count, plural(v->problems.count));
     else if (archive)
-        printf("%s: whole: %s: %d files, %s\n", path, archive, v->files, size);
+        printf("%s: whole: %s: %d file%s, %s\n", path, archive, v->files, plural(v->files), size);
     else
-        printf("%s: %s: %d files, %d tensors, %s\n", path, v->step ? "whole" : "well formed", v->files,
-               v->tensors, size);
+        printf("%s: %s: %d file%s, %d tensor%s, %s\n", path, v->step ? "whole" : "well formed", v->files,
+               plural(v->files), v->tensors, plural(v->tensors), size);
 }
 
 static int verify_one(const char *path, bool *whole)
@@ -133,7 +133,8 @@ static int verify_one(const char *path, bool *whole)
     for (int i = 0; i < v.problems.count && i < MOST_PROBLEMS; i++)
         fprintf(stderr, "moe-ckpt verify: %s\n", v.problems.list[i]);
     if (v.problems.count > MOST_PROBLEMS)
-        fprintf(stderr, "moe-ckpt verify: and %d problems more\n", v.problems.count - MOST_PROBLEMS);
+        fprintf(stderr, "moe-ckpt verify: and %d problem%s more\n", v.problems.count - MOST_PROBLEMS,
+                plural(v.problems.count - MOST_PROBLEMS));
     print_verified(&v, path, archive ? about : NULL);
     *whole &= v.problems.count == 0;
     verified_release(&v);
@@ -187,7 +188,8 @@ static void print_diff(const struct diff *d)
             worst = t;
         printf("%-12.6g %-12.6g %s\n", t->max_abs, t->relative, t->name);
     }
-    printf("# %d tensors, %d differ, %d beyond the tolerance", d->tensors, d->count, d->beyond);
+    printf("# %d tensor%s, %d differ, %d beyond the tolerance", d->tensors, plural(d->tensors), d->count,
+           d->beyond);
     if (worst)
         printf("; worst %.6g in %s", worst->relative, worst->name);
     putchar('\n');
@@ -250,7 +252,7 @@ static int pack(int argc, char **argv)
     packing.threads = thread_count();
     if (pack_dir(&packing, &done) < 0)
         return -1;
-    notice("'%s': %d files, %s, packed into %s (%.3f)", packing.dir, done.files,
+    notice("'%s': %d file%s, %s, packed into %s (%.3f)", packing.dir, done.files, plural(done.files),
            human_bytes((double)done.bytes, from), human_bytes((double)done.archive, to),
            (double)done.archive / (double)(done.bytes ? done.bytes : 1));
     if (done.made_bytes)
@@ -289,10 +291,11 @@ static int restore(int argc, char **argv)
     restoring.threads = thread_count();
     if (restore_archive(&restoring, &done) < 0)
         return -1;
-    notice("'%s': %d files, %s, from %s of the archive", restoring.dir, done.files,
+    notice("'%s': %d file%s, %s, from %s of the archive", restoring.dir, done.files, plural(done.files),
            human_bytes((double)done.bytes, bytes), human_bytes((double)done.read, read));
     if (done.left_out)
-        notice("%d files of other experts are left out", done.left_out);
+        notice("%d file%s of other experts %s left out", done.left_out, plural(done.left_out),
+               done.left_out == 1 ? "is" : "are");
     if (done.skipped)
         notice("the archive's own sum was not compared, as not all of it was read; the files' were");
     return STATUS_DONE;
@@ -330,7 +333,7 @@ static int extract(int argc, char **argv)
     extracting.dir = argv[first];
     if (extract_tensors(&extracting, &tensors, &bytes) < 0)
         return -1;
-    notice("%d tensor%s, %s", tensors, tensors > 1 ? "s" : "", human_bytes((double)bytes, size));
+    notice("%d tensor%s, %s", tensors, plural(tensors), human_bytes((double)bytes, size));
     return STATUS_DONE;
 }
 
@@ -413,8 +416,8 @@ static int export_to(const struct command *c, int argc, char **argv)
     exporting.form = c == &import_command ? FORM_EXPERTS : fused ? FORM_FUSED : FORM_PUBLISHED;
     if (export_dir(&exporting, &done) < 0)
         return -1;
-    notice("'%s': %d tensors in %d files, %s", exporting.out, done.tensors, done.files,
-           human_bytes((double)done.bytes, size));
+    notice("'%s': %d tensor%s in %d file%s, %s", exporting.out, done.tensors, plural(done.tensors), done.files,
+           plural(done.files), human_bytes((double)done.bytes, size));
     return STATUS_DONE;
 }
 
@@ -458,7 +461,7 @@ static int prune(int argc, char **argv)
     for (int i = 0; i < p.count; i++)
         puts(p.removed[i]);
     if (rc == 0)
-        notice("'%s': %d step%s %s, %s; %d stay", argv[first], p.count, p.count == 1 ? "" : "s",
+        notice("'%s': %d step%s %s, %s; %d stay", argv[first], p.count, plural(p.count),
                dry_run ? "would go" : "removed", human_bytes((double)p.bytes, size), p.kept);
     pruned_release(&p);
     return rc < 0 ? -1 : STATUS_DONE;

@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/memory.h"
+#include "base/notice.h"
 #include "base/num.h"
 #include "base/options.h"
 #include "check/runnable.h"
@@ -195,6 +196,11 @@ static int replan(const struct replan_request *r, const struct rank_places *s)
     if (r->lost->count == 0)
         return keep_plan(r->old, s);
     TRY(plan_replan(&n, r));
+    if (n.unplaced)
+        notice("the plan's placement of experts does not go along: ep is %lld, and was %lld; experts lie in "
+               "order now "
+               "(moe-partition place makes another)",
+               (long long)n.p.axes.ep, (long long)r->old->axes.ep);
     int rc = show_replan(r, &n);
     if (rc == 0)
         rc = write_places(s, n.was, n.p.world);

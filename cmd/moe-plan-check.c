@@ -54,10 +54,12 @@ static const struct command command = {
 
 static const char *const verdict_name[] = {"ok", "warn", "FAIL"};
 
+/* With -q no more than what fails. */
 static void print_text(const struct findings *f)
 {
     for (int i = 0; i < f->count; i++)
-        printf("%s %s: %s\n", verdict_name[f->list[i].verdict], f->list[i].rule, f->list[i].text);
+        if (!is_quiet() || f->list[i].verdict == VERDICT_FAIL)
+            printf("%s %s: %s\n", verdict_name[f->list[i].verdict], f->list[i].rule, f->list[i].text);
 }
 
 static void print_tap(const struct findings *f, const char *path, int *number)
@@ -115,7 +117,7 @@ static int check_one(const char *path, bool several, int *number)
     }
     p.save_every = save_every;
     plan_check(&p, &f);
-    if (several && !as_json)
+    if (several && !as_json && (as_tap || !is_quiet() || f.fails))
         printf("# %s\n", path);
     if (as_json)
         print_json(&f, path);

@@ -97,6 +97,7 @@ door CUDA '(cuda|cublas|cudnn)[A-Za-z_]*\.h' kernels/cuda
 door NCCL 'nccl\.h' lib/comm
 door libarchive 'archive(_entry)?\.h' lib/pack
 door libdeflate 'libdeflate\.h' 'lib/\(pack\|tensors\)'
+door ISA-L 'isa-l/' lib/tensors
 door zstd 'zstd\.h' lib/pack
 door OpenMP 'omp\.h' kernels
 none "$(grep -E '^(cmd|lib|kernels)/.*\.[ch]$' "$T/files" | xargs grep -nE '# *include *[<"]\.\.' | grep -v '^kernels/')" 'no include climbs out of its folder'

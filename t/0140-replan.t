@@ -107,6 +107,18 @@ replan small.new small --lost 2
 says 'global batch +12, 4 microbatches'
 says 'throughput +(not known|[0-9])'
 
+# ---- experts that were placed ----
+moe-partition -q -m moe-tiny -n 8 --ep 4 --global-batch 8 -o "$T/even"
+awk 'BEGIN { for (l = 0; l < 4; l++) for (e = 0; e < 8; e++) printf "%d%s", 900 / (1 + (e * 3 + l) % 8), e < 7 ? " " : "\n" }' >"$T/loads.tiny"
+moe-partition place -q "$T/loads.tiny" -p "$T/even" -o "$T/placed.tiny"
+ok $? 'experts are placed by loads'
+replan placed.same placed.tiny --lost 4-7 --global-batch auto
+is "$(grep '^slots' "$T/placed.same") $err" "$(grep '^slots' "$T/placed.tiny") " 'they stay where ep is as it was'
+replan placed.less placed.tiny --lost 3,4 --global-batch auto
+like "$err" "the plan's placement of experts does not go along: ep is 3, and was 4" 'where it is not, that is said'
+replan even.less even --lost 3,4 --global-batch auto
+unlike "$err" placement 'and not of a plan that had none'
+
 # ---- refused ----
 refused() {
     words=$1

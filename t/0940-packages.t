@@ -25,7 +25,7 @@ END
     ok $? 'whose package is Python'
 fi
 runtime=$(sed -n 's/.*recommends \(openmpi-bin .*\)/\1/p' contrib/apptainer.def)
-for lib in $(ldd "$bin/moe-train" "$bin/moe-ckpt" | grep -oE 'lib(jansson|archive|deflate|zstd|dnnl|gomp)\.so\.[0-9]+' | sed 's/\.so\.//' | sort -u); do
+for lib in $(ldd "$bin/moe-train" "$bin/moe-ckpt" | grep -oE 'lib(jansson|archive|deflate|isal|zstd|dnnl|gomp)\.so\.[0-9]+' | sed 's/\.so\.//' | sort -u); do
     case " $runtime " in *" $lib "*) ;; *) echo "$lib" ;; esac
 done >"$T/missing"
 none "$(cat "$T/missing")" 'the container has the libraries that the commands are linked with'

@@ -28,6 +28,7 @@ class Moekit(MakefilePackage):
     depends_on("zlib-api")
     depends_on("libarchive")
     depends_on("libdeflate")
+    depends_on("isa-l")
     depends_on("zstd")
     depends_on("openmpi@4:")
     # 3.0 took the interface with operation descriptors away.

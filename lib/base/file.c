@@ -198,6 +198,8 @@ void output_abandon(struct output *o)
     output_free(o);
 }
 
+#define WRITE_BACK_BYTES (1 << 20) /* what is less waits for the fsync */
+
 int pread_all(int fd, void *p, size_t bytes, int64_t offset, const char *path)
 {
     for (size_t done = 0; done < bytes;) {
@@ -228,12 +230,50 @@ int pwrite_all(int fd, const void *p, size_t bytes, int64_t offset, const char *
             continue;
         if (n < 0)
             return error_errno("cannot write '%s'", path);
-        if (n == (ssize_t)PIECE_BYTES) /* the disk begins with it now: the last fsync is short */
+        if (n >= WRITE_BACK_BYTES) /* the disk begins with it now: the last fsync is short */
             sync_file_range(fd, offset + (int64_t)done, n, SYNC_FILE_RANGE_WRITE);
         done += n;
         alive();
     }
     return 0;
+}
+
+int64_t page_bytes(void)
+{
+    return sysconf(_SC_PAGESIZE);
+}
+
+/* Pages [begin,end) of the file; p is what begins there. Returns where it ended: before `end` where the file
+ * system will not have it so; or -1. */
+static int64_t write_pages(int direct, const char *p, int64_t begin, int64_t end, const char *path)
+{
+    for (int64_t done = begin; done < end;) {
+        halt_io("write");
+        ssize_t n = pwrite(direct, p + (done - begin), (size_t)min64(end - done, PIECE_BYTES), done);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n == 0 || (n < 0 && errno == EINVAL))
+            return done;
+        if (n < 0)
+            return error_errno("cannot write '%s'", path);
+        done += n;
+        alive();
+    }
+    return end;
+}
+
+int pwrite_direct(int fd, int direct, const void *p, size_t bytes, int64_t offset, const char *path)
+{
+    const char *from = p;
+    int64_t page = page_bytes(), stop = offset + (int64_t)bytes, begin = round_up(offset, page),
+            end = stop - stop % page;
+    if (direct < 0 || begin >= end)
+        return pwrite_all(fd, p, bytes, offset, path);
+    int64_t done = write_pages(direct, from + (begin - offset), begin, end, path);
+    if (done < 0)
+        return -1;
+    TRY(pwrite_all(fd, from, (size_t)(begin - offset), offset, path));
+    return pwrite_all(fd, from + (done - offset), (size_t)(stop - done), done, path);
 }
 
 /* ---- directories, and what a crash leaves ---- */

@@ -28,6 +28,12 @@ void output_abandon(struct output *o);
  * the end is an error. */
 int pread_all(int fd, void *p, size_t bytes, int64_t offset, const char *path);
 int pwrite_all(int fd, const void *p, size_t bytes, int64_t offset, const char *path);
+/* As pwrite_all(), but whole pages go past the page cache, which spares the processor a copy and training its
+ * memory: through `direct`, a descriptor of the same file with O_DIRECT, or -1 where the file system has no
+ * such thing. For this `p` must be as far from the begin of a page in memory as `offset` is in the file
+ * (page_bytes()). What does not fill a page goes by `fd`, and so does what the file system refuses. */
+int pwrite_direct(int fd, int direct, const void *p, size_t bytes, int64_t offset, const char *path);
+int64_t page_bytes(void);
 
 /* How many bytes this process has got from files by file_read() and pread_all(), all its threads together. */
 int64_t file_bytes_read(void);

@@ -32,6 +32,11 @@ void *xrealloc(void *p, size_t count, size_t bytes)
     return checked(reallocarray(p, count ? count : 1, bytes));
 }
 
+void *xaligned(size_t align, size_t bytes)
+{
+    return checked(aligned_alloc(align, bytes ? bytes : align));
+}
+
 char *xstrdup(const char *s)
 {
     return checked(strdup(s));

@@ -9,6 +9,7 @@
 
 void *xmalloc(size_t bytes);
 void *xcalloc(size_t count, size_t bytes);
+void *xaligned(size_t align, size_t bytes); /* a multiple of align, which is a power of two */
 void *xrealloc(void *p, size_t count, size_t bytes);
 char *xstrdup(const char *s);
 char *xasprintf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));

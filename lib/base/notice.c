@@ -33,6 +33,11 @@ static void say(const char *fmt, va_list ap)
     funlockfile(stderr);
 }
 
+bool is_quiet(void)
+{
+    return level < NOTICE_NORMAL;
+}
+
 void complain(const char *fmt, ...)
 {
     if (!name || level < NOTICE_QUIET)

@@ -4,6 +4,7 @@
 #ifndef BASE_NOTICE_H
 #define BASE_NOTICE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 enum notice_level { NOTICE_SILENT = -2, NOTICE_QUIET = -1, NOTICE_NORMAL = 0, NOTICE_VERBOSE = 1 };
@@ -15,6 +16,9 @@ void notice_open(const char *name, int level, int progress);
 void complain(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void notice(const char *fmt, ...) __attribute__((format(printf, 1, 2)));  /* unless quiet */
 void verbose(const char *fmt, ...) __attribute__((format(printf, 1, 2))); /* with -v */
+
+/* Whether notices are hushed. */
+bool is_quiet(void);
 
 /* Shows `what: done/total unit` at most five times a second, and the end always. */
 void progress(const char *what, uint64_t done, uint64_t total, const char *unit);

@@ -55,6 +55,11 @@ void pour(int64_t *have, int64_t n, int64_t more);
 bool parse_int(const char *text, int64_t min, int64_t max, int64_t *value);
 bool parse_num(const char *text, double min, double max, double *value);
 
+/* What a noun that is counted ends with: "%d file%s". */
+static inline const char *plural(int64_t n)
+{
+    return n == 1 ? "" : "s";
+}
 /* "1.50 GB" (powers of 1000) into buf, which it returns. */
 char *human_bytes(double bytes, char buf[static 24]);
 /* Shortest decimal that reads back as the same double, into buf, which it returns. */

@@ -207,7 +207,7 @@ static enum verdict groups_compact(const struct plan *p, char text[static 400])
         }
     }
     return say(text, VERDICT_OK, "cp groups are on %d node%s at most, ep groups on %d", most[GROUP_CP],
-               most[GROUP_CP] > 1 ? "s" : "", most[GROUP_EP]);
+               plural(most[GROUP_CP]), most[GROUP_EP]);
 }
 
 /* A preset's name with other figures: edited, or of another version. A processor's figures are its own. */

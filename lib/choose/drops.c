@@ -41,7 +41,7 @@ static void say_row(const struct drops *d, int layer, const bool *named)
     char *text = ranges_text(list, n);
     if (n)
         notice("layer %d: expert%s %s, the least loaded, %s too, so that all layers keep %lld", layer,
-               n > 1 ? "s" : "", text, n > 1 ? "go" : "goes", (long long)d->kept);
+               plural(n), text, n > 1 ? "go" : "goes", (long long)d->kept);
     free(text);
     free(list);
 }

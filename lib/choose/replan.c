@@ -215,12 +215,27 @@ static void put_nodes(struct plan *p, const struct plan *old, const int *was)
     free(number);
 }
 
-/* Experts stay on their ep ranks where there are as many of both. */
-static void put_slots(struct plan *p, const struct plan *old)
+/* Whether experts lie otherwise than in order, as many on each ep rank as can be. */
+static bool is_placed(const struct plan *p)
+{
+    bool placed = plan_replicas(p) > 0;
+    for (int l = 0; l < p->model.layers && !placed; l++)
+        for (int ep = 0; ep < p->axes.ep && !placed; ep++) {
+            int64_t first, even, count, n = plan_slots(p, l, ep, &first);
+            even_part(p->model.experts, p->axes.ep, ep, &even, &count);
+            placed = n && n != count;
+            for (int64_t k = 0; k < n && !placed; k++)
+                placed = plan_slot_expert(p, l, first + k) != even + k;
+        }
+    return placed;
+}
+
+/* Experts stay on their ep ranks where there are as many of both. Whether they did, or were not placed. */
+static bool put_slots(struct plan *p, const struct plan *old)
 {
     const struct model *m = &p->model;
     if (p->axes.ep != old->axes.ep || m->experts != old->model.experts || plan_replicas(old))
-        return;
+        return !is_placed(old);
     struct expert_place *list = xcalloc((size_t)(m->moe_layers * m->experts), sizeof *list);
     int64_t count = 0, first;
     for (int l = 0; l < m->layers; l++)
@@ -229,6 +244,7 @@ static void put_slots(struct plan *p, const struct plan *old)
                 list[count++] = (struct expert_place){l, ep, plan_slot_expert(old, l, first + k)};
     slots_set(p, list, count);
     free(list);
+    return true;
 }
 
 /* A plan of this shape with these experts' axes. */
@@ -262,7 +278,7 @@ static int make_plan(struct replanning *x, const struct rest_layout *s, int64_t 
     for (int r = 0; r < p->world; r++)
         n->was[r] = rank_in_block(x->r, s, &p->ranks[r]);
     put_nodes(p, old, n->was);
-    put_slots(p, old);
+    n->unplaced = !put_slots(p, old);
     return plan_predict(p);
 }
 

@@ -38,6 +38,7 @@ struct replanned {
     struct plan p;
     int *was;           /* [world]: which rank of the old plan each is */
     struct drops drops; /* gone NULL: no expert goes */
+    bool unplaced;      /* experts were placed, and lie in order now */
     bool kept;          /* tp, cp, pp and stages are as they were: each rank has its part of the dense model */
     int64_t legal[4];   /* global batches around the one that was, two below and two above; 0: there is none */
     double fastest;     /* tokens a second of the ep that is predicted to be fastest; 0: not known */

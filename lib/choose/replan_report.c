@@ -113,7 +113,7 @@ static void say_loss(const struct replan_request *r, FILE *out)
         if (r->lost->rank[i])
             list[count++] = i;
     char *ranks = ranges_text(list, count);
-    fprintf(out, "lost          rank%s %s: %d of %d\n", count > 1 ? "s" : "", ranks, count, p->world);
+    fprintf(out, "lost          rank%s %s: %d of %d\n", plural(count), ranks, count, p->world);
     count_cuts(r, false, c.dense);
     count_cuts(r, true, c.experts);
     for (int pp = 0; pp < p->axes.pp; pp++)
@@ -157,7 +157,7 @@ static void say_idle(const struct replan_request *r, const struct replanned *n, 
             list[count++] = i;
     char *ranks = ranges_text(list, count);
     if (count)
-        fprintf(out, "  idle        rank%s %s, as they were\n", count > 1 ? "s" : "", ranks);
+        fprintf(out, "  idle        rank%s %s, as they were\n", plural(count), ranks);
     free(ranks);
     free(list);
     free(used);

@@ -111,7 +111,7 @@ static void print_table(struct listing *l, FILE *out)
     print_files(&l->weights, "", &tensors, &bytes, out);
     if (l->has_optimizer)
         print_files(&l->optimizer, OPTIMIZER_DIR "/", &tensors, &bytes, out);
-    fprintf(out, "# %" PRId64 " tensors, %s\n", tensors, human_bytes((double)bytes, size));
+    fprintf(out, "# %" PRId64 " tensor%s, %s\n", tensors, plural(tensors), human_bytes((double)bytes, size));
 }
 
 /* Norm, largest, how many are not finite, as columns. */
@@ -182,7 +182,7 @@ static void print_share_totals(const struct shares *s, FILE *out)
             human_bytes((double)own, sizes[0]), human_bytes((double)rest, sizes[1]),
             human_bytes((double)state, sizes[2]));
     if (s->strangers)
-        fprintf(out, "# and %d tensors that are not the model's\n", s->strangers);
+        fprintf(out, "# and %d tensor%s not the model's\n", s->strangers, plural(s->strangers));
 }
 
 static int print_shares(struct listing *l, FILE *out)

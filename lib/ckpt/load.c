@@ -7,21 +7,24 @@
 #include "ckpt/load.h"
 
 #include <inttypes.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/crew.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/memory.h"
 #include "base/notice.h"
 #include "base/num.h"
+#include "ckpt/load_memory.h"
 #include "ckpt/load_read.h"
 #include "comm/host.h"
 #include "tensors/hfdir.h"
 #include "tensors/sum.h"
 
-enum { SENDS = 8, RECEIVES = 4, LENT = 2 };
+enum { SENDS = 8, RECEIVES = 8, SLOTS = 8, LENT = 4, HANDS = 4 };
 
 /* A message from a slot, or from a buffer of its own. */
 struct load_send {
@@ -30,12 +33,26 @@ struct load_send {
     int64_t room;
 };
 
+/* A unit of this rank's. */
+struct load_job {
+    struct crew_job job;
+    struct read_unit read;
+    bool skipped; /* as the load has failed already */
+};
+
+/* What a thread of the crew has for itself. */
+struct load_hand {
+    struct read_file file;
+    struct load_pieces pieces;
+    char *packed;
+    int64_t packed_room;
+};
+
 struct load_receive {
     struct comm_request *request;
     char *buffer;
     int64_t room;
-    struct load_piece *pieces; /* what is in it */
-    int count, piece_room;
+    struct load_pieces pieces; /* what is in it */
 };
 
 struct loader {
@@ -47,25 +64,35 @@ struct loader {
     int count, own;
     struct catalog c;
     struct load_units u;
-    struct unit_reader reader;
+    struct load_memory memory;
+    struct crew *crew;
+    struct load_hand hands[HANDS]; /* the first is this thread's */
+    int64_t next;                  /* of u.list: where to look for what the crew gets next */
+    atomic_bool stopped;           /* what is left is not to be read any more */
     struct problems problems;
     uint32_t crc; /* of the range that is being checked, so far */
     struct load_send sends[SENDS];
-    int64_t sent, arrived;          /* messages */
-    int64_t lent_until[READ_SLOTS]; /* the messages sent when a slot was done with */
-    int64_t lent, let;              /* slots */
+    int64_t sent, arrived;     /* messages */
+    int64_t lent_until[SLOTS]; /* the messages sent when a slot was done with */
+    int64_t lent, let;         /* slots */
     struct load_receive receives[RECEIVES];
     int next_receive;
-    char *packed, *converted;
-    int64_t packed_room, converted_room;
+    char *converted;
+    int64_t converted_room;
 };
 
 /* ---- to the device ---- */
 
+/* By this thread, or where memory is open by any. */
 static void put(struct loader *l, void *device, enum type to, const char *from, enum number number,
                 int64_t count)
 {
     int64_t bytes = count * (int64_t)type_bytes(to);
+    void *host = load_memory_at(&l->memory, device);
+    if (host) {
+        convert(host, to, from, number, count);
+        return;
+    }
     if ((to == F32 && number == NUMBER_F32) || (to == BF16 && number == NUMBER_BF16)) {
         l->s->be->upload(l->s->stream, device, from, bytes);
         return;
@@ -92,7 +119,50 @@ static void put_piece(struct loader *l, const struct load_piece *p, const char *
                     p->number, x.count);
 }
 
-/* ---- what this rank has read ---- */
+/* What this rank gets of a unit that it has read. */
+static void keep_pieces(struct loader *l, struct load_hand *h, const struct read_unit *r)
+{
+    load_units_pieces(&l->u, r->unit, l->own, &h->pieces);
+    for (int i = 0; i < h->pieces.count; i++) {
+        const struct load_piece *p = &h->pieces.list[i];
+        int64_t run = piece_run(p);
+        char *packed = run < 0 ? room_for(&h->packed, &h->packed_room, piece_bytes(p)) : NULL;
+        if (packed)
+            piece_pack(p, r->bytes, packed);
+        put_piece(l, p, packed ? packed : r->bytes + run);
+    }
+}
+
+/* ---- what this rank reads ---- */
+
+/* By a thread of the crew. Where memory is open the unit goes there while the processor has it. */
+static int do_job(void *with, void *job, int hand)
+{
+    struct loader *l = with;
+    struct load_job *j = job;
+    j->skipped = atomic_load(&l->stopped);
+    if (j->skipped)
+        return 0;
+    TRY(unit_read(&j->read, &l->c, l->dir, &l->hands[hand].file));
+    if (l->memory.open)
+        keep_pieces(l, &l->hands[hand], &j->read);
+    return 0;
+}
+
+/* As many units as there are slots for. */
+static void give_units(struct loader *l)
+{
+    for (; l->next < l->u.unit_count; l->next++) {
+        const struct load_unit *unit = &l->u.list[l->next];
+        struct load_job *j = unit->reader == l->s->rank ? crew_slot(l->crew) : NULL;
+        if (unit->reader == l->s->rank && !j)
+            return;
+        if (j) {
+            j->read.unit = unit;
+            crew_submit(l->crew);
+        }
+    }
+}
 
 /* The name of a file's tensor that begins at this byte. */
 static char *tensor_at(const char *path, int64_t at)
@@ -116,29 +186,29 @@ static void note_damage(struct loader *l, const struct catalog_tensor *t, int64_
             "%s: tensor '%s' is damaged: crc32 of %" PRId64 " bytes from byte %" PRId64 " is %08" PRIx32
             ", not %08" PRIx32,
             path, name, min64(t->range, t->bytes - begin), t->at + begin, l->crc, should);
-    unit_reader_stop(&l->reader);
+    atomic_store(&l->stopped, true);
     free(name);
     free(path);
 }
 
 /* A unit's ranges against their sums. One that is longer than units is put together from several. */
-static void check_unit(struct loader *l, const struct read_slot *slot)
+static void check_unit(struct loader *l, const struct load_job *j)
 {
-    if (slot->failed && *slot->text) {
-        problem(&l->problems, "%s", slot->text);
-        if (slot->status == STATUS_ENV)
+    if (j->job.failed) {
+        problem(&l->problems, "%s", error_text());
+        if (error_status() == STATUS_ENV)
             problem_unreadable(&l->problems);
-        unit_reader_stop(&l->reader);
+        atomic_store(&l->stopped, true);
     }
-    if (slot->failed)
+    if (j->job.failed || j->skipped)
         return;
     struct unit_cut cut = {0};
-    for (int i = 0; unit_next_cut(&l->c, slot->unit, &cut); i++) {
+    for (int i = 0; unit_next_cut(&l->c, j->read.unit, &cut); i++) {
         const struct catalog_tensor *t = &l->c.tensors[cut.tensor];
         int64_t range = cut.begin / t->range, end = min64(t->bytes, (range + 1) * t->range);
         if (t->sum < 0)
             continue;
-        l->crc = cut.begin % t->range ? sum_join(l->crc, slot->sums[i], cut.bytes) : slot->sums[i];
+        l->crc = cut.begin % t->range ? sum_join(l->crc, j->read.sums[i], cut.bytes) : j->read.sums[i];
         if (cut.begin + cut.bytes == end && l->crc != l->c.sums[t->sum + range])
             note_damage(l, t, range, l->c.sums[t->sum + range]);
     }
@@ -164,74 +234,64 @@ static int await_send(struct loader *l)
 static int let_slots(struct loader *l, int most)
 {
     for (; l->lent - l->let > most; l->let++) {
-        while (l->arrived < l->lent_until[l->let % READ_SLOTS])
+        while (l->arrived < l->lent_until[l->let % SLOTS])
             TRY(await_send(l));
-        unit_reader_let(&l->reader);
+        crew_free(l->crew);
     }
     return 0;
 }
 
-/* Where u.pieces lie in the unit when they are one run; NULL when they are not. */
-static const char *one_run(const struct loader *l, const char *unit)
+/* Where pieces lie in the unit when they are one run; NULL when they are not. */
+static const char *one_run(const struct load_pieces *x, const char *unit)
 {
-    int64_t begin = piece_run(&l->u.pieces[0]), end = begin;
-    for (int i = 0; i < l->u.piece_count; i++) {
-        if (piece_run(&l->u.pieces[i]) != end || end < 0)
+    int64_t begin = piece_run(&x->list[0]), end = begin;
+    for (int i = 0; i < x->count; i++) {
+        if (piece_run(&x->list[i]) != end || end < 0)
             return NULL;
-        end += piece_bytes(&l->u.pieces[i]);
+        end += piece_bytes(&x->list[i]);
     }
     return unit + begin;
 }
 
-static void pack_all(const struct loader *l, const char *unit, char *to)
+static void pack_all(const struct load_pieces *x, const char *unit, char *to)
 {
-    for (int i = 0; i < l->u.piece_count; i++) {
-        piece_pack(&l->u.pieces[i], unit, to);
-        to += piece_bytes(&l->u.pieces[i]);
+    for (int i = 0; i < x->count; i++) {
+        piece_pack(&x->list[i], unit, to);
+        to += piece_bytes(&x->list[i]);
     }
 }
 
 /* What the node's k-th rank gets. */
-static int send_pieces(struct loader *l, const struct read_slot *slot, int k)
+static int send_pieces(struct loader *l, const struct read_unit *r, int k)
 {
-    int64_t bytes = load_units_pieces(&l->u, slot->unit, k);
+    struct load_pieces *pieces = &l->hands[0].pieces;
+    int64_t bytes = load_units_pieces(&l->u, r->unit, k, pieces);
     if (!bytes)
         return 0;
     if (l->sent - l->arrived == SENDS)
         TRY(await_send(l));
     struct load_send *x = &l->sends[l->sent++ % SENDS];
-    const char *from = one_run(l, slot->bytes);
+    const char *from = one_run(pieces, r->bytes);
     if (!from) {
         char *to = room_for(&x->buffer, &x->room, bytes);
-        pack_all(l, slot->bytes, to);
+        pack_all(pieces, r->bytes, to);
         from = to;
     }
-    x->request = host_send(l->world, l->ranks[k], tag_of(slot->unit), from, bytes);
+    x->request = host_send(l->world, l->ranks[k], tag_of(r->unit), from, bytes);
     return x->request ? 0 : -1;
-}
-
-static void keep_pieces(struct loader *l, const struct read_slot *slot)
-{
-    for (int i = 0; i < l->u.piece_count; i++) {
-        const struct load_piece *p = &l->u.pieces[i];
-        int64_t run = piece_run(p);
-        char *packed = run < 0 ? room_for(&l->packed, &l->packed_room, piece_bytes(p)) : NULL;
-        if (packed)
-            piece_pack(p, slot->bytes, packed);
-        put_piece(l, p, packed ? packed : slot->bytes + run);
-    }
 }
 
 static int hand_out(struct loader *l)
 {
     TRY(let_slots(l, LENT - 1));
-    const struct read_slot *slot = unit_reader_take(&l->reader);
-    check_unit(l, slot);
+    give_units(l);
+    const struct load_job *j = crew_wait(l->crew);
+    check_unit(l, j);
     for (int i = 1; i < l->count; i++)
-        TRY(send_pieces(l, slot, (l->own + i) % l->count));
-    if (load_units_pieces(&l->u, slot->unit, l->own))
-        keep_pieces(l, slot);
-    l->lent_until[l->lent++ % READ_SLOTS] = l->sent;
+        TRY(send_pieces(l, &j->read, (l->own + i) % l->count));
+    if (!l->memory.open)
+        keep_pieces(l, &l->hands[0], &j->read);
+    l->lent_until[l->lent++ % SLOTS] = l->sent;
     return 0;
 }
 
@@ -243,26 +303,24 @@ static int finish(struct loader *l, struct load_receive *x)
     if (!r)
         return 0;
     TRY(comm_wait(r, NULL));
-    for (int i = 0; i < x->count; i++) {
-        put_piece(l, &x->pieces[i], from);
-        from += piece_bytes(&x->pieces[i]);
+    for (int i = 0; i < x->pieces.count; i++) {
+        put_piece(l, &x->pieces.list[i], from);
+        from += piece_bytes(&x->pieces.list[i]);
     }
     return 0;
 }
 
 static int receive(struct loader *l, const struct load_unit *unit)
 {
-    int64_t bytes = load_units_pieces(&l->u, unit, l->own);
+    struct load_pieces *pieces = &l->hands[0].pieces;
+    int64_t bytes = load_units_pieces(&l->u, unit, l->own, pieces);
     if (!bytes)
         return 0;
     struct load_receive *x = &l->receives[l->next_receive++ % RECEIVES];
     TRY(finish(l, x));
-    if (x->piece_room < l->u.piece_count) {
-        x->piece_room = l->u.piece_room;
-        x->pieces = xrealloc(x->pieces, x->piece_room, sizeof *x->pieces);
-    }
-    x->count = l->u.piece_count;
-    memcpy(x->pieces, l->u.pieces, (size_t)x->count * sizeof *x->pieces);
+    struct load_pieces mine = x->pieces; /* they change places */
+    x->pieces = *pieces;
+    *pieces = mine;
     char *to = room_for(&x->buffer, &x->room, bytes);
     x->request = host_recv(l->world, unit->reader, tag_of(unit), to, bytes);
     return x->request ? 0 : -1;
@@ -297,26 +355,41 @@ static void release(struct loader *l)
         free(l->sends[i].buffer);
     for (int i = 0; i < RECEIVES && !keep; i++) {
         free(l->receives[i].buffer);
-        free(l->receives[i].pieces);
+        free(l->receives[i].pieces.list);
     }
-    free(l->packed);
     free(l->converted);
     problems_release(&l->problems);
     load_units_release(&l->u);
     catalog_release(&l->c);
 }
 
+/* keep: the units' bytes stay, as messages that failed may still read them. */
+static void crew_end(struct loader *l, bool keep)
+{
+    struct load_job *j;
+    crew_stop(l->crew);
+    for (int i = 0; !keep && (j = crew_job(l->crew, i)); i++)
+        read_unit_release(&j->read);
+    crew_release(l->crew);
+    for (int i = 0; i < HANDS; i++) {
+        read_file_close(&l->hands[i].file);
+        free(l->hands[i].pieces.list);
+        free(l->hands[i].packed);
+    }
+}
+
 static int read_all(struct loader *l, bool *agreed)
 {
     load_units_init(&l->u, &l->c, l->s->plan, l->ranks, l->count, comm_size(l->comm));
-    int r = unit_reader_start(&l->reader, &l->u, l->dir, l->s->rank, comm_processors(l->comm));
-    bool started = r == 0;
-    r = comm_agree(l->comm, r, agreed);
-    if (r == 0)
-        r = walk(l);
-    if (started)
-        unit_reader_end(&l->reader, comm_fault(l->comm));
-    return r;
+    for (int i = 0; i < HANDS; i++)
+        l->hands[i].file.fd = -1;
+    load_memory_open(&l->memory, l->s);
+    l->crew = crew_start((int)min64(max64(comm_processors(l->comm), 2), HANDS), SLOTS, sizeof(struct load_job),
+                         do_job, l);
+    int r = walk(l);
+    crew_end(l, comm_fault(l->comm));
+    int closed = load_memory_close(&l->memory);
+    return r < 0 ? r : comm_agree(l->comm, closed, agreed);
 }
 
 /* ---- who is of the node, and what is there ---- */

@@ -20,38 +20,37 @@ static int64_t elements_before(const struct shard *h, int64_t cols, int64_t at)
     return row * h->cols + min64(max64(col, 0), h->cols);
 }
 
-static void append_piece(struct load_units *u, struct load_piece p, int64_t first, int64_t count)
+static void append_piece(struct load_pieces *out, struct load_piece p, int64_t first, int64_t count)
 {
-    if (u->piece_count == u->piece_room) {
-        u->piece_room = u->piece_room ? 2 * u->piece_room : 64;
-        u->pieces = xrealloc(u->pieces, u->piece_room, sizeof *u->pieces);
+    if (out->count == out->room) {
+        out->room = out->room ? 2 * out->room : 64;
+        out->list = xrealloc(out->list, out->room, sizeof *out->list);
     }
     p.first = first;
     p.count = count;
-    u->pieces[u->piece_count++] = p;
+    out->list[out->count++] = p;
 }
 
 /* Elements of a shard among elements [from,to) of the tensor; of those whose weights are not wanted here, the
  * rank's slices alone. */
-static void add_pieces(struct load_units *u, int k, const struct shard *h, struct load_piece p, int64_t from,
-                       int64_t to)
+static void add_pieces(const struct shards *s, struct load_pieces *out, const struct shard *h,
+                       struct load_piece p, int64_t from, int64_t to)
 {
     int64_t first = elements_before(h, p.cols, from), end = elements_before(h, p.cols, to);
     p.shard = h;
     if (p.targets & TARGET_WEIGHTS) {
         if (first < end)
-            append_piece(u, p, first, end - first);
+            append_piece(out, p, first, end - first);
         return;
     }
-    for (struct slice x = {0}; shards_next(&u->shards[k], h->flat, h->offset + first, h->offset + end, &x);)
-        append_piece(u, p, x.first - h->offset, x.count);
+    for (struct slice x = {0}; shards_next(s, h->flat, h->offset + first, h->offset + end, &x);)
+        append_piece(out, p, x.first - h->offset, x.count);
 }
 
 /* Of bytes [begin,end) of a tensor of the catalog, which begins `base` bytes from the unit's begin. */
-static void add_tensor(struct load_units *u, int k, const struct catalog_tensor *t, int64_t begin, int64_t end,
-                       int64_t base)
+static void add_tensor(const struct load_units *u, const struct shards *s, struct load_pieces *out,
+                       const struct catalog_tensor *t, int64_t begin, int64_t end, int64_t base)
 {
-    const struct shards *s = &u->shards[k];
     const struct shard *last = s->count ? &s->list[s->count - 1] : NULL;
     for (int64_t i = t->first; i < t->first + t->parts; i++) {
         const struct catalog_part *x = &u->c->parts[i];
@@ -64,24 +63,25 @@ static void add_tensor(struct load_units *u, int k, const struct catalog_tensor 
             .cols = of->cols, .base = base + x->offset, .number = x->number, .targets = x->targets};
         const struct shard *h = shards_find(s, x->tensor);
         if (h)
-            add_pieces(u, k, h, p, from, to);
+            add_pieces(s, out, h, p, from, to);
         if (last && last->second && last->tensor == x->tensor)
-            add_pieces(u, k, last, p, from, to);
+            add_pieces(s, out, last, p, from, to);
     }
 }
 
-int64_t load_units_pieces(struct load_units *u, const struct load_unit *unit, int k)
+int64_t load_units_pieces(const struct load_units *u, const struct load_unit *unit, int k,
+                          struct load_pieces *out)
 {
     int64_t bytes = 0, begin = unit->begin, done = 0;
-    u->piece_count = 0;
+    out->count = 0;
     for (int64_t t = unit->tensor; done < unit->bytes; t++, begin = 0) {
         const struct catalog_tensor *x = &u->c->tensors[t];
         int64_t n = min64(x->bytes - begin, unit->bytes - done);
-        add_tensor(u, k, x, begin, begin + n, done - begin);
+        add_tensor(u, &u->shards[k], out, x, begin, begin + n, done - begin);
         done += n;
     }
-    for (int i = 0; i < u->piece_count; i++)
-        bytes += piece_bytes(&u->pieces[i]);
+    for (int i = 0; i < out->count; i++)
+        bytes += piece_bytes(&out->list[i]);
     return bytes;
 }
 
@@ -110,24 +110,39 @@ void piece_pack(const struct load_piece *p, const char *unit, char *to)
 
 /* ---- who reads what ---- */
 
-/* Whether a rank of the node wants some of bytes [begin,end) of a tensor. */
-static bool is_wanted(struct load_units *u, int64_t tensor, int64_t begin, int64_t end)
-{
-    struct load_unit bytes = {.tensor = tensor, .begin = begin, .bytes = end - begin};
-    for (int k = 0; k < u->count; k++)
-        if (load_units_pieces(u, &bytes, k))
-            return true;
-    return false;
-}
+/* Who has been given what so far, and what is being put together: units of one kind, for one reader. */
+struct load_turn {
+    struct load_pieces pieces; /* of what was asked last */
+    int64_t share;             /* what each of the node's is to read, about */
+    int64_t *load;             /* [count]: what each is to read so far */
+    int k, reader;             /* of the unit: its place in the node, -1: to be checked alone; and the rank */
+    int world;
+    int64_t orphans; /* units that are to be checked alone so far: whose turn it is */
+};
 
-/* The rank that has the least to read. */
-static int next_reader(const struct load_units *u)
+/* The node's rank that is to read bytes [begin,end) of a tensor: of those that want some of them, and have not
+ * read enough, the one that wants most, `last` before others; else the one that has read least. -1: nobody wants
+ * any. */
+static int choose_reader(const struct load_units *u, struct load_turn *turn, int64_t tensor, int64_t begin,
+                         int64_t end, int last)
 {
-    int least = 0;
-    for (int k = 1; k < u->count; k++)
-        if (u->load[k] < u->load[least])
+    const struct load_unit bytes = {.tensor = tensor, .begin = begin, .bytes = end - begin};
+    int64_t most = 0;
+    int best = -1, least = 0;
+    bool wanted = false;
+    for (int k = 0; k < u->count; k++) {
+        int64_t wants = load_units_pieces(u, &bytes, k, &turn->pieces);
+        wanted = wanted || wants;
+        if (turn->load[k] < turn->load[least])
             least = k;
-    return least;
+        if (!wants || wants < most || turn->load[k] + bytes.bytes > turn->share)
+            continue;
+        if (wants > most || k == last || (best != last && turn->load[k] < turn->load[best])) {
+            most = wants;
+            best = k;
+        }
+    }
+    return !wanted ? -1 : best < 0 ? least : best;
 }
 
 static void add_unit(struct load_units *u, struct load_unit unit)
@@ -139,45 +154,56 @@ static void add_unit(struct load_units *u, struct load_unit unit)
     u->list[u->unit_count++] = unit;
 }
 
-/* What is being put together: units of one kind, for one reader. */
-struct load_turn {
-    int reader, k;   /* the rank, and its place in the node; -1: of another one */
-    bool wanted;     /* or to be checked alone */
-    int64_t orphans; /* units of that kind so far: whose turn it is */
-};
-
-/* Whether a range goes on where the last unit ends, and into it. */
-static bool goes_on(const struct load_units *u, const struct load_turn *turn, const struct catalog_tensor *t,
-                    int64_t begin, int64_t bytes, bool wanted)
+/* Whether a range goes on where the last unit ends, and may be a part of it. */
+static bool goes_on(const struct load_units *u, const struct catalog_tensor *t, int64_t begin, int64_t bytes)
 {
     const struct load_unit *last = u->unit_count ? &u->list[u->unit_count - 1] : NULL;
-    return last && turn->wanted == wanted && last->file == t->file && last->at + last->bytes == t->at + begin &&
-           last->reader == turn->reader && last->bytes + bytes <= UNIT_BYTES;
+    return last && last->file == t->file && last->at + last->bytes == t->at + begin &&
+           last->bytes + bytes <= UNIT_BYTES;
 }
 
-static void add_range(struct load_units *u, struct load_turn *turn, int world, int64_t tensor, int64_t begin,
+static void add_range(struct load_units *u, struct load_turn *turn, int64_t tensor, int64_t begin,
                       int64_t bytes)
 {
     const struct catalog_tensor *t = &u->c->tensors[tensor];
-    bool wanted = t->parts > 0;
-    if (wanted && !is_wanted(u, tensor, begin, begin + bytes))
+    bool on = goes_on(u, t, begin, bytes);
+    int k = t->parts ? choose_reader(u, turn, tensor, begin, begin + bytes, on ? turn->k : -1) : -1;
+    if (t->parts && k < 0)
         return;
-    if (!goes_on(u, turn, t, begin, bytes, wanted)) {
-        turn->wanted = wanted;
-        turn->k = wanted ? next_reader(u) : -1;
-        turn->reader = wanted ? u->ranks[turn->k] : (int)(turn->orphans++ % world);
-        for (int64_t done = 0; done < bytes; done += UNIT_BYTES)
-            add_unit(u, (struct load_unit){.file = t->file,
-                                           .reader = turn->reader,
-                                           .tensor = tensor,
-                                           .begin = begin + done,
-                                           .at = t->at + begin + done,
-                                           .bytes = min64(UNIT_BYTES, bytes - done)});
-    } else {
+    if (k >= 0)
+        turn->load[k] += bytes;
+    if (on && k == turn->k) {
         u->list[u->unit_count - 1].bytes += bytes;
+        return;
     }
-    if (wanted)
-        u->load[turn->k] += bytes;
+    turn->k = k;
+    turn->reader = k >= 0 ? u->ranks[k] : (int)(turn->orphans++ % turn->world);
+    for (int64_t done = 0; done < bytes; done += UNIT_BYTES)
+        add_unit(u, (struct load_unit){.file = t->file,
+                                       .reader = turn->reader,
+                                       .tensor = tensor,
+                                       .begin = begin + done,
+                                       .at = t->at + begin + done,
+                                       .bytes = min64(UNIT_BYTES, bytes - done)});
+}
+
+/* Bytes of tensors that any rank of the node may want. */
+static int64_t wanted_bytes(const struct load_units *u)
+{
+    struct load_pieces pieces = {0};
+    int64_t sum = 0;
+    for (int64_t t = 0; t < u->c->counts[CATALOG_TENSORS]; t++) {
+        const struct catalog_tensor *x = &u->c->tensors[t];
+        for (int64_t begin = 0; x->parts && begin < x->bytes; begin += x->range) {
+            struct load_unit unit = {.tensor = t, .begin = begin, .bytes = min64(x->range, x->bytes - begin)};
+            bool wanted = false;
+            for (int k = 0; k < u->count && !wanted; k++)
+                wanted = load_units_pieces(u, &unit, k, &pieces) > 0;
+            sum += wanted ? unit.bytes : 0;
+        }
+    }
+    free(pieces.list);
+    return sum;
 }
 
 void load_units_init(struct load_units *u, const struct catalog *c, const struct plan *p, const int *ranks,
@@ -185,15 +211,17 @@ void load_units_init(struct load_units *u, const struct catalog *c, const struct
 {
     *u = (struct load_units){.c = c, .plan = p, .ranks = ranks, .count = count};
     u->shards = xcalloc(count, sizeof *u->shards);
-    u->load = xcalloc(count, sizeof *u->load);
     for (int k = 0; k < count; k++)
         shards_init(&u->shards[k], p, ranks[k]);
-    struct load_turn turn = {.reader = -1};
+    struct load_turn turn = {.reader = -1, .k = -1, .world = world, .share = ceil_div(wanted_bytes(u), count)};
+    turn.load = xcalloc(count, sizeof *turn.load);
     for (int64_t t = 0; t < c->counts[CATALOG_TENSORS]; t++) {
         const struct catalog_tensor *x = &c->tensors[t];
         for (int64_t begin = 0; begin < x->bytes; begin += x->range)
-            add_range(u, &turn, world, t, begin, min64(x->range, x->bytes - begin));
+            add_range(u, &turn, t, begin, min64(x->range, x->bytes - begin));
     }
+    free(turn.load);
+    free(turn.pieces.list);
 }
 
 void load_units_release(struct load_units *u)
@@ -201,8 +229,6 @@ void load_units_release(struct load_units *u)
     for (int k = 0; k < u->count; k++)
         shards_release(&u->shards[k]);
     free(u->shards);
-    free(u->load);
     free(u->list);
-    free(u->pieces);
     *u = (struct load_units){0};
 }

@@ -4,7 +4,8 @@
  * checkpoint is checked all the same: the ranks of the job take turns with that.
  *
  * A range that no rank of the node wants a part of is read by others; so what a node's ranks read together is
- * what they want, once. Who reads what is even in bytes. */
+ * what they want, once. Who reads what is even in bytes, and what one rank alone wants it reads itself where
+ * that allows it. */
 #ifndef CKPT_LOAD_UNITS_H
 #define CKPT_LOAD_UNITS_H
 
@@ -12,7 +13,8 @@
 #include "plan/shard.h"
 #include "tensors/convert.h"
 
-#define UNIT_BYTES ((int64_t)4 << 20) /* at most */
+/* At most: what is read, summed and copied by one processor stays in its cache meanwhile. */
+#define UNIT_BYTES ((int64_t)1 << 19)
 
 struct load_unit {
     int32_t file, reader; /* the reader: a rank */
@@ -40,17 +42,21 @@ struct load_units {
     struct shards *shards; /* [count] */
     struct load_unit *list;
     int64_t unit_count, room;
-    int64_t *load;             /* [count]: bytes that each is to read so far */
-    struct load_piece *pieces; /* of what was asked last */
-    int piece_count, piece_room;
+};
+
+struct load_pieces {
+    struct load_piece *list;
+    int count, room;
 };
 
 /* The job has `world` ranks. In time of what is stored, times the ranks of the node. */
 void load_units_init(struct load_units *u, const struct catalog *c, const struct plan *p, const int *ranks,
                      int count, int world);
 void load_units_release(struct load_units *u);
-/* u->pieces: what the node's k-th rank gets of the unit. Returns their bytes. */
-int64_t load_units_pieces(struct load_units *u, const struct load_unit *unit, int k);
+/* *out: what the node's k-th rank gets of the unit; caller frees its list after the last call. Returns their
+ * bytes. */
+int64_t load_units_pieces(const struct load_units *u, const struct load_unit *unit, int k,
+                          struct load_pieces *out);
 
 static inline int64_t piece_bytes(const struct load_piece *p)
 {

@@ -341,9 +341,10 @@ static int doomed(struct saver *v)
 /* The ring's size: a slot for every unit of this rank's where there is room. */
 static void make_room(struct saver *v)
 {
-    int units, few = GATHERS + 2;
+    int units, few = GATHERS + 2 + WRITER_SLOTS;
     int64_t bytes = save_share(&v->l, v->rank, &units, NULL);
-    if (units <= few || units <= v->ring.count || bytes <= v->as.room) {
+    units += WRITER_SLOTS;
+    if (units <= few || units <= v->ring.count + WRITER_SLOTS || bytes <= v->as.room) {
         ring_grow(&v->ring, units > few ? units : few);
         return;
     }
@@ -380,8 +381,7 @@ static int begin(struct saver *v)
     make_room(v);
     if (v->rank == 0 && make_tree(v) < 0)
         save_failed(v);
-    if (!v->failed && writer_start(&v->writer, &v->ring, &v->l, v->dir, v->touched) < 0)
-        save_failed(v);
+    writer_start(&v->writer, &v->ring, &v->l, v->dir, v->touched);
     if (agree(v) < 0 || save_units(v) < 0)
         return doomed(v);
     v->walked = now_s();

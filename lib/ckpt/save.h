@@ -30,7 +30,7 @@ struct saved {
     double seal_s;     /* then until the step had its name */
 };
 
-/* A save in two parts. saver_begin() takes the state out of the device, to the buffers of a thread that writes:
+/* A save in two parts. saver_begin() takes the state out of the device, to the buffers of threads that write:
  * after it training may go on. saver_end() waits for the threads of all ranks and gives the step its name. One
  * save at a time. A snapshot of this rank's share is kept where `room` has it; else a few buffers make do,
  * saver_begin() takes as long as the disk does, and it says so once. */

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "base/file.h"
 #include "base/memory.h"
 #include "base/num.h"
 
@@ -31,19 +32,26 @@ static void *touch(void *arg)
     return NULL;
 }
 
+/* What a unit of so many bytes takes, wherever in a page it begins. */
+static int64_t pages_of(int64_t bytes)
+{
+    int64_t page = page_bytes();
+    return round_up(bytes, page) + page;
+}
+
 void ring_prepare(struct ring *r, const int64_t *sizes, int count)
 {
     int64_t at = 0;
     ring_grow(r, count);
     for (int i = 0; i < count; i++)
-        r->block_bytes += round_up(sizes[i], 64);
+        r->block_bytes += pages_of(sizes[i]);
     r->block_bytes = round_up(r->block_bytes, HUGE_PAGE);
     r->block = aligned_alloc((size_t)HUGE_PAGE, (size_t)r->block_bytes);
     if (!r->block)
         return;
     madvise(r->block, (size_t)r->block_bytes, MADV_HUGEPAGE);
-    for (int i = 0; i < count; at += round_up(sizes[i++], 64))
-        r->slots[i] = (struct slot){.bytes = r->block + at, .room = sizes[i], .borrowed = true};
+    for (int i = 0; i < count; at += pages_of(sizes[i++]))
+        r->slots[i] = (struct slot){.memory = r->block + at, .room = pages_of(sizes[i]), .borrowed = true};
     atomic_store(&r->enough, false);
     r->touching = pthread_create(&r->toucher, NULL, touch, r) == 0;
 }
@@ -57,14 +65,17 @@ void ring_settle(struct ring *r)
     r->touching = false;
 }
 
-void slot_room(struct slot *t, int64_t bytes)
+void slot_room(struct slot *t)
 {
-    if (bytes > t->room && t->borrowed) {
-        t->bytes = NULL;
-        t->room = 0;
+    int64_t page = page_bytes(), bytes = pages_of(t->unit.bytes);
+    if (bytes > t->room) {
+        if (!t->borrowed)
+            free(t->memory);
         t->borrowed = false;
+        t->room = bytes;
+        t->memory = xaligned((size_t)page, (size_t)bytes);
     }
-    room_for(&t->bytes, &t->room, bytes);
+    t->bytes = t->memory + t->unit.offset % page;
 }
 
 void ring_release(struct ring *r)
@@ -73,7 +84,7 @@ void ring_release(struct ring *r)
     for (int i = 0; i < r->count; i++) {
         free(r->slots[i].unit.segments);
         if (!r->slots[i].borrowed)
-            free(r->slots[i].bytes);
+            free(r->slots[i].memory);
     }
     free(r->slots);
     free(r->block);

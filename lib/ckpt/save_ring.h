@@ -14,7 +14,8 @@
 /* A unit in the ring. */
 struct slot {
     struct unit unit; /* segments are its own */
-    char *bytes;      /* its own, or of the block */
+    char *bytes;      /* as far into a page as the unit's are in its file: pwrite_direct() */
+    char *memory;     /* [room], whole pages: its own, or of the block */
     int64_t room;
     bool borrowed;
 };
@@ -37,8 +38,8 @@ void ring_grow(struct ring *r, int count);
 void ring_prepare(struct ring *r, const int64_t *sizes, int count);
 /* Ends that: what is not touched by then is so by whoever writes it first. Returns at once, nearly. */
 void ring_settle(struct ring *r);
-/* Room for so many bytes in a slot. What was in it is lost. */
-void slot_room(struct slot *t, int64_t bytes);
+/* Room for the bytes of its unit. What was in it is lost. */
+void slot_room(struct slot *t);
 void ring_release(struct ring *r);
 
 #endif

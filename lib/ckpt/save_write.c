@@ -1,78 +1,104 @@
 /* SPDX-License-Identifier: MIT */
 #include "ckpt/save_write.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "base/alive.h"
 #include "base/file.h"
 #include "base/memory.h"
 #include "base/num.h"
-#include "base/process.h"
 #include "ckpt/manifest.h"
 #include "tensors/sum.h"
 
-/* ---- the thread: one file at a time ---- */
+/* Two threads beside the walk, which helps when it waits. */
+enum { HANDS = 3 };
 
-/* A file system without it has nothing to start or to wait for; fsync() does it all at the end. */
-static int write_back(struct writer *w, int64_t offset, int64_t bytes, unsigned flags)
-{
-    if (sync_file_range(w->fd, offset, bytes, flags) == 0 || errno == ENOSYS || errno == EINVAL ||
-        errno == ESPIPE || errno == EOPNOTSUPP)
-        return 0;
-    return error_errno("cannot write '%s'", w->l->files[w->fd_file].name);
-}
+/* A unit to write, unless it is the end; and before that, a file that gets no more (-1: none). */
+struct write_job {
+    struct crew_job job;
+    struct slot *slot;
+    int ended;
+    bool end;
+};
 
-/* Waits for what was written last to be on the disk, so that no more than a unit is ever outstanding. */
-static int settle(struct writer *w)
-{
-    int64_t bytes = w->settling_bytes;
-    w->settling_bytes = 0;
-    return bytes ? write_back(w, w->settling, bytes,
-                              SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER)
-                 : 0;
-}
-
-/* Synced through the descriptor that wrote: another one need not hear of an error. */
-static int close_file(struct writer *w)
-{
-    if (w->fd < 0)
-        return 0;
-    const char *name = w->l->files[w->fd_file].name;
-    int rc = settle(w);
-    if (rc == 0)
-        rc = file_sync(w->fd, name);
-    if (close(w->fd) != 0 && rc == 0)
-        rc = error_errno("cannot write '%s'", name);
-    w->fd = w->fd_file = -1;
-    return rc < 0 ? error_prefix("%s", w->dir) : 0;
-}
+/* ---- the crew: files ---- */
 
 static int open_file(struct writer *w, int file)
 {
-    if (w->fd_file == file)
-        return 0;
-    if (close_file(w) < 0)
-        return -1;
-    char *path = path_join(w->dir, w->l->files[file].name);
-    w->fd = open(path, O_WRONLY | O_CLOEXEC);
-    w->fd_file = w->fd < 0 ? -1 : file;
-    int rc = w->fd < 0 ? error_errno("cannot write '%s'", path) : 0;
-    free(path);
+    struct written_file *f = &w->files[file];
+    int rc = 0;
+    pthread_mutex_lock(&w->lock);
+    if (f->fd < 0) {
+        char *path = path_join(w->dir, w->l->files[file].name);
+        f->fd = open(path, O_WRONLY | O_CLOEXEC);
+        rc = f->fd < 0 ? error_errno("cannot write '%s'", path) : 0;
+        f->direct = rc == 0 ? open(path, O_WRONLY | O_CLOEXEC | O_DIRECT) : -1;
+        free(path);
+    }
+    pthread_mutex_unlock(&w->lock);
     return rc;
 }
 
+static void close_both(struct written_file *f)
+{
+    if (f->fd >= 0)
+        close(f->fd);
+    if (f->direct >= 0)
+        close(f->direct);
+    f->fd = f->direct = -1;
+}
+
+/* Synced through the descriptor that wrote to the page cache: another one need not hear of an error. What went
+ * past the cache is on the disk, or had its error. */
+static int sync_file(struct writer *w, int file)
+{
+    struct written_file *f = &w->files[file];
+    const char *name = w->l->files[file].name;
+    int rc = open_file(w, file);
+    if (rc == 0)
+        rc = file_sync(f->fd, name);
+    if (f->fd >= 0 && close(f->fd) != 0 && rc == 0)
+        rc = error_errno("cannot write '%s'", name);
+    f->fd = -1;
+    close_both(f);
+    return rc;
+}
+
+/* One unit less that is on its way to a file, or none that will come: who sees the last of it syncs it. */
+static int let_file(struct writer *w, int file, int units, bool ended)
+{
+    struct written_file *f = &w->files[file];
+    pthread_mutex_lock(&w->lock);
+    f->units -= units;
+    f->ended = f->ended || ended;
+    bool last = f->ended && f->units == 0;
+    pthread_mutex_unlock(&w->lock);
+    return last ? sync_file(w, file) : 0;
+}
+
+/* Those that another descriptor alone wrote to: their headers. */
+static int sync_touched(struct writer *w)
+{
+    for (int f = 0; f < w->l->file_count; f++)
+        if (w->touched[f] && !w->files[f].used)
+            TRY(sync_file(w, f));
+    return 0;
+}
+
+/* ---- the crew: units ---- */
+
 static void note_range(struct writer *w, struct range range)
 {
+    pthread_mutex_lock(&w->lock);
     if (w->range_count == w->range_room) {
         w->range_room = w->range_room ? 2 * w->range_room : 256;
         w->ranges = xrealloc(w->ranges, w->range_room, sizeof *w->ranges);
     }
     w->ranges[w->range_count++] = range;
+    pthread_mutex_unlock(&w->lock);
 }
 
 /* What was written of one entry, cut where the manifest's ranges end. */
@@ -89,119 +115,73 @@ static void note_segment(struct writer *w, const struct slot *t, const struct se
 static int write_slot(struct writer *w, const struct slot *t)
 {
     const struct unit *n = &t->unit;
-    if (open_file(w, n->file) < 0)
-        return -1;
-    int rc = pwrite_all(w->fd, t->bytes, n->bytes, n->offset, w->l->files[n->file].name);
-    if (rc == 0)
-        rc = write_back(w, n->offset, n->bytes, SYNC_FILE_RANGE_WRITE);
-    if (rc == 0)
-        rc = settle(w);
-    if (rc < 0)
-        return error_prefix("%s", w->dir);
-    w->settling = n->offset;
-    w->settling_bytes = n->bytes;
+    const struct written_file *f = &w->files[n->file];
     for (int i = 0; i < n->count; i++)
         note_segment(w, t, &n->segments[i]);
-    return 0;
+    TRY(open_file(w, n->file));
+    TRY(pwrite_direct(f->fd, f->direct, t->bytes, (size_t)n->bytes, n->offset, w->l->files[n->file].name));
+    return let_file(w, n->file, 1, false);
 }
 
-/* Those that another descriptor wrote to: their headers. */
-static int sync_touched(struct writer *w)
+static int do_job(struct writer *w, const struct write_job *j)
 {
-    int rc = 0;
-    for (int f = 0; f < w->l->file_count && rc == 0; f++) {
-        if (!w->touched[f])
-            continue;
-        char *path = path_join(w->dir, w->l->files[f].name);
-        int fd = open(path, O_WRONLY | O_CLOEXEC);
-        rc = fd < 0 ? error_errno("cannot write '%s'", path) : file_sync(fd, path);
-        if (fd >= 0)
-            close(fd);
-        free(path);
-    }
-    return rc;
+    if (j->ended >= 0)
+        TRY(let_file(w, j->ended, 0, true));
+    return j->end ? sync_touched(w) : write_slot(w, j->slot);
 }
 
-/* After the first failure units are let go unwritten: the walk goes on, as other ranks are in it. */
-static void note_failure(struct writer *w, int rc)
+static int write_one(void *with, void *job, int hand)
 {
-    if (rc == 0 || w->failed)
-        return;
-    w->failed = true;
-    w->status = error_status();
-    snprintf(w->text, sizeof w->text, "%s", error_text());
-}
-
-/* The next unit to write, or NULL when no more will come. */
-static struct slot *next_slot(struct writer *w)
-{
-    pthread_mutex_lock(&w->lock);
-    while (w->written == w->given && !w->closed)
-        pthread_cond_wait(&w->moved, &w->lock);
-    struct slot *t = w->written < w->given ? &w->ring->slots[w->written % w->ring->count] : NULL;
-    pthread_mutex_unlock(&w->lock);
-    return t;
-}
-
-static void *write_all(void *arg)
-{
-    struct writer *w = arg;
-    for (struct slot *t; (t = next_slot(w));) {
-        if (!w->failed)
-            note_failure(w, write_slot(w, t));
-        pthread_mutex_lock(&w->lock);
-        w->written++;
-        pthread_cond_signal(&w->moved);
-        pthread_mutex_unlock(&w->lock);
-    }
-    note_failure(w, close_file(w));
-    if (!w->failed)
-        note_failure(w, sync_touched(w));
-    pthread_mutex_lock(&w->lock);
-    w->done = true;
-    pthread_cond_signal(&w->moved);
-    pthread_mutex_unlock(&w->lock);
-    return NULL;
+    struct writer *w = with;
+    if (atomic_load(&w->failing) || do_job(w, job) == 0)
+        return 0;
+    atomic_store(&w->failing, true);
+    return error_prefix("%s", w->dir);
 }
 
 /* ---- the walk's side ---- */
 
-int writer_start(struct writer *w, struct ring *ring, const struct ckpt_map *l, const char *dir,
-                 const bool *touched)
+void writer_start(struct writer *w, struct ring *ring, const struct ckpt_map *l, const char *dir,
+                  const bool *touched)
 {
-    *w = (struct writer){.l = l, .dir = dir, .touched = touched, .ring = ring, .fd = -1, .fd_file = -1};
+    *w = (struct writer){.l = l, .dir = dir, .touched = touched, .file = -1};
+    w->files = xcalloc(l->file_count, sizeof *w->files);
+    for (int f = 0; f < l->file_count; f++)
+        w->files[f].fd = w->files[f].direct = -1;
     pthread_mutex_init(&w->lock, NULL);
-    pthread_condattr_t clock;
-    pthread_condattr_init(&clock);
-    pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
-    pthread_cond_init(&w->moved, &clock);
-    pthread_condattr_destroy(&clock);
-    errno = pthread_create(&w->thread, NULL, write_all, w);
-    w->started = errno == 0;
-    return w->started ? 0 : error_errno("cannot start a thread that writes the checkpoint");
+    w->crew = crew_start(HANDS, ring->count, sizeof(struct write_job), write_one, w);
+    for (int i = 0; i < ring->count; i++)
+        ((struct write_job *)crew_job(w->crew, i))->slot = &ring->slots[i];
 }
 
-/* With the lock held: a moment, at most, until something moves. */
-static void wait_a_moment(struct writer *w)
+/* The next job that is done. */
+static bool take_back(struct writer *w)
 {
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_nsec += 100000000;
-    until.tv_sec += until.tv_nsec / 1000000000;
-    until.tv_nsec %= 1000000000;
-    pthread_cond_timedwait(&w->moved, &w->lock, &until);
-    pthread_mutex_unlock(&w->lock);
-    alive();
-    pthread_mutex_lock(&w->lock);
+    const struct write_job *j = crew_wait(w->crew);
+    if (j && j->job.failed && !w->failed) {
+        w->failed = true;
+        w->status = error_status();
+        snprintf(w->text, sizeof w->text, "%s", error_text());
+    }
+    if (j)
+        crew_free(w->crew);
+    return j;
+}
+
+/* A job that comes after all of the last one's file, if it is of another one. */
+static struct write_job *next_job(struct writer *w, int file)
+{
+    struct write_job *j;
+    while (!(j = crew_slot(w->crew)))
+        take_back(w);
+    j->ended = file != w->file ? w->file : -1;
+    w->file = file;
+    return j;
 }
 
 struct slot *writer_take(struct writer *w, const struct unit *unit)
 {
-    pthread_mutex_lock(&w->lock);
-    while (w->taken - w->written == w->ring->count)
-        wait_a_moment(w);
-    struct slot *t = &w->ring->slots[w->taken++ % w->ring->count];
-    pthread_mutex_unlock(&w->lock);
+    struct slot *t = next_job(w, unit->file)->slot;
     struct segment *segments = t->unit.segments;
     int room = t->unit.room;
     if (room < unit->count) {
@@ -212,54 +192,50 @@ struct slot *writer_take(struct writer *w, const struct unit *unit)
     t->unit = *unit;
     t->unit.segments = segments;
     t->unit.room = room;
-    slot_room(t, unit->bytes);
+    slot_room(t);
+    pthread_mutex_lock(&w->lock);
+    w->files[unit->file].used = true;
+    w->files[unit->file].units++;
+    pthread_mutex_unlock(&w->lock);
     return t;
 }
 
 void writer_give(struct writer *w)
 {
-    pthread_mutex_lock(&w->lock);
-    w->given++;
-    pthread_cond_signal(&w->moved);
-    pthread_mutex_unlock(&w->lock);
+    crew_submit(w->crew);
 }
 
 void writer_close(struct writer *w)
 {
-    pthread_mutex_lock(&w->lock);
+    next_job(w, -1)->end = true;
+    crew_submit(w->crew);
     w->closed = true;
-    pthread_cond_signal(&w->moved);
-    pthread_mutex_unlock(&w->lock);
 }
 
 bool writer_done(struct writer *w)
 {
-    pthread_mutex_lock(&w->lock);
-    bool done = w->done;
-    pthread_mutex_unlock(&w->lock);
-    return done;
+    return w->closed && crew_idle(w->crew);
 }
 
 int writer_join(struct writer *w)
 {
-    if (w->started) {
-        pthread_mutex_lock(&w->lock);
-        w->closed = true;
-        pthread_cond_signal(&w->moved);
-        while (!w->done)
-            wait_a_moment(w);
-        pthread_mutex_unlock(&w->lock);
-        pthread_join(w->thread, NULL);
-        pthread_mutex_destroy(&w->lock);
-        pthread_cond_destroy(&w->moved);
-        w->started = false;
-    }
+    if (!w->crew)
+        return 0;
+    while (w->closed && take_back(w))
+        ;
+    crew_stop(w->crew);
     return w->failed ? error(w->status, "%s", w->text) : 0;
 }
 
 void writer_release(struct writer *w)
 {
+    if (!w->crew)
+        return;
+    crew_release(w->crew);
+    for (int f = 0; f < w->l->file_count; f++)
+        close_both(&w->files[f]);
+    pthread_mutex_destroy(&w->lock);
+    free(w->files);
     free(w->ranges);
-    w->ranges = NULL;
-    w->range_count = w->range_room = 0;
+    *w = (struct writer){0};
 }

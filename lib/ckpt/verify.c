@@ -13,6 +13,7 @@
 #include "base/lfs.h"
 #include "base/memory.h"
 #include "base/notice.h"
+#include "base/num.h"
 #include "ckpt/map.h"
 #include "ckpt/names.h"
 #include "ckpt/sums.h"
@@ -171,7 +172,8 @@ static void check_optimizer(struct verified *v, struct hf_dir *weights, const st
             recorded(v);
     }
     if (found > expected)
-        problem(&v->problems, "%s: holds %d tensors more than the model has", d.path, found - expected);
+        problem(&v->problems, "%s: holds %d tensor%s more than the model has", d.path, found - expected,
+                plural(found - expected));
     v->tensors += found;
     hf_close(&d);
 }

@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/num.h"
 #include "plan/schedule.h"
 #include "stat/beside.h"
 #include "stat/texts.h"
@@ -37,7 +38,7 @@ static void head(FILE *f, const struct report *r)
     html_text(f, name);
     fprintf(f, "</h1>\n<p class=\"dim\">Steps %.0f to %.0f", r->s.first_step, r->s.last_step);
     if (log->world > 0)
-        fprintf(f, " on %d rank%s", log->world, log->world == 1 ? "" : "s");
+        fprintf(f, " on %d rank%s", log->world, plural(log->world));
     named(f, ", ", log->backend);
     named(f, ", ", log->precision);
     if (log->parameters > 0)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "draw/picture.h"
+#include "base/num.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -11,9 +12,9 @@ void picture_title(const struct picture *p, char title[static 256])
     if (p->log) {
         n = snprintf(title, 200, "%s%s%.0f steps", p->log->model, *p->log->model ? ", " : "", p->s->steps);
         if (p->log->world > 0)
-            snprintf(title + n, 256 - (size_t)n, ", %d rank%s", p->log->world, p->log->world == 1 ? "" : "s");
+            snprintf(title + n, 256 - (size_t)n, ", %d rank%s", p->log->world, plural(p->log->world));
     } else
-        snprintf(title, 256, "schedule of %d rank%s", p->timeline_count, p->timeline_count == 1 ? "" : "s");
+        snprintf(title, 256, "schedule of %d rank%s", p->timeline_count, plural(p->timeline_count));
 }
 
 struct mean {

@@ -91,7 +91,7 @@ int pictures_write(const struct pictures *w, const struct report *r, const struc
 static void say_trace(const struct trace_counts *c)
 {
     notice("%lld operations of %lld rank%s, %lld collectives and messages linked", (long long)c->operations,
-           (long long)c->ranks, c->ranks == 1 ? "" : "s", (long long)c->linked);
+           (long long)c->ranks, plural(c->ranks), (long long)c->linked);
     if (c->missing)
         notice("%lld ranks of the run have no timeline here", (long long)c->missing);
     if (c->unlinked)

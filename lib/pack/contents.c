@@ -32,7 +32,7 @@ static void list_text(const struct pack_index *ix, FILE *out)
                 f->bytes - packed_bytes(f), f->crc32, f->experts ? f->experts : "-", f->name);
         bytes += f->bytes;
     }
-    fprintf(out, "# %d files, %s\n", ix->file_count, human_bytes((double)bytes, size));
+    fprintf(out, "# %d file%s, %s\n", ix->file_count, plural(ix->file_count), human_bytes((double)bytes, size));
 }
 
 static int list_json(const struct pack_index *ix, const char *path, FILE *out)

@@ -8,12 +8,12 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/crew.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/memory.h"
 #include "base/notice.h"
 #include "base/num.h"
-#include "pack/crew.h"
 #include "pack/prepare.h"
 #include "pack/tape.h"
 #include "tensors/sum.h"
@@ -128,9 +128,8 @@ static int write_part(struct packing *k, const struct pack_job *j)
     return 0;
 }
 
-static int write_oldest(struct packing *k)
+static int take_back(struct packing *k, const struct pack_job *j)
 {
-    const struct pack_job *j = crew_wait(k->crew);
     int rc = write_part(k, j);
     if (rc == 0)
         crew_free(k->crew);
@@ -145,7 +144,7 @@ static int write_files(struct packing *k)
         int64_t bytes = packed_bytes(&ix->files[i]), at = 0, part = 0;
         do {
             while (!(j = crew_slot(k->crew)))
-                TRY(write_oldest(k));
+                TRY(take_back(k, crew_wait(k->crew)));
             j->file = i;
             j->part = part++;
             j->at = at;
@@ -154,8 +153,8 @@ static int write_files(struct packing *k)
             crew_submit(k->crew);
         } while (at < bytes);
     }
-    while (crew_wait(k->crew))
-        TRY(write_oldest(k));
+    while ((j = crew_wait(k->crew)))
+        TRY(take_back(k, j));
     return 0;
 }
 

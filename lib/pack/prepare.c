@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/crew.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/memory.h"
@@ -15,7 +16,6 @@
 #include "ckpt/manifest.h"
 #include "ckpt/names.h"
 #include "ckpt/verify.h"
-#include "pack/crew.h"
 #include "pack/experts.h"
 #include "pack/tree.h"
 #include "plan/states.h"

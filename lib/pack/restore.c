@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/crew.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/memory.h"
@@ -18,7 +19,6 @@
 #include "base/outdir.h"
 #include "pack/base.h"
 #include "pack/contents.h"
-#include "pack/crew.h"
 #include "pack/experts.h"
 #include "pack/unpack.h"
 #include "tensors/convert.h"

@@ -5,11 +5,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/crew.h"
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/notice.h"
 #include "base/num.h"
-#include "pack/crew.h"
 #include "pack/pack.h"
 #include "tensors/sum.h"
 
@@ -122,9 +122,8 @@ static int add_sum(struct unpacking *k, const struct packed_file *f, uint32_t cr
                  f->name, is, f->crc32, packed_has_xor(f) ? ": the base is another" : "");
 }
 
-static int take_oldest(struct unpacking *k)
+static int take_back(struct unpacking *k, const struct unpack_job *j)
 {
-    const struct unpack_job *j = crew_wait(k->crew);
     const struct packed_file *f = &k->u->index.files[j->file];
     if (j->job.failed)
         return -1;
@@ -139,7 +138,7 @@ static struct unpack_job *next_job(struct unpacking *k, int file, int64_t part, 
     struct unpack_job *j;
     const struct pack_index *ix = &k->u->index;
     while (!(j = crew_slot(k->crew)))
-        if (take_oldest(k) < 0)
+        if (take_back(k, crew_wait(k->crew)) < 0)
             return NULL;
     j->file = file;
     j->part = part;
@@ -227,12 +226,13 @@ static int read_parts(struct unpacking *k, int file)
 static int read_members(struct unpacking *k)
 {
     const struct pack_index *ix = &k->u->index;
+    const struct unpack_job *j;
     const char *name;
     int64_t bytes;
     for (int i = 0; i < ix->file_count; i++)
         TRY(ix->codec == CODEC_NONE ? read_whole(k, i) : read_parts(k, i));
-    while (crew_wait(k->crew))
-        TRY(take_oldest(k));
+    while ((j = crew_wait(k->crew)))
+        TRY(take_back(k, j));
     int got = tape_next(k->u->tape, &name, &bytes);
     return got > 0 ? bad(k->u, "has a member that its index does not name") : got;
 }

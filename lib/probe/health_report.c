@@ -6,6 +6,7 @@
 
 #include "base/json.h"
 #include "base/memory.h"
+#include "base/num.h"
 #include "probe/health.h"
 #include "probe/nvml.h"
 
@@ -153,8 +154,7 @@ static void print_verdict(FILE *f, const struct health *h, int links)
     if (health_healthy(h)) {
         json_t *hosts = host_list(h);
         size_t n = json_array_size(hosts);
-        fprintf(f, "healthy: %d rank%s on %zu host%s\n", h->ranks, h->ranks == 1 ? "" : "s", n,
-                n == 1 ? "" : "s");
+        fprintf(f, "healthy: %d rank%s on %zu host%s\n", h->ranks, plural(h->ranks), n, plural(n));
         json_decref(hosts);
         return;
     }
@@ -163,7 +163,7 @@ static void print_verdict(FILE *f, const struct health *h, int links)
         if (health_sick(h, r))
             fprintf(f, "%s rank %d on '%s'", sick++ ? "," : "", r, h->rank[r].host);
     if (links)
-        fprintf(f, "%s %d slow link%s", sick ? "," : "", links, links == 1 ? "" : "s");
+        fprintf(f, "%s %d slow link%s", sick ? "," : "", links, plural(links));
     if (!sick && !links) /* nor anything else */
         fprintf(f, " busy with other programs");
     fprintf(f, "\n");

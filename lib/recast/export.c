@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/notice.h"
+#include "base/num.h"
 #include "model/edit.h"
 #include "recast/origin.h"
 #include "tensors/source.h"
@@ -99,7 +100,8 @@ static int draft_all(struct exporting *x)
     if (x->r->form != FORM_EXPERTS)
         draft_shard(&x->draft, x->r->shard_bytes ? x->r->shard_bytes : SHARD_BYTES);
     if (x->masters)
-        notice("%d tensors are taken from the optimizer, which has them in f32", x->masters);
+        notice("%d tensor%s %s taken from the optimizer, in f32", x->masters, plural(x->masters),
+               x->masters == 1 ? "is" : "are");
     return 0;
 }
 

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/notice.h"
+#include "base/num.h"
 #include "stat/report.h"
 #include "stat/texts.h"
 
@@ -16,7 +17,7 @@ static void header(FILE *f, const struct report *r, struct texts *w)
     if (foreign)
         fprintf(f, ", %s", log->kind);
     if (log->world > 0)
-        fprintf(f, ", %d rank%s", log->world, log->world == 1 ? "" : "s");
+        fprintf(f, ", %d rank%s", log->world, plural(log->world));
     if (*log->backend)
         fprintf(f, ", %s", log->backend);
     if (*log->precision)
@@ -163,9 +164,10 @@ static void events(FILE *f, const struct report *r, struct texts *w)
     const struct steplog *log = r->log;
     fprintf(f, "%-12s%zu evals, %zu saves, %zu faults", "events", log->evals, log->saves, log->faults);
     if (r->s.restarts > 0)
-        fprintf(f, ", %.0f restart%s", r->s.restarts, r->s.restarts > 1 ? "s" : "");
+        fprintf(f, ", %.0f restart%s", r->s.restarts, plural(r->s.restarts));
     if (log->skipped_lines)
-        fprintf(f, ", %zu lines that are not records", log->skipped_lines);
+        fprintf(f, ", %zu line%s that hold%s no record", log->skipped_lines,
+                plural((int64_t)log->skipped_lines), log->skipped_lines == 1 ? "s" : "");
     if (log->saves)
         fprintf(f, "\n%-12s%s s, the slowest %s: %s of the time", "saves took", text_number(w, r->s.save_s),
                 text_number(w, r->s.save_s_max), text_percent(w, r->s.save_share, 1));
@@ -208,7 +210,7 @@ void report_notices(const struct report *r)
     const struct steplog *log = r->log;
     if (log->skipped_lines)
         notice("skipped: %zu line%s with something that is no record", log->skipped_lines,
-               log->skipped_lines == 1 ? "" : "s");
+               plural(log->skipped_lines));
     if (log->cut)
         notice("the last line has no end: its writer was killed, or is at it");
     if (r->s.untimed_steps > 0)

@@ -296,7 +296,7 @@ void hf_say_unread(const struct hf_dir *d)
     if (!d->unread_count)
         return;
     if (d->unread_count > 1)
-        snprintf(more, sizeof more, " and %d files more", d->unread_count - 1);
+        snprintf(more, sizeof more, " and %d file%s more", d->unread_count - 1, plural(d->unread_count - 1));
     notice("%s: %s, as transformers does, and not %s%s", d->path,
            is_read(d, SINGLE_FILE) ? SINGLE_FILE " is read" : "what " INDEX_FILE " names is read", d->unread[0],
            more);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* crc32 as zlib and gzip have it, by libdeflate: at the speed of memory. */
+/* crc32 as zlib and gzip have it, by ISA-L where it was there when this was built, else by libdeflate. */
 #ifndef TENSORS_SUM_H
 #define TENSORS_SUM_H
 

@@ -12,6 +12,7 @@
 #include "base/json.h"
 #include "base/memory.h"
 #include "base/notice.h"
+#include "base/num.h"
 #include "base/process.h"
 #include "ckpt/names.h"
 #include "comm/host.h"
@@ -110,8 +111,8 @@ static void say_resumed(const struct run *run, const struct chosen *c)
 {
     notice("resumed from '%s' at step %" PRId64, c->dir, run->step);
     verbose("read %.3f MB, %.2f times the checkpoint's, on %d host%s, checked and loaded in %.2g s",
-            1e-6 * (double)run->loaded, (double)run->loaded / (double)c->bytes, run->hosts,
-            run->hosts == 1 ? "" : "s", run->load_s);
+            1e-6 * (double)run->loaded, (double)run->loaded / (double)c->bytes, run->hosts, plural(run->hosts),
+            run->load_s);
 }
 
 /* Weights that are no numbers are said, and are the user's affair: their rows may be of tokens that are

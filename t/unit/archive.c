@@ -5,11 +5,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/crew.h"
 #include "base/file.h"
 #include "base/memory.h"
 #include "lib/unit.h"
 #include "pack/codec.h"
-#include "pack/crew.h"
 #include "pack/experts.h"
 #include "pack/index.h"
 #include "pack/restore.h"

@@ -28,6 +28,7 @@
 #include "tensors/convert.h"
 #include "tensors/safetensors.h"
 #include "tensors/source.h"
+#include "tensors/sum.h"
 
 static char dir[64];
 
@@ -44,6 +45,34 @@ static void write_file(const char *path, const void *bytes, size_t n)
     assert_non_null(f);
     assert_int_equal(fwrite(bytes, 1, n, f), n);
     assert_int_equal(fclose(f), 0);
+}
+
+/* ---- checksums ---- */
+
+/* By the definition, a bit at a time. */
+static uint32_t plain_crc(uint32_t crc, const unsigned char *p, int n)
+{
+    crc = ~crc;
+    for (int i = 0; i < n; i++) {
+        crc ^= p[i];
+        for (int bit = 0; bit < 8; bit++)
+            crc = crc >> 1 ^ (crc & 1 ? 0xedb88320u : 0);
+    }
+    return ~crc;
+}
+
+static void sums(void **unused)
+{
+    unsigned char bytes[2100];
+    for (int i = 0; i < (int)sizeof bytes; i++)
+        bytes[i] = (unsigned char)(i * i >> 3);
+    for (int n = 0; n < 2080; n += n < 300 ? 1 : 97)
+        for (int at = 0; at < 19; at += 6) {
+            uint32_t first = plain_crc(0, bytes, at), both = plain_crc(first, bytes + at, n);
+            assert_int_equal(sum_bytes(0, bytes, at), first);
+            assert_int_equal(sum_bytes(first, bytes + at, n), both);
+            assert_int_equal(sum_join(first, sum_bytes(0, bytes + at, n), n), both);
+        }
 }
 
 /* ---- safetensors ---- */
@@ -456,7 +485,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(hostile_headers), cmocka_unit_test(cut_headers), cmocka_unit_test(good_headers),
         cmocka_unit_test(numbers),         cmocka_unit_test(layouts),     cmocka_unit_test(fused),
-        cmocka_unit_test(manifests),       cmocka_unit_test(steps),
+        cmocka_unit_test(manifests),       cmocka_unit_test(steps),       cmocka_unit_test(sums),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     remove_tree(dir);

@@ -18,6 +18,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "base/memory.h"
 #include "train/log.h"
 
 static int fsync_errno, files_synced, directories_synced;
@@ -263,6 +264,37 @@ static void bytes_become_strings(void **state)
     }
 }
 
+/* Past the page cache or not, in order or not in memory: what is written is there, and nothing around it. */
+static void pages(void **state)
+{
+    const int64_t page = page_bytes(), size = 6 * page,
+                  cuts[] = {0, 1, 511, page - 1, page, page + 1, 3 * page};
+    char *from = xaligned((size_t)page, (size_t)(size + page)), *file = xmalloc((size_t)size),
+         *back = xmalloc((size_t)size);
+    int fd = open(in("f"), O_RDWR | O_CREAT, 0666), direct[] = {-1, open(in("f"), O_WRONLY | O_DIRECT)};
+    for (int i = 0; i < size + page; i++)
+        from[i] = (char)(i * 7 + i / 251);
+    memset(file, 0, (size_t)size);
+    assert_int_equal(ftruncate(fd, size), 0);
+    for (int a = 0; a < 7; a++)
+        for (int b = 0; b < 7; b++)
+            for (int how = 0; how < 4; how++) {
+                int64_t at = cuts[a], n = cuts[b];
+                char *p = from + (at + (how & 2 ? 1 : 0)) % page;
+                memcpy(file + at, p, (size_t)n);
+                assert_int_equal(pwrite_direct(fd, direct[how & 1], p, (size_t)n, at, "f"), 0);
+                assert_int_equal(pread_all(fd, back, (size_t)size, 0, "f"), 0);
+                assert_memory_equal(back, file, size);
+                from[at] ^= (char)(1 + how);
+            }
+    close(fd);
+    if (direct[1] >= 0)
+        close(direct[1]);
+    free(back);
+    free(file);
+    free(from);
+}
+
 #define CASE(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
 int main(void)
@@ -278,6 +310,7 @@ int main(void)
         CASE(log_on_disk),
         CASE(log_on_a_full_disk),
         CASE(bytes_become_strings),
+        CASE(pages),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -10,10 +10,13 @@
  *     }
  *     while ((job = crew_wait(c)))            the rest
  *         …, crew_free(c);
- */
-#ifndef PACK_CREW_H
-#define PACK_CREW_H
+ *
+ * Several slots may be filled at a time, and several jobs that came back be kept for a while: each of the four
+ * calls is about the oldest job that has not had it. */
+#ifndef BASE_CREW_H
+#define BASE_CREW_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct crew;
@@ -29,14 +32,16 @@ struct crew_job {
 typedef int crew_work(void *with, void *job, int hand);
 
 /* `slots` jobs of `job_bytes` each, zeroed; what they point to is the caller's. threads ≥ 1; with 1 all is done
- * by crew_wait(). */
+ * by crew_wait(), as where the system gives no more. */
 struct crew *crew_start(int threads, int slots, int64_t job_bytes, crew_work *work, void *with);
 /* The job to fill next, or NULL when all slots are taken. */
 void *crew_slot(struct crew *c);
 void crew_submit(struct crew *c);
-/* The oldest job submitted and not freed, done; NULL when there is none. */
+/* The oldest job submitted, done; NULL when there is none. Waits with signs of life (base/alive.h). */
 void *crew_wait(struct crew *c);
 void crew_free(struct crew *c);
+/* Whether all that was submitted is done. Never waits. */
+bool crew_idle(struct crew *c);
 /* Waits for what is being done, and forgets the rest. Jobs' memory stays valid until then: crew_job(c, i). */
 void crew_stop(struct crew *c);
 /* Slot i, for making and releasing what it points to. NULL beyond the last. */

@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: MIT */
-/* A ring of slots: [tail,taken) are being done or done, [taken,head) wait for a hand. */
-#include "pack/crew.h"
+/* A ring of slots: [tail,back) came back, [back,begun) are being done or done, [begun,head) wait for a hand,
+ * [head,filled) are being filled. */
+#include "base/crew.h"
 
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <time.h>
 
+#include "base/alive.h"
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/notice.h"
@@ -32,7 +35,8 @@ struct crew {
     int64_t job_bytes;
     char *jobs;
     struct crew_state *states;
-    int64_t head, taken, tail;
+    int64_t filled, head, begun, back, tail;
+    int64_t finished; /* jobs */
     bool stop;
     struct crew_hand *hands;
     int started; /* threads beside the caller's */
@@ -46,7 +50,7 @@ static struct crew_job *slot_job(struct crew *c, int64_t i)
 /* Does the next job; the lock is held before and after. */
 static void do_next(struct crew *c, int hand)
 {
-    int64_t i = c->taken++;
+    int64_t i = c->begun++;
     struct crew_job *job = slot_job(c, i);
     struct crew_state *s = &c->states[i % c->slots];
     pthread_mutex_unlock(&c->lock);
@@ -57,6 +61,7 @@ static void do_next(struct crew *c, int hand)
     }
     pthread_mutex_lock(&c->lock);
     s->done = true;
+    c->finished++;
     pthread_cond_broadcast(&c->done);
 }
 
@@ -66,7 +71,7 @@ static void *run_hand(void *arg)
     struct crew *c = h->crew;
     pthread_mutex_lock(&c->lock);
     while (!c->stop)
-        if (c->taken < c->head)
+        if (c->begun < c->head)
             do_next(c, h->hand);
         else
             pthread_cond_wait(&c->given, &c->lock);
@@ -80,7 +85,11 @@ struct crew *crew_start(int threads, int slots, int64_t job_bytes, crew_work *wo
     *c = (struct crew){.work = work, .with = with, .slots = slots, .job_bytes = job_bytes};
     pthread_mutex_init(&c->lock, NULL);
     pthread_cond_init(&c->given, NULL);
-    pthread_cond_init(&c->done, NULL);
+    pthread_condattr_t clock;
+    pthread_condattr_init(&clock);
+    pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
+    pthread_cond_init(&c->done, &clock);
+    pthread_condattr_destroy(&clock);
     c->jobs = xcalloc(slots, job_bytes);
     c->states = xcalloc(slots, sizeof *c->states);
     c->hands = xcalloc(threads, sizeof *c->hands);
@@ -95,7 +104,7 @@ struct crew *crew_start(int threads, int slots, int64_t job_bytes, crew_work *wo
 
 void *crew_slot(struct crew *c)
 {
-    return c->head - c->tail < c->slots ? slot_job(c, c->head) : NULL;
+    return c->filled - c->tail < c->slots ? slot_job(c, c->filled++) : NULL;
 }
 
 void crew_submit(struct crew *c)
@@ -106,19 +115,33 @@ void crew_submit(struct crew *c)
     pthread_mutex_unlock(&c->lock);
 }
 
+/* With the lock held: until something is done, or for a moment. */
+static void wait_a_moment(struct crew *c)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_nsec += 100000000;
+    until.tv_sec += until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
+    pthread_cond_timedwait(&c->done, &c->lock, &until);
+    pthread_mutex_unlock(&c->lock);
+    alive();
+    pthread_mutex_lock(&c->lock);
+}
+
 void *crew_wait(struct crew *c)
 {
-    if (c->tail == c->head)
+    if (c->back == c->head)
         return NULL;
-    struct crew_state *s = &c->states[c->tail % c->slots];
+    struct crew_state *s = &c->states[c->back % c->slots];
     pthread_mutex_lock(&c->lock);
     while (!s->done)
-        if (c->taken < c->head)
+        if (c->begun < c->head)
             do_next(c, 0);
         else
-            pthread_cond_wait(&c->done, &c->lock);
+            wait_a_moment(c);
     pthread_mutex_unlock(&c->lock);
-    struct crew_job *job = slot_job(c, c->tail);
+    struct crew_job *job = slot_job(c, c->back++);
     if (job->failed)
         error(s->status, "%s", s->why);
     return job;
@@ -130,6 +153,14 @@ void crew_free(struct crew *c)
     free(s->why);
     *s = (struct crew_state){0};
     c->tail++;
+}
+
+bool crew_idle(struct crew *c)
+{
+    pthread_mutex_lock(&c->lock);
+    bool idle = c->finished == c->head;
+    pthread_mutex_unlock(&c->lock);
+    return idle;
 }
 
 void crew_stop(struct crew *c)

@@ -29,18 +29,37 @@ struct tiled {
     int64_t first;  /* number of its first tile */
 };
 
-static bool native_bf16(void)
+/* What oneDNN may use of the processor (ONEDNN_MAX_CPU_ISA bounds it), and what was asked for. */
+struct ways {
+    bool words, pairs; /* our kernel, with f32 and with pairs of bf16 */
+    bool convert;      /* bf16 in f32 */
+};
+
+static bool has(dnnl_cpu_isa_t wanted)
 {
-    static int native = -1;
-    if (native < 0) {
-        const char *way = getenv("MOEKIT_BF16");
-        dnnl_cpu_isa_t isa = dnnl_get_effective_cpu_isa();
-        bool has = (isa & dnnl_cpu_isa_avx512_core_bf16) == dnnl_cpu_isa_avx512_core_bf16;
-        native = way && *way ? strcmp(way, "native") == 0 : has;
-        if (way && *way && !native && strcmp(way, "convert") != 0)
-            failure_set("MOEKIT_BF16 is '%.40s', neither native nor convert", way);
-    }
-    return native;
+    return (dnnl_get_effective_cpu_isa() & wanted) == wanted;
+}
+
+static struct ways find_ways(void)
+{
+    const char *way = getenv("MOEKIT_BF16");
+    bool words = has(dnnl_cpu_isa_avx512_core), bf16 = has(dnnl_cpu_isa_avx512_core_bf16);
+    bool any = !way || !*way, onednn = !any && strcmp(way, "onednn") == 0;
+    struct ways w = {.words = words, .convert = any ? !bf16 : strcmp(way, "convert") == 0};
+    w.pairs = words && bf16 && !onednn && !has(dnnl_cpu_isa_avx512_core_amx);
+    if (!any && !w.convert && !onednn && strcmp(way, "native") != 0)
+        failure_set("MOEKIT_BF16 is '%.40s', none of native, onednn and convert", way);
+    return w;
+}
+
+static const struct ways *ways(void)
+{
+    static struct ways found;
+    static bool known;
+    if (!known)
+        found = find_ways();
+    known = true;
+    return &found;
 }
 
 void product(bool ta, bool tb, int64_t m, int64_t n, int64_t k, float alpha, const float *a, int64_t lda,
@@ -136,12 +155,15 @@ static void run_tile(const struct tiled *list, int64_t number, uint64_t serial)
     int64_t across = ceil_div(p->n, list->nb);
     int64_t i = number / across * list->mb, j = number % across * list->nb;
     struct tile t = {i, j, min64(list->mb, p->m - i), min64(list->nb, p->n - j)};
+    const struct ways *w = ways();
     if (p->k == 0 && p->beta == 0)
         zero_tile(p, &t);
+    else if (p->k > 0 && p->in == BF16 && !w->convert && !w->pairs)
+        matmul_native(p, &t);
+    else if (p->k > 0 && w->words)
+        matmul_words(p, &t, p->in == F32 ? PACK_F32 : w->convert ? PACK_WIDENED : PACK_PAIRS);
     else if (p->k > 0 && p->in == F32 && !(p->ta && p->k > DEPTH))
         tile_f32(p, &t);
-    else if (p->k > 0 && p->in == BF16 && native_bf16())
-        matmul_native(p, &t);
     else if (p->k > 0)
         tile_panels(p, &t, serial);
 }
@@ -171,7 +193,7 @@ static void run(struct tiled *list, int64_t count)
     uint64_t serial = ++operations;
     int threads = omp_get_max_threads();
     int64_t tiles = cut(list, count, threads > 1 ? 4 * threads : 1);
-    native_bf16();
+    ways();
 #pragma omp parallel for schedule(dynamic, 1) if (tiles > 1)
     for (int64_t t = 0; t < tiles; t++) {
         int64_t lo = 0, hi = count - 1;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Tiles of products on x86 with AVX-512. What oneDNN is not: at home with the few rows of an expert. It packs
- * each operand of a tile once, however ragged the rows are, and while it multiplies it asks memory for the
- * weights and sums that come next, which are cold in a step of training.
+/* Tiles of products on x86 with AVX-512, made for what a step has most of: an expert's few rows with weights
+ * that nobody has read since the last step. Each operand of a tile is packed once, however ragged the rows, and
+ * while it multiplies memory is asked for the weights and sums that come next.
  *
  * A word is 32 bits: an f32, or two bf16 that are neighbours in K. A product is one of words; only the
  * instruction that multiplies and adds differs. Operands are packed (BLIS, van Zee and van de Geijn 2015):
@@ -10,8 +10,8 @@
  *     B   panels of NR columns, one at a time:  [word of K][NR]
  *
  * so that the innermost loop broadcasts words of a strip and reads a panel from the first caches, with all of
- * an MR x NR piece of C in registers. An element of C is summed in the order of K, in one chain for each DEPTH
- * words: its bits do not depend on tiles or threads. */
+ * an MR x NR piece of C in registers. An element of C is summed in the order of K, in one chain a block:
+ * its bits depend neither on the tiles nor on the threads. */
 #include "matmul.h"
 
 #ifdef __x86_64__
@@ -28,9 +28,25 @@ enum {
     MR = 14, /* with two vectors of columns: 28 sums, 2 words of B and 1 of A in 32 registers */
     LANES = 16,
     NR = 2 * LANES,
-    DEPTH = 512, /* words of K at a time: a panel of 64 KiB, and 256 rows of A in half of a 1 MiB L2 */
+    DEPTH = 256,       /* words of K at a time, but for */
+    WHOLE = 512,       /* so few that one block has them all */
+    KEPT = 160 * 1024, /* words of A, packed: two thirds of a 1 MiB L2 */
+    MOST = 1024,       /* rows of a tile */
     LINE = 64,
 };
+
+/* Elements of K a block. */
+static int64_t block_depth(int64_t k, enum packing how)
+{
+    int64_t word = how == PACK_PAIRS ? 2 : 1, blocks = k <= WHOLE * word ? 1 : ceil_div(k, DEPTH * word);
+    return round_up(ceil_div(k, blocks), 2);
+}
+
+int64_t matmul_words_rows(const struct matmul *p, enum packing how)
+{
+    int64_t words = ceil_div(block_depth(max64(p->k, 1), how), how == PACK_PAIRS ? 2 : 1);
+    return min64(MOST, KEPT / words / 32 * 32);
+}
 
 /* Part of an operand: `count` rows of A or columns of B (the outer dimension) by K. Element (o, k) is at
  * p + o·outer + k·inner bytes, and one of the two strides is an element. */
@@ -113,8 +129,8 @@ INLINE void pack_rows(const struct operand *o, int64_t count, int64_t k, float *
         int64_t left = k - at, filled = how == PACK_PAIRS ? (left + 1) / 2 : left;
 #pragma GCC unroll 16
         for (int i = 0; i < LANES; i++)
-            r[i] = i < count ? row_words(o->p + i * o->outer + at * o->bytes, left, how)
-                             : _mm512_setzero_si512();
+            r[i] =
+                i < count ? row_words(o->p + i * o->outer + at * o->bytes, left, how) : _mm512_setzero_si512();
         transpose(r);
 #pragma GCC unroll 16
         for (int i = 0; i < LANES; i++)
@@ -143,9 +159,12 @@ INLINE void pack_columns(const struct operand *o, int64_t count, int64_t from, i
 {
     __mmask16 some = first_lanes(count);
     int64_t step = how == PACK_PAIRS ? 2 : 1;
-    for (int64_t k = from; k < end; k += step)
-        _mm512_store_si512(to + k / step * width,
-                           column_words(o->p + k * o->inner, o->inner, some, k + 1 < end, how));
+    for (int64_t k = from; k < end; k += step) {
+        const char *p = o->p + k * o->inner;
+        for (int64_t i = 0; i < step; i++)
+            _mm_prefetch(p + (end - from + i) * o->inner, _MM_HINT_T0);
+        _mm512_store_si512(to + k / step * width, column_words(p, o->inner, some, k + 1 < end, how));
+    }
 }
 
 /* Where a strip begins: they are as even as can be, so that none is much thinner than the others. */
@@ -154,15 +173,23 @@ INLINE int64_t strip_begin(int64_t strip, int64_t m)
     return strip * m / ceil_div(m, MR);
 }
 
+/* From one strip to the next: a line more than there is, lest all begin in the same set of a cache. */
+INLINE int64_t strip_words(int64_t depth)
+{
+    return (depth + 1) * LANES;
+}
+
 INLINE void pack_a(const struct operand *a, int64_t m, int64_t k, int64_t depth, float *to, enum packing how)
 {
-    enum { NEAR = 16 /* rows of K whose lines stay in the first cache while all strips are packed of them */ };
+    enum {
+        NEAR = 4 /* rows of K: their lines, and those of the next, stay in the first cache at any stride */
+    };
     bool rows = a->inner == a->bytes;
     for (int64_t from = 0; from < k; from += rows ? k : NEAR)
         for (int64_t s = 0; s < ceil_div(m, MR); s++) {
             int64_t i = strip_begin(s, m), count = strip_begin(s + 1, m) - i;
             struct operand o = {a->p + i * a->outer, a->outer, a->inner, a->bytes};
-            float *strip = to + s * depth * LANES;
+            float *strip = to + s * strip_words(depth);
             if (rows)
                 pack_rows(&o, count, k, strip, LANES, how);
             else
@@ -243,7 +270,7 @@ INLINE void multiply(const float *a, const float *b, int64_t depth, const struct
 
 /* A loop for each number of rows of a strip: all of its sums must be registers. */
 #define EACH_STRIP(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14)
-#define MULTIPLY(name, STRIP) \
+#define MULTIPLY(name, STRIP)                                                                                  \
     AVX512 static void name(const float *a, const float *b, int64_t depth, const struct piece *c,              \
                             struct ahead *next, int64_t rows)                                                  \
     {                                                                                                          \
@@ -253,11 +280,11 @@ INLINE void multiply(const float *a, const float *b, int64_t depth, const struct
     }
 #define SINGLES(r)                                                                                             \
     case r:                                                                                                    \
-        multiply(a, b, depth, c, next, r, PACK_F32);                                                          \
+        multiply(a, b, depth, c, next, r, PACK_F32);                                                           \
         break;
 #define PAIRS(r)                                                                                               \
     case r:                                                                                                    \
-        multiply(a, b, depth, c, next, r, PACK_PAIRS);                                                        \
+        multiply(a, b, depth, c, next, r, PACK_PAIRS);                                                         \
         break;
 MULTIPLY(multiply_singles, SINGLES)
 MULTIPLY(multiply_pairs, PAIRS)
@@ -270,17 +297,19 @@ INLINE struct ahead panel_ahead(const struct operand *b, int64_t k, int64_t colu
     struct ahead a = {.p = b->p + NR * b->outer,
                       .ld = rows ? b->outer : b->inner,
                       .across = across,
-                      .rows = n <= 0 ? 0 : rows ? n : k};
+                      .rows = n <= 0 ? 0
+                              : rows ? n
+                                     : k};
     a.each = ceil_div(a.rows * across, calls);
     return a;
 }
 
-/* C (+)= A·B over k elements of K, at most DEPTH words. */
+/* C (+)= A·B over k elements of K, at most WHOLE words. */
 INLINE void block(const struct operand *a, const struct operand *b, int64_t m, int64_t n, int64_t k,
                   struct piece c, enum packing how)
 {
     int64_t depth = how == PACK_PAIRS ? (k + 1) / 2 : k, strips = ceil_div(m, MR);
-    float *as = scratch(SCRATCH_A, strips * depth * LANES), *bs = scratch(SCRATCH_B, depth * NR);
+    float *as = scratch(SCRATCH_A, strips * strip_words(depth)), *bs = scratch(SCRATCH_B, depth * NR);
     pack_a(a, m, k, depth, as, how);
     for (int64_t j = 0; j < n; j += NR) {
         struct operand panel = {b->p + j * b->outer, b->outer, b->inner, b->bytes};
@@ -292,8 +321,8 @@ INLINE void block(const struct operand *a, const struct operand *b, int64_t m, i
         for (int64_t s = 0; s < strips; s++) {
             int64_t i = strip_begin(s, m);
             to.p = c.p + i * c.ld + j * (c.bf16 ? 2 : 4);
-            (how == PACK_PAIRS ? multiply_pairs : multiply_singles)(as + s * depth * LANES, bs, depth, &to,
-                                                                       &next, strip_begin(s + 1, m) - i);
+            (how == PACK_PAIRS ? multiply_pairs : multiply_singles)(as + s * strip_words(depth), bs, depth, &to,
+                                                                    &next, strip_begin(s + 1, m) - i);
         }
     }
 }
@@ -302,10 +331,10 @@ INLINE void block(const struct operand *a, const struct operand *b, int64_t m, i
 INLINE void tile(const struct matmul *p, const struct tile *t, enum packing how)
 {
     int64_t bytes = (int64_t)type_bytes(p->in), out = (int64_t)type_bytes(p->out);
-    int64_t most = how == PACK_PAIRS ? 2 * DEPTH : DEPTH, blocks = ceil_div(p->k, most);
-    int64_t each = round_up(ceil_div(p->k, blocks), 2);
+    int64_t each = block_depth(p->k, how), blocks = ceil_div(p->k, each);
     bool apart = p->out == BF16 && (how != PACK_PAIRS || blocks > 1 || p->beta != 0);
-    struct piece c = {.p = (char *)p->c + (t->i * p->ldc + t->j) * out, .ld = p->ldc * out, .bf16 = p->out == BF16};
+    struct piece c = {
+        .p = (char *)p->c + (t->i * p->ldc + t->j) * out, .ld = p->ldc * out, .bf16 = p->out == BF16};
     if (apart)
         c = (struct piece){.p = (char *)scratch(SCRATCH_C, t->m * t->n), .ld = t->n * (int64_t)sizeof(float)};
     for (int64_t r = 0; apart && p->beta != 0 && r < t->m; r++)
@@ -342,5 +371,10 @@ void matmul_words(const struct matmul *p, const struct tile *t, enum packing how
 #else
 void matmul_words(const struct matmul *p, const struct tile *t, enum packing how)
 {
+}
+
+int64_t matmul_words_rows(const struct matmul *p, enum packing how)
+{
+    return 0;
 }
 #endif

@@ -64,6 +64,13 @@ static const struct ways *ways(void)
     return &found;
 }
 
+/* Whether our own kernel computes it. Where nothing is transposed sgemm does better in f32: it need not pack. */
+static bool of_words(const struct matmul *p)
+{
+    return p->in == F32 ? ways()->words && (p->ta || p->tb)
+                        : ways()->pairs || (ways()->words && ways()->convert);
+}
+
 static enum packing packing(const struct matmul *p)
 {
     return p->in == F32 ? PACK_F32 : ways()->convert ? PACK_WIDENED : PACK_PAIRS;
@@ -162,15 +169,14 @@ static void run_tile(const struct tiled *list, int64_t number, uint64_t serial)
     int64_t across = ceil_div(p->n, list->nb);
     int64_t i = number / across * list->mb, j = number % across * list->nb;
     struct tile t = {i, j, min64(list->mb, p->m - i), min64(list->nb, p->n - j)};
-    const struct ways *w = ways();
     if (p->k == 0 && p->beta == 0)
         zero_tile(p, &t);
-    else if (p->k > 0 && p->in == BF16 && !w->convert && !w->pairs)
-        matmul_native(p, &t);
-    else if (p->k > 0 && w->words)
+    else if (p->k > 0 && of_words(p))
         matmul_words(p, &t, packing(p));
     else if (p->k > 0 && p->in == F32 && !(p->ta && p->k > DEPTH))
         tile_f32(p, &t);
+    else if (p->k > 0 && p->in == BF16 && !ways()->convert)
+        matmul_native(p, &t);
     else if (p->k > 0)
         tile_panels(p, &t, serial);
 }
@@ -200,10 +206,10 @@ static int64_t split_last(struct tiled *list, int64_t count)
 static struct tile largest(const struct matmul *p)
 {
     enum { LARGEST = 512, SUMMED = 256, COLUMNS = 1024 };
-    if (p->in == BF16 && !ways()->convert && !ways()->pairs)
-        return p->ta ? (struct tile){.m = SUMMED, .n = SUMMED} : (struct tile){.m = LARGEST, .n = LARGEST};
-    return ways()->words ? (struct tile){.m = matmul_words_rows(p, packing(p)), .n = COLUMNS}
-                         : (struct tile){.m = LARGEST, .n = LARGEST};
+    bool summed = p->in == BF16 && !ways()->convert && p->ta;
+    if (of_words(p))
+        return (struct tile){.m = matmul_words_rows(p, packing(p)), .n = COLUMNS};
+    return summed ? (struct tile){.m = SUMMED, .n = SUMMED} : (struct tile){.m = LARGEST, .n = LARGEST};
 }
 
 /* A side cut evenly into parts of at most `most`, in steps of 32. */

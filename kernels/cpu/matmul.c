@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: MIT */
-/* Matrix products. A product, or a whole grouped product, is a list of output tiles; the threads take tiles as
- * they come, and one thread computes a tile from start to end, so who computed it does not show.
+/* Matrix products. A product, or a whole grouped product, is a list of output tiles; the threads take
+ * tiles as they come, and one thread computes a tile from start to end, so who computed it does not show.
  *
- * A tile is computed by our own kernel on x86 with AVX-512 (matmul_words.c), and else by oneDNN, which then runs
- * on one thread inside a parallel region: f32 goes to sgemm as it lies, but for long products with a transposed A,
- * whose strided columns are first copied into compact panels: sgemm packs those faster.
+ * A tile is computed by our own kernel on x86 with AVX-512 (matmul_words.c), and else by oneDNN, which
+ * then runs on one thread inside a parallel region: f32 goes to sgemm as it lies, but for long products
+ * with a transposed A, whose strided columns are first copied into compact panels: sgemm packs those
+ * faster.
  *
- * bf16 has three ways: `convert` makes f32 of it, `native` uses the processor's bf16 instructions, `onednn` does so
- * by oneDNN (matmul_native.c), which is native's way where the processor multiplies tiles (AMX). MOEKIT_BF16 names
- * one; unset, it is native where the processor has the instructions. */
+ * bf16 has three ways: `convert` makes f32 of it, `native` uses the processor's bf16 instructions,
+ * `onednn` does so by oneDNN (matmul_native.c), which is native's way where the processor multiplies tiles
+ * (AMX). MOEKIT_BF16 names one; unset, it is native where the processor has the instructions. */
 #include <omp.h>
 #include <oneapi/dnnl/dnnl.h>
 #include <stdlib.h>
@@ -64,7 +65,8 @@ static const struct ways *ways(void)
     return &found;
 }
 
-/* Whether our own kernel computes it. Where nothing is transposed sgemm does better in f32: it need not pack. */
+/* Whether our own kernel computes it. Where nothing is transposed sgemm does better in f32: it need not
+ * pack. */
 static bool of_words(const struct matmul *p)
 {
     return p->in == F32 ? ways()->words && (p->ta || p->tb)
@@ -201,8 +203,8 @@ static int64_t split_last(struct tiled *list, int64_t count)
     return count + 1;
 }
 
-/* The largest tile. With our kernel, what fits the caches (matmul.h). With sgemm 512 rows and columns, but where
- * oneDNN sums in bf16: there a tile is read as well as written, and stays in the cache with 256. */
+/* The largest tile. With our kernel, what fits the caches (matmul.h). With sgemm 512 rows and columns, but
+ * where oneDNN sums in bf16: there a tile is read as well as written, and stays in the cache with 256. */
 static struct tile largest(const struct matmul *p)
 {
     enum { LARGEST = 512, SUMMED = 256, COLUMNS = 1024 };
@@ -218,8 +220,8 @@ static int64_t even_side(int64_t side, int64_t most)
     return min64(most, round_up(ceil_div(side, ceil_div(side, most)), 32));
 }
 
-/* Halves the longer side of every tile until there are enough of them to share; the last eighth or so of the work
- * is cut into a quarter of that, so that the threads end together. */
+/* Halves the longer side of every tile until there are enough of them to share; the last eighth or so of
+ * the work is cut into a quarter of that, so that the threads end together. */
 static int64_t cut(struct tiled *list, int64_t count, int64_t wanted)
 {
     enum { SMALLEST = 128 };

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Tiles of products on x86 with AVX-512, made for what a step has most of: an expert's few rows with weights
- * that nobody has read since the last step. Each operand of a tile is packed once, however ragged the rows, and
- * while it multiplies memory is asked for the weights and sums that come next.
+/* Tiles of products on x86 with AVX-512, made for what a step has most of: an expert's few rows with
+ * weights that nobody has read since the last step. Each operand of a tile is packed once, however ragged
+ * the rows, and while it multiplies memory is asked for the weights and sums that come next.
  *
  * A word is 32 bits: an f32, or two bf16 that are neighbours in K. A product is one of words; only the
  * instruction that multiplies and adds differs. Operands are packed (BLIS, van Zee and van de Geijn 2015):
@@ -9,14 +9,15 @@
  *     A   strips of up to MR rows:      [strip][word of K][16]
  *     B   panels of NR columns, one at a time:  [word of K][NR]
  *
- * so that the innermost loop broadcasts words of a strip and reads a panel from the first caches, with all of
- * an MR x NR piece of C in registers. An element of C is summed in the order of K, in one chain a block:
- * its bits depend neither on the tiles nor on the threads. */
+ * so that the innermost loop broadcasts words of a strip and reads a panel from the first caches, with all
+ * of an MR x NR piece of C in registers. An element of C is summed in the order of K, in one chain a
+ * block: its bits depend neither on the tiles nor on the threads. */
 #include "matmul.h"
 
 #ifdef __x86_64__
 #include <immintrin.h>
 
+#include "base/fence.h"
 #include "base/num.h"
 #include "piece.h"
 
@@ -364,8 +365,20 @@ AVX512 static void tile_widened(const struct matmul *p, const struct tile *t)
     tile(p, t, PACK_WIDENED);
 }
 
+/* Loads through masks are not watched. */
+static void look(const struct matmul *p, const struct tile *t)
+{
+    fence_look(at(p->a, p->ta ? t->i : t->i * p->lda, p->in), p->ta ? p->k : t->m,
+               (size_t)(p->ta ? t->m : p->k) * type_bytes(p->in), (size_t)p->lda * type_bytes(p->in));
+    fence_look(at(p->b, p->tb ? t->j * p->ldb : t->j, p->in), p->tb ? t->n : p->k,
+               (size_t)(p->tb ? p->k : t->n) * type_bytes(p->in), (size_t)p->ldb * type_bytes(p->in));
+    fence_look(at(p->c, t->i * p->ldc + t->j, p->out), t->m, (size_t)t->n * type_bytes(p->out),
+               (size_t)p->ldc * type_bytes(p->out));
+}
+
 void matmul_words(const struct matmul *p, const struct tile *t, enum packing how)
 {
+    look(p, t);
     (how == PACK_F32 ? tile_f32 : how == PACK_PAIRS ? tile_pairs : tile_widened)(p, t);
 }
 #else

@@ -65,12 +65,14 @@ static const struct ways *ways(void)
     return &found;
 }
 
-/* Whether our own kernel computes it. Where nothing is transposed sgemm does better in f32: it need not
- * pack. */
+/* Whether our own kernel computes it. In f32 sgemm does better where nothing is transposed, for then it packs
+ * little, and with many rows, over which packing is spread. */
 static bool of_words(const struct matmul *p)
 {
-    return p->in == F32 ? ways()->words && (p->ta || p->tb)
-                        : ways()->pairs || (ways()->words && ways()->convert);
+    enum { FEW = 1024 };
+    if (p->in == F32)
+        return ways()->words && (p->ta ? p->k <= FEW : p->tb && p->m <= FEW);
+    return ways()->pairs || (ways()->words && ways()->convert);
 }
 
 static enum packing packing(const struct matmul *p)

@@ -223,10 +223,10 @@ static int64_t even_side(int64_t side, int64_t most)
 }
 
 /* Halves the longer side of every tile until there are enough of them to share; the last eighth or so of
- * the work is cut into a quarter of that, so that the threads end together. */
+ * the work is cut smaller still, so that the threads end together. */
 static int64_t cut(struct tiled *list, int64_t count, int64_t wanted)
 {
-    enum { SMALLEST = 128 };
+    enum { SMALLEST = 128, LAST = 256 };
     struct tile most = largest(&list->product);
     int64_t tiles;
     for (;; *(most.m > most.n ? &most.m : &most.n) /= 2) {
@@ -234,7 +234,7 @@ static int64_t cut(struct tiled *list, int64_t count, int64_t wanted)
         for (int64_t i = 0; i < count; i++) {
             bool last = wanted > 1 && i >= count - max64(1, count / 8);
             list[i].mb = even_side(list[i].product.m, most.m);
-            list[i].nb = even_side(list[i].product.n, last ? max64(SMALLEST, most.n / 4) : most.n);
+            list[i].nb = even_side(list[i].product.n, last ? max64(SMALLEST, min64(LAST, most.n / 2)) : most.n);
             list[i].first = tiles;
             tiles += tiles_of(&list[i]);
         }

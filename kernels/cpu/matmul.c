@@ -32,7 +32,7 @@ struct tiled {
 };
 
 /* What oneDNN may use of the processor (ONEDNN_MAX_CPU_ISA bounds it), and what was asked for. */
-struct ways {
+struct abilities {
     bool words, pairs; /* our kernel, with f32 and with pairs of bf16 */
     bool convert;      /* bf16 in f32 */
 };
@@ -42,22 +42,22 @@ static bool has(dnnl_cpu_isa_t wanted)
     return (dnnl_get_effective_cpu_isa() & wanted) == wanted;
 }
 
-static struct ways find_ways(void)
+static struct abilities find_ways(void)
 {
     const char *way = getenv("MOEKIT_BF16");
     bool words = matmul_words_rows(&(struct matmul){0}, PACK_F32) > 0 && has(dnnl_cpu_isa_avx512_core),
          bf16 = has(dnnl_cpu_isa_avx512_core_bf16);
     bool any = !way || !*way, onednn = !any && strcmp(way, "onednn") == 0;
-    struct ways w = {.words = words, .convert = any ? !bf16 : strcmp(way, "convert") == 0};
+    struct abilities w = {.words = words, .convert = any ? !bf16 : strcmp(way, "convert") == 0};
     w.pairs = words && bf16 && !onednn && !has(dnnl_cpu_isa_avx512_core_amx);
     if (!any && !w.convert && !onednn && strcmp(way, "native") != 0)
         failure_set("MOEKIT_BF16 is '%.40s', none of native, onednn and convert", way);
     return w;
 }
 
-static const struct ways *ways(void)
+static const struct abilities *ways(void)
 {
-    static struct ways found;
+    static struct abilities found;
     static bool known;
     if (!known)
         found = find_ways();

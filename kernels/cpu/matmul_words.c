@@ -213,7 +213,7 @@ INLINE void pack_b(const struct operand *b, int64_t n, int64_t k, float *to, enu
 /* ---- multiplying ---- */
 
 /* A piece of C, as it is stored. */
-struct stored {
+struct corner {
     char *p;
     int64_t ld; /* bytes */
     bool add;   /* to what is there; f32 */
@@ -221,7 +221,7 @@ struct stored {
     __mmask16 columns[2];
 };
 
-INLINE void store_row(const struct stored *c, char *row, __m512 sum, int half)
+INLINE void store_row(const struct corner *c, char *row, __m512 sum, int half)
 {
     __mmask16 some = c->columns[half];
     if (c->bf16) {
@@ -239,7 +239,7 @@ INLINE __m512 multiply_add(__m512 a, __m512 b, __m512 sum, enum packing how)
     return how == PACK_PAIRS ? _mm512_dpbf16_ps(sum, (__m512bh)a, (__m512bh)b) : _mm512_fmadd_ps(a, b, sum);
 }
 
-INLINE void multiply(const float *a, const float *b, int64_t depth, const struct stored *c, struct ahead *next,
+INLINE void multiply(const float *a, const float *b, int64_t depth, const struct corner *c, struct ahead *next,
                      const int rows, enum packing how)
 {
     __m512 sum[MR][2];
@@ -272,7 +272,7 @@ INLINE void multiply(const float *a, const float *b, int64_t depth, const struct
 /* A loop for each number of rows of a strip: all of its sums must be registers. */
 #define EACH_STRIP(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14)
 #define MULTIPLY(name, STRIP)                                                                                  \
-    AVX512 static void name(const float *a, const float *b, int64_t depth, const struct stored *c,             \
+    AVX512 static void name(const float *a, const float *b, int64_t depth, const struct corner *c,             \
                             struct ahead *next, int64_t rows)                                                  \
     {                                                                                                          \
         switch (rows) {                                                                                        \
@@ -307,7 +307,7 @@ INLINE struct ahead panel_ahead(const struct operand *b, int64_t k, int64_t colu
 
 /* C (+)= A·B over k elements of K, at most WHOLE words. */
 INLINE void block(const struct operand *a, const struct operand *b, int64_t m, int64_t n, int64_t k,
-                  struct stored c, enum packing how)
+                  struct corner c, enum packing how)
 {
     int64_t depth = how == PACK_PAIRS ? (k + 1) / 2 : k, strips = ceil_div(m, MR);
     float *as = scratch(SCRATCH_A, strips * strip_words(depth)), *bs = scratch(SCRATCH_B, depth * NR);
@@ -315,7 +315,7 @@ INLINE void block(const struct operand *a, const struct operand *b, int64_t m, i
     for (int64_t j = 0; j < n; j += NR) {
         struct operand panel = {b->p + j * b->outer, b->outer, b->inner, b->bytes};
         struct ahead next = panel_ahead(&panel, k, n - j, strips * ceil_div(depth, 16));
-        struct stored to = c;
+        struct corner to = c;
         to.columns[0] = first_lanes(n - j);
         to.columns[1] = first_lanes(n - j - LANES);
         pack_b(&panel, min64(NR, n - j), k, bs, how);
@@ -334,10 +334,10 @@ INLINE void tile(const struct matmul *p, const struct tile *t, enum packing how)
     int64_t bytes = (int64_t)type_bytes(p->in), out = (int64_t)type_bytes(p->out);
     int64_t each = block_depth(p->k, how), blocks = ceil_div(p->k, each);
     bool apart = p->out == BF16 && (how != PACK_PAIRS || blocks > 1 || p->beta != 0);
-    struct stored c = {
+    struct corner c = {
         .p = (char *)p->c + (t->i * p->ldc + t->j) * out, .ld = p->ldc * out, .bf16 = p->out == BF16};
     if (apart)
-        c = (struct stored){.p = (char *)scratch(SCRATCH_C, t->m * t->n), .ld = t->n * (int64_t)sizeof(float)};
+        c = (struct corner){.p = (char *)scratch(SCRATCH_C, t->m * t->n), .ld = t->n * (int64_t)sizeof(float)};
     for (int64_t r = 0; apart && p->beta != 0 && r < t->m; r++)
         widen((float *)(c.p + r * c.ld), at(p->c, (t->i + r) * p->ldc + t->j, BF16), t->n);
     for (int64_t k = 0; k < p->k; k += each) {

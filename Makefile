@@ -261,7 +261,7 @@ $(FUZZ:%=fuzz-%): fuzz-%: $(BUILD)/bin/fuzz-%
 demo: all
 	$(Q)MOEKIT_BIN='$(CURDIR)/$(BUILD)/bin' sh t/demo
 bench: all $(patsubst t/bench/%.c,$(BUILD)/t/bench/%,$(wildcard t/bench/*.c))
-	$(Q)$(PROVE_ENV) sh t/bench/run
+	$(Q)$(PROVE_ENV) bash t/bench/run
 
 # ---- what is needed, and what the tests compare with ----
 deps          = gcc libc6-dev pkg-config libjansson-dev zlib1g-dev libarchive-dev libdeflate-dev libisal-dev libzstd-dev libopenmpi-dev openmpi-bin libdnnl-dev libcmocka-dev perl jq gnuplot-nox mandoc libarchive-tools

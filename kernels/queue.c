@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/faults.h"
 #include "base/memory.h"
+#include "base/num.h"
 #include "base/process.h"
 #include "failure.h"
 
@@ -186,6 +187,16 @@ static void run_op(const struct queued_op *kind, const void *op)
         queue_watch(kind->name, op, now_s() - start);
 }
 
+/* By all threads: memory that is touched for the first time is cleared by the system on whoever touches it. */
+static void clear(void *dst, size_t bytes)
+{
+    enum { PIECE = 4 << 20 };
+    int64_t all = (int64_t)bytes;
+#pragma omp parallel for schedule(static) if (all > PIECE)
+    for (int64_t i = 0; i < all; i += PIECE)
+        memset((char *)dst + i, 0, (size_t)min64(PIECE, all - i));
+}
+
 /* Does the first task of a stream that has any, unless it must wait. */
 static bool advance(struct stream *s)
 {
@@ -201,7 +212,7 @@ static bool advance(struct stream *s)
         memcpy(t->dst, t->src ? t->src : t->data, t->bytes);
         break;
     case TASK_ZERO:
-        memset(t->dst, 0, t->bytes);
+        clear(t->dst, t->bytes);
         break;
     case TASK_RECORD:
         point_reach(t->point);
@@ -320,7 +331,7 @@ static void queue_zero(struct stream *s, void *dst, size_t bytes)
     if (bytes == 0)
         return;
     if (begin_now(s)) {
-        memset(dst, 0, bytes);
+        clear(dst, bytes);
         close_memory();
         return;
     }

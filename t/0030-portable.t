@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# Elsewhere: clang compiles the kernels, for x86 and aarch64; gcc for aarch64 builds all kernels and the commands that need no MPI, which
-# under qemu say, byte for byte, what they say here.
+# Elsewhere: products without this processor's best instructions; clang compiles the kernels, for x86 and aarch64; gcc for aarch64 builds all
+# kernels and the commands that need no MPI, which under qemu say, byte for byte, what they say here.
 . "$(dirname "$0")/lib/tap.sh"
 
 # built CC [KNOB…] TARGET…
@@ -18,6 +18,13 @@ if need clang clang -fopenmp -fsyntax-only -include omp.h -x c /dev/null; then
     built clang kernels
     ok $? 'clang compiles the kernels'
 fi
+
+# Products as processors with less compute them, those with more by oneDNN alone, against ref. Where this one has less, less is tried.
+for way in MOEKIT_BF16=convert MOEKIT_BF16=onednn ONEDNN_MAX_CPU_ISA=AVX2 ONEDNN_MAX_CPU_ISA=AVX512_CORE; do
+    case $way in *onednn) grep -q avx512_bf16 /proc/cpuinfo || continue ;; esac
+    run env MOEKIT_BACKEND=cpu "$way" "${MOEKIT_T:-${bin%/bin}/t}/kernels"
+    is "$status" 0 "operations with $way" || diag "$(cat "$T/.out" "$T/.err")"
+done
 
 {
     need aarch64 command -v aarch64-linux-gnu-gcc &&

@@ -127,7 +127,7 @@ for dtype in I32 X32; do
 done
 
 make_plan half mix --seq 16 --global-batch 2 --precision bf16
-refused 3 "MOEKIT_BF16 is 'nativ', neither native nor convert" 'MOEKIT_BF16 of an unknown word' env MOEKIT_BF16=nativ moe-train -p "$T/half.plan" $go -s 1
+refused 3 "MOEKIT_BF16 is 'nativ', none of native, onednn and convert" 'MOEKIT_BF16 of an unknown word' env MOEKIT_BF16=nativ moe-train -p "$T/half.plan" $go -s 1
 
 # ---- numbers of the recipe ----
 for beta in beta1 beta2; do

@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: MIT */
-/* Matrix products on oneDNN. A product, or a whole grouped product, is a list of output tiles; the threads take
+/* Matrix products. A product, or a whole grouped product, is a list of output tiles; the threads take
  * tiles as they come, and one thread computes a tile from start to end, so who computed it does not show.
- * oneDNN runs on one thread inside a parallel region.
  *
- * f32 goes to sgemm as it lies, but for long products with a transposed A, whose strided columns are first
- * copied into compact panels: sgemm packs those faster.
+ * A tile is computed by our own kernel on x86 with AVX-512 (matmul_words.c), and else by oneDNN, which
+ * then runs on one thread inside a parallel region: f32 goes to sgemm as it lies, but for long products
+ * with a transposed A, whose strided columns are first copied into compact panels: sgemm packs those
+ * faster.
  *
- * bf16 has two ways: `convert` makes f32 panels for sgemm, `native` (matmul_native.c) uses the processor's bf16
- * instructions. MOEKIT_BF16 names one; unset, native is taken where the processor has the instructions. */
+ * bf16 has three ways: `convert` makes f32 of it, `native` uses the processor's bf16 instructions,
+ * `onednn` does so by oneDNN (matmul_native.c), which is native's way where the processor multiplies tiles
+ * (AMX). MOEKIT_BF16 names one; unset, it is native where the processor has the instructions. */
 #include <omp.h>
 #include <oneapi/dnnl/dnnl.h>
 #include <stdlib.h>
@@ -29,18 +31,53 @@ struct tiled {
     int64_t first;  /* number of its first tile */
 };
 
-static bool native_bf16(void)
+/* What oneDNN may use of the processor (ONEDNN_MAX_CPU_ISA bounds it), and what was asked for. */
+struct abilities {
+    bool words, pairs; /* our kernel, with f32 and with pairs of bf16 */
+    bool convert;      /* bf16 in f32 */
+};
+
+static bool has(dnnl_cpu_isa_t wanted)
 {
-    static int native = -1;
-    if (native < 0) {
-        const char *way = getenv("MOEKIT_BF16");
-        dnnl_cpu_isa_t isa = dnnl_get_effective_cpu_isa();
-        bool has = (isa & dnnl_cpu_isa_avx512_core_bf16) == dnnl_cpu_isa_avx512_core_bf16;
-        native = way && *way ? strcmp(way, "native") == 0 : has;
-        if (way && *way && !native && strcmp(way, "convert") != 0)
-            failure_set("MOEKIT_BF16 is '%.40s', neither native nor convert", way);
-    }
-    return native;
+    return (dnnl_get_effective_cpu_isa() & wanted) == wanted;
+}
+
+static struct abilities find_ways(void)
+{
+    const char *way = getenv("MOEKIT_BF16");
+    bool words = matmul_words_rows(&(struct matmul){0}, PACK_F32) > 0 && has(dnnl_cpu_isa_avx512_core),
+         bf16 = has(dnnl_cpu_isa_avx512_core_bf16);
+    bool any = !way || !*way, onednn = !any && strcmp(way, "onednn") == 0;
+    struct abilities w = {.words = words, .convert = any ? !bf16 : strcmp(way, "convert") == 0};
+    w.pairs = words && bf16 && !onednn && !has(dnnl_cpu_isa_avx512_core_amx);
+    if (!any && !w.convert && !onednn && strcmp(way, "native") != 0)
+        failure_set("MOEKIT_BF16 is '%.40s', none of native, onednn and convert", way);
+    return w;
+}
+
+static const struct abilities *ways(void)
+{
+    static struct abilities found;
+    static bool known;
+    if (!known)
+        found = find_ways();
+    known = true;
+    return &found;
+}
+
+/* Whether our own kernel computes it. In f32 sgemm does better where nothing is transposed, for then it packs
+ * little, and with many rows, over which packing is spread. */
+static bool of_words(const struct matmul *p)
+{
+    enum { FEW = 1024 };
+    if (p->in == F32)
+        return ways()->words && (p->ta ? p->k <= FEW : p->tb && p->m <= FEW);
+    return ways()->pairs || (ways()->words && ways()->convert);
+}
+
+static enum packing packing(const struct matmul *p)
+{
+    return p->in == F32 ? PACK_F32 : ways()->convert ? PACK_WIDENED : PACK_PAIRS;
 }
 
 void product(bool ta, bool tb, int64_t m, int64_t n, int64_t k, float alpha, const float *a, int64_t lda,
@@ -138,29 +175,70 @@ static void run_tile(const struct tiled *list, int64_t number, uint64_t serial)
     struct tile t = {i, j, min64(list->mb, p->m - i), min64(list->nb, p->n - j)};
     if (p->k == 0 && p->beta == 0)
         zero_tile(p, &t);
+    else if (p->k > 0 && of_words(p))
+        matmul_words(p, &t, packing(p));
     else if (p->k > 0 && p->in == F32 && !(p->ta && p->k > DEPTH))
         tile_f32(p, &t);
-    else if (p->k > 0 && p->in == BF16 && native_bf16())
+    else if (p->k > 0 && p->in == BF16 && !ways()->convert)
         matmul_native(p, &t);
     else if (p->k > 0)
         tile_panels(p, &t, serial);
 }
 
-/* Halves the longer side of every tile until there are enough of them to share. In bf16 a tile of a weight's
- * gradient, which is read as well as written, stays in the cache with 256 rows and columns. */
+static int64_t tiles_of(const struct tiled *t)
+{
+    return ceil_div(t->product.m, t->mb) * ceil_div(t->product.n, t->nb);
+}
+
+/* The last rows of C, about an eighth, as a product of their own. */
+static int64_t split_last(struct tiled *list, int64_t count)
+{
+    struct matmul *p = &list[count - 1].product, last = *p;
+    int64_t rows = p->m / 8;
+    if (rows == 0)
+        return count;
+    p->m -= rows;
+    last.m = rows;
+    last.a = at(last.a, p->m * (p->ta ? 1 : p->lda), p->in);
+    last.c = at(last.c, p->m * p->ldc, p->out);
+    list[count] = (struct tiled){.product = last};
+    return count + 1;
+}
+
+/* The largest tile. With our kernel, what fits the caches (matmul.h). With sgemm 512 rows and columns, but
+ * where oneDNN sums in bf16: there a tile is read as well as written, and stays in the cache with 256. */
+static struct tile largest(const struct matmul *p)
+{
+    enum { LARGEST = 512, SUMMED = 256, COLUMNS = 1024 };
+    bool summed = p->in == BF16 && !ways()->convert && p->ta;
+    if (of_words(p))
+        return (struct tile){.m = matmul_words_rows(p, packing(p)), .n = COLUMNS};
+    return summed ? (struct tile){.m = SUMMED, .n = SUMMED} : (struct tile){.m = LARGEST, .n = LARGEST};
+}
+
+/* A side cut evenly into parts of at most `most`, in steps of 32. */
+static int64_t even_side(int64_t side, int64_t most)
+{
+    return min64(most, round_up(ceil_div(side, ceil_div(side, most)), 32));
+}
+
+/* Halves the longer side of every tile until there are enough of them to share; the last eighth or so of
+ * the work is cut smaller still, so that the threads end together. */
 static int64_t cut(struct tiled *list, int64_t count, int64_t wanted)
 {
-    enum { LARGEST = 512, SUMMED = 256, SMALLEST = 128 };
-    int64_t largest = list->product.ta && list->product.in == BF16 ? SUMMED : LARGEST;
-    for (int64_t mb = largest, nb = largest;; *(mb > nb ? &mb : &nb) /= 2) {
-        int64_t tiles = 0;
+    enum { SMALLEST = 128, LAST = 256 };
+    struct tile most = largest(&list->product);
+    int64_t tiles;
+    for (;; *(most.m > most.n ? &most.m : &most.n) /= 2) {
+        tiles = 0;
         for (int64_t i = 0; i < count; i++) {
-            list[i].mb = mb;
-            list[i].nb = nb;
+            bool last = wanted > 1 && i >= count - max64(1, count / 8);
+            list[i].mb = even_side(list[i].product.m, most.m);
+            list[i].nb = even_side(list[i].product.n, last ? max64(SMALLEST, min64(LAST, most.n / 2)) : most.n);
             list[i].first = tiles;
-            tiles += ceil_div(list[i].product.m, mb) * ceil_div(list[i].product.n, nb);
+            tiles += tiles_of(&list[i]);
         }
-        if (tiles >= wanted || (mb <= SMALLEST && nb <= SMALLEST))
+        if (tiles >= wanted || (most.m <= SMALLEST && most.n <= SMALLEST))
             return tiles;
     }
 }
@@ -170,8 +248,9 @@ static void run(struct tiled *list, int64_t count)
     static uint64_t operations;
     uint64_t serial = ++operations;
     int threads = omp_get_max_threads();
+    if (count == 1 && threads > 1)
+        count = split_last(list, count);
     int64_t tiles = cut(list, count, threads > 1 ? 4 * threads : 1);
-    native_bf16();
 #pragma omp parallel for schedule(dynamic, 1) if (tiles > 1)
     for (int64_t t = 0; t < tiles; t++) {
         int64_t lo = 0, hi = count - 1;
@@ -188,9 +267,9 @@ static void run(struct tiled *list, int64_t count)
 
 static void cpu_matmul(struct stream *s, const struct matmul *p)
 {
-    struct tiled one = {.product = *p};
+    struct tiled one[2] = {{.product = *p}};
     if (p->m > 0 && p->n > 0)
-        run(&one, 1);
+        run(one, 1);
 }
 
 /* Expert i's rows as a product of its own. */
@@ -213,7 +292,7 @@ static struct matmul expert(const struct grouped_matmul *p, int64_t i, int64_t f
 
 static void cpu_grouped_matmul(struct stream *s, const struct grouped_matmul *p)
 {
-    struct tiled *list = xmalloc((size_t)(p->experts + 1) * sizeof *list);
+    struct tiled *list = xmalloc((size_t)(p->experts + 2) * sizeof *list);
     int64_t count = 0;
     for (int64_t i = 0; i < p->experts; i++) {
         int64_t first = counted(p->rows, &p->row[i]), rows = counted(p->rows, &p->row[i + 1]) - first;

@@ -1,0 +1,393 @@
+/* SPDX-License-Identifier: MIT */
+/* Tiles of products on x86 with AVX-512, made for what a step has most of: an expert's few rows with
+ * weights that nobody has read since the last step. Each operand of a tile is packed once, however ragged
+ * the rows, and while it multiplies memory is asked for the weights and sums that come next.
+ *
+ * A word is 32 bits: an f32, or two bf16 that are neighbours in K. A product is one of words; only the
+ * instruction that multiplies and adds differs. Operands are packed (BLIS, van Zee and van de Geijn 2015):
+ *
+ *     A   strips of up to MR rows:      [strip][word of K][16]
+ *     B   panels of NR columns, one at a time:  [word of K][NR]
+ *
+ * so that the innermost loop broadcasts words of a strip and reads a panel from the first caches, with all
+ * of an MR x NR piece of C in registers. An element of C is summed in the order of K, in one chain a
+ * block: its bits depend neither on the tiles nor on the threads. */
+#include "matmul.h"
+
+#ifdef __x86_64__
+#include <immintrin.h>
+
+#include "base/fence.h"
+#include "base/num.h"
+#include "piece.h"
+
+/* One target, so that all of it can be inlined. Only what computes on pairs uses instructions of bf16. */
+#define AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,avx512bf16,prfchw")))
+#define INLINE static inline __attribute__((always_inline)) AVX512
+
+enum {
+    MR = 14, /* with two vectors of columns: 28 sums, 2 words of B and 1 of A in 32 registers */
+    LANES = 16,
+    NR = 2 * LANES,
+    DEPTH = 256,       /* words of K at a time, but for */
+    WHOLE = 512,       /* so few that one block has them all */
+    KEPT = 160 * 1024, /* words of A, packed: two thirds of a 1 MiB L2 */
+    MOST = 1024,       /* rows of a tile */
+    LINE = 64,
+};
+
+/* Elements of K a block. */
+static int64_t block_depth(int64_t k, enum packing how)
+{
+    int64_t word = how == PACK_PAIRS ? 2 : 1, blocks = k <= WHOLE * word ? 1 : ceil_div(k, DEPTH * word);
+    return round_up(ceil_div(k, blocks), 2);
+}
+
+int64_t matmul_words_rows(const struct matmul *p, enum packing how)
+{
+    int64_t words = ceil_div(block_depth(max64(p->k, 1), how), how == PACK_PAIRS ? 2 : 1);
+    return min64(MOST, KEPT / words / 32 * 32);
+}
+
+/* Part of an operand: `count` rows of A or columns of B (the outer dimension) by K. Element (o, k) is at
+ * p + o·outer + k·inner bytes, and one of the two strides is an element. */
+struct operand {
+    const char *p;
+    int64_t outer, inner;
+    int64_t bytes; /* of an element */
+};
+
+/* Lines of memory that will be read: `across` of each of `rows` rows. */
+struct ahead {
+    const char *p;
+    int64_t ld, across, row, rows, at, each;
+};
+
+INLINE void look_ahead(struct ahead *a)
+{
+    for (int64_t i = 0; i < a->each && a->row < a->rows; i++) {
+        _mm_prefetch(a->p + a->row * a->ld + a->at * LINE, _MM_HINT_T0);
+        if (++a->at == a->across) {
+            a->at = 0;
+            a->row++;
+        }
+    }
+}
+
+INLINE __mmask16 first_lanes(int64_t n)
+{
+    return n >= LANES ? 0xffff : n <= 0 ? 0 : (__mmask16)((1u << n) - 1);
+}
+
+/* ---- packing ---- */
+
+/* The 16 words from element k of a row whose elements are neighbours; what is beyond `left` elements is 0. */
+INLINE __m512i row_words(const char *p, int64_t left, enum packing how)
+{
+    if (how == PACK_F32)
+        return _mm512_maskz_loadu_epi32(first_lanes(left), p);
+    if (how == PACK_PAIRS)
+        return _mm512_maskz_loadu_epi16(left >= 2 * LANES ? ~0u : (1u << left) - 1, p);
+    return _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(first_lanes(left), p)), 16);
+}
+
+INLINE void transpose(__m512i r[LANES])
+{
+    __m512i t[LANES];
+#pragma GCC unroll 8
+    for (int i = 0; i < 16; i += 2) {
+        t[i] = _mm512_unpacklo_epi32(r[i], r[i + 1]);
+        t[i + 1] = _mm512_unpackhi_epi32(r[i], r[i + 1]);
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < 16; i += 4) {
+        r[i] = _mm512_unpacklo_epi64(t[i], t[i + 2]);
+        r[i + 1] = _mm512_unpackhi_epi64(t[i], t[i + 2]);
+        r[i + 2] = _mm512_unpacklo_epi64(t[i + 1], t[i + 3]);
+        r[i + 3] = _mm512_unpackhi_epi64(t[i + 1], t[i + 3]);
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++)
+#pragma GCC unroll 2
+        for (int j = 0; j < 16; j += 8) {
+            t[i + j] = _mm512_shuffle_i32x4(r[i + j], r[i + j + 4], 0x88);
+            t[i + j + 4] = _mm512_shuffle_i32x4(r[i + j], r[i + j + 4], 0xdd);
+        }
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; i++) {
+        r[i] = _mm512_shuffle_i32x4(t[i], t[i + 8], 0x88);
+        r[i + 8] = _mm512_shuffle_i32x4(t[i], t[i + 8], 0xdd);
+    }
+}
+
+/* Up to 16 of the outer dimension, whose elements along K are neighbours: to[word of K][width]. */
+INLINE void pack_rows(const struct operand *o, int64_t count, int64_t k, float *to, int64_t width,
+                      enum packing how)
+{
+    int64_t step = how == PACK_PAIRS ? 2 * LANES : LANES;
+    for (int64_t at = 0; at < k; at += step, to += LANES * width) {
+        __m512i r[LANES];
+        int64_t left = k - at, filled = how == PACK_PAIRS ? (left + 1) / 2 : left;
+#pragma GCC unroll 16
+        for (int i = 0; i < LANES; i++)
+            r[i] =
+                i < count ? row_words(o->p + i * o->outer + at * o->bytes, left, how) : _mm512_setzero_si512();
+        transpose(r);
+#pragma GCC unroll 16
+        for (int i = 0; i < LANES; i++)
+            if (i < filled)
+                _mm512_store_si512(to + i * width, r[i]);
+    }
+}
+
+/* Up to 16 of the outer dimension, which are neighbours, of elements [k, k + 1] or k: one vector. */
+INLINE __m512i column_words(const char *p, int64_t inner, __mmask16 some, bool pair, enum packing how)
+{
+    if (how == PACK_F32)
+        return _mm512_maskz_loadu_epi32(some, p);
+    __m512i low = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(some, p));
+    if (how == PACK_WIDENED)
+        return _mm512_slli_epi32(low, 16);
+    if (!pair)
+        return low;
+    __m512i high = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(some, p + inner));
+    return _mm512_or_si512(low, _mm512_slli_epi32(high, 16));
+}
+
+/* The same of elements [from, to) of K, `from` even. */
+INLINE void pack_columns(const struct operand *o, int64_t count, int64_t from, int64_t end, float *to,
+                         int64_t width, enum packing how)
+{
+    __mmask16 some = first_lanes(count);
+    int64_t step = how == PACK_PAIRS ? 2 : 1;
+    for (int64_t k = from; k < end; k += step) {
+        const char *p = o->p + k * o->inner;
+        for (int64_t i = 0; i < step; i++)
+            _mm_prefetch(p + (end - from + i) * o->inner, _MM_HINT_T0);
+        _mm512_store_si512(to + k / step * width, column_words(p, o->inner, some, k + 1 < end, how));
+    }
+}
+
+/* Where a strip begins: they are as even as can be, so that none is much thinner than the others. */
+INLINE int64_t strip_begin(int64_t strip, int64_t m)
+{
+    return strip * m / ceil_div(m, MR);
+}
+
+/* From one strip to the next: a line more than there is, lest all begin in the same set of a cache. */
+INLINE int64_t strip_words(int64_t depth)
+{
+    return (depth + 1) * LANES;
+}
+
+INLINE void pack_a(const struct operand *a, int64_t m, int64_t k, int64_t depth, float *to, enum packing how)
+{
+    enum {
+        NEAR = 4 /* rows of K: their lines, and those of the next, stay in the first cache at any stride */
+    };
+    bool rows = a->inner == a->bytes;
+    for (int64_t from = 0; from < k; from += rows ? k : NEAR)
+        for (int64_t s = 0; s < ceil_div(m, MR); s++) {
+            int64_t i = strip_begin(s, m), count = strip_begin(s + 1, m) - i;
+            struct operand o = {a->p + i * a->outer, a->outer, a->inner, a->bytes};
+            float *strip = to + s * strip_words(depth);
+            if (rows)
+                pack_rows(&o, count, k, strip, LANES, how);
+            else
+                pack_columns(&o, count, from, min64(k, from + NEAR), strip, LANES, how);
+        }
+}
+
+INLINE void pack_b(const struct operand *b, int64_t n, int64_t k, float *to, enum packing how)
+{
+    for (int half = 0; half < 2; half++) {
+        int64_t count = min64(LANES, n - half * LANES);
+        struct operand o = {b->p + half * LANES * b->outer, b->outer, b->inner, b->bytes};
+        if (b->inner == b->bytes)
+            pack_rows(&o, count, k, to + half * LANES, NR, how);
+        else
+            pack_columns(&o, count, 0, k, to + half * LANES, NR, how);
+    }
+}
+
+/* ---- multiplying ---- */
+
+/* A piece of C, as it is stored. */
+struct corner {
+    char *p;
+    int64_t ld; /* bytes */
+    bool add;   /* to what is there; f32 */
+    bool bf16;
+    __mmask16 columns[2];
+};
+
+INLINE void store_row(const struct corner *c, char *row, __m512 sum, int half)
+{
+    __mmask16 some = c->columns[half];
+    if (c->bf16) {
+        _mm256_mask_storeu_epi16((uint16_t *)row + half * LANES, some, (__m256i)_mm512_cvtneps_pbh(sum));
+        return;
+    }
+    float *to = (float *)row + half * LANES;
+    if (c->add)
+        sum = _mm512_add_ps(sum, _mm512_maskz_loadu_ps(some, to));
+    _mm512_mask_storeu_ps(to, some, sum);
+}
+
+INLINE __m512 multiply_add(__m512 a, __m512 b, __m512 sum, enum packing how)
+{
+    return how == PACK_PAIRS ? _mm512_dpbf16_ps(sum, (__m512bh)a, (__m512bh)b) : _mm512_fmadd_ps(a, b, sum);
+}
+
+INLINE void multiply(const float *a, const float *b, int64_t depth, const struct corner *c, struct ahead *next,
+                     const int rows, enum packing how)
+{
+    __m512 sum[MR][2];
+#pragma GCC unroll 14
+    for (int i = 0; i < rows; i++) {
+        sum[i][0] = sum[i][1] = _mm512_setzero_ps();
+        __builtin_prefetch(c->p + i * c->ld, 1);
+        __builtin_prefetch(c->p + i * c->ld + LINE, 1);
+    }
+    for (int64_t k = 0; k < depth;) {
+        look_ahead(next);
+#pragma GCC unroll 2
+        for (int64_t end = min64(depth, k + 16); k < end; k++) {
+            __m512 b0 = _mm512_load_ps(b + k * NR), b1 = _mm512_load_ps(b + k * NR + LANES);
+#pragma GCC unroll 14
+            for (int i = 0; i < rows; i++) {
+                __m512 x = _mm512_set1_ps(a[k * LANES + i]);
+                sum[i][0] = multiply_add(x, b0, sum[i][0], how);
+                sum[i][1] = multiply_add(x, b1, sum[i][1], how);
+            }
+        }
+    }
+#pragma GCC unroll 14
+    for (int i = 0; i < rows; i++) {
+        store_row(c, c->p + i * c->ld, sum[i][0], 0);
+        store_row(c, c->p + i * c->ld, sum[i][1], 1);
+    }
+}
+
+/* A loop for each number of rows of a strip: all of its sums must be registers. */
+#define EACH_STRIP(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14)
+#define MULTIPLY(name, STRIP)                                                                                  \
+    AVX512 static void name(const float *a, const float *b, int64_t depth, const struct corner *c,             \
+                            struct ahead *next, int64_t rows)                                                  \
+    {                                                                                                          \
+        switch (rows) {                                                                                        \
+            EACH_STRIP(STRIP)                                                                                  \
+        }                                                                                                      \
+    }
+#define SINGLES(r)                                                                                             \
+    case r:                                                                                                    \
+        multiply(a, b, depth, c, next, r, PACK_F32);                                                           \
+        break;
+#define PAIRS(r)                                                                                               \
+    case r:                                                                                                    \
+        multiply(a, b, depth, c, next, r, PACK_PAIRS);                                                         \
+        break;
+MULTIPLY(multiply_singles, SINGLES)
+MULTIPLY(multiply_pairs, PAIRS)
+
+/* The panel behind this one, over all strips of this one. */
+INLINE struct ahead panel_ahead(const struct operand *b, int64_t k, int64_t columns, int64_t calls)
+{
+    bool rows = b->inner == b->bytes;
+    int64_t n = min64(columns - NR, NR), across = ceil_div((rows ? k : n) * b->bytes, LINE);
+    struct ahead a = {.p = b->p + NR * b->outer,
+                      .ld = rows ? b->outer : b->inner,
+                      .across = across,
+                      .rows = n <= 0 ? 0
+                              : rows ? n
+                                     : k};
+    a.each = ceil_div(a.rows * across, calls);
+    return a;
+}
+
+/* C (+)= A·B over k elements of K, at most WHOLE words. */
+INLINE void block(const struct operand *a, const struct operand *b, int64_t m, int64_t n, int64_t k,
+                  struct corner c, enum packing how)
+{
+    int64_t depth = how == PACK_PAIRS ? (k + 1) / 2 : k, strips = ceil_div(m, MR);
+    float *as = scratch(SCRATCH_A, strips * strip_words(depth)), *bs = scratch(SCRATCH_B, depth * NR);
+    pack_a(a, m, k, depth, as, how);
+    for (int64_t j = 0; j < n; j += NR) {
+        struct operand panel = {b->p + j * b->outer, b->outer, b->inner, b->bytes};
+        struct ahead next = panel_ahead(&panel, k, n - j, strips * ceil_div(depth, 16));
+        struct corner to = c;
+        to.columns[0] = first_lanes(n - j);
+        to.columns[1] = first_lanes(n - j - LANES);
+        pack_b(&panel, min64(NR, n - j), k, bs, how);
+        for (int64_t s = 0; s < strips; s++) {
+            int64_t i = strip_begin(s, m);
+            to.p = c.p + i * c.ld + j * (c.bf16 ? 2 : 4);
+            (how == PACK_PAIRS ? multiply_pairs : multiply_singles)(as + s * strip_words(depth), bs, depth, &to,
+                                                                    &next, strip_begin(s + 1, m) - i);
+        }
+    }
+}
+
+/* A bf16 C that is summed in several blocks, or added to, is summed in f32 and rounded once. */
+INLINE void tile(const struct matmul *p, const struct tile *t, enum packing how)
+{
+    int64_t bytes = (int64_t)type_bytes(p->in), out = (int64_t)type_bytes(p->out);
+    int64_t each = block_depth(p->k, how), blocks = ceil_div(p->k, each);
+    bool apart = p->out == BF16 && (how != PACK_PAIRS || blocks > 1 || p->beta != 0);
+    struct corner c = {
+        .p = (char *)p->c + (t->i * p->ldc + t->j) * out, .ld = p->ldc * out, .bf16 = p->out == BF16};
+    if (apart)
+        c = (struct corner){.p = (char *)scratch(SCRATCH_C, t->m * t->n), .ld = t->n * (int64_t)sizeof(float)};
+    for (int64_t r = 0; apart && p->beta != 0 && r < t->m; r++)
+        widen((float *)(c.p + r * c.ld), at(p->c, (t->i + r) * p->ldc + t->j, BF16), t->n);
+    for (int64_t k = 0; k < p->k; k += each) {
+        struct operand a = {p->a, (p->ta ? 1 : p->lda) * bytes, (p->ta ? p->lda : 1) * bytes, bytes};
+        struct operand b = {p->b, (p->tb ? p->ldb : 1) * bytes, (p->tb ? 1 : p->ldb) * bytes, bytes};
+        a.p += t->i * a.outer + k * a.inner;
+        b.p += t->j * b.outer + k * b.inner;
+        c.add = k > 0 || p->beta != 0;
+        block(&a, &b, t->m, t->n, min64(each, p->k - k), c, how);
+    }
+    for (int64_t r = 0; apart && r < t->m; r++)
+        narrow(at(p->c, (t->i + r) * p->ldc + t->j, BF16), (float *)(c.p + r * c.ld), t->n);
+}
+
+AVX512 static void tile_f32(const struct matmul *p, const struct tile *t)
+{
+    tile(p, t, PACK_F32);
+}
+AVX512 static void tile_pairs(const struct matmul *p, const struct tile *t)
+{
+    tile(p, t, PACK_PAIRS);
+}
+AVX512 static void tile_widened(const struct matmul *p, const struct tile *t)
+{
+    tile(p, t, PACK_WIDENED);
+}
+
+/* Loads through masks are not watched. */
+static void look(const struct matmul *p, const struct tile *t)
+{
+    fence_look(at(p->a, p->ta ? t->i : t->i * p->lda, p->in), p->ta ? p->k : t->m,
+               (size_t)(p->ta ? t->m : p->k) * type_bytes(p->in), (size_t)p->lda * type_bytes(p->in));
+    fence_look(at(p->b, p->tb ? t->j * p->ldb : t->j, p->in), p->tb ? t->n : p->k,
+               (size_t)(p->tb ? p->k : t->n) * type_bytes(p->in), (size_t)p->ldb * type_bytes(p->in));
+    fence_look(at(p->c, t->i * p->ldc + t->j, p->out), t->m, (size_t)t->n * type_bytes(p->out),
+               (size_t)p->ldc * type_bytes(p->out));
+}
+
+void matmul_words(const struct matmul *p, const struct tile *t, enum packing how)
+{
+    look(p, t);
+    (how == PACK_F32 ? tile_f32 : how == PACK_PAIRS ? tile_pairs : tile_widened)(p, t);
+}
+#else
+void matmul_words(const struct matmul *p, const struct tile *t, enum packing how)
+{
+}
+
+int64_t matmul_words_rows(const struct matmul *p, enum packing how)
+{
+    return 0;
+}
+#endif

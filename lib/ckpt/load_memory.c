@@ -51,7 +51,7 @@ void load_memory_open(struct load_memory *m, const struct rank_state *s)
     for (int f = 0; f < FLATS; f++) {
         add(m, s->weights[f], s->shards->padded[f] * (int64_t)type_bytes(f32 || f == FLAT_BUFFER ? F32 : BF16));
         for (int i = 0; i < STATES && f != FLAT_BUFFER; i++)
-            add(m, s->state[i][f], s->shards->slice[f] * (int64_t)sizeof(float));
+            add(m, s->state[i][f], s->shards->sliced[f] * (int64_t)sizeof(float));
     }
     m->queued = true;
     s->be->host_work(s->stream, &m->work);

@@ -2,6 +2,7 @@
 #include "engine/rehearse.h"
 
 #include "base/error.h"
+#include "engine/buckets.h"
 #include "engine/loads.h"
 #include "engine/optimizer.h"
 #include "engine/pipeline.h"

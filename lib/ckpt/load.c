@@ -24,7 +24,7 @@
 #include "tensors/hfdir.h"
 #include "tensors/sum.h"
 
-enum { SENDS = 8, RECEIVES = 8, SLOTS = 8, LENT = 4, HANDS = 4 };
+enum { SENDS = 8, RECEIVES = 8, SLOTS = 8, LENT = 4, HANDS = 4, AHEAD = 16 };
 
 /* A message from a slot, or from a buffer of its own. */
 struct load_send {
@@ -37,12 +37,13 @@ struct load_send {
 struct load_job {
     struct crew_job job;
     struct read_unit read;
-    bool skipped; /* as the load has failed already */
+    const struct load_unit *expect; /* that comes AHEAD later, for the disk to begin with; or NULL */
+    bool skipped;                   /* as the load has failed already */
 };
 
 /* What a thread of the crew has for itself. */
 struct load_hand {
-    struct read_file file;
+    struct read_file file, expected;
     struct load_pieces pieces;
     char *packed;
     int64_t packed_room;
@@ -67,7 +68,7 @@ struct loader {
     struct load_memory memory;
     struct crew *crew;
     struct load_hand hands[HANDS]; /* the first is this thread's */
-    int64_t next;                  /* of u.list: where to look for what the crew gets next */
+    int64_t next, ahead;           /* of u.list: where to look for what the crew gets next, and expects */
     atomic_bool stopped;           /* what is left is not to be read any more */
     struct problems problems;
     uint32_t crc; /* of the range that is being checked, so far */
@@ -143,24 +144,34 @@ static int do_job(void *with, void *job, int hand)
     j->skipped = atomic_load(&l->stopped);
     if (j->skipped)
         return 0;
+    if (j->expect)
+        unit_expect(j->expect, &l->c, l->dir, &l->hands[hand].expected);
     TRY(unit_read(&j->read, &l->c, l->dir, &l->hands[hand].file));
     if (l->memory.open)
         keep_pieces(l, &l->hands[hand], &j->read);
     return 0;
 }
 
+/* The next unit of this rank's from *at on, which goes on behind it; NULL at the end. */
+static const struct load_unit *next_unit(const struct loader *l, int64_t *at)
+{
+    while (*at < l->u.unit_count)
+        if (l->u.list[(*at)++].reader == l->s->rank)
+            return &l->u.list[*at - 1];
+    return NULL;
+}
+
 /* As many units as there are slots for. */
 static void give_units(struct loader *l)
 {
-    for (; l->next < l->u.unit_count; l->next++) {
-        const struct load_unit *unit = &l->u.list[l->next];
-        struct load_job *j = unit->reader == l->s->rank ? crew_slot(l->crew) : NULL;
-        if (unit->reader == l->s->rank && !j)
+    const struct load_unit *unit;
+    for (int64_t at = l->next; (unit = next_unit(l, &at)); l->next = at) {
+        struct load_job *j = crew_slot(l->crew);
+        if (!j)
             return;
-        if (j) {
-            j->read.unit = unit;
-            crew_submit(l->crew);
-        }
+        j->read.unit = unit;
+        j->expect = next_unit(l, &l->ahead);
+        crew_submit(l->crew);
     }
 }
 
@@ -373,6 +384,7 @@ static void crew_end(struct loader *l, bool keep)
     crew_release(l->crew);
     for (int i = 0; i < HANDS; i++) {
         read_file_close(&l->hands[i].file);
+        read_file_close(&l->hands[i].expected);
         free(l->hands[i].pieces.list);
         free(l->hands[i].packed);
     }
@@ -382,7 +394,9 @@ static int read_all(struct loader *l, bool *agreed)
 {
     load_units_init(&l->u, &l->c, l->s->plan, l->ranks, l->count, comm_size(l->comm));
     for (int i = 0; i < HANDS; i++)
-        l->hands[i].file.fd = -1;
+        l->hands[i].file.fd = l->hands[i].expected.fd = -1;
+    for (int i = 0; i < AHEAD; i++)
+        next_unit(l, &l->ahead);
     load_memory_open(&l->memory, l->s);
     l->crew = crew_start((int)min64(max64(comm_processors(l->comm), 2), HANDS), SLOTS, sizeof(struct load_job),
                          do_job, l);

@@ -75,6 +75,14 @@ int unit_read(struct read_unit *r, const struct catalog *c, const char *dir, str
     return 0;
 }
 
+void unit_expect(const struct load_unit *unit, const struct catalog *c, const char *dir, struct read_file *f)
+{
+    if (open_file(f, c, dir, unit->file) == 0)
+        posix_fadvise(f->fd, unit->at, unit->bytes, POSIX_FADV_WILLNEED);
+    else
+        error_clear();
+}
+
 void read_unit_release(struct read_unit *r)
 {
     free(r->bytes);

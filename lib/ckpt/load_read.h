@@ -6,7 +6,7 @@
 
 #include "ckpt/load_units.h"
 
-/* The file that a thread reads; begins as {.fd = -1}. */
+/* A file that a thread has open; begins as {.fd = -1}. */
 struct read_file {
     char *path;
     int file, fd; /* the catalog's; -1: none */
@@ -23,6 +23,8 @@ struct read_unit {
 
 /* Reads r->unit of the directory's. -1 with error(): what r->bytes holds means nothing. */
 int unit_read(struct read_unit *r, const struct catalog *c, const char *dir, struct read_file *f);
+/* Has the system begin to read a unit, which will be wanted later. Nothing comes of a failure. */
+void unit_expect(const struct load_unit *unit, const struct catalog *c, const char *dir, struct read_file *f);
 void read_unit_release(struct read_unit *r);
 void read_file_close(struct read_file *f);
 

@@ -115,14 +115,14 @@ struct load_turn {
     struct load_pieces pieces; /* of what was asked last */
     int64_t share;             /* what each of the node's is to read, about */
     int64_t *load;             /* [count]: what each is to read so far */
-    int k, reader;             /* of the unit: its place in the node, -1: to be checked alone; and the rank */
+    int k, reader;             /* of the unit: its place in the node, -1: none wants it; and the rank */
     int world;
-    int64_t orphans; /* units that are to be checked alone so far: whose turn it is */
+    int64_t orphans; /* units that none wants so far: whose turn it is to check them */
 };
 
-/* The node's rank that is to read bytes [begin,end) of a tensor: of those that want some of them, and have not
- * read enough, the one that wants most, `last` before others; else the one that has read least. -1: nobody wants
- * any. */
+/* The node's rank that is to read bytes [begin,end) of a tensor: of those that want some of them and have not
+ * read enough, the one that wants most, and `last` before others; else the one that has read least. -1: nobody
+ * wants any. */
 static int choose_reader(const struct load_units *u, struct load_turn *turn, int64_t tensor, int64_t begin,
                          int64_t end, int last)
 {

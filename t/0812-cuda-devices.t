@@ -52,7 +52,8 @@ refused MOEKIT_LIB=/nowhere 'cannot load the cuda backend: /nowhere/moekit-cuda.
 refused MOEKIT_EMULATOR_FAIL=kernel:40:719 "step 1: cuda: '[a-z_]+', or an operation queued before it, failed: .*\(CUDA_LAUNCH_BLOCKING=1 tells which\)"
 refused 'MOEKIT_EMULATOR_FAIL=kernel:40:719 CUDA_LAUNCH_BLOCKING=1' "step 1: cuda: '[a-z_]+' failed: "
 refused MOEKIT_EMULATOR_FAIL=kernel:40:214 'step 1: cuda: .*uncorrectable \(ECC\) error'
-refused MOEKIT_EMULATOR_FAIL=cublasLtMatmul:3:1 'step 1: cuda: cublasLt: a product of [0-9]+ x [0-9]+ x [0-9]+ failed'
+refused MOEKIT_EMULATOR_FAIL=cublasLtMatmul:3:1 '^moe-train: cuda: cublasLt: a product of [0-9]+ x [0-9]+ x [0-9]+ failed'
+refused MOEKIT_EMULATOR_FAIL=cublasLtMatmul:30:1 'step 1: cuda: cublasLt: a product of [0-9]+ x [0-9]+ x [0-9]+ failed'
 cat >"$T/second" <<'END'
 #!/bin/sh
 # rank 1 alone has what goes wrong

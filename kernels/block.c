@@ -28,8 +28,8 @@ void block_free(void *p, size_t bytes)
     free(p);
 }
 #else
-/* Takes the pages now and with all threads: in the first step they would come one by one, each cleared when it is
- * met, which can take longer than the step. */
+/* Takes the pages now and with all threads: in the first step they would come one by one, each cleared when
+ * it is met, which can take longer than the step. */
 static void touch(volatile char *p, int64_t bytes)
 {
     enum { PIECE = 4 * HUGE };

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "base/alive.h"
 #include "base/error.h"
 #include "base/num.h"
 
@@ -27,6 +28,19 @@ void block_free(void *p, size_t bytes)
     free(p);
 }
 #else
+/* Takes the pages now and with all threads: in the first step they would come one by one, each cleared when
+ * it is met, which can take longer than the step. */
+static void touch(volatile char *p, int64_t bytes)
+{
+    enum { PIECE = 4 * HUGE };
+#pragma omp parallel for schedule(static) if (bytes > PIECE)
+    for (int64_t i = 0; i < bytes; i += PIECE) {
+        for (int64_t j = i; j < min64(bytes, i + PIECE); j += PAGE)
+            p[j] = 0;
+        alive();
+    }
+}
+
 void *block_alloc(size_t bytes)
 {
     size_t mapped = (size_t)round_up(max64((int64_t)bytes, 1), PAGE);
@@ -37,6 +51,7 @@ void *block_alloc(size_t bytes)
     }
     if (mapped >= HUGE)
         madvise(p, mapped, MADV_HUGEPAGE); /* only a hint */
+    touch(p, (int64_t)mapped);
     return p;
 }
 

@@ -3,7 +3,8 @@
  * a time: with overlap beside what computes, in a stream of their own.
  *
  *   gradients   a bucket goes behind the last weight gradient in it that the program has, while the layers
- *               before are still computed; sums over tensor-parallel ranks come first, in the stream that computes
+ *               before are still computed; sums over tensor-parallel ranks come first, in the stream that
+ *               computes
  *   weights     a bucket goes behind its update; the next forward waits for it where it first needs one of its
  *               weights, be it a step's or an evaluation's
  *

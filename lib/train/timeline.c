@@ -268,9 +268,12 @@ int timeline_close(struct timeline *t)
         t->inner->event_free(t->stretches[i].to);
     }
     t->inner->event_free(t->origin);
-    int r = output_commit(&t->out);
     free(t->stretches);
+    return output_commit(&t->out);
+}
+
+void timeline_free(struct timeline *t)
+{
     free(t);
     open_one = NULL;
-    return r;
 }

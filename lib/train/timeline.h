@@ -21,7 +21,9 @@ int timeline_peer(struct timeline *t, const char *stream, int peer);
 /* Around a step, which is recorded if it is one of A to B. Nothing is queued at either end. 0 or -1. */
 void timeline_begin(struct timeline *t, int64_t step, struct stream *s);
 int timeline_end(struct timeline *t);
-/* The file gets its name; NULL is fine. 0 or -1. */
+/* The file gets its name, and nothing is recorded any more; NULL is fine. 0 or -1. */
 int timeline_close(struct timeline *t);
+/* After that, and after the last use of its backend. */
+void timeline_free(struct timeline *t);
 
 #endif

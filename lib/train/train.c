@@ -61,6 +61,7 @@ static void release(struct run *run)
 {
     saves_close(run);
     engine_release(&run->e);
+    timeline_free(run->timeline);
     data_close(run->data);
     data_close(run->eval);
     plan_release(&run->plan);

@@ -54,7 +54,8 @@ static int kind_of(const struct rank_span *s)
 static bool is_message(const struct span_file *f, const struct rank_span *s)
 {
     const char *stream = f->stream[s->stream];
-    return strncmp(stream, "in", 2) == 0 || strncmp(stream, "out", 3) == 0 || strcmp(stream, "rows") == 0;
+    return strncmp(stream, "in", 2) == 0 || strncmp(stream, "out", 3) == 0 || strcmp(stream, "rows") == 0 ||
+           strcmp(stream, "buckets") == 0;
 }
 
 /* ---- what is shown ---- */

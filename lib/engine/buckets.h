@@ -3,8 +3,8 @@
  * a time: with overlap beside what computes, in a stream of their own.
  *
  *   gradients   a bucket goes behind the last weight gradient in it that the program has, while the layers
- *               before are still computed; sums over tensor-parallel ranks come first, where all is
- *               computed
+ *               before are still computed; sums over tensor-parallel ranks come first, in the stream that
+ *               computes
  *   weights     a bucket goes behind its update; the next forward waits for it where it first needs one of its
  *               weights, be it a step's or an evaluation's
  *
@@ -26,9 +26,9 @@ void buckets_init(struct engine *e);
 /* Waits for what is under way. */
 void buckets_release(struct engine *e);
 
-/* The program is at its operation number `op` (-1: before the first), of which part 0 is the head and its loss, or
- * the embedding where it goes forward; layer i of L is part 1 + i forward and part L − i backward; and L + 1 is the
- * other end. */
+/* The program is at its operation number `op` (-1: before the first), of which part 0 is the head and its
+ * loss, or the embedding where it goes forward; layer i of L is part 1 + i forward and part L − i backward; and
+ * L + 1 is the other end. */
 void buckets_at(struct engine *e, int op);
 /* Whether something is to be summed or awaited within the operation. */
 bool buckets_within(const struct engine *e);

@@ -9,6 +9,7 @@
  * machine of the target has: SSE2, or NEON. */
 #if defined(__x86_64__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__)
 #define HOT __attribute__((target_clones("default", "arch=x86-64-v3", "arch=x86-64-v4")))
+#define HOT_LEVELS
 #else
 #define HOT
 #endif

@@ -15,46 +15,39 @@ enum { STRIP = 64, QUERIES = 4 * STRIP, KEYS = 2 * STRIP, GROUP = 16 };
 
 static const float LOG2E = 1.44269504f, LN2 = 0.69314718f;
 
-/* A head's rows as f32: `wide` elements, its dimension rounded up. */
-struct operand {
-    const float *x;
-    int64_t ld;
-};
-
-/* `have` rows of a head, and zeros up to `rows`: where they lie, or in buf [rows, wide]. */
-static struct operand operand(const void *p, int64_t first, int64_t ld, int64_t have, int64_t rows, int64_t dim,
-                              enum type type, float *buf)
+/* buf [rows, wide] = `have` rows of a head as f32 and zeros. Rows that lie far apart would share few of a
+ * cache's sets. */
+HOT static void gather(float *buf, const void *p, int64_t first, int64_t ld, int64_t have, int64_t rows,
+                       int64_t dim, enum type type)
 {
     int64_t wide = round_up(dim, MICRO_COLUMNS);
-    if (type == F32 && wide == dim && have == rows)
-        return (struct operand){(const float *)p + first, ld};
     for (int64_t r = 0; r < have; r++) {
-        if (type == F32)
-            memcpy(buf + r * wide, (const float *)p + first + r * ld, (size_t)dim * sizeof *buf);
-        else
-            widen(buf + r * wide, (const uint16_t *)p + first + r * ld, dim);
+        BY_TYPE(type, scale_to(buf + r * wide, at(p, first + r * ld, T), 1, dim, F32, T));
         memset(buf + r * wide + dim, 0, (size_t)(wide - dim) * sizeof *buf);
     }
     memset(buf + have * wide, 0, (size_t)((rows - have) * wide) * sizeof *buf);
-    return (struct operand){buf, wide};
 }
 
-HOT static void write_row(void *y, const float *x, float by, int64_t n, enum type type)
+/* Row r of a head = by[r]·x[r], x [rows, wide]; by NULL: x itself. */
+HOT static void scatter(void *y, int64_t first, int64_t ld, const float *x, const float *by, int64_t rows,
+                        int64_t dim, enum type type)
 {
-    BY_TYPE(type, scale_to(y, x, by, n, T, F32));
+    int64_t wide = round_up(dim, MICRO_COLUMNS);
+    for (int64_t r = 0; r < rows; r++)
+        BY_TYPE(type, scale_to(at(y, first + r * ld, T), x + r * wide, by ? by[r] : 1, dim, T, F32));
 }
 
 typedef float four __attribute__((vector_size(16), aligned(4), may_alias));
 
 /* to [wide, STRIP] = by · fromᵀ. */
-HOT static void transpose(float *to, struct operand from, float by, int64_t wide)
+HOT static void transpose(float *to, const float *from, float by, int64_t wide)
 {
     for (int64_t c = 0; c < STRIP; c += 4)
         for (int64_t d = 0; d < wide; d += 4) {
-            const float *x = from.x + c * from.ld + d;
+            const float *x = from + c * wide + d;
             four *y = (four *)(to + d * STRIP + c);
-            four r0 = *(const four *)x, r1 = *(const four *)(x + from.ld);
-            four r2 = *(const four *)(x + 2 * from.ld), r3 = *(const four *)(x + 3 * from.ld);
+            four r0 = *(const four *)x, r1 = *(const four *)(x + wide);
+            four r2 = *(const four *)(x + 2 * wide), r3 = *(const four *)(x + 3 * wide);
             four low01 = __builtin_shufflevector(r0, r1, 0, 4, 1, 5),
                  low23 = __builtin_shufflevector(r2, r3, 0, 4, 1, 5);
             four high01 = __builtin_shufflevector(r0, r1, 2, 6, 3, 7),
@@ -76,40 +69,39 @@ static struct sight sight_of(int64_t from, int64_t queries, int64_t key)
     return (struct sight){min64(KEYS, from + queries - key), from - key};
 }
 
-/* s [keys, STRIP] = rows · columns, columns being [wide, STRIP]; `hidden` where a query does not see the key. */
-static void pairs(float *s, struct sight of, struct operand rows, const float *columns, int64_t wide,
+/* s [keys, STRIP] = rows · columns, of [keys, wide] and [wide, STRIP]; `hidden` where a query does not see the
+ * key. */
+static void pairs(float *s, struct sight of, const float *rows, const float *columns, int64_t wide,
                   float hidden)
 {
-    micro_product(&(struct micro){.m = min64(of.keys, of.square),
-                                  .n = STRIP,
-                                  .k = wide,
-                                  .a = rows.x,
-                                  .row = rows.ld,
-                                  .step = 1,
-                                  .b = columns,
-                                  .ldb = STRIP,
-                                  .c = s,
-                                  .ldc = STRIP});
+    struct micro all = {.m = min64(of.keys, of.square),
+                        .n = STRIP,
+                        .k = wide,
+                        .a = rows,
+                        .row = wide,
+                        .step = 1,
+                        .b = columns,
+                        .ldb = STRIP,
+                        .c = s,
+                        .ldc = STRIP};
+    micro_product(&all);
     for (int64_t i = of.square; i < of.keys; i += GROUP) {
+        struct micro group = all;
         int64_t skip = i - of.square;
-        micro_product(&(struct micro){.m = min64(GROUP, of.keys - i),
-                                      .n = STRIP - skip,
-                                      .k = wide,
-                                      .a = rows.x + i * rows.ld,
-                                      .row = rows.ld,
-                                      .step = 1,
-                                      .b = columns + skip,
-                                      .ldb = STRIP,
-                                      .c = s + i * STRIP + skip,
-                                      .ldc = STRIP});
+        group.m = min64(GROUP, of.keys - i);
+        group.n = STRIP - skip;
+        group.a += i * wide;
+        group.b += skip;
+        group.c += i * STRIP + skip;
+        micro_product(&group);
     }
     for (int64_t i = of.square; i < of.keys; i++)
         for (int64_t c = 0; c < i - of.square; c++)
             s[i * STRIP + c] = hidden;
 }
 
-/* y [STRIP, wide] = sᵀ · x, x a row for each key; added to y if `add`. */
-static void over_keys(float *y, struct sight of, const float *s, struct operand x, int64_t wide, bool add)
+/* y [STRIP, wide] = sᵀ · x, x [keys, wide]; added to y if `add`. */
+static void over_keys(float *y, struct sight of, const float *s, const float *x, int64_t wide, bool add)
 {
     int64_t group = of.square < of.keys ? GROUP : STRIP;
     for (int64_t c = 0; c < STRIP; c += group)
@@ -119,40 +111,37 @@ static void over_keys(float *y, struct sight of, const float *s, struct operand 
                                       .a = s + c,
                                       .row = 1,
                                       .step = STRIP,
-                                      .b = x.x,
-                                      .ldb = x.ld,
+                                      .b = x,
+                                      .ldb = wide,
                                       .c = y + c * wide,
                                       .ldc = wide,
                                       .add = add});
 }
 
-/* y [keys, wide] += s · x, x a row for each query. */
-static void over_queries(float *y, struct sight of, const float *s, struct operand x, int64_t wide)
+/* y [keys, wide] += s · x, x [STRIP, wide]. */
+static void over_queries(float *y, struct sight of, const float *s, const float *x, int64_t wide)
 {
-    micro_product(&(struct micro){.m = min64(of.keys, of.square),
-                                  .n = wide,
-                                  .k = STRIP,
-                                  .a = s,
-                                  .row = STRIP,
-                                  .step = 1,
-                                  .b = x.x,
-                                  .ldb = x.ld,
-                                  .c = y,
-                                  .ldc = wide,
-                                  .add = true});
+    struct micro all = {.m = min64(of.keys, of.square),
+                        .n = wide,
+                        .k = STRIP,
+                        .a = s,
+                        .row = STRIP,
+                        .step = 1,
+                        .b = x,
+                        .ldb = wide,
+                        .c = y,
+                        .ldc = wide,
+                        .add = true};
+    micro_product(&all);
     for (int64_t i = of.square; i < of.keys; i += GROUP) {
+        struct micro group = all;
         int64_t skip = i - of.square;
-        micro_product(&(struct micro){.m = min64(GROUP, of.keys - i),
-                                      .n = wide,
-                                      .k = STRIP - skip,
-                                      .a = s + i * STRIP + skip,
-                                      .row = STRIP,
-                                      .step = 1,
-                                      .b = x.x + skip * x.ld,
-                                      .ldb = x.ld,
-                                      .c = y + i * wide,
-                                      .ldc = wide,
-                                      .add = true});
+        group.m = min64(GROUP, of.keys - i);
+        group.k = STRIP - skip;
+        group.a += i * STRIP + skip;
+        group.b += skip * wide;
+        group.c += i * wide;
+        micro_product(&group);
     }
 }
 
@@ -198,82 +187,79 @@ HOT static void column_powers(float *s, float *sum, const float *shift, int64_t 
     }
 }
 
-HOT static void scale_row(float *x, float by, int64_t n)
+/* What was summed relative to the old maximum m fades by 2^(m - m') when the new one m' is larger. */
+HOT static void fade(struct running *run, float *shift, const float *old, int64_t wide, bool first)
 {
+    float by[STRIP];
 #pragma omp simd
-    for (int64_t i = 0; i < n; i++)
-        x[i] *= by;
-}
-
-/* Scores become powers relative to the running maximum. What was summed relative to the old maximum m fades by
- * 2^(m - m') when the new one m' is larger. */
-static void softmax_strip(struct running *run, float *s, int64_t keys, int64_t wide, bool first)
-{
-    float shift[STRIP], old[STRIP];
-    memcpy(old, run->max, sizeof old);
-    column_maxima(run->max, s, keys);
     for (int c = 0; c < STRIP; c++) {
         shift[c] = run->max[c] == -INFINITY ? 0 : run->max[c];
-        float fade = exp2_fast(old[c] - shift[c]);
-        run->sum[c] *= fade;
-        if (!first && fade != 1)
-            scale_row(run->o + c * wide, fade, wide);
+        by[c] = exp2_fast(old[c] - shift[c]);
+        run->sum[c] *= by[c];
     }
-    column_powers(s, run->sum, shift, keys);
+    for (int64_t c = 0; !first && c < STRIP; c++)
+        if (by[c] != 1)
+            scale_to(run->o + c * wide, run->o + c * wide, by[c], wide, F32, F32);
 }
 
 static void begin_strip(struct running *run, const struct attention *p, int64_t row, int64_t head,
                         int64_t queries, float *buf)
 {
-    int64_t wide = round_up(p->dim, MICRO_COLUMNS);
-    struct operand q =
-        operand(p->q, row * p->ldq + head * p->dim, p->ldq, queries, STRIP, p->dim, p->type, buf);
-    transpose(run->q, q, p->scale * LOG2E, wide);
+    gather(buf, p->q, row * p->ldq + head * p->dim, p->ldq, queries, STRIP, p->dim, p->type);
+    transpose(run->q, buf, p->scale * LOG2E, round_up(p->dim, MICRO_COLUMNS));
     for (int c = 0; c < STRIP; c++) {
         run->max[c] = -INFINITY;
         run->sum[c] = 0;
     }
 }
 
+static void see(struct running *run, struct sight of, float *s, const float *k, const float *v, int64_t wide,
+                bool first)
+{
+    float shift[STRIP], old[STRIP];
+    memcpy(old, run->max, sizeof old);
+    pairs(s, of, k, run->q, wide, -INFINITY);
+    column_maxima(run->max, s, of.keys);
+    fade(run, shift, old, wide, first);
+    column_powers(s, run->sum, shift, of.keys);
+    over_keys(run->o, of, s, v, wide, !first);
+}
+
 static void end_strip(const struct running *run, const struct attention *p, int64_t row, int64_t head,
                       int64_t queries)
 {
-    int64_t wide = round_up(p->dim, MICRO_COLUMNS);
+    float by[STRIP];
     for (int64_t c = 0; c < queries; c++) {
-        write_row(at(p->o, (row + c) * p->ldo + head * p->dim, p->type), run->o + c * wide, 1 / run->sum[c],
-                  p->dim, p->type);
+        by[c] = 1 / run->sum[c];
         p->lse[head * p->sequences * p->seq + row + c] = run->max[c] * LN2 + logf(run->sum[c]);
     }
+    scatter(p->o, row * p->ldo + head * p->dim, p->ldo, run->o, by, queries, p->dim, p->type);
 }
 
 static void forward_block(const struct attention *p, int64_t sequence, int64_t head, int64_t from)
 {
-    int64_t dim = p->dim, wide = round_up(dim, MICRO_COLUMNS), queries = min64(QUERIES, p->seq - from);
-    int64_t base = sequence * p->seq, kv = head / (p->heads / p->kv_heads) * dim,
-            strips = ceil_div(queries, STRIP);
-    float *s = scratch(SCRATCH_A, KEYS * STRIP), *buf = scratch(SCRATCH_B, 2 * KEYS * wide);
+    int64_t dim = p->dim, wide = round_up(dim, MICRO_COLUMNS), strip = STRIP * wide;
+    int64_t base = sequence * p->seq, kv = head / (p->heads / p->kv_heads) * dim;
+    int64_t queries = min64(QUERIES, p->seq - from), strips = ceil_div(queries, STRIP);
+    float *s = scratch(SCRATCH_A, KEYS * STRIP), *k = scratch(SCRATCH_B, 2 * KEYS * wide), *v = k + KEYS * wide;
     struct running run[QUERIES / STRIP];
-    for (int64_t i = 0; i < strips; i++) {
-        run[i].q = scratch(SCRATCH_C, 2 * QUERIES * wide) + 2 * i * STRIP * wide;
-        run[i].o = run[i].q + STRIP * wide;
-        begin_strip(run + i, p, base + from + i * STRIP, head, min64(STRIP, queries - i * STRIP), buf);
+    for (int64_t i = 0, c = 0; i < strips; i++, c += STRIP) {
+        run[i].q = scratch(SCRATCH_C, 2 * QUERIES * wide) + 2 * i * strip;
+        run[i].o = run[i].q + strip;
+        begin_strip(run + i, p, base + from + c, head, min64(STRIP, queries - c), k);
     }
     for (int64_t key = 0; key < from + queries; key += KEYS) {
         int64_t keys = min64(KEYS, from + queries - key), row = base + key;
-        struct operand k = operand(p->k, row * p->ldk + kv, p->ldk, keys, keys, dim, p->type, buf);
-        struct operand v =
-            operand(p->v, row * p->ldv + kv, p->ldv, keys, keys, dim, p->type, buf + KEYS * wide);
-        for (int64_t i = 0; i < strips; i++) {
-            struct sight of = sight_of(from + i * STRIP, min64(STRIP, queries - i * STRIP), key);
-            if (of.keys <= 0)
-                continue;
-            pairs(s, of, k, run[i].q, wide, -INFINITY);
-            softmax_strip(run + i, s, of.keys, wide, key == 0);
-            over_keys(run[i].o, of, s, v, wide, key > 0);
+        gather(k, p->k, row * p->ldk + kv, p->ldk, keys, keys, dim, p->type);
+        gather(v, p->v, row * p->ldv + kv, p->ldv, keys, keys, dim, p->type);
+        for (int64_t i = 0, c = 0; i < strips; i++, c += STRIP) {
+            struct sight of = sight_of(from + c, min64(STRIP, queries - c), key);
+            if (of.keys > 0)
+                see(run + i, of, s, k, v, wide, key == 0);
         }
     }
-    for (int64_t i = 0; i < strips; i++)
-        end_strip(run + i, p, base + from + i * STRIP, head, min64(STRIP, queries - i * STRIP));
+    for (int64_t i = 0, c = 0; i < strips; i++, c += STRIP)
+        end_strip(run + i, p, base + from + c, head, min64(STRIP, queries - c));
 }
 
 /* The last blocks see the most keys: they go first. */
@@ -303,102 +289,98 @@ HOT static void score_gradients(float *s, const float *dp, const float *delta, f
             s[i * STRIP + c] *= (dp[i * STRIP + c] - delta[c]) * scale;
 }
 
-LOOP float dot_loop(const float *x, const void *y, int64_t n, enum type T)
+LOOP void deltas_loop(float *delta, const float *d_o, const void *o, int64_t ldo, int64_t rows, int64_t dim,
+                      enum type T)
 {
-    float sum = 0;
+    for (int64_t r = 0; r < rows; r++) {
+        float sum = 0;
 #pragma omp simd reduction(+ : sum)
-    for (int64_t i = 0; i < n; i++)
-        sum += x[i] * load(y, i, T);
-    return sum;
+        for (int64_t i = 0; i < dim; i++)
+            sum += d_o[r * round_up(dim, MICRO_COLUMNS) + i] * load(o, r * ldo + i, T);
+        delta[r] = sum;
+    }
 }
 
-/* Σ d_o·o of a row. */
-HOT static float delta_of(const struct attention *p, int64_t row, int64_t head, const float *d_o)
+/* Σ d_o·o of each row, d_o [rows, wide]. */
+HOT static void deltas(float *delta, const struct attention *p, int64_t row, int64_t head, const float *d_o,
+                       int64_t rows)
 {
-    float sum;
-    BY_TYPE(p->type, sum = dot_loop(d_o, at(p->o, row * p->ldo + head * p->dim, T), p->dim, T));
-    return sum;
+    BY_TYPE(p->type,
+            deltas_loop(delta, d_o, at(p->o, row * p->ldo + head * p->dim, T), p->ldo, rows, p->dim, T));
 }
 
 /* What a task of the backward pass holds: one key head of one sequence. */
 struct gradients {
     const struct attention_backward *b;
     int64_t base, wide;
-    struct operand k, v;      /* [seq, wide] */
-    float *dk, *dv;           /* [seq, wide] sums, with room for a tile's rows */
-    float *prob, *dp;         /* [KEYS, STRIP] */
-    float *dq, *qbuf, *dobuf; /* [STRIP, wide] */
-    float *qt, *dot;          /* [wide, STRIP] */
+    float *k, *v, *dk, *dv;     /* [seq, wide]; the gradients have room for a tile's rows */
+    float *prob, *dp;           /* [KEYS, STRIP] */
+    float *q, *d_o, *dq;        /* [STRIP, wide] */
+    float *columns, *d_columns; /* [wide, STRIP]: q in powers of two, and d_o */
 };
 
 /* A strip's queries and gradients against the keys from `key`. */
-static void backward_tile(struct gradients *g, struct sight of, int64_t key, struct operand q,
-                          struct operand d_o, const float *lse, const float *delta)
+static void backward_tile(struct gradients *g, struct sight of, int64_t key, const float *lse,
+                          const float *delta)
 {
-    struct operand k = {g->k.x + key * g->k.ld, g->k.ld}, v = {g->v.x + key * g->v.ld, g->v.ld};
-    int64_t wide = g->wide;
-    pairs(g->dp, of, v, g->dot, wide, 0);
-    pairs(g->prob, of, k, g->qt, wide, -INFINITY);
+    int64_t wide = g->wide, at = key * wide;
+    pairs(g->dp, of, g->v + at, g->d_columns, wide, 0);
+    pairs(g->prob, of, g->k + at, g->columns, wide, -INFINITY);
     probabilities(g->prob, lse, of.keys);
-    over_queries(g->dv + key * wide, of, g->prob, d_o, wide);
+    over_queries(g->dv + at, of, g->prob, g->d_o, wide);
     score_gradients(g->prob, g->dp, delta, g->b->fwd.scale, of.keys);
-    over_keys(g->dq, of, g->prob, k, wide, key > 0);
-    over_queries(g->dk + key * wide, of, g->prob, q, wide);
+    over_keys(g->dq, of, g->prob, g->k + at, wide, key > 0);
+    over_queries(g->dk + at, of, g->prob, g->q, wide);
 }
 
 static void backward_strip(struct gradients *g, int64_t head, int64_t from)
 {
-    const struct attention *p = &g->b->fwd;
-    int64_t dim = p->dim, queries = min64(STRIP, p->seq - from), row = g->base + from;
-    int64_t first = head * p->sequences * p->seq + row;
-    struct operand q = operand(p->q, row * p->ldq + head * dim, p->ldq, queries, STRIP, dim, p->type, g->qbuf);
-    struct operand d_o =
-        operand(g->b->d_o, row * g->b->lddo + head * dim, g->b->lddo, queries, STRIP, dim, p->type, g->dobuf);
+    const struct attention_backward *b = g->b;
+    const struct attention *p = &b->fwd;
+    int64_t dim = p->dim, queries = min64(STRIP, p->seq - from), row = g->base + from, first = head * dim;
+    const float *stored = p->lse + head * p->sequences * p->seq + row;
     float lse[STRIP], delta[STRIP] = {0};
-    transpose(g->qt, q, p->scale * LOG2E, g->wide);
-    transpose(g->dot, d_o, 1, g->wide);
-    for (int64_t c = 0; c < STRIP; c++) {
-        lse[c] = c < queries ? p->lse[first + c] * LOG2E : INFINITY;
-        if (c < queries)
-            g->b->delta[first + c] = delta[c] = delta_of(p, row + c, head, d_o.x + c * d_o.ld);
-    }
+    gather(g->q, p->q, row * p->ldq + first, p->ldq, queries, STRIP, dim, p->type);
+    gather(g->d_o, b->d_o, row * b->lddo + first, b->lddo, queries, STRIP, dim, p->type);
+    transpose(g->columns, g->q, p->scale * LOG2E, g->wide);
+    transpose(g->d_columns, g->d_o, 1, g->wide);
+    deltas(delta, p, row, head, g->d_o, queries);
+    memcpy(b->delta + (stored - p->lse), delta, (size_t)queries * sizeof *delta);
+    for (int64_t c = 0; c < STRIP; c++)
+        lse[c] = c < queries ? stored[c] * LOG2E : INFINITY;
     for (int64_t key = 0; key < from + queries; key += KEYS)
-        backward_tile(g, sight_of(from, queries, key), key, q, d_o, lse, delta);
-    for (int64_t c = 0; c < queries; c++)
-        write_row(at(g->b->dq, (row + c) * p->ldq + head * dim, p->type), g->dq + c * g->wide, 1, dim, p->type);
+        backward_tile(g, sight_of(from, queries, key), key, lse, delta);
+    scatter(b->dq, row * p->ldq + first, p->ldq, g->dq, NULL, queries, dim, p->type);
 }
 
 static void backward_task(const struct attention_backward *b, int64_t sequence, int64_t kv_head)
 {
     const struct attention *p = &b->fwd;
     int64_t dim = p->dim, share = p->heads / p->kv_heads, base = sequence * p->seq, kv = kv_head * dim;
-    int64_t wide = round_up(dim, MICRO_COLUMNS), all = round_up(p->seq, MICRO_ROWS) * wide,
-            strip = STRIP * wide;
-    float *sums = scratch(SCRATCH_A, 2 * all), *copies = scratch(SCRATCH_B, 2 * all);
-    float *tiles = scratch(SCRATCH_C, 2 * KEYS * STRIP), *strips = scratch(SCRATCH_D, 5 * strip);
-    struct gradients g = {
-        .b = b,
-        .base = base,
-        .wide = wide,
-        .dk = sums,
-        .dv = sums + all,
-        .prob = tiles,
-        .dp = tiles + KEYS * STRIP,
-        .dq = strips,
-        .qbuf = strips + strip,
-        .dobuf = strips + 2 * strip,
-        .qt = strips + 3 * strip,
-        .dot = strips + 4 * strip,
-        .k = operand(p->k, base * p->ldk + kv, p->ldk, p->seq, p->seq, dim, p->type, copies),
-        .v = operand(p->v, base * p->ldv + kv, p->ldv, p->seq, p->seq, dim, p->type, copies + all)};
-    memset(sums, 0, (size_t)(2 * all) * sizeof *sums);
+    int64_t wide = round_up(dim, MICRO_COLUMNS), strip = STRIP * wide, tile = KEYS * STRIP;
+    int64_t all = round_up(p->seq, MICRO_ROWS) * wide, k = base * p->ldk + kv, v = base * p->ldv + kv;
+    struct gradients g = {.b = b,
+                          .base = base,
+                          .wide = wide,
+                          .k = scratch(SCRATCH_A, 4 * all),
+                          .prob = scratch(SCRATCH_B, 2 * tile),
+                          .q = scratch(SCRATCH_C, 5 * strip)};
+    g.v = g.k + all;
+    g.dk = g.v + all;
+    g.dv = g.dk + all;
+    g.dp = g.prob + tile;
+    g.d_o = g.q + strip;
+    g.dq = g.d_o + strip;
+    g.columns = g.dq + strip;
+    g.d_columns = g.columns + strip;
+    gather(g.k, p->k, k, p->ldk, p->seq, p->seq, dim, p->type);
+    gather(g.v, p->v, v, p->ldv, p->seq, p->seq, dim, p->type);
+    memset(g.dk, 0, (size_t)(2 * all) * sizeof *g.dk);
     for (int64_t head = kv_head * share; head < (kv_head + 1) * share; head++)
         for (int64_t from = 0; from < p->seq; from += STRIP)
             backward_strip(&g, head, from);
-    for (int64_t r = 0; r < p->seq; r++) {
-        write_row(at(b->dk, (base + r) * p->ldk + kv, p->type), g.dk + r * wide, 1, dim, p->type);
-        write_row(at(b->dv, (base + r) * p->ldv + kv, p->type), g.dv + r * wide, 1, dim, p->type);
-    }
+    scatter(b->dk, k, p->ldk, g.dk, NULL, p->seq, dim, p->type);
+    scatter(b->dv, v, p->ldv, g.dv, NULL, p->seq, dim, p->type);
 }
 
 static void cpu_attention_backward(struct stream *s, const struct attention_backward *b)

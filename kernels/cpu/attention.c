@@ -152,8 +152,6 @@ struct running {
     float *q, *o; /* [wide, STRIP], [STRIP, wide] */
 };
 
-enum { LANES = 32 }; /* as many as the compiler keeps in registers */
-
 /* max = the largest of it and of each column of s. NaNs do not count. */
 HOT static void column_maxima(float *max, const float *s, int64_t keys)
 {

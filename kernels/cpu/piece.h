@@ -13,6 +13,7 @@
 
 #include "../hot.h"
 #include "../number.h"
+#include "base/num.h"
 
 #define BY_TYPE(which, ...)                                                                                    \
     do {                                                                                                       \
@@ -26,6 +27,7 @@
     } while (0)
 
 enum {
+    LANES = 32,        /* sums that the compiler keeps in registers, in an array of this length */
     CHUNK = 1024,      /* elements that are summed in f32, before they meet in f64 */
     WORTH = 16 * 1024, /* elements that pay for waking the threads */
 };
@@ -52,6 +54,36 @@ LOOP void scale_to(void *y, const void *x, float by, int64_t n, enum type to, en
     for (int64_t i = 0; i < n; i++)
         store(y, i, to, by * load(x, i, from));
 }
+
+/* Σ of `term`, an expression of i, over i in [0, n). f32 within CHUNK elements, f64 between; the elements of a
+ * chunk in four sums side by side, because one would wait for itself. The term may store what it has computed on
+ * its way. */
+#define SUM_OVER(i, n, term)                                                                                   \
+    ({                                                                                                         \
+        double total_ = 0;                                                                                     \
+        for (int64_t from_ = 0, end_; from_ < (n); from_ = end_) {                                             \
+            end_ = min64(from_ + CHUNK, n);                                                                    \
+            int64_t part_ = (end_ - from_) / 4;                                                                \
+            float a_ = 0, b_ = 0, c_ = 0, d_ = 0;                                                              \
+            _Pragma("omp simd reduction(+ : a_, b_, c_, d_)") for (int64_t at_ = from_; at_ < from_ + part_;   \
+                                                                   at_++)                                      \
+            {                                                                                                  \
+                SUM_TERM_(a_, i, at_, term)                                                                    \
+                SUM_TERM_(b_, i, at_ + part_, term)                                                            \
+                SUM_TERM_(c_, i, at_ + 2 * part_, term)                                                        \
+                SUM_TERM_(d_, i, at_ + 3 * part_, term)                                                        \
+            }                                                                                                  \
+            for (int64_t at_ = from_ + 4 * part_; at_ < end_; at_++)                                           \
+                SUM_TERM_(a_, i, at_, term)                                                                    \
+            total_ += (a_ + b_) + (c_ + d_);                                                                   \
+        }                                                                                                      \
+        total_;                                                                                                \
+    })
+#define SUM_TERM_(sum, i, at, term)                                                                            \
+    {                                                                                                          \
+        int64_t i = at;                                                                                        \
+        sum += term;                                                                                           \
+    }
 
 float max_of(const float *x, int64_t n); /* NaNs do not count; -inf when n is 0 */
 float sum_exp(const float *x, float shift, int64_t n);

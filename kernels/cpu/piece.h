@@ -55,35 +55,29 @@ LOOP void scale_to(void *y, const void *x, float by, int64_t n, enum type to, en
         store(y, i, to, by * load(x, i, from));
 }
 
-/* Σ of `term`, an expression of i, over i in [0, n). f32 within CHUNK elements, f64 between; the elements of a
- * chunk in four sums side by side, because one would wait for itself. The term may store what it has computed on
- * its way. */
+/* Σ of `term`, an expression of i, over i in [0, n): f32 within CHUNK elements, f64 between. In lanes: a single sum
+ * would wait for itself, and of one beside elements of 16 bits the compiler makes poor code. The term may store
+ * what it has computed on its way. */
 #define SUM_OVER(i, n, term)                                                                                   \
     ({                                                                                                         \
         double total_ = 0;                                                                                     \
         for (int64_t from_ = 0, end_; from_ < (n); from_ = end_) {                                             \
+            float lane_[LANES] = {0}, sum_ = 0;                                                                \
+            int64_t at_ = from_;                                                                               \
             end_ = min64(from_ + CHUNK, n);                                                                    \
-            int64_t part_ = (end_ - from_) / 4;                                                                \
-            float a_ = 0, b_ = 0, c_ = 0, d_ = 0;                                                              \
-            _Pragma("omp simd reduction(+ : a_, b_, c_, d_)") for (int64_t at_ = from_; at_ < from_ + part_;   \
-                                                                   at_++)                                      \
-            {                                                                                                  \
-                SUM_TERM_(a_, i, at_, term)                                                                    \
-                SUM_TERM_(b_, i, at_ + part_, term)                                                            \
-                SUM_TERM_(c_, i, at_ + 2 * part_, term)                                                        \
-                SUM_TERM_(d_, i, at_ + 3 * part_, term)                                                        \
-            }                                                                                                  \
-            for (int64_t at_ = from_ + 4 * part_; at_ < end_; at_++)                                           \
-                SUM_TERM_(a_, i, at_, term)                                                                    \
-            total_ += (a_ + b_) + (c_ + d_);                                                                   \
+            for (; at_ + LANES <= end_; at_ += LANES)                                                          \
+                _Pragma("omp simd") for (int64_t l_ = 0; l_ < LANES; l_++)                                     \
+                {                                                                                              \
+                    int64_t i = at_ + l_;                                                                      \
+                    lane_[l_] += term;                                                                         \
+                }                                                                                              \
+            for (int64_t i = at_; i < end_; i++)                                                               \
+                lane_[i - at_] += term;                                                                        \
+            _Pragma("omp simd reduction(+ : sum_)") for (int l_ = 0; l_ < LANES; l_++) sum_ += lane_[l_];      \
+            total_ += sum_;                                                                                    \
         }                                                                                                      \
         total_;                                                                                                \
     })
-#define SUM_TERM_(sum, i, at, term)                                                                            \
-    {                                                                                                          \
-        int64_t i = at;                                                                                        \
-        sum += term;                                                                                           \
-    }
 
 float max_of(const float *x, int64_t n); /* NaNs do not count; -inf when n is 0 */
 float sum_exp(const float *x, float shift, int64_t n);

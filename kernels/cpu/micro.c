@@ -12,8 +12,8 @@ struct rows {
     const float *at[MICRO_ROWS];
 };
 
-/* product_N: all of C in tiles of at most `most` vectors of N floats, column by column, so that B's are read from
- * near. */
+/* product_N: all of C in tiles of at most `most` vectors of N floats, all rows of a column of tiles before the
+ * next, so that the column of B is read from near. */
 #define PRODUCT(N)                                                                                             \
     typedef float vector_##N __attribute__((vector_size(4 * N), aligned(4), may_alias));                       \
     LOOP void tile_##N(const struct micro *p, const struct rows *a, const float *b, float *c, const int count) \
@@ -82,9 +82,9 @@ void micro_product(const struct micro *p)
     if (p->m <= 0)
         return;
 #ifdef HOT_LEVELS
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl"))
+    if (__builtin_cpu_supports("x86-64-v4"))
         product_v4(p);
-    else if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+    else if (__builtin_cpu_supports("x86-64-v3"))
         product_v3(p);
     else
 #endif

@@ -47,6 +47,7 @@ static const struct command command = {
     "moe-plan-check --claims FILE [-c CLUSTER] [--log STEPLOG] [--json|--tap] PLAN",
     "say whether plans are legal, complete, free of deadlock and fit in memory",
     OPTS(opts),
+    "PLAN is a file, or '-': standard input.\n"
     "Exit status: 0 no rule fails, no claim is refuted or contradicted, 1 one is, 2 a plan cannot be read, 3 "
     "the environment failed.",
 };
@@ -132,7 +133,7 @@ static int check_all(char **paths, int count)
 {
     int worst = 0, number = 0;
     if (count == 0)
-        return error(STATUS_USAGE, "no plan (see 'moe-plan-check -h')");
+        return error(STATUS_USAGE, "no plan: name a file, or '-' for standard input (see 'moe-plan-check -h')");
     if (as_json && as_tap)
         return error(STATUS_USAGE, "--json and --tap are one too many");
     int rules = 0;

@@ -98,7 +98,8 @@ static const struct command command = {
         "moe-stat --figures",
     .about = "reports on a training run from its step log; several LOGs are one run in pieces, in order",
     OPTS(opts),
-    .notes = "FIGURE is a name from --figures; OP is < <= > >= = (to the digits written) or ~ (within 10%).\n"
+    .notes = "A LOG is a file, or '-': standard input.\n"
+             "FIGURE is a name from --figures; OP is < <= > >= = (to the digits written) or ~ (within 10%).\n"
              "Exit status: 0 done, 1 a check does not hold or B is slower, 2 bad usage or input, 3 the "
              "environment failed.\n"
              "Example: moe-stat --skip 10 --check 'mfu > 0.4' --check 'dropped = 0' run.jsonl",
@@ -352,7 +353,7 @@ static int check_usage(int logs)
         return error(STATUS_USAGE,
                      "--model and --seq do not go with --compare, --loads, --experts, --trace and --figures");
     if (!figures && logs < 1)
-        return error(STATUS_USAGE, "no log is named (see 'moe-stat -h')");
+        return error(STATUS_USAGE, "no log: name a file, or '-' for standard input (see 'moe-stat -h')");
     if (compare && logs != 2)
         return error(STATUS_USAGE, "--compare takes two logs, A and B, not %d", logs);
     if (follow && logs != 1)

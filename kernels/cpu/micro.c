@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* A tile of C, MICRO_ROWS times some vectors, stays in registers while k passes: a vector of B is read for four
- * multiply-adds, an element of A for as many as there are vectors. The vectors are the widest that the processor
- * has, written in the compilers' vector types; left to itself the compiler does not keep the tile in registers. */
+ * multiply-adds, an element of A for as many as there are vectors. The vectors are the widest that the
+ * processor has, in the compilers' vector types: of plain loops the compiler would not keep the tile in
+ * registers. */
 #include "micro.h"
 
 #include "../hot.h"

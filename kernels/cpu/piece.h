@@ -55,9 +55,9 @@ LOOP void scale_to(void *y, const void *x, float by, int64_t n, enum type to, en
         store(y, i, to, by * load(x, i, from));
 }
 
-/* Σ of `term`, an expression of i, over i in [0, n): f32 within CHUNK elements, f64 between. In lanes: a single sum
- * would wait for itself, and of one beside elements of 16 bits the compiler makes poor code. The term may store
- * what it has computed on its way. */
+/* Σ of `term`, an expression of i, over i in [0, n): f32 within CHUNK elements, f64 between. In lanes: a single
+ * sum would wait for itself, and beside elements of 16 bits the compiler makes poor code of one. The term may
+ * store what it has computed on its way. */
 #define SUM_OVER(i, n, term)                                                                                   \
     ({                                                                                                         \
         double total_ = 0;                                                                                     \
@@ -84,9 +84,9 @@ float sum_exp(const float *x, float shift, int64_t n);
 float dot_of(const float *x, const float *y, int64_t n);
 
 /* 2^(by·x), in a loop that the compiler can vectorise; by·x >= -127, which gives 0, and <= 127. Adding `magic`
- * rounds by·x to the integer n, which then lies in the low bits, ready to be the exponent; the rest r, |r| <= 1/2,
- * goes into 2^r = 1 + r·ln 2 + r²·p(r), p fitted for the least relative error (1.05e-7) and evaluated in pairs,
- * for a short chain. */
+ * rounds by·x to the integer n, which then lies in the low bits, ready to be the exponent; the rest r,
+ * |r| <= 1/2, goes into 2^r = 1 + r·ln 2 + r²·p(r), p fitted for the least relative error (1.05e-7) and
+ * evaluated in pairs, for a short chain. */
 LOOP float power_of_two(float x, float by)
 {
     const float magic = 0x1.8p23f + 127;

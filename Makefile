@@ -112,6 +112,7 @@ $(BUILD)/kernels/cpu/%.o $(BUILD)/lib/pack/%.o: ALL_CFLAGS += -O3
 # bits everywhere.
 $(filter-out %/optim.o,$(call obj,kernels/cpu/*.c)): ALL_CFLAGS += -ffp-contract=fast
 $(BUILD)/t/%: private ALL_CFLAGS += -fopenmp -It $(if $(CLANG),--rtlib=compiler-rt)# which has the conversions of lib/half.h
+$(BUILD)/t/bench/kernels: private ALL_CFLAGS += -O3 -ffp-contract=fast# it has the exponentials of kernels/cpu
 
 # `make -j deps demo` must not compile before deps is through.
 $(BUILD)/%.o: %.c Makefile | $(filter deps%,$(MAKECMDGOALS))

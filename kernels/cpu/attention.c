@@ -1,108 +1,263 @@
 /* SPDX-License-Identifier: MIT */
-/* FlashAttention on the host: blocks of QUERIES × KEYS scores, each block two or five small matrix products on
- * one thread. A task owns what it writes, so the order of every sum is fixed. */
+/* FlashAttention on the host: a STRIP of queries against a block of KEYS at a time, two or five small products
+ * (micro.h) on one thread. Scores lie transposed, [keys, STRIP], a column for each query: maxima, sums and
+ * exponentials then run along whole vectors, and keys and values are read as they lie. In the square on the
+ * diagonal, which begins at a strip's first query, keys go in groups that skip the queries that see none of
+ * them. A task owns what it writes, so the order of every sum is fixed. */
 #include <stdlib.h>
 
 #include "base/num.h"
 #include "cpu.h"
-#include "matmul.h"
+#include "micro.h"
 #include "piece.h"
 
-enum { QUERIES = 128, KEYS = 512 };
+enum { STRIP = 64, QUERIES = 4 * STRIP, KEYS = 2 * STRIP, GROUP = 16 };
 
-/* `rows` rows of a head as f32, with their leading dimension in *ld. */
-static const float *block(const void *p, int64_t first, int64_t *ld, int64_t rows, int64_t dim, enum type type,
-                          float *buf)
+static const float LOG2E = 1.44269504f, LN2 = 0.69314718f;
+
+/* buf [rows, wide] = `have` rows of a head as f32 and zeros. Rows that lie far apart would share few of a
+ * cache's sets. */
+HOT static void gather(float *buf, const void *p, int64_t first, int64_t ld, int64_t have, int64_t rows,
+                       int64_t dim, enum type type)
 {
-    if (type == F32)
-        return (const float *)p + first;
+    int64_t wide = round_up(dim, MICRO_COLUMNS);
+    for (int64_t r = 0; r < have; r++) {
+        BY_TYPE(type, scale_to(buf + r * wide, at(p, first + r * ld, T), 1, dim, F32, T));
+        memset(buf + r * wide + dim, 0, (size_t)(wide - dim) * sizeof *buf);
+    }
+    memset(buf + have * wide, 0, (size_t)((rows - have) * wide) * sizeof *buf);
+}
+
+/* Row r of a head = by[r]·x[r], x [rows, wide]; by NULL: x itself. */
+HOT static void scatter(void *y, int64_t first, int64_t ld, const float *x, const float *by, int64_t rows,
+                        int64_t dim, enum type type)
+{
+    int64_t wide = round_up(dim, MICRO_COLUMNS);
     for (int64_t r = 0; r < rows; r++)
-        widen(buf + r * dim, (const uint16_t *)p + first + r * *ld, dim);
-    *ld = dim;
-    return buf;
+        BY_TYPE(type, scale_to(at(y, first + r * ld, T), x + r * wide, by ? by[r] : 1, dim, T, F32));
 }
 
-static void write_block(void *p, int64_t first, int64_t ld, int64_t rows, int64_t dim, enum type type,
-                        const float *x)
+typedef float four __attribute__((vector_size(16), aligned(4), may_alias));
+
+/* to [wide, STRIP] = by · fromᵀ. */
+HOT static void transpose(float *to, const float *from, float by, int64_t wide)
 {
-    for (int64_t r = 0; r < rows; r++) {
-        if (type == F32)
-            memcpy((float *)p + first + r * ld, x + r * dim, (size_t)dim * sizeof *x);
-        else
-            narrow((uint16_t *)p + first + r * ld, x + r * dim, dim);
-    }
+    for (int64_t c = 0; c < STRIP; c += 4)
+        for (int64_t d = 0; d < wide; d += 4) {
+            const float *x = from + c * wide + d;
+            four *y = (four *)(to + d * STRIP + c);
+            four r0 = *(const four *)x, r1 = *(const four *)(x + wide);
+            four r2 = *(const four *)(x + 2 * wide), r3 = *(const four *)(x + 3 * wide);
+            four low01 = __builtin_shufflevector(r0, r1, 0, 4, 1, 5),
+                 low23 = __builtin_shufflevector(r2, r3, 0, 4, 1, 5);
+            four high01 = __builtin_shufflevector(r0, r1, 2, 6, 3, 7),
+                 high23 = __builtin_shufflevector(r2, r3, 2, 6, 3, 7);
+            y[0] = by * __builtin_shufflevector(low01, low23, 0, 1, 4, 5);
+            y[STRIP / 4] = by * __builtin_shufflevector(low01, low23, 2, 3, 6, 7);
+            y[2 * STRIP / 4] = by * __builtin_shufflevector(high01, high23, 0, 1, 4, 5);
+            y[3 * STRIP / 4] = by * __builtin_shufflevector(high01, high23, 2, 3, 6, 7);
+        }
 }
 
-HOT static float exp_row(float *x, float shift, int64_t n)
-{
-    float sum = 0;
-#pragma omp simd reduction(+ : sum)
-    for (int64_t i = 0; i < n; i++) {
-        x[i] = exp_fast(x[i] - shift);
-        sum += x[i];
-    }
-    return sum;
-}
-
-HOT static void scale_row(float *x, float by, int64_t n)
-{
-#pragma omp simd
-    for (int64_t i = 0; i < n; i++)
-        x[i] *= by;
-}
-
-/* Running state of a block of queries: the sum of unscaled outputs, and per row the maximum and the sum. */
-struct running {
-    float max[QUERIES], sum[QUERIES];
-    float *o; /* [QUERIES, dim] */
+/* What a strip sees of a block: its first `keys` keys, and of those before key `square` every query each. */
+struct sight {
+    int64_t keys, square;
 };
 
-/* One row's scores become probabilities relative to the running maximum; the first `seen` keys count. What was
- * summed relative to the old maximum m fades by exp(m - m') when the new one m' is larger. */
-static void softmax_row(struct running *run, int64_t r, float *score, int64_t seen, int64_t keys, int64_t dim)
+static struct sight sight_of(int64_t from, int64_t queries, int64_t key)
 {
-    float max = max_of(score, seen);
-    if (run->max[r] > max)
-        max = run->max[r];
-    float shift = max == -INFINITY ? 0 : max, fade = exp_fast(run->max[r] - shift);
-    run->sum[r] = run->sum[r] * fade + exp_row(score, shift, seen);
-    run->max[r] = max;
-    if (fade != 1)
-        scale_row(run->o + r * dim, fade, dim);
-    memset(score + seen, 0, (size_t)(keys - seen) * sizeof *score);
+    return (struct sight){min64(KEYS, from + queries - key), from - key};
 }
 
-/* How many of the keys [first, first+keys) query `pos` sees. */
-static int64_t seen_by(int64_t pos, int64_t first, int64_t keys)
+/* s [keys, STRIP] = rows · columns, of [keys, wide] and [wide, STRIP]; `hidden` where a query does not see the
+ * key. */
+static void pairs(float *s, struct sight of, const float *rows, const float *columns, int64_t wide,
+                  float hidden)
 {
-    return max64(0, min64(keys, pos + 1 - first));
+    struct micro all = {.m = min64(of.keys, of.square),
+                        .n = STRIP,
+                        .k = wide,
+                        .a = rows,
+                        .row = wide,
+                        .step = 1,
+                        .b = columns,
+                        .ldb = STRIP,
+                        .c = s,
+                        .ldc = STRIP};
+    micro_product(&all);
+    for (int64_t i = of.square; i < of.keys; i += GROUP) {
+        struct micro group = all;
+        int64_t skip = i - of.square;
+        group.m = min64(GROUP, of.keys - i);
+        group.n = STRIP - skip;
+        group.a += i * wide;
+        group.b += skip;
+        group.c += i * STRIP + skip;
+        micro_product(&group);
+    }
+    for (int64_t i = of.square; i < of.keys; i++)
+        for (int64_t c = 0; c < i - of.square; c++)
+            s[i * STRIP + c] = hidden;
+}
+
+/* y [STRIP, wide] = sᵀ · x, x [keys, wide]; added to y if `add`. */
+static void over_keys(float *y, struct sight of, const float *s, const float *x, int64_t wide, bool add)
+{
+    int64_t group = of.square < of.keys ? GROUP : STRIP;
+    for (int64_t c = 0; c < STRIP; c += group)
+        micro_product(&(struct micro){.m = group,
+                                      .n = wide,
+                                      .k = min64(of.keys, of.square + c + group),
+                                      .a = s + c,
+                                      .row = 1,
+                                      .step = STRIP,
+                                      .b = x,
+                                      .ldb = wide,
+                                      .c = y + c * wide,
+                                      .ldc = wide,
+                                      .add = add});
+}
+
+/* y [keys, wide] += s · x, x [STRIP, wide]. */
+static void over_queries(float *y, struct sight of, const float *s, const float *x, int64_t wide)
+{
+    struct micro all = {.m = min64(of.keys, of.square),
+                        .n = wide,
+                        .k = STRIP,
+                        .a = s,
+                        .row = STRIP,
+                        .step = 1,
+                        .b = x,
+                        .ldb = wide,
+                        .c = y,
+                        .ldc = wide,
+                        .add = true};
+    micro_product(&all);
+    for (int64_t i = of.square; i < of.keys; i += GROUP) {
+        struct micro group = all;
+        int64_t skip = i - of.square;
+        group.m = min64(GROUP, of.keys - i);
+        group.k = STRIP - skip;
+        group.a += i * STRIP + skip;
+        group.b += skip * wide;
+        group.c += i * wide;
+        micro_product(&group);
+    }
+}
+
+/* A strip of queries on its way through the keys: its sum of unscaled outputs, and of each query the largest
+ * score and the sum of exponentials, in powers of two. */
+struct running {
+    float max[STRIP], sum[STRIP];
+    float *q, *o; /* [wide, STRIP], [STRIP, wide] */
+};
+
+/* max = the largest of it and of each column of s. NaNs do not count. */
+HOT static void column_maxima(float *max, const float *s, int64_t keys)
+{
+    for (int64_t c = 0; c < STRIP; c += LANES) {
+        float lane[LANES];
+        for (int l = 0; l < LANES; l++)
+            lane[l] = max[c + l];
+        for (int64_t i = 0; i < keys; i++)
+            for (int l = 0; l < LANES; l++)
+                lane[l] = s[i * STRIP + c + l] > lane[l] ? s[i * STRIP + c + l] : lane[l];
+        for (int l = 0; l < LANES; l++)
+            max[c + l] = lane[l];
+    }
+}
+
+/* s = 2^(s - shift), in columns, which are added to sum. */
+HOT static void column_powers(float *s, float *sum, const float *shift, int64_t keys)
+{
+    for (int64_t c = 0; c < STRIP; c += LANES) {
+        float lane[LANES];
+        for (int l = 0; l < LANES; l++)
+            lane[l] = sum[c + l];
+        for (int64_t i = 0; i < keys; i++)
+            for (int l = 0; l < LANES; l++) {
+                float e = exp2_fast(s[i * STRIP + c + l] - shift[c + l]);
+                s[i * STRIP + c + l] = e;
+                lane[l] += e;
+            }
+        for (int l = 0; l < LANES; l++)
+            sum[c + l] = lane[l];
+    }
+}
+
+/* What was summed relative to the old maximum m fades by 2^(m - m') when the new one m' is larger. */
+HOT static void fade(struct running *run, float *shift, const float *old, int64_t wide, bool first)
+{
+    float by[STRIP];
+#pragma omp simd
+    for (int c = 0; c < STRIP; c++) {
+        shift[c] = run->max[c] == -INFINITY ? 0 : run->max[c];
+        by[c] = exp2_fast(old[c] - shift[c]);
+        run->sum[c] *= by[c];
+    }
+    for (int64_t c = 0; !first && c < STRIP; c++)
+        if (by[c] != 1)
+            scale_to(run->o + c * wide, run->o + c * wide, by[c], wide, F32, F32);
+}
+
+static void begin_strip(struct running *run, const struct attention *p, int64_t row, int64_t head,
+                        int64_t queries, float *buf)
+{
+    gather(buf, p->q, row * p->ldq + head * p->dim, p->ldq, queries, STRIP, p->dim, p->type);
+    transpose(run->q, buf, p->scale * LOG2E, round_up(p->dim, MICRO_COLUMNS));
+    for (int c = 0; c < STRIP; c++) {
+        run->max[c] = -INFINITY;
+        run->sum[c] = 0;
+    }
+}
+
+static void see(struct running *run, struct sight of, float *s, const float *k, const float *v, int64_t wide,
+                bool first)
+{
+    float shift[STRIP], old[STRIP];
+    memcpy(old, run->max, sizeof old);
+    pairs(s, of, k, run->q, wide, -INFINITY);
+    column_maxima(run->max, s, of.keys);
+    fade(run, shift, old, wide, first);
+    column_powers(s, run->sum, shift, of.keys);
+    over_keys(run->o, of, s, v, wide, !first);
+}
+
+static void end_strip(const struct running *run, const struct attention *p, int64_t row, int64_t head,
+                      int64_t queries)
+{
+    float by[STRIP];
+    for (int64_t c = 0; c < queries; c++) {
+        by[c] = 1 / run->sum[c];
+        p->lse[head * p->sequences * p->seq + row + c] = run->max[c] * LN2 + logf(run->sum[c]);
+    }
+    scatter(p->o, row * p->ldo + head * p->dim, p->ldo, run->o, by, queries, p->dim, p->type);
 }
 
 static void forward_block(const struct attention *p, int64_t sequence, int64_t head, int64_t from)
 {
-    int64_t dim = p->dim, queries = min64(QUERIES, p->seq - from), total = p->sequences * p->seq;
-    int64_t base = sequence * p->seq, kv = head / (p->heads / p->kv_heads) * dim, ldq = p->ldq;
-    float *score = scratch(SCRATCH_A, QUERIES * KEYS), *buf = scratch(SCRATCH_B, KEYS * dim);
-    struct running run = {.o = scratch(SCRATCH_C, 2 * QUERIES * dim)};
-    const float *q =
-        block(p->q, (base + from) * ldq + head * dim, &ldq, queries, dim, p->type, run.o + QUERIES * dim);
-    memset(run.o, 0, (size_t)(queries * dim) * sizeof *run.o);
-    for (int64_t r = 0; r < queries; r++)
-        run.max[r] = -INFINITY;
+    int64_t dim = p->dim, wide = round_up(dim, MICRO_COLUMNS), strip = STRIP * wide;
+    int64_t base = sequence * p->seq, kv = head / (p->heads / p->kv_heads) * dim;
+    int64_t queries = min64(QUERIES, p->seq - from), strips = ceil_div(queries, STRIP);
+    float *s = scratch(SCRATCH_A, KEYS * STRIP), *k = scratch(SCRATCH_B, 2 * KEYS * wide), *v = k + KEYS * wide;
+    struct running run[QUERIES / STRIP];
+    for (int64_t i = 0, c = 0; i < strips; i++, c += STRIP) {
+        run[i].q = scratch(SCRATCH_C, 2 * QUERIES * wide) + 2 * i * strip;
+        run[i].o = run[i].q + strip;
+        begin_strip(run + i, p, base + from + c, head, min64(STRIP, queries - c), k);
+    }
     for (int64_t key = 0; key < from + queries; key += KEYS) {
-        int64_t keys = min64(KEYS, from + queries - key), ldk = p->ldk, ldv = p->ldv;
-        const float *k = block(p->k, (base + key) * ldk + kv, &ldk, keys, dim, p->type, buf);
-        product(false, true, queries, keys, dim, p->scale, q, ldq, k, ldk, 0, score, keys);
-        for (int64_t r = 0; r < queries; r++)
-            softmax_row(&run, r, score + r * keys, seen_by(from + r, key, keys), keys, dim);
-        const float *v = block(p->v, (base + key) * ldv + kv, &ldv, keys, dim, p->type, buf);
-        product(false, false, queries, dim, keys, 1, score, keys, v, ldv, 1, run.o, dim);
+        int64_t keys = min64(KEYS, from + queries - key), row = base + key;
+        gather(k, p->k, row * p->ldk + kv, p->ldk, keys, keys, dim, p->type);
+        gather(v, p->v, row * p->ldv + kv, p->ldv, keys, keys, dim, p->type);
+        for (int64_t i = 0, c = 0; i < strips; i++, c += STRIP) {
+            struct sight of = sight_of(from + c, min64(STRIP, queries - c), key);
+            if (of.keys > 0)
+                see(run + i, of, s, k, v, wide, key == 0);
+        }
     }
-    for (int64_t r = 0; r < queries; r++) {
-        scale_row(run.o + r * dim, 1 / run.sum[r], dim);
-        p->lse[head * total + base + from + r] = run.max[r] + logf(run.sum[r]);
-    }
-    write_block(p->o, (base + from) * p->ldo + head * dim, p->ldo, queries, dim, p->type, run.o);
+    for (int64_t i = 0, c = 0; i < strips; i++, c += STRIP)
+        end_strip(run + i, p, base + from + c, head, min64(STRIP, queries - c));
 }
 
 /* The last blocks see the most keys: they go first. */
@@ -114,99 +269,116 @@ static void cpu_attention(struct stream *s, const struct attention *p)
         forward_block(p, i % tasks / p->heads, i % tasks % p->heads, (blocks - 1 - i / tasks) * QUERIES);
 }
 
-/* ds = p·(dp - delta)·scale, as derived in ref/attention.c. */
-HOT static void ds_row(float *prob, const float *dp, float delta, float scale, int64_t n)
+/* s = 2^(s - lse), in columns. */
+HOT static void probabilities(float *s, const float *lse, int64_t keys)
 {
+    for (int64_t i = 0; i < keys; i++)
 #pragma omp simd
-    for (int64_t i = 0; i < n; i++)
-        prob[i] *= (dp[i] - delta) * scale;
+        for (int c = 0; c < STRIP; c++)
+            s[i * STRIP + c] = exp2_fast(s[i * STRIP + c] - lse[c]);
+}
+
+/* ds = p·(dp - delta)·scale, as derived in ref/attention.c. */
+HOT static void score_gradients(float *s, const float *dp, const float *delta, float scale, int64_t keys)
+{
+    for (int64_t i = 0; i < keys; i++)
+#pragma omp simd
+        for (int c = 0; c < STRIP; c++)
+            s[i * STRIP + c] *= (dp[i * STRIP + c] - delta[c]) * scale;
+}
+
+LOOP void deltas_loop(float *delta, const float *d_o, const void *o, int64_t ldo, int64_t rows, int64_t dim,
+                      enum type T)
+{
+    for (int64_t r = 0; r < rows; r++) {
+        float sum = 0;
+#pragma omp simd reduction(+ : sum)
+        for (int64_t i = 0; i < dim; i++)
+            sum += d_o[r * round_up(dim, MICRO_COLUMNS) + i] * load(o, r * ldo + i, T);
+        delta[r] = sum;
+    }
+}
+
+/* Σ d_o·o of each row, d_o [rows, wide]. */
+HOT static void deltas(float *delta, const struct attention *p, int64_t row, int64_t head, const float *d_o,
+                       int64_t rows)
+{
+    BY_TYPE(p->type,
+            deltas_loop(delta, d_o, at(p->o, row * p->ldo + head * p->dim, T), p->ldo, rows, p->dim, T));
 }
 
 /* What a task of the backward pass holds: one key head of one sequence. */
 struct gradients {
     const struct attention_backward *b;
-    int64_t base, kv;
-    float *dk, *dv;             /* [seq, dim] sums */
-    float *prob, *dp, *dq;      /* of a block */
-    float *kbuf, *qbuf, *dobuf; /* converted blocks */
+    int64_t base, wide;
+    float *k, *v, *dk, *dv;     /* [seq, wide]; the gradients have room for a tile's rows */
+    float *prob, *dp;           /* [KEYS, STRIP] */
+    float *q, *d_o, *dq;        /* [STRIP, wide] */
+    float *columns, *d_columns; /* [wide, STRIP]: q in powers of two, and d_o */
 };
 
-LOOP float dot_loop(const float *x, const void *y, int64_t n, enum type T)
+/* A strip's queries and gradients against the keys from `key`. */
+static void backward_tile(struct gradients *g, struct sight of, int64_t key, const float *lse,
+                          const float *delta)
 {
-    float sum = 0;
-#pragma omp simd reduction(+ : sum)
-    for (int64_t i = 0; i < n; i++)
-        sum += x[i] * load(y, i, T);
-    return sum;
+    int64_t wide = g->wide, at = key * wide;
+    pairs(g->dp, of, g->v + at, g->d_columns, wide, 0);
+    pairs(g->prob, of, g->k + at, g->columns, wide, -INFINITY);
+    probabilities(g->prob, lse, of.keys);
+    over_queries(g->dv + at, of, g->prob, g->d_o, wide);
+    score_gradients(g->prob, g->dp, delta, g->b->fwd.scale, of.keys);
+    over_keys(g->dq, of, g->prob, g->k + at, wide, key > 0);
+    over_queries(g->dk + at, of, g->prob, g->q, wide);
 }
 
-/* Σ d_o·o of a row. */
-HOT static float delta_of(const struct attention *p, int64_t row, int64_t head, const float *d_o)
+static void backward_strip(struct gradients *g, int64_t head, int64_t from)
 {
-    float sum;
-    BY_TYPE(p->type, sum = dot_loop(d_o, at(p->o, row * p->ldo + head * p->dim, T), p->dim, T));
-    return sum;
-}
-
-/* A block of `queries` from `from`, against the keys from `key`. */
-static void backward_tile(struct gradients *g, const float *lse, const float *delta, const float *q,
-                          int64_t ldq, const float *d_o, int64_t lddo, int64_t from, int64_t queries,
-                          int64_t key)
-{
-    const struct attention *p = &g->b->fwd;
-    int64_t dim = p->dim, keys = min64(KEYS, from + queries - key), ldk = p->ldk, ldv = p->ldv;
-    const float *v = block(p->v, (g->base + key) * ldv + g->kv, &ldv, keys, dim, p->type, g->kbuf);
-    product(false, true, queries, keys, dim, 1, d_o, lddo, v, ldv, 0, g->dp, keys);
-    const float *k = block(p->k, (g->base + key) * ldk + g->kv, &ldk, keys, dim, p->type, g->kbuf);
-    product(false, true, queries, keys, dim, p->scale, q, ldq, k, ldk, 0, g->prob, keys);
-    for (int64_t r = 0; r < queries; r++) {
-        float *prob = g->prob + r * keys;
-        int64_t seen = seen_by(from + r, key, keys);
-        exp_row(prob, lse[r], seen);
-        memset(prob + seen, 0, (size_t)(keys - seen) * sizeof *prob);
-    }
-    product(true, false, keys, dim, queries, 1, g->prob, keys, d_o, lddo, 1, g->dv + key * dim, dim);
-    for (int64_t r = 0; r < queries; r++)
-        ds_row(g->prob + r * keys, g->dp + r * keys, delta[r], p->scale, seen_by(from + r, key, keys));
-    product(false, false, queries, dim, keys, 1, g->prob, keys, k, ldk, 1, g->dq, dim);
-    product(true, false, keys, dim, queries, 1, g->prob, keys, q, ldq, 1, g->dk + key * dim, dim);
-}
-
-static void backward_block(struct gradients *g, int64_t head, int64_t from)
-{
-    const struct attention *p = &g->b->fwd;
-    int64_t dim = p->dim, queries = min64(QUERIES, p->seq - from), row = g->base + from;
-    int64_t ldq = p->ldq, lddo = g->b->lddo, stats = head * p->sequences * p->seq + row;
-    const float *q = block(p->q, row * ldq + head * dim, &ldq, queries, dim, p->type, g->qbuf);
-    const float *d_o = block(g->b->d_o, row * lddo + head * dim, &lddo, queries, dim, p->type, g->dobuf);
-    float *delta = g->b->delta + stats;
-    for (int64_t r = 0; r < queries; r++)
-        delta[r] = delta_of(p, row + r, head, d_o + r * lddo);
-    memset(g->dq, 0, (size_t)(queries * dim) * sizeof *g->dq);
+    const struct attention_backward *b = g->b;
+    const struct attention *p = &b->fwd;
+    int64_t dim = p->dim, queries = min64(STRIP, p->seq - from), row = g->base + from, first = head * dim;
+    const float *stored = p->lse + head * p->sequences * p->seq + row;
+    float lse[STRIP], delta[STRIP] = {0};
+    gather(g->q, p->q, row * p->ldq + first, p->ldq, queries, STRIP, dim, p->type);
+    gather(g->d_o, b->d_o, row * b->lddo + first, b->lddo, queries, STRIP, dim, p->type);
+    transpose(g->columns, g->q, p->scale * LOG2E, g->wide);
+    transpose(g->d_columns, g->d_o, 1, g->wide);
+    deltas(delta, p, row, head, g->d_o, queries);
+    memcpy(b->delta + (stored - p->lse), delta, (size_t)queries * sizeof *delta);
+    for (int64_t c = 0; c < STRIP; c++)
+        lse[c] = c < queries ? stored[c] * LOG2E : INFINITY;
     for (int64_t key = 0; key < from + queries; key += KEYS)
-        backward_tile(g, p->lse + stats, delta, q, ldq, d_o, lddo, from, queries, key);
-    write_block(g->b->dq, row * p->ldq + head * dim, p->ldq, queries, dim, p->type, g->dq);
+        backward_tile(g, sight_of(from, queries, key), key, lse, delta);
+    scatter(b->dq, row * p->ldq + first, p->ldq, g->dq, NULL, queries, dim, p->type);
 }
 
 static void backward_task(const struct attention_backward *b, int64_t sequence, int64_t kv_head)
 {
     const struct attention *p = &b->fwd;
     int64_t dim = p->dim, share = p->heads / p->kv_heads, base = sequence * p->seq, kv = kv_head * dim;
-    struct gradients g = {.b = b, .base = base, .kv = kv};
-    g.dk = scratch(SCRATCH_A, 2 * p->seq * dim);
-    g.dv = g.dk + p->seq * dim;
-    g.prob = scratch(SCRATCH_B, 2 * QUERIES * KEYS);
-    g.dp = g.prob + QUERIES * KEYS;
-    g.kbuf = scratch(SCRATCH_C, KEYS * dim);
-    g.dq = scratch(SCRATCH_D, 3 * QUERIES * dim);
-    g.qbuf = g.dq + QUERIES * dim;
-    g.dobuf = g.qbuf + QUERIES * dim;
-    memset(g.dk, 0, (size_t)(2 * p->seq * dim) * sizeof *g.dk);
+    int64_t wide = round_up(dim, MICRO_COLUMNS), strip = STRIP * wide, tile = KEYS * STRIP;
+    int64_t all = round_up(p->seq, MICRO_ROWS) * wide, k = base * p->ldk + kv, v = base * p->ldv + kv;
+    struct gradients g = {.b = b,
+                          .base = base,
+                          .wide = wide,
+                          .k = scratch(SCRATCH_A, 4 * all),
+                          .prob = scratch(SCRATCH_B, 2 * tile),
+                          .q = scratch(SCRATCH_C, 5 * strip)};
+    g.v = g.k + all;
+    g.dk = g.v + all;
+    g.dv = g.dk + all;
+    g.dp = g.prob + tile;
+    g.d_o = g.q + strip;
+    g.dq = g.d_o + strip;
+    g.columns = g.dq + strip;
+    g.d_columns = g.columns + strip;
+    gather(g.k, p->k, k, p->ldk, p->seq, p->seq, dim, p->type);
+    gather(g.v, p->v, v, p->ldv, p->seq, p->seq, dim, p->type);
+    memset(g.dk, 0, (size_t)(2 * all) * sizeof *g.dk);
     for (int64_t head = kv_head * share; head < (kv_head + 1) * share; head++)
-        for (int64_t from = 0; from < p->seq; from += QUERIES)
-            backward_block(&g, head, from);
-    write_block(b->dk, base * p->ldk + kv, p->ldk, p->seq, dim, p->type, g.dk);
-    write_block(b->dv, base * p->ldv + kv, p->ldv, p->seq, dim, p->type, g.dv);
+        for (int64_t from = 0; from < p->seq; from += STRIP)
+            backward_strip(&g, head, from);
+    scatter(b->dk, k, p->ldk, g.dk, NULL, p->seq, dim, p->type);
+    scatter(b->dv, v, p->ldv, g.dv, NULL, p->seq, dim, p->type);
 }
 
 static void cpu_attention_backward(struct stream *s, const struct attention_backward *b)

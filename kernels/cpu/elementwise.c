@@ -27,37 +27,27 @@ static void cpu_swiglu(struct stream *s, const struct swiglu *p)
         swiglu_row(p, r);
 }
 
-/* As derived in ref/elementwise.c. Returns d_weight. */
+/* Element i of the gradients, as derived in ref/elementwise.c; returns its part of d_weight. */
 LOOP float swiglu_gradient(void *dg, void *du, const void *gate, const void *up, const void *dy, float weight,
-                           int64_t width, enum type T)
+                           int64_t i, enum type T)
 {
-    double total = 0;
-    for (int64_t c = 0; c < width; c += CHUNK) {
-        float sum = 0;
-        int64_t end = min64(c + CHUNK, width);
-#pragma omp simd reduction(+ : sum)
-        for (int64_t i = c; i < end; i++) {
-            float g = load(gate, i, T), u = load(up, i, T), y = load(dy, i, T);
-            float sig = sigmoid_fast(g), silu = g * sig, d = weight * y;
-            sum += y * silu * u;
-            store(dg, i, T, d * u * (sig + silu * (1 - sig)));
-            store(du, i, T, d * silu);
-        }
-        total += sum;
-    }
-    return (float)total;
+    float g = load(gate, i, T), u = load(up, i, T), y = load(dy, i, T);
+    float sig = sigmoid_fast(g), silu = g * sig, d = weight * y;
+    store(dg, i, T, d * u * (sig + silu * (1 - sig)));
+    store(du, i, T, d * silu);
+    return y * silu * u;
 }
 
 HOT static void swiglu_backward_row(const struct swiglu_backward *p, int64_t r)
 {
-    int64_t gate = r * 2 * p->width, up = gate + p->width;
-    float d_weight;
-    BY_TYPE(p->type,
-            d_weight = swiglu_gradient(at(p->d_gate_up, gate, T), at(p->d_gate_up, up, T),
-                                       at(p->gate_up, gate, T), at(p->gate_up, up, T),
-                                       at(p->dy, r * p->width, T), p->weight ? p->weight[r] : 1, p->width, T));
+    const void *gate = at(p->gate_up, r * 2 * p->width, p->type), *up = at(gate, p->width, p->type);
+    const void *dy = at(p->dy, r * p->width, p->type);
+    void *dg = at(p->d_gate_up, r * 2 * p->width, p->type), *du = at(dg, p->width, p->type);
+    float weight = p->weight ? p->weight[r] : 1;
+    double d_weight;
+    BY_TYPE(p->type, d_weight = SUM_OVER(i, p->width, swiglu_gradient(dg, du, gate, up, dy, weight, i, T)));
     if (p->d_weight)
-        p->d_weight[r] = d_weight;
+        p->d_weight[r] = (float)d_weight;
 }
 
 static void cpu_swiglu_backward(struct stream *s, const struct swiglu_backward *p)
@@ -75,18 +65,23 @@ LOOP void add_loop(void *y, const void *a, const void *b, int64_t n, enum type T
         store(y, i, T, load(a, i, T) + load(b, i, T));
 }
 
+/* LANES elements, or the n < LANES last ones, of each part in turn: their sums stay in registers. */
+LOOP void sum_piece(void *y, const void *a, const void *b, int parts, int64_t stride, int64_t n, enum type T)
+{
+    float sum[LANES] = {0};
+    if (a)
+        add_to(sum, a, n, T);
+    for (int part = 0; part < parts; part++)
+        add_to(sum, at(b, part * stride, T), n, T);
+    scale_to(y, sum, 1, n, T, F32);
+}
+
 LOOP void sum_loop(void *y, const void *a, const void *b, int parts, int64_t stride, int64_t width, enum type T)
 {
-    float sum[CHUNK];
-    for (int64_t c = 0; c < width; c += CHUNK) {
-        int64_t n = min64(CHUNK, width - c);
-        memset(sum, 0, sizeof sum);
-        if (a)
-            add_to(sum, at(a, c, T), n, T);
-        for (int part = 0; part < parts; part++)
-            add_to(sum, at(b, part * stride + c, T), n, T);
-        scale_to(at(y, c, T), sum, 1, n, T, F32);
-    }
+    int64_t c = 0;
+    for (; c + LANES <= width; c += LANES)
+        sum_piece(at(y, c, T), a ? at(a, c, T) : NULL, at(b, c, T), parts, stride, LANES, T);
+    sum_piece(at(y, c, T), a ? at(a, c, T) : NULL, at(b, c, T), parts, stride, width - c, T);
 }
 
 /* y = a + b[0] + ... in this order, rounded once; parts of b are `stride` apart, a may be missing. */
@@ -220,30 +215,21 @@ static void cpu_row_gate(struct stream *s, const struct row_gate *p)
                     sigmoid(p->g[r]), p->width);
 }
 
-/* dx = gate·dy; returns Σ dy·x. */
-LOOP double gate_gradient(void *dx, const void *dy, const void *x, float gate, int64_t width, enum type T)
+/* dx = gate·dy; returns dy·x. */
+LOOP float gate_gradient(void *dx, const void *dy, const void *x, float gate, int64_t i, enum type T)
 {
-    double total = 0;
-    for (int64_t c = 0; c < width; c += CHUNK) {
-        float sum = 0;
-        int64_t end = min64(c + CHUNK, width);
-#pragma omp simd reduction(+ : sum)
-        for (int64_t i = c; i < end; i++) {
-            float d = load(dy, i, T);
-            sum += d * load(x, i, T);
-            store(dx, i, T, gate * d);
-        }
-        total += sum;
-    }
-    return total;
+    float d = load(dy, i, T), product = d * load(x, i, T);
+    store(dx, i, T, gate * d);
+    return product;
 }
 
 HOT static void row_gate_backward_row(const struct row_gate_backward *p, int64_t r)
 {
+    const void *x = at(p->x, r * p->width, p->type), *dy = at(p->dy, r * p->width, p->type);
+    void *dx = at(p->dx, r * p->width, p->type);
     float gate = sigmoid(p->g[r]);
-    int64_t i = r * p->width;
     double sum;
-    BY_TYPE(p->type, sum = gate_gradient(at(p->dx, i, T), at(p->dy, i, T), at(p->x, i, T), gate, p->width, T));
+    BY_TYPE(p->type, sum = SUM_OVER(i, p->width, gate_gradient(dx, dy, x, gate, i, T)));
     p->dg[r] = (float)(gate * (1 - gate) * sum);
 }
 

@@ -6,116 +6,132 @@
 #include "cpu.h"
 #include "piece.h"
 
-/* f32 within a piece of CHUNK elements, f64 between pieces. */
-LOOP double squares_loop(const void *x, int64_t width, enum type T)
+LOOP float square(const void *x, int64_t i, enum type T)
 {
-    double total = 0;
-    for (int64_t c = 0; c < width; c += CHUNK) {
-        float sum = 0;
-        int64_t end = min64(c + CHUNK, width);
-#pragma omp simd reduction(+ : sum)
-        for (int64_t i = c; i < end; i++)
-            sum += load(x, i, T) * load(x, i, T);
-        total += sum;
-    }
-    return total;
+    return load(x, i, T) * load(x, i, T);
 }
 
-HOT static double sum_of_squares(const void *x, int64_t width, enum type type)
+LOOP double sum_of_squares(const void *x, int64_t width, enum type type)
 {
     double sum;
-    BY_TYPE(type, sum = squares_loop(x, width, T));
+    BY_TYPE(type, sum = SUM_OVER(i, width, square(x, i, T)));
     return sum;
 }
 
-static float rstd_of(const float *sumsq, int64_t r, int64_t full_width, const void *x, int64_t width,
-                     enum type type, float eps)
+LOOP float rstd_of(const float *sumsq, int64_t r, int64_t full_width, const void *x, int64_t width,
+                   enum type type, float eps)
 {
     double mean = sumsq ? sumsq[r] / (double)full_width : sum_of_squares(x, width, type) / (double)width;
     return (float)(1 / sqrt(mean + eps));
 }
 
-static float limit(float clip)
-{
-    return clip > 0 ? clip : INFINITY;
-}
-
-LOOP void normalise(void *y, const void *x, const void *w, float rstd, float clip, int64_t n, enum type T)
+LOOP void normalise(void *y, const void *x, const void *w, float rstd, bool cut, float clip, int64_t n,
+                    enum type T)
 {
 #pragma omp simd
     for (int64_t i = 0; i < n; i++) {
         float v = load(x, i, T) * rstd * load(w, i, T);
-        v = v > clip ? clip : v;
-        store(y, i, T, v < -clip ? -clip : v);
+        if (cut) {
+            v = v > clip ? clip : v;
+            v = v < -clip ? -clip : v;
+        }
+        store(y, i, T, v);
     }
 }
 
-HOT static void forward_row(const struct rmsnorm *p, int64_t r, int64_t h)
+/* Rows whose factors are computed side by side: one row's sum, root and quotient each wait for the last. */
+enum { ROWS = 8 };
+
+HOT static void forward_rows(const struct rmsnorm *p, int64_t first, int64_t last)
 {
-    const void *x = at(p->x, r * p->ldx + h * p->width, p->type);
-    void *y = at(p->y, r * p->ldy + h * p->width, p->type);
-    float rstd = rstd_of(p->sumsq, r, p->full_width, x, p->width, p->type, p->eps);
-    BY_TYPE(p->type, normalise(y, x, p->w, rstd, limit(p->clip), p->width, T));
+    float rstd[ROWS];
+    for (int64_t i = first; i < last; i++) {
+        int64_t r = i / p->heads, h = i % p->heads * p->width;
+        const void *x = at(p->x, r * p->ldx + h, p->type);
+        rstd[i - first] = rstd_of(p->sumsq, r, p->full_width, x, p->width, p->type, p->eps);
+    }
+    for (int64_t i = first; i < last; i++) {
+        int64_t r = i / p->heads, h = i % p->heads * p->width;
+        const void *x = at(p->x, r * p->ldx + h, p->type);
+        void *y = at(p->y, r * p->ldy + h, p->type);
+        if (p->clip > 0)
+            BY_TYPE(p->type, normalise(y, x, p->w, rstd[i - first], true, p->clip, p->width, T));
+        else
+            BY_TYPE(p->type, normalise(y, x, p->w, rstd[i - first], false, 0, p->width, T));
+    }
 }
 
 static void cpu_rmsnorm(struct stream *s, const struct rmsnorm *p)
 {
-#pragma omp parallel for schedule(static) if (p->rows * p->heads * p->width > WORTH)
-    for (int64_t i = 0; i < p->rows * p->heads; i++)
-        forward_row(p, i / p->heads, i % p->heads);
+    int64_t units = p->rows * p->heads;
+#pragma omp parallel for schedule(static) if (units * p->width > WORTH)
+    for (int64_t i = 0; i < units; i += ROWS)
+        forward_rows(p, i, min64(i + ROWS, units));
 }
 
-/* Σ dy·w·x, dy counting as 0 where the clip cut. */
-LOOP double dot_loop(const void *x, const void *dy, const void *w, float rstd, float clip, int64_t width,
-                     enum type T)
+/* dy, counting as 0 where the clip cut. */
+LOOP float kept(const void *dy, float normed, bool cut, float clip, int64_t i, enum type T)
 {
-    double total = 0;
-    for (int64_t c = 0; c < width; c += CHUNK) {
-        float sum = 0;
-        int64_t end = min64(c + CHUNK, width);
-#pragma omp simd reduction(+ : sum)
-        for (int64_t i = c; i < end; i++) {
-            float v = load(x, i, T), wi = load(w, i, T);
-            sum += fabsf(v * rstd * wi) >= clip ? 0 : load(dy, i, T) * wi * v;
-        }
-        total += sum;
-    }
-    return total;
+    return cut && fabsf(normed) >= clip ? 0 : load(dy, i, T);
 }
 
-HOT static double row_dot(const void *x, const void *dy, const void *w, float rstd, float clip, int64_t width,
-                          enum type type)
+/* dy·w·x. */
+LOOP float dot_term(const void *x, const void *dy, const void *w, float rstd, bool cut, float clip, int64_t i,
+                    enum type T)
+{
+    float v = load(x, i, T), wi = load(w, i, T);
+    return kept(dy, v * rstd * wi, cut, clip, i, T) * wi * v;
+}
+
+LOOP double row_dot(const void *x, const void *dy, const void *w, float rstd, float clip, int64_t width,
+                    enum type type)
 {
     double sum;
-    BY_TYPE(type, sum = dot_loop(x, dy, w, rstd, clip, width, T));
+    if (clip > 0)
+        BY_TYPE(type, sum = SUM_OVER(i, width, dot_term(x, dy, w, rstd, true, clip, i, T)));
+    else
+        BY_TYPE(type, sum = SUM_OVER(i, width, dot_term(x, dy, w, rstd, false, 0, i, T)));
     return sum;
 }
 
 /* dx and dw as derived in ref/norm.c. */
-LOOP void gradient(void *dx, float *dw, bool accumulate, const void *dy, const void *x, const void *w,
-                   float rstd, float shrink, float clip, int64_t n, enum type T)
+LOOP void gradient(const struct rmsnorm_backward *p, void *dx, float *dw, const void *dy, const void *x,
+                   float rstd, float shrink, bool accumulate, bool cut, enum type T)
 {
+    const void *w = p->w;
+    float clip = p->clip;
 #pragma omp simd
-    for (int64_t i = 0; i < n; i++) {
-        float v = load(x, i, T), wi = load(w, i, T), g = fabsf(v * rstd * wi) >= clip ? 0 : load(dy, i, T);
+    for (int64_t i = 0; i < p->width; i++) {
+        float v = load(x, i, T), wi = load(w, i, T), g = kept(dy, v * rstd * wi, cut, clip, i, T);
         float d = g * wi * rstd - v * shrink;
         dw[i] += g * v * rstd;
         store(dx, i, T, accumulate ? load(dx, i, T) + d : d);
     }
 }
 
-HOT static void backward_row(const struct rmsnorm_backward *p, int64_t r, int64_t h, float *dw)
+HOT static void backward_rows(const struct rmsnorm_backward *p, int64_t first, int64_t last, float *dw)
 {
-    const void *x = at(p->x, r * p->ldx + h * p->width, p->type),
-               *dy = at(p->dy, r * p->lddy + h * p->width, p->type);
-    void *dx = at(p->dx, r * p->lddx + h * p->width, p->type);
-    float rstd = rstd_of(p->sumsq, r, p->full_width, x, p->width, p->type, p->eps), clip = limit(p->clip);
-    double dot = p->sumsq ? p->dot[r] : row_dot(x, dy, p->w, rstd, clip, p->width, p->type);
-    float shrink = (float)(dot * rstd * rstd * rstd / (double)(p->sumsq ? p->full_width : p->width));
-    if (p->accumulate)
-        BY_TYPE(p->type, gradient(dx, dw, true, dy, x, p->w, rstd, shrink, clip, p->width, T));
-    else
-        BY_TYPE(p->type, gradient(dx, dw, false, dy, x, p->w, rstd, shrink, clip, p->width, T));
+    float rstd[ROWS], shrink[ROWS];
+    for (int64_t i = first; i < last; i++) {
+        int64_t r = i / p->heads, h = i % p->heads * p->width;
+        const void *x = at(p->x, r * p->ldx + h, p->type), *dy = at(p->dy, r * p->lddy + h, p->type);
+        float one = rstd_of(p->sumsq, r, p->full_width, x, p->width, p->type, p->eps);
+        double dot = p->sumsq ? p->dot[r] : row_dot(x, dy, p->w, one, p->clip, p->width, p->type);
+        rstd[i - first] = one;
+        shrink[i - first] = (float)(dot * one * one * one / (double)(p->sumsq ? p->full_width : p->width));
+    }
+    for (int64_t i = first; i < last; i++) {
+        int64_t r = i / p->heads, h = i % p->heads * p->width;
+        const void *x = at(p->x, r * p->ldx + h, p->type), *dy = at(p->dy, r * p->lddy + h, p->type);
+        void *dx = at(p->dx, r * p->lddx + h, p->type);
+        float a = rstd[i - first], b = shrink[i - first];
+        if (p->clip > 0)
+            BY_TYPE(p->type, gradient(p, dx, dw, dy, x, a, b, p->accumulate, true, T));
+        else if (p->accumulate)
+            BY_TYPE(p->type, gradient(p, dx, dw, dy, x, a, b, true, false, T));
+        else
+            BY_TYPE(p->type, gradient(p, dx, dw, dy, x, a, b, false, false, T));
+    }
 }
 
 /* dw is summed in blocks of rows that do not depend on the threads, then over the blocks in order. */
@@ -127,8 +143,8 @@ static void cpu_rmsnorm_backward(struct stream *s, const struct rmsnorm_backward
     {
 #pragma omp for schedule(static)
         for (int64_t b = 0; b < blocks; b++)
-            for (int64_t i = units * b / blocks; i < units * (b + 1) / blocks; i++)
-                backward_row(p, i / p->heads, i % p->heads, part + b * p->width);
+            for (int64_t i = units * b / blocks, end = units * (b + 1) / blocks; i < end; i += ROWS)
+                backward_rows(p, i, min64(i + ROWS, end), part + b * p->width);
 #pragma omp for schedule(static)
         for (int64_t c = 0; c < p->width; c++) {
             float sum = 0;
@@ -140,18 +156,22 @@ static void cpu_rmsnorm_backward(struct stream *s, const struct rmsnorm_backward
     free(part);
 }
 
+HOT static void sums_of_row(const struct row_sums *p, int64_t r)
+{
+    const void *x = at(p->x, r * p->ldx, p->type), *dy = at(p->dy, r * p->lddy, p->type);
+    if (p->sumsq)
+        p->sumsq[r] = (float)sum_of_squares(x, p->width, p->type);
+    if (!p->dot)
+        return;
+    float rstd = p->clip > 0 ? (float)(1 / sqrt(p->sumsq_in[r] / (double)p->full_width + p->eps)) : 0;
+    p->dot[r] = (float)row_dot(x, dy, p->w, rstd, p->clip, p->width, p->type);
+}
+
 static void cpu_row_sums(struct stream *s, const struct row_sums *p)
 {
 #pragma omp parallel for schedule(static) if (p->rows * p->width > WORTH)
-    for (int64_t r = 0; r < p->rows; r++) {
-        const void *x = at(p->x, r * p->ldx, p->type), *dy = at(p->dy, r * p->lddy, p->type);
-        if (p->sumsq)
-            p->sumsq[r] = (float)sum_of_squares(x, p->width, p->type);
-        if (!p->dot)
-            continue;
-        float rstd = p->clip > 0 ? (float)(1 / sqrt(p->sumsq_in[r] / (double)p->full_width + p->eps)) : 0;
-        p->dot[r] = (float)row_dot(x, dy, p->w, rstd, limit(p->clip), p->width, p->type);
-    }
+    for (int64_t r = 0; r < p->rows; r++)
+        sums_of_row(p, r);
 }
 
 void norm_install(struct backend *be)

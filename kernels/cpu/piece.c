@@ -24,7 +24,6 @@ HOT void narrow(uint16_t *restrict dst, const float *restrict src, int64_t n)
 /* In lanes: the compiler may not reorder a maximum that ignores NaNs. */
 HOT float max_of(const float *x, int64_t n)
 {
-    enum { LANES = 32 };
     float lane[LANES], max = -INFINITY;
     int64_t i = 0;
     for (int l = 0; l < LANES; l++)

@@ -163,23 +163,29 @@ static void cpu_permute(struct stream *s, const struct permute *p)
     }
 }
 
-LOOP void sum_choices(void *y, const struct unpermute *p, const int32_t *position, enum type T)
+/* Columns c .. c+n-1 of a token's rows, n <= LANES: their sums stay in registers. */
+LOOP void sum_choices(void *y, const struct unpermute *p, const int32_t *position, int64_t c, int64_t n,
+                      enum type T)
 {
-    float sum[CHUNK];
-    for (int64_t c = 0; c < p->width; c += CHUNK) {
-        int64_t n = min64(CHUNK, p->width - c);
-        memset(sum, 0, sizeof sum);
-        for (int64_t k = 0; k < p->top_k; k++)
-            if (position[k] >= 0)
-                add_to(sum, at(p->x, position[k] * p->ldx + c, T), n, T);
-        scale_to(at(y, c, T), sum, 1, n, T, F32);
-    }
+    float sum[LANES] = {0};
+    for (int64_t k = 0; k < p->top_k; k++)
+        if (position[k] >= 0)
+            add_to(sum, at(p->x, position[k] * p->ldx + c, T), n, T);
+    scale_to(at(y, c, T), sum, 1, n, T, F32);
+}
+
+LOOP void sum_token(void *y, const struct unpermute *p, const int32_t *position, enum type T)
+{
+    int64_t c = 0;
+    for (; c + LANES <= p->width; c += LANES)
+        sum_choices(y, p, position, c, LANES, T);
+    sum_choices(y, p, position, c, p->width - c, T);
 }
 
 HOT static void unpermute_row(const struct unpermute *p, int64_t t)
 {
     const int32_t *position = p->position + t * p->top_k;
-    BY_TYPE(p->type, sum_choices(at(p->y, t * p->width, T), p, position, T));
+    BY_TYPE(p->type, sum_token(at(p->y, t * p->width, T), p, position, T));
     for (int64_t k = 0; p->weight_in && k < p->top_k; k++)
         p->weight_out[t * p->top_k + k] = position[k] < 0 ? 0 : p->weight_in[position[k] * p->ldw];
 }

@@ -20,8 +20,8 @@ static inline uint16_t f32_to_bf16(float f)
 {
     uint32_t u;
     memcpy(&u, &f, sizeof u);
-    uint32_t rounded = (u + 0x7fff + (u >> 16 & 1)) >> 16, quiet = u >> 16 | 0x40;
-    return (uint16_t)((u & 0x7fffffff) > 0x7f800000 ? quiet : rounded);
+    u = f != f ? u | 0x400000 : u + 0x7fff + (u >> 16 & 1);
+    return (uint16_t)(u >> 16);
 }
 
 #endif

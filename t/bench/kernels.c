@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* Speed of the operations that carry a training step: usage kernels [BACKEND|copy [THREADS]].
- * `copy` prints the GB/s of copying alone.
- * Products are also given as a share of the ceiling, a 2048-cube in tiles by oneDNN's sgemm, one tile a thread:
- * the best of a few measured right after the product, since a shared machine's speed drifts. */
+/* Speed of the operations that carry a training step: usage kernels [BACKEND|copy|exp [THREADS]].
+ * `copy` prints the GB/s of copying alone, `exp` the exponentials a nanosecond of the cpu backend's own.
+ * Products are also given as a share of the ceiling, a 2048-cube in tiles by oneDNN's sgemm, one tile a thread;
+ * attention as a share of the bound that this and its exponentials set, in f32 for both types, as it computes;
+ * all others as a share of what copy_rows reaches with as many bytes. Each is the best of a few measured right
+ * after the operation, since a shared machine's speed drifts. */
 #include <omp.h>
 #include <oneapi/dnnl/dnnl.h>
 #include <stdio.h>
@@ -13,6 +15,7 @@
 #include "base/error.h"
 #include "base/num.h"
 #include "base/process.h"
+#include "cpu/piece.h"
 
 enum { REPEATS = 15, T = 2048, H = 512, V = 8192, EXPERTS = 16 };
 
@@ -87,9 +90,61 @@ static void products(const char *what, enum type type, double flops, double seco
            100 * speed / ceiling, ceiling);
 }
 
+enum { POWERS = 2048, PASSES = 512 };
+
+HOT static void powers(float *x)
+{
+#pragma omp simd
+    for (int i = 0; i < POWERS; i++)
+        x[i] = exp2_fast(-x[i]);
+}
+
+/* Exponentials a nanosecond of all threads, within their caches. */
+static double find_exponentials(void)
+{
+    double seconds = 0;
+#pragma omp parallel num_threads(threads) reduction(max : seconds)
+    {
+        float x[POWERS];
+        for (int i = 0; i < POWERS; i++)
+            x[i] = (float)i / POWERS;
+        seconds = BEST(for (int pass = 0; pass < PASSES; pass++) powers(x));
+    }
+    return 1e-9 * POWERS * PASSES * threads / seconds;
+}
+
+/* Pairs of a query and a key that it sees, each with an exponential and so many operations. */
+static void attended(const char *what, enum type type, double pairs, double flops, double seconds)
+{
+    double ceiling = find_ceiling(), exponentials = find_exponentials();
+    double bound = pairs * (flops / ceiling + 1 / exponentials) * 1e-9;
+    printf("%-5s %-34s %8.1f GFLOP/s %5.0f %% of %.0f, from %.0f and %.1f exponentials a ns\n",
+           type == F32 ? "f32" : "bf16", what, pairs * flops * 1e-9 / seconds, 100 * bound / seconds,
+           pairs * flops * 1e-9 / bound, ceiling, exponentials);
+}
+
+/* Bytes read and written a second by a copy of `bytes` altogether, in rows of 4 KiB. */
+static double find_copy(double bytes)
+{
+    enum { WIDTH = 1024, MOST = 20 * 1024 };
+    static float *x, *y;
+    int64_t rows = (int64_t)(bytes / 8 / WIDTH);
+    rows = rows < MOST ? rows : MOST;
+    if (!x) {
+        x = tensor(MOST * WIDTH, F32);
+        y = tensor(MOST * WIDTH, F32);
+    }
+    struct copy_rows copy =
+        OP(copy_rows, .rows = rows, .width = WIDTH, .x = x, .ldx = WIDTH, .y = y, .ldy = WIDTH, .type = F32);
+    double seconds = BEST(be->copy_rows(stream, &copy));
+    return 8e-9 * (double)(rows * WIDTH) / seconds;
+}
+
 static void traffic(const char *what, enum type type, double bytes, double seconds)
 {
-    printf("%-5s %-34s %8.1f GB/s\n", type == F32 ? "f32" : "bf16", what, bytes * 1e-9 / seconds);
+    double speed = bytes * 1e-9 / seconds, copy = find_copy(bytes);
+    printf("%-5s %-34s %8.1f GB/s    %5.0f %% of %.0f\n", type == F32 ? "f32" : "bf16", what, speed,
+           100 * speed / copy, copy);
 }
 
 static void bench_linear(enum type type, int64_t rows, int64_t in, int64_t out)
@@ -108,10 +163,12 @@ static void bench_linear(enum type type, int64_t rows, int64_t in, int64_t out)
     products(name, type, flops, BEST(be->matmul(stream, &forward)));
     struct matmul dx = OP(matmul, .m = rows, .n = in, .k = out, .a = y, .lda = out, .b = w, .ldb = in, .c = x,
                           .ldc = in, .in = type, .out = type);
-    products("  its dX", type, flops, BEST(be->matmul(stream, &dx)));
+    snprintf(name, sizeof name, "[%d,%d]x[%d,%d] dX", (int)rows, (int)in, (int)in, (int)out);
+    products(name, type, flops, BEST(be->matmul(stream, &dx)));
     struct matmul grad = OP(matmul, .m = out, .n = in, .k = rows, .ta = true, .a = y, .lda = out, .b = x,
                             .ldb = in, .c = dw, .ldc = in, .beta = 1, .in = type, .out = F32);
-    products("  its dW", type, flops, BEST(be->matmul(stream, &grad)));
+    snprintf(name, sizeof name, "[%d,%d]x[%d,%d] dW", (int)rows, (int)in, (int)in, (int)out);
+    products(name, type, flops, BEST(be->matmul(stream, &grad)));
     be->free(x, (size_t)(rows * in) * type_bytes(type));
     be->free(w, (size_t)(in * out) * type_bytes(type));
     be->free(y, (size_t)(rows * out) * type_bytes(type));
@@ -157,87 +214,118 @@ static void bench_attention(enum type type)
                             .o = t[3], .ldo = WIDE, .lse = lse, .scale = 0.125f, .type = type);
     struct attention_backward b = OP(attention_backward, .fwd = p, .d_o = t[4], .lddo = WIDE, .dq = t[5],
                                      .dk = t[6], .dv = t[7], .delta = delta);
-    double flops = 4.0 * T * SEQ / 2 * WIDE; /* of the part below the diagonal */
-    products("attention, 4x512, 8 heads of 64", type, flops, BEST(be->attention(stream, &p)));
-    products("attention_backward", type, 2.5 * flops, BEST(be->attention_backward(stream, &b)));
+    double pairs = (double)T * HEADS * (SEQ + 1) / 2;
+    attended("attention, 4x512, 8 heads of 64", type, pairs, 4 * DIM, BEST(be->attention(stream, &p)));
+    attended("attention_backward", type, pairs, 10 * DIM, BEST(be->attention_backward(stream, &b)));
     for (int i = 0; i < 8; i++)
         be->free(t[i], T * WIDE * type_bytes(type));
     be->free(lse, HEADS * T * 4);
     be->free(delta, HEADS * T * 4);
 }
 
-/* Bytes read and written a second by a copy that leaves the caches: the ceiling of what computes little. */
-static double find_copy(void)
+/* What a layer does to its tokens, [T, H], besides products. */
+static void bench_tokens(enum type type)
 {
-    enum { ROWS = 1024, WIDTH = 16 * 1024 };
-    void *x = tensor(ROWS * WIDTH, F32), *y = tensor(ROWS * WIDTH, F32);
-    struct copy_rows copy =
-        OP(copy_rows, .rows = ROWS, .width = WIDTH, .x = x, .ldx = WIDTH, .y = y, .ldy = WIDTH, .type = F32);
-    double seconds = BEST(be->copy_rows(stream, &copy));
-    be->free(x, 4ul * ROWS * WIDTH);
-    be->free(y, 4ul * ROWS * WIDTH);
-    return 8e-9 * ROWS * WIDTH / seconds;
-}
-
-static void bench_rows(enum type type)
-{
-    enum { ROWS = 4096, WIDTH = 1024, COUNT = ROWS * WIDTH };
-    double size = (double)type_bytes(type) * COUNT;
-    void *x = tensor(2 * COUNT, type), *y = tensor(COUNT, type), *dx = tensor(2 * COUNT, type),
-         *w = tensor(8192, type);
-    float *master = tensor(COUNT, F32), *m = tensor(COUNT, F32), *v = tensor(COUNT, F32),
-          *dw = tensor(8192, F32);
-    float *logits = tensor(1024 * V, F32), *stats = tensor(3 * 1024, F32), *loss = tensor(1024, F32);
-    int32_t *target = be->alloc(1024 * sizeof *target);
-    void *dlogits = tensor(1024 * V, type);
-    traffic("swiglu", type, 3 * size,
-            BEST(be->swiglu(stream,
-                            &OP(swiglu, .rows = ROWS, .width = WIDTH, .gate_up = x, .y = y, .type = type))));
-    traffic("swiglu_backward", type, 5 * size,
-            BEST(be->swiglu_backward(stream, &OP(swiglu_backward, .rows = ROWS, .width = WIDTH, .gate_up = x,
-                                                 .dy = y, .d_gate_up = dx, .type = type))));
+    enum { HEADS = 8, DIM = H / HEADS, SEQ = 512, WIDE = 3 * H };
+    double size = (double)type_bytes(type) * T * H;
+    void *x = tensor(T * WIDE, type), *y = tensor(T * H, type), *dx = tensor(T * H, type), *w = tensor(H, type);
+    float *dw = tensor(H, F32), *angles = tensor(SEQ * DIM, F32);
     struct rmsnorm norm = OP(rmsnorm, .rows = T, .heads = 1, .width = H, .x = x, .ldx = H, .w = w, .y = y,
                              .ldy = H, .eps = 1e-5f, .type = type);
-    traffic("rmsnorm", type, 2.0 * T * H * (double)type_bytes(type), BEST(be->rmsnorm(stream, &norm)));
+    traffic("rmsnorm", type, 2 * size, BEST(be->rmsnorm(stream, &norm)));
     struct rmsnorm_backward back =
         OP(rmsnorm_backward, .rows = T, .heads = 1, .width = H, .x = x, .ldx = H, .w = w, .dy = y, .lddy = H,
-           .dx = dx, .lddx = H, .dw = dw, .eps = 1e-5f, .type = type);
-    traffic("rmsnorm_backward", type, 3.0 * T * H * (double)type_bytes(type),
-            BEST(be->rmsnorm_backward(stream, &back)));
+           .dx = dx, .lddx = H, .dw = dw, .accumulate = true, .eps = 1e-5f, .type = type);
+    traffic("rmsnorm_backward", type, 4 * size, BEST(be->rmsnorm_backward(stream, &back)));
+    struct rope rope = OP(rope, .rows = T, .seq = SEQ, .heads = HEADS, .head_dim = DIM, .rotary = DIM, .x = x,
+                          .ld = WIDE, .cos_sin = angles, .type = type);
+    traffic("rope", type, 2 * size, BEST(be->rope(stream, &rope)));
     traffic("add", type, 3 * size,
-            BEST(be->add(stream, &OP(add, .count = COUNT, .a = x, .b = dx, .parts = 1, .y = y, .type = type))));
-    be->zero(stream, v, COUNT * 4);
+            BEST(be->add(stream, &OP(add, .count = T * H, .a = x, .b = dx, .y = y, .type = type))));
+    be->free(x, 3 * (size_t)size);
+    be->free(y, (size_t)size);
+    be->free(dx, (size_t)size);
+}
+
+/* What the experts' layer does to their rows, [2T, F], besides products. */
+static void bench_routed(enum type type)
+{
+    enum { ROWS = 2 * T, F = 1024 };
+    double row = (double)type_bytes(type) * H, size = (double)type_bytes(type) * ROWS * F;
+    void *x = tensor(ROWS * H, type), *y = tensor(T * H, type);
+    void *gate_up = tensor(2 * ROWS * F, type), *act = tensor(ROWS * F, type),
+         *grad = tensor(2 * ROWS * F, type);
+    float *weight = tensor(ROWS, F32), *d_weight = tensor(ROWS, F32);
+    int32_t host[ROWS], *position = be->alloc(sizeof host);
+    for (int i = 0; i < ROWS; i++)
+        host[i] = (int32_t)((int64_t)i * 1543 % ROWS); /* 1543 is odd: each row once */
+    be->upload(stream, position, host, sizeof host);
+    traffic("permute", type, 2 * ROWS * row,
+            BEST(be->permute(stream, &OP(permute, .tokens = T, .rows = ROWS, .width = H, .top_k = 2, .x = y,
+                                         .source = position, .y = x, .ldy = H, .type = type))));
+    traffic("unpermute", type, (ROWS + T) * row,
+            BEST(be->unpermute(stream, &OP(unpermute, .tokens = T, .rows = ROWS, .width = H, .top_k = 2, .x = x,
+                                           .ldx = H, .position = position, .y = y, .type = type))));
+    traffic("swiglu", type, 3 * size,
+            BEST(be->swiglu(stream, &OP(swiglu, .rows = ROWS, .width = F, .gate_up = gate_up, .weight = weight,
+                                        .y = act, .type = type))));
+    struct swiglu_backward back =
+        OP(swiglu_backward, .rows = ROWS, .width = F, .gate_up = gate_up, .weight = weight, .dy = act,
+           .d_gate_up = grad, .d_weight = d_weight, .type = type);
+    traffic("swiglu_backward", type, 5 * size, BEST(be->swiglu_backward(stream, &back)));
+    be->free(x, (size_t)(ROWS * row));
+    be->free(y, (size_t)(T * row));
+    be->free(gate_up, 2 * (size_t)size);
+    be->free(act, (size_t)size);
+    be->free(grad, 2 * (size_t)size);
+}
+
+/* The loss over a vocabulary, and the update of as many weights. */
+static void bench_loss(enum type type)
+{
+    enum { ROWS = 1024, COUNT = 4 << 20 };
+    double size = (double)type_bytes(type);
+    float *logits = tensor(ROWS * V, F32), *stats = tensor(3 * ROWS, F32), *loss = tensor(ROWS, F32);
+    float *master = tensor(COUNT, F32), *m = tensor(COUNT, F32), *v = be->alloc(COUNT * 4ul);
+    int32_t *target = be->alloc(ROWS * sizeof *target);
+    void *out = tensor(ROWS * V, type);
+    be->zero(stream, target, ROWS * sizeof *target);
+    be->zero(stream, v, COUNT * 4ul);
+    traffic("softmax_stats", type, 4.0 * ROWS * V,
+            BEST(be->softmax_stats(stream, &OP(softmax_stats, .rows = ROWS, .width = V, .logits = logits,
+                                               .target = target, .stats = stats))));
+    struct cross_entropy ce =
+        OP(cross_entropy, .rows = ROWS, .width = V, .parts = 1, .logits = logits, .stats = stats,
+           .target = target, .scale = 1, .loss = loss, .dlogits = out, .type = type);
+    traffic("cross_entropy", type, (4 + size) * ROWS * V, BEST(be->cross_entropy(stream, &ce)));
     struct update how = {.lr = 1e-3f, .correction1 = 0.1f, .correction2 = 0.05f, .grad_scale = 1};
     struct update *update = be->alloc(sizeof how);
     be->upload(stream, update, &how, sizeof how);
     struct adamw adam =
-        OP(adamw, .count = COUNT, .master = master, .m = m, .v = v, .grad = logits, .param = y,
+        OP(adamw, .count = COUNT, .master = master, .m = m, .v = v, .grad = logits, .param = out,
            .update = update, .beta1 = 0.9f, .beta2 = 0.95f, .eps = 1e-8f, .decay = 0.1f, .type = type);
-    traffic("adamw", type, 28.0 * COUNT + size, BEST(be->adamw(stream, &adam)));
-    be->free(update, sizeof how);
-    traffic("softmax_stats", type, 4.0 * 1024 * V,
-            BEST(be->softmax_stats(stream, &OP(softmax_stats, .rows = 1024, .width = V, .logits = logits,
-                                               .target = target, .stats = stats))));
-    struct cross_entropy ce =
-        OP(cross_entropy, .rows = 1024, .width = V, .parts = 1, .logits = logits, .stats = stats,
-           .target = target, .scale = 1, .loss = loss, .dlogits = dlogits, .type = type);
-    traffic("cross_entropy", type, (4.0 + (double)type_bytes(type)) * 1024 * V,
-            BEST(be->cross_entropy(stream, &ce)));
+    traffic("adamw", type, (28 + size) * COUNT, BEST(be->adamw(stream, &adam)));
+    be->free(logits, 4ul * ROWS * V);
+    be->free(out, (size_t)size * ROWS * V);
+    be->free(master, COUNT * 4ul);
+    be->free(m, COUNT * 4ul);
+    be->free(v, COUNT * 4ul);
 }
 
 int main(int argc, char **argv)
 {
     threads = argc > 2 ? atoi(argv[2]) : 2;
-    bool copy = argc > 1 && strcmp(argv[1], "copy") == 0;
-    be = backend_open(argc > 1 && !copy ? argv[1] : "cpu", 0, threads);
+    const char *what = argc > 1 ? argv[1] : "cpu";
+    bool copy = strcmp(what, "copy") == 0, exponentials = strcmp(what, "exp") == 0;
+    be = backend_open(copy || exponentials ? "cpu" : what, 0, threads);
     if (!be) {
         fprintf(stderr, "kernels: %s\n", error_text());
         return error_status();
     }
     stream = be->stream_new();
     setvbuf(stdout, NULL, _IOLBF, 0);
-    if (copy) {
-        printf("%.1f\n", find_copy());
+    if (copy || exponentials) {
+        printf("%.1f\n", copy ? find_copy(1e9) : find_exponentials());
         return 0;
     }
     for (enum type type = F32; type <= BF16; type++) {
@@ -247,7 +335,9 @@ int main(int argc, char **argv)
         bench_experts(type, H, 2048);
         bench_experts(type, 1024, H);
         bench_attention(type);
-        bench_rows(type);
+        bench_tokens(type);
+        bench_routed(type);
+        bench_loss(type);
     }
     return 0;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* moe-train, which says on stderr at its end where the time of its operations went: a line for each, with
- * calls, seconds, bytes that it touches (kernels/access.h) and floating-point operations of matrix
- * products. t/bench/profile makes shares of it. usage: profile-run OPTIONS OF MOE-TRAIN */
+ * calls, seconds, bytes that it touches (kernels/access.h), floating-point operations of matrix products, and
+ * exponentials of attention. t/bench/profile makes shares of it. usage: profile-run OPTIONS OF MOE-TRAIN */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,7 +19,7 @@ enum number {
 struct spent {
     const char *name;
     long calls;
-    double seconds, bytes, flops;
+    double seconds, bytes, flops, exponentials;
 };
 static struct spent spent[NUMBERS][2]; /* by precision */
 
@@ -34,13 +34,21 @@ static double bytes_of(const struct access_list *l)
     return bytes;
 }
 
-/* Of the products, the attention's below the diagonal. */
+/* Queries with a key that they see. The backward pass's struct begins with the forward pass's. */
+static double pairs_of(enum number n, const void *op)
+{
+    const struct attention *a = op;
+    if (n != NUMBER_attention && n != NUMBER_attention_backward)
+        return 0;
+    return (double)a->sequences * (double)a->heads * (double)a->seq * ((double)a->seq + 1) / 2;
+}
+
 static double flops_of(enum number n, const void *op)
 {
     const struct matmul *m = op;
     const struct grouped_matmul *g = op;
-    const struct attention *a = op; /* the backward pass's struct begins with it */
-    double pairs = (double)a->sequences * (double)a->heads * (double)a->seq * ((double)a->seq + 1) / 2;
+    const struct attention *a = op;
+    double pairs = pairs_of(n, op);
     switch (n) {
     case NUMBER_matmul:
         return 2.0 * (double)m->m * (double)m->n * (double)m->k;
@@ -101,6 +109,7 @@ static void watch(const char *name, const void *op, double seconds)
     s->seconds += seconds;
     s->bytes += bytes_of(&list);
     s->flops += flops_of(n, op);
+    s->exponentials += pairs_of(n, op);
 }
 
 static void print(void)
@@ -108,8 +117,8 @@ static void print(void)
     for (int i = 0; i < 2 * NUMBERS; i++) {
         const struct spent *s = &spent[i / 2][i % 2];
         if (s->calls)
-            fprintf(stderr, "profile %s %s %ld %.6f %.0f %.0f\n", s->name, i % 2 ? "bf16" : "f32", s->calls,
-                    s->seconds, s->bytes, s->flops);
+            fprintf(stderr, "profile %s %s %ld %.6f %.0f %.0f %.0f\n", s->name, i % 2 ? "bf16" : "f32",
+                    s->calls, s->seconds, s->bytes, s->flops, s->exponentials);
     }
 }
 

@@ -26,9 +26,9 @@
 #define INLINE static inline __attribute__((always_inline)) AVX512
 
 enum {
-    MR = 14, /* with two vectors of columns: 28 sums, 2 words of B and 1 of A in 32 registers */
-    LANES = 16,
-    NR = 2 * LANES,
+    MR = 14,     /* with two vectors of columns: 28 sums, 2 words of B and 1 of A in 32 registers */
+    VECTOR = 16, /* words */
+    NR = 2 * VECTOR,
     DEPTH = 256,       /* words of K at a time, but for */
     WHOLE = 512,       /* so few that one block has them all */
     KEPT = 160 * 1024, /* words of A, packed: two thirds of a 1 MiB L2 */
@@ -76,7 +76,7 @@ INLINE void look_ahead(struct ahead *a)
 
 INLINE __mmask16 first_lanes(int64_t n)
 {
-    return n >= LANES ? 0xffff : n <= 0 ? 0 : (__mmask16)((1u << n) - 1);
+    return n >= VECTOR ? 0xffff : n <= 0 ? 0 : (__mmask16)((1u << n) - 1);
 }
 
 /* ---- packing ---- */
@@ -87,13 +87,13 @@ INLINE __m512i row_words(const char *p, int64_t left, enum packing how)
     if (how == PACK_F32)
         return _mm512_maskz_loadu_epi32(first_lanes(left), p);
     if (how == PACK_PAIRS)
-        return _mm512_maskz_loadu_epi16(left >= 2 * LANES ? ~0u : (1u << left) - 1, p);
+        return _mm512_maskz_loadu_epi16(left >= 2 * VECTOR ? ~0u : (1u << left) - 1, p);
     return _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(first_lanes(left), p)), 16);
 }
 
-INLINE void transpose(__m512i r[LANES])
+INLINE void transpose(__m512i r[VECTOR])
 {
-    __m512i t[LANES];
+    __m512i t[VECTOR];
 #pragma GCC unroll 8
     for (int i = 0; i < 16; i += 2) {
         t[i] = _mm512_unpacklo_epi32(r[i], r[i + 1]);
@@ -124,17 +124,17 @@ INLINE void transpose(__m512i r[LANES])
 INLINE void pack_rows(const struct operand *o, int64_t count, int64_t k, float *to, int64_t width,
                       enum packing how)
 {
-    int64_t step = how == PACK_PAIRS ? 2 * LANES : LANES;
-    for (int64_t at = 0; at < k; at += step, to += LANES * width) {
-        __m512i r[LANES];
+    int64_t step = how == PACK_PAIRS ? 2 * VECTOR : VECTOR;
+    for (int64_t at = 0; at < k; at += step, to += VECTOR * width) {
+        __m512i r[VECTOR];
         int64_t left = k - at, filled = how == PACK_PAIRS ? (left + 1) / 2 : left;
 #pragma GCC unroll 16
-        for (int i = 0; i < LANES; i++)
+        for (int i = 0; i < VECTOR; i++)
             r[i] =
                 i < count ? row_words(o->p + i * o->outer + at * o->bytes, left, how) : _mm512_setzero_si512();
         transpose(r);
 #pragma GCC unroll 16
-        for (int i = 0; i < LANES; i++)
+        for (int i = 0; i < VECTOR; i++)
             if (i < filled)
                 _mm512_store_si512(to + i * width, r[i]);
     }
@@ -177,7 +177,7 @@ INLINE int64_t strip_begin(int64_t strip, int64_t m)
 /* From one strip to the next: a line more than there is, lest all begin in the same set of a cache. */
 INLINE int64_t strip_words(int64_t depth)
 {
-    return (depth + 1) * LANES;
+    return (depth + 1) * VECTOR;
 }
 
 INLINE void pack_a(const struct operand *a, int64_t m, int64_t k, int64_t depth, float *to, enum packing how)
@@ -192,21 +192,21 @@ INLINE void pack_a(const struct operand *a, int64_t m, int64_t k, int64_t depth,
             struct operand o = {a->p + i * a->outer, a->outer, a->inner, a->bytes};
             float *strip = to + s * strip_words(depth);
             if (rows)
-                pack_rows(&o, count, k, strip, LANES, how);
+                pack_rows(&o, count, k, strip, VECTOR, how);
             else
-                pack_columns(&o, count, from, min64(k, from + NEAR), strip, LANES, how);
+                pack_columns(&o, count, from, min64(k, from + NEAR), strip, VECTOR, how);
         }
 }
 
 INLINE void pack_b(const struct operand *b, int64_t n, int64_t k, float *to, enum packing how)
 {
     for (int half = 0; half < 2; half++) {
-        int64_t count = min64(LANES, n - half * LANES);
-        struct operand o = {b->p + half * LANES * b->outer, b->outer, b->inner, b->bytes};
+        int64_t count = min64(VECTOR, n - half * VECTOR);
+        struct operand o = {b->p + half * VECTOR * b->outer, b->outer, b->inner, b->bytes};
         if (b->inner == b->bytes)
-            pack_rows(&o, count, k, to + half * LANES, NR, how);
+            pack_rows(&o, count, k, to + half * VECTOR, NR, how);
         else
-            pack_columns(&o, count, 0, k, to + half * LANES, NR, how);
+            pack_columns(&o, count, 0, k, to + half * VECTOR, NR, how);
     }
 }
 
@@ -225,10 +225,10 @@ INLINE void store_row(const struct corner *c, char *row, __m512 sum, int half)
 {
     __mmask16 some = c->columns[half];
     if (c->bf16) {
-        _mm256_mask_storeu_epi16((uint16_t *)row + half * LANES, some, (__m256i)_mm512_cvtneps_pbh(sum));
+        _mm256_mask_storeu_epi16((uint16_t *)row + half * VECTOR, some, (__m256i)_mm512_cvtneps_pbh(sum));
         return;
     }
-    float *to = (float *)row + half * LANES;
+    float *to = (float *)row + half * VECTOR;
     if (c->add)
         sum = _mm512_add_ps(sum, _mm512_maskz_loadu_ps(some, to));
     _mm512_mask_storeu_ps(to, some, sum);
@@ -253,10 +253,10 @@ INLINE void multiply(const float *a, const float *b, int64_t depth, const struct
         look_ahead(next);
 #pragma GCC unroll 2
         for (int64_t end = min64(depth, k + 16); k < end; k++) {
-            __m512 b0 = _mm512_load_ps(b + k * NR), b1 = _mm512_load_ps(b + k * NR + LANES);
+            __m512 b0 = _mm512_load_ps(b + k * NR), b1 = _mm512_load_ps(b + k * NR + VECTOR);
 #pragma GCC unroll 14
             for (int i = 0; i < rows; i++) {
-                __m512 x = _mm512_set1_ps(a[k * LANES + i]);
+                __m512 x = _mm512_set1_ps(a[k * VECTOR + i]);
                 sum[i][0] = multiply_add(x, b0, sum[i][0], how);
                 sum[i][1] = multiply_add(x, b1, sum[i][1], how);
             }
@@ -317,7 +317,7 @@ INLINE void block(const struct operand *a, const struct operand *b, int64_t m, i
         struct ahead next = panel_ahead(&panel, k, n - j, strips * ceil_div(depth, 16));
         struct corner to = c;
         to.columns[0] = first_lanes(n - j);
-        to.columns[1] = first_lanes(n - j - LANES);
+        to.columns[1] = first_lanes(n - j - VECTOR);
         pack_b(&panel, min64(NR, n - j), k, bs, how);
         for (int64_t s = 0; s < strips; s++) {
             int64_t i = strip_begin(s, m);

@@ -21,8 +21,8 @@
 #include "model/size.h"
 #include "plan/states.h"
 
-#define WINDOW_S   0.2 /* of each figure and round, */
-#define PAUSE_S    0.1 /* and between rounds */
+#define WINDOW_S   0.1  /* of each figure and round, */
+#define PAUSE_S    0.05 /* and between rounds */
 #define TURN_LEAST 0.01
 enum {
     ROUNDS = 3,

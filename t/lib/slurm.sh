@@ -65,9 +65,10 @@ node_pids() {
         fi
     done 2>/dev/null | sort -u
 }
-# One or more, all at once: nothing of them may see another go.
+# One or more, all at once: nothing of them may see another go. Children first: those of a parent that has gone the kernel wakes, and srun then has the
+# time to end its step.
 node_dies() {
-    gone=$(for n in "$@"; do node_pids "$n"; done)
+    gone=$(for n in "$@"; do node_pids "$n"; done | sort -rn)
     # shellcheck disable=SC2086
     kill -s STOP $gone
     # shellcheck disable=SC2086

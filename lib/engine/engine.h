@@ -130,7 +130,8 @@ struct engine {
     bool replay;   /* a forward repeated for its activations: counts nothing, sends no results */
     bool evaluate; /* forward only */
     bool split;    /* the program leaves weight gradients to operations of their own */
-    bool overlap;  /* communication goes beside computation, or else nothing hides it; fixed in a run */
+    bool overlap;  /* communication goes beside computation; fixed in a run */
+    bool held;     /* nothing hides it, messages between stages either, which otherwise always go beside */
     struct capture capture;
     struct buckets buckets;
     double loss_scale, aux_scale; /* 1/(tokens of the global batch), 1/(microbatches of the global batch) */

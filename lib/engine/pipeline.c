@@ -5,8 +5,8 @@
  * from the loss). Messages are queued as cost/messages.h orders them, which moe-plan-check proved free of
  * deadlock even if each waited for its partner before the next is begun, in streams of their own: computation
  * waits for what it takes when it takes it, and for what was sent out of a stash when that memory is needed
- * again; without overlap, for each message at once. The gradient of an output comes to the output's own place.
- */
+ * again; with --overlap off, for each message at once. The gradient of an output comes to the output's own
+ * place. */
 #include "engine/pipeline.h"
 
 #include <stdlib.h>
@@ -71,7 +71,7 @@ static const struct mail *mail_with(const struct engine *e, int peer)
     return &e->mail[e->mail[0].peer != peer];
 }
 
-/* Without overlap all later work in s waits for the message. */
+/* All later work in s waits for the message. */
 static void stand_still(struct engine *e, int number)
 {
     enum phase before = e->messages.list[number].send ? profile_enter(&e->profile, PHASE_PP)
@@ -103,7 +103,7 @@ static int queue_message(struct walk *run, int number)
                       &e->times[number]));
     }
     e->be->event_record(e->delivered[number], s);
-    if (!e->overlap)
+    if (e->held)
         stand_still(e, number);
     else if (m->send)
         run->pending[run->count++] = (struct pending){number, stash->begin, stash->end};

@@ -61,12 +61,14 @@ static void apply_recipe(struct run *run)
         r->bias_rate = run->plan.model.bias_rate;
 }
 
-/* What the run does is what the plan says, unless the command line says otherwise. */
+/* What the run does is what the plan says, unless the command line says otherwise. A plan without overlap is
+ * one whose stages go on while messages travel, as cost/simulate.h has it; only the command line holds them up. */
 static void choose_overlap(struct run *run)
 {
     struct engine *e = &run->e;
     if (run->o->overlap)
         e->overlap = strcmp(run->o->overlap, "on") == 0;
+    e->held = run->o->overlap && !e->overlap;
     if (e->overlap != run->plan.training.overlap)
         notice("--overlap %s: the plan's predictions are for overlap %s", run->o->overlap,
                run->plan.training.overlap ? "on" : "off");

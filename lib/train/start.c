@@ -61,8 +61,8 @@ static void apply_recipe(struct run *run)
         r->bias_rate = run->plan.model.bias_rate;
 }
 
-/* What the run does is what the plan says, unless the command line says otherwise. A plan without overlap is
- * one whose stages go on while messages travel, as cost/simulate.h has it; only the command line holds them up. */
+/* What the run does is what the plan says, unless the command line says otherwise. Without overlap a plan's
+ * stages go on while messages travel, as cost/simulate.h has it; only the command line holds them up. */
 static void choose_overlap(struct run *run)
 {
     struct engine *e = &run->e;

@@ -32,6 +32,8 @@ same() {
 # 4 microbatches, F and B each: the first F and B as they are, and so the first evaluation, which is between the steps
 same one-rank glm 1 '6 8'
 same two-of-bf16 bf16 2 '2 4' --dp 2 --recompute full
+# with buckets beside the last B, that is no graph; nor would the first F be, but for the evaluation before it
+same buckets mix 2 '1 3' --dp 2 --overlap on --bucket-bytes 2000
 same dropping cap 1 '6 8' --recompute selective
 # seven microbatches of a stage are held at once, and each place is first used without
 same pp2-vpp2 mix 2 '2 16' --pp 2 --vpp 2 --split 1,0,0,1

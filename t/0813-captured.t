@@ -33,6 +33,8 @@ same() {
 # Graphs are made before the second step. 4 microbatches, F and B each
 same one-rank glm 1 '0 8'
 same two-of-bf16 bf16 2 '0 4' --dp 2 --recompute full
+# with buckets beside the last B, that is no graph
+same buckets mix 2 '0 3' --dp 2 --overlap on --bucket-bytes 2000
 same dropping cap 1 '0 8' --recompute selective
 # seven microbatches of a stage are held at once
 same pp2-vpp2 mix 2 '0 16' --pp 2 --vpp 2 --split 1,0,0,1

@@ -173,7 +173,7 @@ bool buckets_within(const struct engine *e)
 {
     const struct buckets *b = &e->buckets;
     int64_t end = b->now + b->parts;
-    return (b->sums < b->count && b->list[b->sums].done < end) ||
+    return (b->beside && b->sums < b->count && b->list[b->sums].done < end) ||
            (b->waits < b->gathers && b->needed[b->waits]->needed < end);
 }
 

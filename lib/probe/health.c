@@ -103,22 +103,23 @@ static double crowd_of(const struct probe *p)
 }
 
 /* Seconds of one operation while all ranks do theirs, as if each had its processors to itself: what it waits
- * for a turn says who else is there, not how fast the rank is. The best of some rounds: what is wrong with a
- * rank is so each time, what others do comes and goes. */
+ * for a turn says who else is there, not how fast the rank is. The middle one of three rounds: what is wrong
+ * with a rank is so each time, what others do comes and goes. */
 static int measure_work(struct probe *p, struct health_rank *r, bench_work *work, const void *what,
-                        double *least_s)
+                        double *middle_s)
 {
-    *least_s = INFINITY;
+    double s[ROUNDS];
     for (int i = 0; i < ROUNDS; i++) {
         struct timing t;
         if (i > 0)
             nanosleep(&(struct timespec){.tv_nsec = (long)(PAUSE_S * 1e9)}, NULL);
         TRY(bench_time(&p->bench, work, what, WINDOW_S, &t));
         bool turns = !p->bench.be->device && t.waited > 0; /* not where it is unknown */
-        *least_s = fmin(*least_s, t.mean_s * (turns ? fmax(1 - t.waited, TURN_LEAST) : 1));
+        s[i] = t.mean_s * (turns ? fmax(1 - t.waited, TURN_LEAST) : 1);
         if (!p->bench.be->device)
             r->value[HEALTH_BUSY] = fmin(r->value[HEALTH_BUSY], t.waited); /* of NaN and a number the number */
     }
+    *middle_s = fmax(fmin(s[0], s[1]), fmin(fmax(s[0], s[1]), s[2]));
     return 0;
 }
 
@@ -233,7 +234,7 @@ static void expect_turns(struct health *h, double least, double crowd)
     for (int r = 0; r < h->ranks; r++) {
         double waited = h->rank[r].value[HEALTH_BUSY];
         known = known && !isnan(waited);
-        turn = fmin(turn, fmax(1 - waited, 0.5 / crowd)); /* of NaN and a number the number */
+        turn = fmin(turn, fmax(1 - waited, 0.25 / crowd)); /* of NaN and a number the number */
     }
     h->expect[HEALTH_BUSY] = (struct expectation){1 - least / crowd, 1, "its own ranks"};
     if (turn < 1)

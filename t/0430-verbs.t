@@ -153,7 +153,7 @@ fi
 run moe-ckpt export -q $S plain
 is "$status:$out:$err" '0::' 'weights become a plain directory'
 is "$(ls plain | tr '\n' ' ')" 'config.json model.safetensors ' 'in one file'
-is "$(moe-ckpt verify plain; moe-ckpt diff $S plain)" "plain: well formed: 1 files, 53 tensors, 84.9 kB
+is "$(moe-ckpt verify plain; moe-ckpt diff $S plain)" "plain: well formed: 1 file, 53 tensors, 84.9 kB
 # 53 tensors, 0 differ, 0 beyond the tolerance" 'with the same numbers'
 is "$(cksum <plain/config.json)" "$(cksum <$S/config.json)" 'and the same config.json'
 printf '{"a": 1}' >plain/tokenizer.json

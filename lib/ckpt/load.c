@@ -170,6 +170,8 @@ static void give_units(struct loader *l)
         if (!j)
             return;
         j->read.unit = unit;
+        if (!j->read.bytes) /* a unit that is skipped has some too: those who wait for it are sent them */
+            j->read.bytes = xmalloc(UNIT_BYTES);
         j->expect = next_unit(l, &l->ahead);
         crew_submit(l->crew);
     }

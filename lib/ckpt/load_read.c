@@ -67,8 +67,6 @@ static void sum_unit(struct read_unit *r, const struct catalog *c)
 int unit_read(struct read_unit *r, const struct catalog *c, const char *dir, struct read_file *f)
 {
     const struct load_unit *unit = r->unit;
-    if (!r->bytes)
-        r->bytes = xmalloc(UNIT_BYTES);
     TRY(open_file(f, c, dir, unit->file));
     TRY(pread_all(f->fd, r->bytes, (size_t)unit->bytes, unit->at, f->path));
     sum_unit(r, c);

@@ -15,7 +15,7 @@ struct read_file {
 /* A unit that was read. */
 struct read_unit {
     const struct load_unit *unit;
-    char *bytes; /* [UNIT_BYTES] */
+    char *bytes; /* [UNIT_BYTES], owned: the caller makes it before the first read */
     uint32_t
         *sums; /* [sum_count] of the unit's bytes, cut where ranges end; of those that have one to compare */
     int sum_count, sum_room;

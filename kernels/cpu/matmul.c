@@ -80,8 +80,9 @@ static enum packing packing(const struct matmul *p)
     return p->in == F32 ? PACK_F32 : ways()->convert ? PACK_WIDENED : PACK_PAIRS;
 }
 
-void product(bool ta, bool tb, int64_t m, int64_t n, int64_t k, float alpha, const float *a, int64_t lda,
-             const float *b, int64_t ldb, float beta, float *c, int64_t ldc)
+/* Row-major f32 product on the calling thread: C = alpha·op(A)·op(B) + beta·C. */
+static void product(bool ta, bool tb, int64_t m, int64_t n, int64_t k, float alpha, const float *a, int64_t lda,
+                    const float *b, int64_t ldb, float beta, float *c, int64_t ldc)
 {
     fence_look(a, ta ? k : m, (size_t)(ta ? m : k) * sizeof *a, (size_t)lda * sizeof *a);
     fence_look(b, tb ? n : k, (size_t)(tb ? k : n) * sizeof *b, (size_t)ldb * sizeof *b);

@@ -22,8 +22,4 @@ void matmul_words(const struct matmul *p, const struct tile *t, enum packing how
  * where there is no such kernel. */
 int64_t matmul_words_rows(const struct matmul *p, enum packing how);
 
-/* Row-major f32 product on the calling thread: C = alpha·op(A)·op(B) + beta·C. */
-void product(bool ta, bool tb, int64_t m, int64_t n, int64_t k, float alpha, const float *a, int64_t lda,
-             const float *b, int64_t ldb, float beta, float *c, int64_t ldc);
-
 #endif

@@ -46,6 +46,13 @@ static void end_work(struct host_work *w)
 {
 }
 
+static const struct host_work a_wait = {.what = "a wait",
+                                        .group = "none",
+                                        .start = begin_work,
+                                        .move = move_work,
+                                        .await = begin_work,
+                                        .release = end_work};
+
 static void twice_and_turned(const struct backend *be)
 {
     enum { COUNT = 100, TURNS = 2101 };
@@ -57,12 +64,7 @@ static void twice_and_turned(const struct backend *be)
     be->upload(NULL, p, in, sizeof in);
     be->scale(NULL, &OP(scale, .count = COUNT, .x = p, .scale = 2));
     moves = 0;
-    struct host_work work = {.what = "a wait",
-                             .group = "none",
-                             .start = begin_work,
-                             .move = move_work,
-                             .await = begin_work,
-                             .release = end_work};
+    struct host_work work = a_wait;
     be->host_work(s, &work);
     for (int i = 0; i < TURNS; i++)
         be->scale(s, &OP(scale, .count = COUNT, .x = p, .scale = -1));
@@ -167,12 +169,7 @@ static void graph_of(const struct backend *be)
     struct graph *g = be->graph_end(s);
     assert_non_null(g);
     moves = 0;
-    struct host_work work = {.what = "a wait",
-                             .group = "none",
-                             .start = begin_work,
-                             .move = move_work,
-                             .await = begin_work,
-                             .release = end_work};
+    struct host_work work = a_wait;
     be->graph_run(s, g);
     be->host_work(s, &work);
     be->graph_run(s, g);

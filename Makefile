@@ -46,7 +46,7 @@ EMULATOR_TEST_O = $(patsubst %.cu,$(BUILD)/%.o,$(wildcard t/emulator/test/*.cu))
 GPU_CU     = $(patsubst %.cu,$(BUILD)/%.o,$(wildcard t/gpu/*.cu))
 EMULATED_FLAGS = -std=gnu++17 -O2 -g -Wall -Wextra -Wno-unused-function -Werror -fPIC -fvisibility=hidden -ffp-contract=off -D_GNU_SOURCE -DMOEKIT_EMULATED \
              $(SANFLAGS) -Ilib -Ikernels $(if $(CUDA_HOME),-isystem $(CUDA_HOME)/include,-It/emulator/include) -MMD -MP
-WATCHED    = -O3 -include t/emulator/device.h -fno-strict-aliasing $(if $(SAN),,-fsanitize=thread,alignment,bounds,signed-integer-overflow)
+WATCHED    = $(if $(SAN),-O1,-O2) -include t/emulator/device.h -fno-strict-aliasing $(if $(SAN),,-fsanitize=thread,alignment,bounds,signed-integer-overflow)
 # NCCL, which --comm nccl opens when it is used, needs its header only: the toolkit's, or else the system's.
 NCCL_H     = $(if $(CUDA),$(shell grep -lsE '^.define NCCL_MINOR +(2[89]|[3-9][0-9])' $(CUDA_HOME)/include/nccl.h /usr/include/nccl.h \
              /usr/local/include/nccl.h $(if $(EMULATED),t/emulator/include/nccl.h)))
@@ -79,8 +79,8 @@ GPU_TESTS  = kernels kernels-route kernels-loss waits routing-compare $(addprefi
 HELPERS    = $(patsubst t/lib/%.c,$(BUILD)/t/%,$(wildcard t/lib/*.c))
 
 .SECONDARY:
-.PHONY: all unit gpu kernels emulator-test emulator-module portable check check-unit check-large check-sanitized prove-sanitized check-portable check-slurm hunt fuzz $(FUZZ:%=fuzz-%) demo bench \
-        oracles install uninstall deb deps deps-clang deps-portable deps-slurm arm64 clean help
+.PHONY: all unit gpu kernels emulator-test emulator-module portable check check-unit check-large check-sanitized prove-unit prove-ranks check-portable check-slurm hunt fuzz $(FUZZ:%=fuzz-%) demo bench \
+        builds $(addprefix build-,faults emulated bare sanitized clang fuzz) oracles install uninstall deb deps deps-clang deps-portable deps-slurm arm64 clean help
 all: $(BIN) $(CUDA_SO)
 	$(Q)ln -sfn $(notdir $(BUILD)) .build/current
 
@@ -107,7 +107,8 @@ $(BUILD)/lib/comm/%.o: ALL_CFLAGS += $(MPI_CFLAGS)
 $(call obj,lib/comm/nccl*.c): ALL_CFLAGS += $(NCCL_CFLAGS)
 $(BUILD)/lib/tensors/sum.o: ALL_CFLAGS += $(if $(ISAL),-DMOEKIT_ISAL)
 $(BUILD)/kernels/%.o: ALL_CFLAGS += -fopenmp
-$(BUILD)/kernels/cpu/%.o $(BUILD)/lib/pack/%.o: ALL_CFLAGS += -O3
+# Sanitizers make a minute of work for the compiler of what -O3 unrolls.
+$(BUILD)/kernels/cpu/%.o $(BUILD)/lib/pack/%.o: ALL_CFLAGS += $(if $(SAN),-O1,-O3)
 # Multiply and add in one instruction where the processor has it; elsewhere in the tree each is rounded, so that an update has the same
 # bits everywhere.
 $(filter-out %/optim.o,$(call obj,kernels/cpu/*.c)): ALL_CFLAGS += -ffp-contract=fast
@@ -130,6 +131,7 @@ $(CUDA_O) $(EMULATOR_TEST_O) $(GPU_CU): $(BUILD)/%.o: %.cu Makefile
 	$(call say,CXX,$<)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CXX) -x c++ $(EMULATED_FLAGS) $(WATCHED) -c -o $@ $<
+$(BUILD)/t/emulator/blaslt.o: EMULATED_FLAGS += -O3# its loops are most of what a test of devices computes
 $(EMULATOR_O): $(BUILD)/%.o: %.cpp Makefile
 	$(call say,CXX,$<)
 	$(Q)mkdir -p $(@D)
@@ -223,27 +225,37 @@ PYTHON    = $(CURDIR)/.build/oracles/bin/python
 TESTS     = $(sort $(wildcard t/[0-9]*.t))
 COMM_UNIT = $(filter $(BUILD)/t/comm%,$(UNIT))
 
-check: all unit
-	$(if $(SAN),,$(Q)$(MAKE) --no-print-directory FAULTS=1 all)
-	$(if $(SAN),,$(Q)$(MAKE) --no-print-directory EMULATED=1 emulator-test gpu)
-	$(if $(SAN),,$(if $(CUDA_HOME),$(Q)$(MAKE) --no-print-directory EMULATED=1 CUDA_HOME= emulator-module))
+# The builds that tests use beside the plain one, a folder each: make -j makes them side by side.
+OTHERS    = faults emulated $(if $(CUDA_HOME),bare)
+again     = $(Q)+$(MAKE) --no-print-directory# + : with the same jobs, which make does not see in a variable
+build-faults:
+	$(again) FAULTS=1 all
+build-emulated:
+	$(again) EMULATED=1 emulator-test gpu
+build-bare:
+	$(again) EMULATED=1 CUDA_HOME= emulator-module
+build-sanitized:
+	$(again) SAN=1 EMULATED=1 all unit
+build-clang:
+	$(again) CC=clang all unit
+# All that .ci/run tests.
+builds: all unit $(OTHERS:%=build-%) build-sanitized build-clang build-fuzz
+
+check: all unit $(if $(SAN),,$(OTHERS:%=build-%))
 	$(Q)$(PROVE_ENV) $(if $(SAN),,perl t/lib/budget.pl t/budget )prove -j $(JOBS) --timer $(UNIT) $(TESTS)
 check-unit: all unit
 	$(Q)$(PROVE_ENV) prove -j $(JOBS) --timer $(UNIT)
-check-large: all unit
-	$(Q)$(MAKE) --no-print-directory FAULTS=1 all
-	$(Q)$(MAKE) --no-print-directory EMULATED=1 emulator-test gpu
-	$(if $(CUDA_HOME),$(Q)$(MAKE) --no-print-directory EMULATED=1 CUDA_HOME= emulator-module)
+check-large: all unit $(OTHERS:%=build-%)
 	$(Q)$(PROVE_ENV) MOEKIT_LARGE=1 prove --timer $(UNIT) $(TESTS)
 # Unit tests, those of kernels with backend cuda on the emulator, and a handful of layouts under ASan and UBSan, by MPI and by NCCL, and captured;
-# leaks are looked for where no communication is involved.
-check-sanitized:
-	$(Q)$(MAKE) --no-print-directory SAN=1 EMULATED=1 all unit
-	$(Q)$(MAKE) --no-print-directory SAN=1 EMULATED=1 prove-sanitized
-prove-sanitized:
+# leaks are looked for where no communication is involved. make -j runs the two halves side by side.
+check-sanitized: build-sanitized
+	$(again) SAN=1 EMULATED=1 prove-unit prove-ranks
+prove-unit:
 	$(Q)$(PROVE_ENV) prove -j $(JOBS) --timer $(filter-out $(COMM_UNIT),$(UNIT))
-	$(Q)$(PROVE_ENV) ASAN_OPTIONS=detect_leaks=0 MOEKIT_EMULATED=$(notdir $(BUILD)) prove -j $(JOBS) --timer $(COMM_UNIT) t/0600-layouts.t t/0813-captured.t \
-	    t/0830-nccl.t
+prove-ranks:
+	$(Q)$(PROVE_ENV) ASAN_OPTIONS=detect_leaks=0 MOEKIT_EMULATED=$(notdir $(BUILD)) prove -j $(JOBS) --timer t/0830-nccl.t t/0813-captured.t t/0600-layouts.t \
+	    $(COMM_UNIT)
 # Also for aarch64, under qemu; skipped without a cross compiler unless MOEKIT_REQUIRE says "aarch64 clang".
 check-portable: all unit
 	$(Q)$(PROVE_ENV) prove --timer t/0030-portable.t
@@ -254,9 +266,11 @@ check-slurm: all
 hunt: all
 	$(Q)$(PROVE_ENV) bash t/hunt $(SECONDS) $(SEED)
 # A libFuzzer target for every parser, from seeds in t/fuzz/seeds. What crashes stays in .build/fuzz.
+of_fuzz = $(again) CC=$(if $(CLANG),$(CC),clang) SAN=1 BUILD=.build/fuzz CFLAGS='-O1 -g -fsanitize=fuzzer-no-link'
+build-fuzz:
+	$(of_fuzz) $(FUZZ:%=.build/fuzz/bin/fuzz-%)
 fuzz:
-	$(Q)$(MAKE) --no-print-directory CC=$(if $(CLANG),$(CC),clang) SAN=1 BUILD=.build/fuzz CFLAGS='-O1 -g -fsanitize=fuzzer-no-link' \
-	    $(FUZZ:%=fuzz-%)
+	$(of_fuzz) $(FUZZ:%=fuzz-%)
 $(FUZZ:%=fuzz-%): fuzz-%: $(BUILD)/bin/fuzz-%
 	$(Q)RUNS=$(RUNS) SECONDS=$(SECONDS) sh t/fuzz/run $* $(BUILD)
 demo: all

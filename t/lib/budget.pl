@@ -1,6 +1,6 @@
 #!/usr/bin/perl
 # SPDX-License-Identifier: MIT
-# Runs prove and compares the seconds of each test with its budget:
+# Runs prove, the longest tests first, so that none is left alone at the end, and compares the seconds of each with its budget:
 #
 #   budget.pl TABLE prove --timer OPTION… FILE…
 #
@@ -12,7 +12,8 @@ use warnings;
 $| = 1;
 
 my ($path, @prove) = @ARGV;
-my %known = map { name_of($_) => 1 } grep { -f } @prove;
+my @tests = grep { -f } @prove;
+my %known = map { name_of($_) => 1 } @tests;
 my (%budget, @said);
 my ($sum, $over) = (0, 0);
 
@@ -35,7 +36,8 @@ while (<$table>) {
 fails("the budgets add up to $sum s, more than the 1400 s that two cores have in twelve minutes") if $sum > 1400;
 fails("$_ has no budget: give it a line in $path") for grep { !$budget{$_} } sort keys %known;
 
-open(my $out, '-|', @prove) or die "budget.pl: cannot run '$prove[0]': $!\n";
+@tests = sort { ($budget{name_of($b)} // 0) <=> ($budget{name_of($a)} // 0) } @tests;
+open(my $out, '-|', (grep { !-f } @prove), @tests) or die "budget.pl: cannot run '$prove[0]': $!\n";
 my $closing = '';
 while (<$out>) {
     if (/^Result: /) {

@@ -389,38 +389,8 @@ static void cpu_attention_backward(struct stream *s, const struct attention_back
         backward_task(b, i / p->kv_heads, i % p->kv_heads);
 }
 
-LOOP void rotate(void *lo, void *hi, const float *cosine, const float *sine, float sign, int64_t half,
-                 enum type T)
-{
-#pragma omp simd
-    for (int64_t i = 0; i < half; i++) {
-        float a = load(lo, i, T), b = load(hi, i, T), turn = sign * sine[i];
-        store(lo, i, T, a * cosine[i] - b * turn);
-        store(hi, i, T, b * cosine[i] + a * turn);
-    }
-}
-
-HOT static void rope_row(const struct rope *p, int64_t t)
-{
-    const float *angle = p->cos_sin + t % p->seq * p->rotary;
-    int64_t half = p->rotary / 2;
-    for (int64_t h = 0; h < p->heads; h++) {
-        int64_t x = t * p->ld + h * p->head_dim;
-        BY_TYPE(p->type, rotate(at(p->x, x, T), at(p->x, x + half, T), angle, angle + half, p->inverse ? -1 : 1,
-                                half, T));
-    }
-}
-
-static void cpu_rope(struct stream *s, const struct rope *p)
-{
-#pragma omp parallel for schedule(static) if (p->rows * p->heads * p->rotary > WORTH)
-    for (int64_t t = 0; t < p->rows; t++)
-        rope_row(p, t);
-}
-
 void attention_install(struct backend *be)
 {
     be->attention = cpu_attention;
     be->attention_backward = cpu_attention_backward;
-    be->rope = cpu_rope;
 }

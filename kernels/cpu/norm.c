@@ -4,62 +4,141 @@
 #include "base/memory.h"
 #include "base/num.h"
 #include "cpu.h"
-#include "piece.h"
+#include "lanes.h"
 
-LOOP float square(const void *x, int64_t i, enum type T)
+/* Rows that are computed side by side: one row's sum, root and quotient each wait for the last. */
+enum { ROWS = 8 };
+
+/* Where a head of a row begins: unit i of rows·heads, which lie `ld` and `width` elements apart. */
+LOOP int64_t unit_at(int64_t i, int64_t heads, int64_t ld, int64_t width)
 {
-    return load(x, i, T) * load(x, i, T);
+    int64_t row = heads > 1 ? i / heads : i; /* a division takes as long as a piece */
+    return row * ld + (i - row * heads) * width;
 }
 
-LOOP double sum_of_squares(const void *x, int64_t width, enum type type)
+/* What a row sums up. */
+struct norm_sums {
+    double squares, dot; /* Σ x², Σ dy·w·x */
+};
+struct lane_sums {
+    struct lane_sum squares, dot;
+};
+
+/* dy, counting as 0 where the clip cut. */
+LOOP float kept(float dy, float normed, bool cut, float clip)
 {
-    double sum;
-    BY_TYPE(type, sum = SUM_OVER(i, width, square(x, i, T)));
+    return cut && fabsf(normed) >= clip ? 0 : dy;
+}
+
+/* What is summed: squares, dots or both, and dots with or without a clip. */
+struct wanted {
+    bool squares, dot, cut;
+    float clip, rstd;
+};
+
+LOOP void add_sums(struct lane_sums *sum, const void *x, const void *dy, const void *w, int64_t c, int64_t n,
+                   const struct wanted *want, enum type T)
+{
+    float v[LANES], g[LANES], by[LANES];
+    get(v, at(x, c, T), n, T);
+    if (want->squares)
+        add_products(&sum->squares, v, v);
+    if (want->dot) {
+        get(g, at(dy, c, T), n, T);
+        get(by, at(w, c, T), n, T);
+        EACH_LANE g[l] = kept(g[l], v[l] * want->rstd * by[l], want->cut, want->clip) * by[l];
+        add_products(&sum->dot, g, v);
+    }
+}
+
+/* Two pieces at a time: a sum of one would wait for itself. */
+LOOP struct norm_sums chunk_sums(const void *x, const void *dy, const void *w, int64_t c, int64_t end,
+                                 const struct wanted *want, enum type T)
+{
+    struct lane_sums a = {0}, b = {0};
+    for (; c + 2 * LANES <= end; c += 2 * LANES) {
+        add_sums(&a, x, dy, w, c, LANES, want, T);
+        add_sums(&b, x, dy, w, c + LANES, LANES, want, T);
+    }
+    if (c + LANES <= end) {
+        add_sums(&a, x, dy, w, c, LANES, want, T);
+        c += LANES;
+    }
+    if (c < end)
+        add_sums(&b, x, dy, w, c, end - c, want, T);
+    a.squares.even += b.squares.even;
+    a.squares.odd += b.squares.odd;
+    a.dot.even += b.dot.even;
+    a.dot.odd += b.dot.odd;
+    return (struct norm_sums){want->squares ? total_of(&a.squares) : 0, want->dot ? total_of(&a.dot) : 0};
+}
+
+LOOP struct norm_sums sums_of(const void *x, const void *dy, const void *w, int64_t width, struct wanted want,
+                              enum type T)
+{
+    struct norm_sums sum = {0, 0};
+    for (int64_t c = 0; c < width; c += CHUNK) {
+        struct norm_sums part = chunk_sums(x, dy, w, c, min64(c + CHUNK, width), &want, T);
+        sum.squares += part.squares;
+        sum.dot += part.dot;
+    }
     return sum;
 }
 
-LOOP float rstd_of(const float *sumsq, int64_t r, int64_t full_width, const void *x, int64_t width,
-                   enum type type, float eps)
+#define SQUARES ((struct wanted){.squares = true})
+#define BOTH    ((struct wanted){.squares = true, .dot = true})
+
+LOOP float rstd_of(double sumsq, double width, double eps)
 {
-    double mean = sumsq ? sumsq[r] / (double)full_width : sum_of_squares(x, width, type) / (double)width;
-    return (float)(1 / sqrt(mean + eps));
+    return (float)(1 / sqrt(sumsq / width + eps));
 }
 
-LOOP void normalise(void *y, const void *x, const void *w, float rstd, bool cut, float clip, int64_t n,
-                    enum type T)
+/* With a clip the dot needs the squares first. */
+LOOP struct norm_sums clipped_sums(const void *x, const void *dy, const void *w, int64_t width, float clip,
+                                   float eps, enum type T)
 {
-#pragma omp simd
-    for (int64_t i = 0; i < n; i++) {
-        float v = load(x, i, T) * rstd * load(w, i, T);
+    struct norm_sums sum = sums_of(x, dy, w, width, SQUARES, T);
+    struct wanted dot = {
+        .dot = true, .cut = true, .clip = clip, .rstd = rstd_of(sum.squares, (double)width, eps)};
+    sum.dot = sums_of(x, dy, w, width, dot, T).dot;
+    return sum;
+}
+
+LOOP void normalise(const struct rmsnorm *p, int64_t i, float rstd, bool cut, enum type T)
+{
+    const void *x = at(p->x, unit_at(i, p->heads, p->ldx, p->width), T);
+    void *y = at(p->y, unit_at(i, p->heads, p->ldy, p->width), T);
+    PIECES(c, n, p->width, {
+        float v[LANES], w[LANES];
+        get(v, at(x, c, T), n, T);
+        get(w, at(p->w, c, T), n, T);
+        EACH_LANE v[l] = v[l] * rstd * w[l];
         if (cut) {
-            v = v > clip ? clip : v;
-            v = v < -clip ? -clip : v;
+            EACH_LANE v[l] = v[l] > p->clip ? p->clip : v[l];
+            EACH_LANE v[l] = v[l] < -p->clip ? -p->clip : v[l];
         }
-        store(y, i, T, v);
-    }
+        put(at(y, c, T), v, n, T);
+    });
 }
 
-/* Rows whose factors are computed side by side: one row's sum, root and quotient each wait for the last. */
-enum { ROWS = 8 };
-
-HOT static void forward_rows(const struct rmsnorm *p, int64_t first, int64_t last)
+LOOP void forward_rows_loop(const struct rmsnorm *p, int64_t first, int64_t last, enum type T)
 {
+    double sumsq[ROWS] = {0}, width = (double)(p->sumsq ? p->full_width : p->width), eps = p->eps;
     float rstd[ROWS];
     for (int64_t i = first; i < last; i++) {
-        int64_t r = i / p->heads, h = i % p->heads * p->width;
-        const void *x = at(p->x, r * p->ldx + h, p->type);
-        rstd[i - first] = rstd_of(p->sumsq, r, p->full_width, x, p->width, p->type, p->eps);
+        const void *x = at(p->x, unit_at(i, p->heads, p->ldx, p->width), T);
+        sumsq[i - first] = p->sumsq ? p->sumsq[i / p->heads] : sums_of(x, x, x, p->width, SQUARES, T).squares;
     }
-    for (int64_t i = first; i < last; i++) {
-        int64_t r = i / p->heads, h = i % p->heads * p->width;
-        const void *x = at(p->x, r * p->ldx + h, p->type);
-        void *y = at(p->y, r * p->ldy + h, p->type);
+#pragma omp simd
+    for (int j = 0; j < ROWS; j++)
+        rstd[j] = rstd_of(sumsq[j], width, eps);
+    for (int64_t i = first; i < last; i++)
         if (p->clip > 0)
-            BY_TYPE(p->type, normalise(y, x, p->w, rstd[i - first], true, p->clip, p->width, T));
+            normalise(p, i, rstd[i - first], true, T);
         else
-            BY_TYPE(p->type, normalise(y, x, p->w, rstd[i - first], false, 0, p->width, T));
-    }
+            normalise(p, i, rstd[i - first], false, T);
 }
+IN_LANES(forward_rows, (const struct rmsnorm *p, int64_t first, int64_t last), (p, first, last))
 
 static void cpu_rmsnorm(struct stream *s, const struct rmsnorm *p)
 {
@@ -69,69 +148,96 @@ static void cpu_rmsnorm(struct stream *s, const struct rmsnorm *p)
         forward_rows(p, i, min64(i + ROWS, units));
 }
 
-/* dy, counting as 0 where the clip cut. */
-LOOP float kept(const void *dy, float normed, bool cut, float clip, int64_t i, enum type T)
-{
-    return cut && fabsf(normed) >= clip ? 0 : load(dy, i, T);
-}
+/* Rows of the backward pass: a piece of the weights, and of their gradient, serves all of them. */
+struct norm_rows {
+    int64_t count;
+    const void *x[ROWS], *dy[ROWS];
+    void *dx[ROWS];
+    float rstd[ROWS], shrink[ROWS];
+};
 
-/* dy·w·x. */
-LOOP float dot_term(const void *x, const void *dy, const void *w, float rstd, bool cut, float clip, int64_t i,
+LOOP void find_rows(struct norm_rows *rows, const struct rmsnorm_backward *p, int64_t first, int64_t last,
                     enum type T)
 {
-    float v = load(x, i, T), wi = load(w, i, T);
-    return kept(dy, v * rstd * wi, cut, clip, i, T) * wi * v;
-}
-
-LOOP double row_dot(const void *x, const void *dy, const void *w, float rstd, float clip, int64_t width,
-                    enum type type)
-{
-    double sum;
-    if (clip > 0)
-        BY_TYPE(type, sum = SUM_OVER(i, width, dot_term(x, dy, w, rstd, true, clip, i, T)));
-    else
-        BY_TYPE(type, sum = SUM_OVER(i, width, dot_term(x, dy, w, rstd, false, 0, i, T)));
-    return sum;
+    double sumsq[ROWS] = {0}, dot[ROWS] = {0}, eps = p->eps;
+    double width = (double)(p->sumsq ? p->full_width : p->width);
+    rows->count = last - first;
+    for (int64_t i = first, j = 0; i < last; i++, j++) {
+        const void *x = rows->x[j] = at(p->x, unit_at(i, p->heads, p->ldx, p->width), T);
+        const void *dy = rows->dy[j] = at(p->dy, unit_at(i, p->heads, p->lddy, p->width), T);
+        struct norm_sums sum;
+        rows->dx[j] = at(p->dx, unit_at(i, p->heads, p->lddx, p->width), T);
+        if (p->sumsq)
+            sum = (struct norm_sums){p->sumsq[i / p->heads], p->dot[i / p->heads]};
+        else if (p->clip > 0)
+            sum = clipped_sums(x, dy, p->w, p->width, p->clip, p->eps, T);
+        else
+            sum = sums_of(x, dy, p->w, p->width, BOTH, T);
+        sumsq[j] = sum.squares;
+        dot[j] = sum.dot;
+    }
+#pragma omp simd
+    for (int j = 0; j < ROWS; j++) {
+        float rstd = rstd_of(sumsq[j], width, eps);
+        rows->rstd[j] = rstd;
+        rows->shrink[j] = (float)(dot[j] * rstd * rstd * rstd / width);
+    }
 }
 
 /* dx and dw as derived in ref/norm.c. */
-LOOP void gradient(const struct rmsnorm_backward *p, void *dx, float *dw, const void *dy, const void *x,
-                   float rstd, float shrink, bool accumulate, bool cut, enum type T)
+LOOP void gradient(const struct rmsnorm_backward *p, float *dw, const struct norm_rows *r, bool accumulate,
+                   bool cut, enum type T)
 {
-    const void *w = p->w;
-    float clip = p->clip;
-#pragma omp simd
-    for (int64_t i = 0; i < p->width; i++) {
-        float v = load(x, i, T), wi = load(w, i, T), g = kept(dy, v * rstd * wi, cut, clip, i, T);
-        float d = g * wi * rstd - v * shrink;
-        dw[i] += g * v * rstd;
-        store(dx, i, T, accumulate ? load(dx, i, T) + d : d);
-    }
+    PIECES(c, n, p->width, {
+        float w[LANES], v[LANES], g[LANES], d[LANES];
+        struct lane_sum sum;
+        get(w, at(p->w, c, T), n, T);
+        get_beside(v, dw + c, n, T);
+        start_sum(&sum, v);
+        for (int64_t j = 0; j < r->count; j++) {
+            get(v, at(r->x[j], c, T), n, T);
+            get(g, at(r->dy[j], c, T), n, T);
+            EACH_LANE g[l] = kept(g[l], v[l] * r->rstd[j] * w[l], cut, p->clip);
+            EACH_LANE d[l] = v[l] * r->rstd[j];
+            add_products(&sum, g, d);
+            EACH_LANE v[l] = g[l] * w[l] * r->rstd[j] - v[l] * r->shrink[j];
+            if (accumulate) {
+                get(d, at(r->dx[j], c, T), n, T);
+                EACH_LANE v[l] += d[l];
+            }
+            put(at(r->dx[j], c, T), v, n, T);
+        }
+        sums_to(v, &sum);
+        put_beside(dw + c, v, n, T);
+    });
 }
 
-HOT static void backward_rows(const struct rmsnorm_backward *p, int64_t first, int64_t last, float *dw)
+LOOP void backward_rows_loop(const struct rmsnorm_backward *p, int64_t first, int64_t last, float *dw,
+                             enum type T)
 {
-    float rstd[ROWS], shrink[ROWS];
-    for (int64_t i = first; i < last; i++) {
-        int64_t r = i / p->heads, h = i % p->heads * p->width;
-        const void *x = at(p->x, r * p->ldx + h, p->type), *dy = at(p->dy, r * p->lddy + h, p->type);
-        float one = rstd_of(p->sumsq, r, p->full_width, x, p->width, p->type, p->eps);
-        double dot = p->sumsq ? p->dot[r] : row_dot(x, dy, p->w, one, p->clip, p->width, p->type);
-        rstd[i - first] = one;
-        shrink[i - first] = (float)(dot * one * one * one / (double)(p->sumsq ? p->full_width : p->width));
-    }
-    for (int64_t i = first; i < last; i++) {
-        int64_t r = i / p->heads, h = i % p->heads * p->width;
-        const void *x = at(p->x, r * p->ldx + h, p->type), *dy = at(p->dy, r * p->lddy + h, p->type);
-        void *dx = at(p->dx, r * p->lddx + h, p->type);
-        float a = rstd[i - first], b = shrink[i - first];
+    const int64_t together = T == F32 ? ROWS / 2 : ROWS; /* so few that they stay in the first cache */
+    struct norm_rows rows;
+    for (int64_t i = first; i < last; i += together) {
+        find_rows(&rows, p, i, min64(i + together, last), T);
         if (p->clip > 0)
-            BY_TYPE(p->type, gradient(p, dx, dw, dy, x, a, b, p->accumulate, true, T));
+            gradient(p, dw, &rows, p->accumulate, true, T);
         else if (p->accumulate)
-            BY_TYPE(p->type, gradient(p, dx, dw, dy, x, a, b, true, false, T));
+            gradient(p, dw, &rows, true, false, T);
         else
-            BY_TYPE(p->type, gradient(p, dx, dw, dy, x, a, b, false, false, T));
+            gradient(p, dw, &rows, false, false, T);
     }
+}
+IN_LANES(backward_rows, (const struct rmsnorm_backward *p, int64_t first, int64_t last, float *dw),
+         (p, first, last, dw))
+
+enum { COLUMNS = 64 };
+/* sum[c] += Σ over blocks of part[b·width + c]. */
+HOT static void add_blocks(float *restrict sum, const float *part, int64_t blocks, int64_t width, int64_t n)
+{
+    float total[COLUMNS] = {0};
+    for (int64_t b = 0; b < blocks; b++)
+        add_to(total, part + b * width, n, F32);
+    add_to(sum, total, n, F32);
 }
 
 /* dw is summed in blocks of rows that do not depend on the threads, then over the blocks in order. */
@@ -143,29 +249,28 @@ static void cpu_rmsnorm_backward(struct stream *s, const struct rmsnorm_backward
     {
 #pragma omp for schedule(static)
         for (int64_t b = 0; b < blocks; b++)
-            for (int64_t i = units * b / blocks, end = units * (b + 1) / blocks; i < end; i += ROWS)
-                backward_rows(p, i, min64(i + ROWS, end), part + b * p->width);
+            backward_rows(p, units * b / blocks, units * (b + 1) / blocks, part + b * p->width);
 #pragma omp for schedule(static)
-        for (int64_t c = 0; c < p->width; c++) {
-            float sum = 0;
-            for (int64_t b = 0; b < blocks; b++)
-                sum += part[b * p->width + c];
-            p->dw[c] += sum;
-        }
+        for (int64_t c = 0; c < p->width; c += COLUMNS)
+            add_blocks(p->dw + c, part + c, blocks, p->width, min64(COLUMNS, p->width - c));
     }
     free(part);
 }
 
-HOT static void sums_of_row(const struct row_sums *p, int64_t r)
+LOOP void sums_of_row_loop(const struct row_sums *p, int64_t r, enum type T)
 {
-    const void *x = at(p->x, r * p->ldx, p->type), *dy = at(p->dy, r * p->lddy, p->type);
+    const void *x = at(p->x, r * p->ldx, T), *dy = at(p->dy, r * p->lddy, T);
+    struct wanted dot = {.dot = true}, cut = {.dot = true, .cut = true, .clip = p->clip};
     if (p->sumsq)
-        p->sumsq[r] = (float)sum_of_squares(x, p->width, p->type);
+        p->sumsq[r] = (float)sums_of(x, x, x, p->width, SQUARES, T).squares;
     if (!p->dot)
         return;
-    float rstd = p->clip > 0 ? (float)(1 / sqrt(p->sumsq_in[r] / (double)p->full_width + p->eps)) : 0;
-    p->dot[r] = (float)row_dot(x, dy, p->w, rstd, p->clip, p->width, p->type);
+    if (p->clip > 0)
+        cut.rstd = rstd_of(p->sumsq_in[r], (double)p->full_width, p->eps);
+    p->dot[r] = (float)(p->clip > 0 ? sums_of(x, dy, p->w, p->width, cut, T).dot
+                                    : sums_of(x, dy, p->w, p->width, dot, T).dot);
 }
+IN_LANES(sums_of_row, (const struct row_sums *p, int64_t r), (p, r))
 
 static void cpu_row_sums(struct stream *s, const struct row_sums *p)
 {

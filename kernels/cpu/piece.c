@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "piece.h"
+#include "lanes.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -54,6 +54,20 @@ HOT float dot_of(const float *x, const float *y, int64_t n)
     for (int64_t i = 0; i < n; i++)
         sum += x[i] * y[i];
     return sum;
+}
+
+bool has_narrow(void)
+{
+#ifdef HOT_LEVELS
+    static int known; /* 1 no, 2 yes */
+    const char *way = known ? NULL : getenv("MOEKIT_BF16");
+    if (!known)
+        known = 1 + (__builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("x86-64-v4") &&
+                     !(way && strcmp(way, "convert") == 0));
+    return known == 2;
+#else
+    return false;
+#endif
 }
 
 float *scratch(int slot, int64_t count)

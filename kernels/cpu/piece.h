@@ -27,7 +27,7 @@
     } while (0)
 
 enum {
-    LANES = 32,        /* sums that the compiler keeps in registers, in an array of this length */
+    LANES = 32,        /* numbers that the compiler keeps in registers, in an array of this length */
     CHUNK = 1024,      /* elements that are summed in f32, before they meet in f64 */
     WORTH = 16 * 1024, /* elements that pay for waking the threads */
 };
@@ -54,30 +54,6 @@ LOOP void scale_to(void *y, const void *x, float by, int64_t n, enum type to, en
     for (int64_t i = 0; i < n; i++)
         store(y, i, to, by * load(x, i, from));
 }
-
-/* Σ of `term`, an expression of i, over i in [0, n): f32 within CHUNK elements, f64 between. In lanes: a single
- * sum would wait for itself, and beside elements of 16 bits the compiler makes poor code of one. The term may
- * store what it has computed on its way. */
-#define SUM_OVER(i, n, term)                                                                                   \
-    ({                                                                                                         \
-        double total_ = 0;                                                                                     \
-        for (int64_t from_ = 0, end_; from_ < (n); from_ = end_) {                                             \
-            float lane_[LANES] = {0}, sum_ = 0;                                                                \
-            int64_t at_ = from_;                                                                               \
-            end_ = min64(from_ + CHUNK, n);                                                                    \
-            for (; at_ + LANES <= end_; at_ += LANES)                                                          \
-                _Pragma("omp simd") for (int64_t l_ = 0; l_ < LANES; l_++)                                     \
-                {                                                                                              \
-                    int64_t i = at_ + l_;                                                                      \
-                    lane_[l_] += term;                                                                         \
-                }                                                                                              \
-            for (int64_t i = at_; i < end_; i++)                                                               \
-                lane_[i - at_] += term;                                                                        \
-            _Pragma("omp simd reduction(+ : sum_)") for (int l_ = 0; l_ < LANES; l_++) sum_ += lane_[l_];      \
-            total_ += sum_;                                                                                    \
-        }                                                                                                      \
-        total_;                                                                                                \
-    })
 
 float max_of(const float *x, int64_t n); /* NaNs do not count; -inf when n is 0 */
 float sum_exp(const float *x, float shift, int64_t n);

@@ -8,7 +8,7 @@
 #include "base/memory.h"
 #include "base/num.h"
 #include "cpu.h"
-#include "piece.h"
+#include "lanes.h"
 
 static const float TINY = 1e-20f; /* as in the reference */
 
@@ -150,12 +150,23 @@ static void cpu_router_stats(struct stream *s, const struct router_stats *p)
     free(part);
 }
 
+/* Rows that lie anywhere the processor cannot foresee: it is asked for the beginning of those that come so many
+ * later, or tokens' so many later. */
+enum { ROWS_AHEAD = 2, BEGINNING = 2048 };
+
+LOOP void ask_for_row(const void *x, int64_t width, enum type type)
+{
+    ask_for(x, min64(BEGINNING, width * (int64_t)type_bytes(type)));
+}
+
 static void cpu_permute(struct stream *s, const struct permute *p)
 {
     size_t bytes = (size_t)p->width * type_bytes(p->type);
     int64_t rows = counted(p->rows, p->count);
 #pragma omp parallel for schedule(static) if (rows * p->width > WORTH)
     for (int64_t r = 0; r < rows; r++) {
+        if (r + ROWS_AHEAD < rows)
+            ask_for_row(at(p->x, p->source[r + ROWS_AHEAD] / p->top_k * p->width, p->type), p->width, p->type);
         if (bytes)
             memcpy(at(p->y, r * p->ldy, p->type), at(p->x, p->source[r] / p->top_k * p->width, p->type), bytes);
         if (p->weight_out)
@@ -163,32 +174,32 @@ static void cpu_permute(struct stream *s, const struct permute *p)
     }
 }
 
-/* Columns c .. c+n-1 of a token's rows, n <= LANES: their sums stay in registers. */
-LOOP void sum_choices(void *y, const struct unpermute *p, const int32_t *position, int64_t c, int64_t n,
-                      enum type T)
+LOOP void unpermute_row_loop(const struct unpermute *p, int64_t t, enum type T)
 {
-    float sum[LANES] = {0};
-    for (int64_t k = 0; k < p->top_k; k++)
+    enum { FEW = 16 };
+    const int32_t *position = p->position + t * p->top_k, *later = position + ROWS_AHEAD * p->top_k;
+    const void *few[FEW], **row = p->top_k <= FEW ? few : (void *)scratch(SCRATCH_A, 2 * p->top_k);
+    int64_t rows = 0;
+    for (int64_t k = 0; k < p->top_k; k++) {
         if (position[k] >= 0)
-            add_to(sum, at(p->x, position[k] * p->ldx + c, T), n, T);
-    scale_to(at(y, c, T), sum, 1, n, T, F32);
-}
-
-LOOP void sum_token(void *y, const struct unpermute *p, const int32_t *position, enum type T)
-{
-    int64_t c = 0;
-    for (; c + LANES <= p->width; c += LANES)
-        sum_choices(y, p, position, c, LANES, T);
-    sum_choices(y, p, position, c, p->width - c, T);
-}
-
-HOT static void unpermute_row(const struct unpermute *p, int64_t t)
-{
-    const int32_t *position = p->position + t * p->top_k;
-    BY_TYPE(p->type, sum_token(at(p->y, t * p->width, T), p, position, T));
+            row[rows++] = at(p->x, position[k] * p->ldx, T);
+        if (t + ROWS_AHEAD < p->tokens && later[k] >= 0)
+            ask_for_row(at(p->x, later[k] * p->ldx, T), p->width, T);
+    }
+    PIECES(c, n, p->width, {
+        struct lane_sum sum = {0};
+        float v[LANES];
+        for (int64_t i = 0; i < rows; i++) {
+            get(v, at(row[i], c, T), n, T);
+            add_piece(&sum, v);
+        }
+        sums_to(v, &sum);
+        put(at(p->y, t * p->width + c, T), v, n, T);
+    });
     for (int64_t k = 0; p->weight_in && k < p->top_k; k++)
         p->weight_out[t * p->top_k + k] = position[k] < 0 ? 0 : p->weight_in[position[k] * p->ldw];
 }
+IN_LANES(unpermute_row, (const struct unpermute *p, int64_t t), (p, t))
 
 static void cpu_unpermute(struct stream *s, const struct unpermute *p)
 {

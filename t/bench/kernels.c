@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Speed of the operations that carry a training step: usage kernels [BACKEND|copy|exp [THREADS]].
- * `copy` prints the GB/s of copying alone, `exp` the exponentials a nanosecond of the cpu backend's own.
+/* Speed of the operations that carry a training step: usage kernels [BACKEND|copy|exp [THREADS [GROUP]]], with
+ * GROUP one of products, attention, tokens, routed and loss; without it all. `copy` prints the GB/s of copying
+ * alone, `exp` the exponentials a nanosecond of the cpu backend's own.
  * Products are also given as a share of the ceiling, a 2048-cube in tiles by oneDNN's sgemm, one tile a thread;
  * attention as a share of the bound that this and its exponentials set, in f32 for both types, as it computes;
  * all others as a share of what copy_rows reaches with as many bytes. Each is the best of a few measured right
@@ -202,6 +203,15 @@ static void bench_experts(enum type type, int64_t k, int64_t n)
     be->free(row, sizeof host);
 }
 
+static void bench_products(enum type type)
+{
+    bench_linear(type, T, H, 3 * H);
+    bench_linear(type, T, H, H);
+    bench_linear(type, T, H, V);
+    bench_experts(type, H, 2048);
+    bench_experts(type, 1024, H);
+}
+
 static void bench_attention(enum type type)
 {
     enum { SEQ = 512, HEADS = 8, DIM = 64, WIDE = HEADS * DIM };
@@ -328,16 +338,12 @@ int main(int argc, char **argv)
         printf("%.1f\n", copy ? find_copy(1e9) : find_exponentials());
         return 0;
     }
-    for (enum type type = F32; type <= BF16; type++) {
-        bench_linear(type, T, H, 3 * H);
-        bench_linear(type, T, H, H);
-        bench_linear(type, T, H, V);
-        bench_experts(type, H, 2048);
-        bench_experts(type, 1024, H);
-        bench_attention(type);
-        bench_tokens(type);
-        bench_routed(type);
-        bench_loss(type);
-    }
+    static void (*const group[])(enum type) = {bench_products, bench_attention, bench_tokens, bench_routed,
+                                               bench_loss};
+    static const char *const names[] = {"products", "attention", "tokens", "routed", "loss"};
+    for (enum type type = F32; type <= BF16; type++)
+        for (int i = 0; i < 5; i++)
+            if (argc < 4 || strcmp(argv[3], names[i]) == 0)
+                group[i](type);
     return 0;
 }

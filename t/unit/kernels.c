@@ -262,6 +262,43 @@ static void case_elementwise(struct world *w)
     }
 }
 
+static void show_bits(struct world *w, const char *what, const uint16_t *x, int64_t count)
+{
+    uint16_t *host = xmalloc((size_t)count * sizeof *host);
+    download(w, host, x, (size_t)count * sizeof *host);
+    for (int64_t i = 0; i < count; i++)
+        one(w, what, i, isnan(bf16_to_f32(host[i])) ? NAN : host[i], 0);
+    free(host);
+}
+
+/* To the bit: ties, what overflows, denormal numbers and their ties, and NaNs, each beside each, anywhere in a
+ * row. */
+static void case_rounding(struct world *w)
+{
+    static const uint16_t special[] = {0,      1,      2,      3,      0x3f,   0x7f,   0x80,   0x81,   0x100,
+                                       0x3f7f, 0x3f80, 0x3f81, 0x3b80, 0x3b81, 0x3b7f, 0x3c00, 0x7f00, 0x7f7f,
+                                       0x7f80, 0x7f81, 0x7fff, 0x7b7f, 0x7a80, 0x00c1, 0x0141, 0x4049, 0x4b12};
+    enum { MANY = 2 * COUNT(special), PAIRS = MANY * MANY };
+    uint16_t a[PAIRS], b[PAIRS], ordinary[PAIRS];
+    float half[PAIRS] = {0};
+    if (w->type != BF16)
+        return;
+    for (size_t i = 0; i < PAIRS; i++) {
+        a[i] = (uint16_t)(special[i / MANY / 2] | (i / MANY % 2) << 15);
+        b[i] = (uint16_t)(special[i % MANY / 2] | (i % 2) << 15);
+        ordinary[i] = i % 37 ? f32_to_bf16((float)uniform(w)) : a[i];
+    }
+    void *x = device(w, a, sizeof a), *z = device(w, b, sizeof b), *o = device(w, ordinary, sizeof ordinary);
+    uint16_t *y = device(w, NULL, sizeof a);
+    float *g = device(w, half, sizeof half);
+    w->be->add(w->s, &OP(add, .count = PAIRS, .a = x, .b = z, .y = y, .type = BF16));
+    show_bits(w, "sums", y, PAIRS);
+    w->be->row_gate(w->s, &OP(row_gate, .rows = MANY, .width = MANY, .x = z, .g = g, .y = y, .type = BF16));
+    show_bits(w, "halves", y, PAIRS);
+    w->be->row_gate(w->s, &OP(row_gate, .rows = 1, .width = PAIRS, .x = o, .g = g, .y = y, .type = BF16));
+    show_bits(w, "halves of few", y, PAIRS);
+}
+
 /* More rows than a grid may have blocks in y, or any 16 bits count. */
 static void case_many_rows(struct world *w)
 {
@@ -296,14 +333,15 @@ CASE(attention)
 CASE(rope)
 CASE(swiglu)
 CASE(elementwise)
+CASE(rounding)
 CASE(many_rows)
 
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_matmul),      cmocka_unit_test(test_grouped),   cmocka_unit_test(test_norm),
-        cmocka_unit_test(test_attention),   cmocka_unit_test(test_rope),      cmocka_unit_test(test_swiglu),
-        cmocka_unit_test(test_elementwise), cmocka_unit_test(test_many_rows),
+        cmocka_unit_test(test_matmul),      cmocka_unit_test(test_grouped),  cmocka_unit_test(test_norm),
+        cmocka_unit_test(test_attention),   cmocka_unit_test(test_rope),     cmocka_unit_test(test_swiglu),
+        cmocka_unit_test(test_elementwise), cmocka_unit_test(test_rounding), cmocka_unit_test(test_many_rows),
     };
     return RUN_CASES(argc, argv, tests);
 }

@@ -75,7 +75,7 @@ caught() {
 }
 
 layout dp2 mix 2 --dp 2
-caught dense-dp expert-edp weights-not-gathered loss-scale-local data-same-dp loads-local norm-missing-dp decay-by-slice
+caught gradients-stale dense-dp expert-edp weights-not-gathered loss-scale-local data-same-dp loads-local norm-missing-dp decay-by-slice
 layout dp2-buckets mix 2 --dp 2 --overlap on --bucket-bytes 20000
 caught bucket-early
 layout dp2-bias glm 2 --dp 2
@@ -98,6 +98,8 @@ layout pp2 mix 2 --pp 2 --schedule gpipe
 caught pipeline-microbatch norm-missing-pp
 layout pp2-zb mix 2 --pp 2 --schedule zb-h1
 caught weights-skipped
+layout pp2-zb-ep2 mix 4 --pp 2 --dp 2 --ep 2 --schedule zb-h1 --lambda 1
+caught experts-overwritten
 layout pp2-tied tied 2 --pp 2
 caught tied-embedding
 layout recompute mix 1 --recompute selective

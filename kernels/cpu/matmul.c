@@ -285,9 +285,9 @@ static struct matmul expert(const struct grouped_matmul *p, int64_t i, int64_t f
     case GROUPED_INPUT: /* x = y·W */
         return OP(matmul, .m = rows, .n = p->k, .k = p->n, .a = y, .lda = p->ldy, .b = w, .ldb = p->k, .c = x,
                   .ldc = p->ldx, .in = p->type, .out = p->type);
-    default: /* W += yᵀ·x */
+    default: /* W = yᵀ·x + beta·W */
         return OP(matmul, .m = p->n, .n = p->k, .k = rows, .a = y, .lda = p->ldy, .ta = true, .b = x,
-                  .ldb = p->ldx, .c = w, .ldc = p->k, .beta = 1, .in = p->type, .out = F32);
+                  .ldb = p->ldx, .c = w, .ldc = p->k, .beta = p->beta, .in = p->type, .out = F32);
     }
 }
 
@@ -298,7 +298,7 @@ static void cpu_grouped_matmul(struct stream *s, const struct grouped_matmul *p)
     for (int64_t i = 0; i < p->experts; i++) {
         int64_t first = counted(p->rows, &p->row[i]), rows = counted(p->rows, &p->row[i + 1]) - first;
         struct matmul one = expert(p, i, first, rows);
-        if (rows > 0 && one.m > 0 && one.n > 0)
+        if (one.m > 0 && one.n > 0 && (rows > 0 || p->beta == 0)) /* W of none is all zeros */
             list[count++] = (struct tiled){.product = one};
     }
     if (count)

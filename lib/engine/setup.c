@@ -104,13 +104,16 @@ static int make_groups(struct engine *e)
     return 0;
 }
 
-/* Weights and what the optimizer keeps: moments begin at 0, and the padding of flat buffers stays 0. */
+/* Weights, gradients and what the optimizer keeps: moments begin at 0, and the padding of flat buffers stays 0.
+ */
 static void zero_lasting(struct engine *e)
 {
     const struct arena *a = &e->arena;
     for (int f = 0; f < FLATS; f++)
         e->be->zero(e->s, a->weights[f],
                     (size_t)e->shards.padded[f] * (f == FLAT_BUFFER ? 4 : type_bytes(e->type)));
+    for (int f = 0; f < FLAT_BUFFER; f++)
+        e->be->zero(e->s, a->grad[f], (size_t)e->shards.padded[f] * 4);
     for (int i = 0; i < STATES; i++)
         for (int f = 0; f < 2; f++)
             if (a->state[i][f])

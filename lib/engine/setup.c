@@ -83,7 +83,7 @@ static void locate_all(struct engine *e)
     e->layers = xcalloc(m->layers, sizeof *e->layers);
     for (int i = 0; i < e->shards.count; i++)
         locate(e, &e->shards.list[i]);
-    if (!e->head.w)
+    if (!e->head.w && plan_is_last(e->plan, e->at.pp))
         e->head = e->embed; /* tied, on one stage */
     for (int i = 0; i < m->layers; i++) {
         struct layer *l = &e->layers[i];

@@ -65,13 +65,12 @@ static const struct abilities *ways(void)
     return &found;
 }
 
-/* Whether our own kernel computes it. In f32 sgemm does better where nothing is transposed, for then it packs
- * little, and with many rows, over which packing is spread. */
+/* Whether our own kernel computes it. In f32 sgemm does better with few columns, most of which would be padding. */
 static bool of_words(const struct matmul *p)
 {
-    enum { FEW = 1024 };
+    enum { FEW = 16 };
     if (p->in == F32)
-        return ways()->words && (p->ta ? p->k <= FEW : p->tb && p->m <= FEW);
+        return ways()->words && p->n > FEW;
     return ways()->pairs || (ways()->words && ways()->convert);
 }
 

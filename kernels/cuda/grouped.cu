@@ -74,7 +74,7 @@ __device__ __forceinline__ void add_slab(struct sums<WARP_TILE> c[WARP_TILE / 16
 }
 
 /* Two neighbouring sums to where they belong; add: to f32 that are there. */
-__device__ __forceinline__ void put_sums(bf16 *c, float low, float high, int columns, bool packed, bool add)
+__device__ __forceinline__ void put_sums(bf16 *c, float low, float high, int columns, bool packed, bool)
 {
     put_pair(c, low, high, columns, packed);
 }

@@ -98,8 +98,6 @@ layout pp2 mix 2 --pp 2 --schedule gpipe
 caught pipeline-microbatch norm-missing-pp
 layout pp2-zb mix 2 --pp 2 --schedule zb-h1
 caught weights-skipped
-layout pp2-zb-ep2 mix 4 --pp 2 --dp 2 --ep 2 --schedule zb-h1 --lambda 1
-caught experts-overwritten
 layout pp2-tied tied 2 --pp 2
 caught tied-embedding
 layout recompute mix 1 --recompute selective

@@ -216,25 +216,31 @@ static struct tile largest(const struct matmul *p)
     return summed ? (struct tile){.m = SUMMED, .n = SUMMED} : (struct tile){.m = LARGEST, .n = LARGEST};
 }
 
-/* A side cut evenly into parts of at most `most`, in steps of 32. */
-static int64_t even_side(int64_t side, int64_t most)
+enum { SMALLEST = 128, LAST = 256 }; /* sides of tiles */
+
+/* A side cut evenly into parts of at most `most`, in steps of 32: as many for each thread, if they are not too
+ * small for it. */
+static int64_t even_side(int64_t side, int64_t most, int64_t threads)
 {
-    return min64(most, round_up(ceil_div(side, ceil_div(side, most)), 32));
+    int64_t parts = ceil_div(side, most), fair = round_up(parts, threads);
+    return min64(most, round_up(ceil_div(side, side / fair < SMALLEST ? parts : fair), 32));
 }
 
 /* Halves the longer side of every tile until there are enough of them to share; the last eighth or so of
- * the work is cut smaller still, so that the threads end together. */
-static int64_t cut(struct tiled *list, int64_t count, int64_t wanted)
+ * the work is cut smaller still, so that the threads end together. What is one product has its rows shared
+ * evenly, and then few tiles are enough: less is packed. */
+static int64_t cut(struct tiled *list, int64_t count, int64_t threads)
 {
-    enum { SMALLEST = 128, LAST = 256 };
+    int64_t fair = count <= 2 ? threads : 1, wanted = threads == 1 ? 1 : count <= 2 ? 2 * threads : 4 * threads;
     struct tile most = largest(&list->product);
     int64_t tiles;
     for (;; *(most.m > most.n ? &most.m : &most.n) /= 2) {
         tiles = 0;
         for (int64_t i = 0; i < count; i++) {
             bool last = wanted > 1 && i >= count - max64(1, count / 8);
-            list[i].mb = even_side(list[i].product.m, most.m);
-            list[i].nb = even_side(list[i].product.n, last ? max64(SMALLEST, min64(LAST, most.n / 2)) : most.n);
+            list[i].mb = even_side(list[i].product.m, most.m, last ? 1 : fair);
+            list[i].nb =
+                even_side(list[i].product.n, last ? max64(SMALLEST, min64(LAST, most.n / 2)) : most.n, 1);
             list[i].first = tiles;
             tiles += tiles_of(&list[i]);
         }
@@ -250,7 +256,7 @@ static void run(struct tiled *list, int64_t count)
     int threads = omp_get_max_threads();
     if (count == 1 && threads > 1)
         count = split_last(list, count);
-    int64_t tiles = cut(list, count, threads > 1 ? 4 * threads : 1);
+    int64_t tiles = cut(list, count, threads);
 #pragma omp parallel for schedule(dynamic, 1) if (tiles > 1)
     for (int64_t t = 0; t < tiles; t++) {
         int64_t lo = 0, hi = count - 1;

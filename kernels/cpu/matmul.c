@@ -65,7 +65,8 @@ static const struct abilities *ways(void)
     return &found;
 }
 
-/* Whether our own kernel computes it. In f32 sgemm does better with few columns, most of which would be padding. */
+/* Whether our own kernel computes it. In f32 sgemm does better with few columns, most of which would be
+ * padding. */
 static bool of_words(const struct matmul *p)
 {
     enum { FEW = 16 };

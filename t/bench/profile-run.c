@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* moe-train, which says on stderr at its end where the time of its operations went: a line for each, with
  * calls, seconds, bytes that it touches (kernels/access.h), floating-point operations of matrix products, and
- * exponentials of attention. And where that of products went by their shapes: "product", then as above without
+ * exponentials of attention. And products by use and shape, USE,EXPERTSx[n,k]: "product", then as above without
  * exponentials. t/bench/profile makes shares of it. usage: profile-run OPTIONS OF MOE-TRAIN */
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,7 +31,8 @@ struct product {
     bool low;
     struct spent spent;
 };
-static struct product products[64];
+enum { PRODUCTS = 64 };
+static struct product products[PRODUCTS];
 static int product_count;
 
 static double bytes_of(const struct access_list *l)
@@ -113,7 +114,7 @@ static struct spent *find_product(enum number n, const void *op)
     while (p < products + product_count && (p->use != want.use || p->experts != want.experts ||
                                             p->n != want.n || p->k != want.k || p->low != want.low))
         p++;
-    if (p == products + product_count && product_count < 64)
+    if (p == products + product_count && product_count < PRODUCTS)
         products[product_count++] = want;
     return p < products + product_count ? &p->spent : NULL;
 }
@@ -173,7 +174,7 @@ static void print(void)
     }
     static const char *const uses[] = {"forward", "dX", "dW"};
     for (const struct product *p = products; p < products + product_count; p++)
-        fprintf(stderr, "product %s,%ldx[%ld,%ld] %s %ld %.6f %.0f %.0f\n", uses[p->use], (long)p->experts,
+        fprintf(stderr, "product %s,%.0ldx[%ld,%ld] %s %ld %.6f %.0f %.0f\n", uses[p->use], (long)p->experts,
                 (long)p->n, (long)p->k, p->low ? "bf16" : "f32", p->spent.calls, p->spent.seconds,
                 p->spent.bytes, p->spent.flops);
 }

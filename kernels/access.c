@@ -40,7 +40,11 @@ void access_grouped_matmul(struct access_list *l, const struct grouped_matmul *o
     put(l, READ, o->row, o->experts + 1, 4);
     put_bound(l, o->kind == GROUPED_INPUT ? UPDATE : READ, o->x, o->rows, o->k, o->ldx, unit);
     put_bound(l, o->kind == GROUPED_FORWARD ? UPDATE : READ, o->y, o->rows, o->n, o->ldy, unit);
-    put_rows(l, weight ? UPDATE : READ, o->w, o->experts, o->n * o->k, o->stride, weight ? 4 : unit);
+    put_rows(l,
+             !weight        ? READ
+             : o->beta != 0 ? UPDATE
+                            : WRITE,
+             o->w, o->experts, o->n * o->k, o->stride, weight ? 4 : unit);
 }
 
 void access_rmsnorm(struct access_list *l, const struct rmsnorm *o)

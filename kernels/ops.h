@@ -23,8 +23,9 @@ static inline size_t type_bytes(enum type t)
 }
 
 /* C[M,N] = op(A)·op(B) + beta·C. op(A) is [M,K], op(B) is [K,N]; `ta` says that A is stored [K,M], `tb` that B
- * is stored [N,K]. beta is 0 or 1. Types of a and b are equal (`in`); with in F32, out is F32. The three uses:
- * Y = X·Wᵀ (tb), dX = dY·W (neither), dW += dYᵀ·X (ta, out F32, beta 1). */
+ * is stored [N,K]. beta is 0, and then what was in C does not matter, or 1. Types of a and b are equal (`in`);
+ * with in F32, out is F32. The three uses: Y = X·Wᵀ (tb), dX = dY·W (neither), dW = dYᵀ·X + beta·dW (ta, out
+ * F32). */
 struct matmul {
     int64_t m, n, k;
     bool ta, tb;
@@ -49,7 +50,7 @@ struct matmul {
  * rows [row[i], row[i+1]) of x and y, and weight number i. `stride`: elements from one weight to the next.
  *   GROUPED_FORWARD  y[r, n] = x[r, k] · W[n,k]ᵀ          W: [n,k] of `type`
  *   GROUPED_INPUT    x[r, k] = y[r, n] · W[n,k]           (y given, x written)
- *   GROUPED_WEIGHT   W[n,k] += y[r, n]ᵀ · x[r, k]         W: f32 gradients */
+ *   GROUPED_WEIGHT   W[n,k] = y[r, n]ᵀ · x[r, k] + beta·W[n,k]   W: f32 gradients; beta is 0 or 1 */
 enum grouped_kind { GROUPED_FORWARD, GROUPED_INPUT, GROUPED_WEIGHT };
 struct grouped_matmul {
     enum grouped_kind kind;
@@ -62,6 +63,7 @@ struct grouped_matmul {
     int64_t ldy;
     void *w;
     int64_t stride;
+    float beta;     /* of GROUPED_WEIGHT; with 0 an expert without rows gets zeros */
     enum type type; /* of x, y and (but for GROUPED_WEIGHT) w */
 };
 

@@ -65,13 +65,13 @@ static const struct abilities *ways(void)
     return &found;
 }
 
-/* Whether our own kernel computes it. In f32 sgemm does better where nothing is transposed, for then it packs
- * little, and with many rows, over which packing is spread. */
+/* Whether our own kernel computes it. In f32 sgemm does better with few columns, most of which would be
+ * padding. */
 static bool of_words(const struct matmul *p)
 {
-    enum { FEW = 1024 };
+    enum { FEW = 16 };
     if (p->in == F32)
-        return ways()->words && (p->ta ? p->k <= FEW : p->tb && p->m <= FEW);
+        return ways()->words && p->n > FEW;
     return ways()->pairs || (ways()->words && ways()->convert);
 }
 
@@ -217,25 +217,31 @@ static struct tile largest(const struct matmul *p)
     return summed ? (struct tile){.m = SUMMED, .n = SUMMED} : (struct tile){.m = LARGEST, .n = LARGEST};
 }
 
-/* A side cut evenly into parts of at most `most`, in steps of 32. */
-static int64_t even_side(int64_t side, int64_t most)
+enum { SMALLEST = 128, LAST = 256 }; /* sides of tiles */
+
+/* A side cut evenly into parts of at most `most`, in steps of 32: as many for each thread, if they are not too
+ * small for it. */
+static int64_t even_side(int64_t side, int64_t most, int64_t threads)
 {
-    return min64(most, round_up(ceil_div(side, ceil_div(side, most)), 32));
+    int64_t parts = ceil_div(side, most), fair = round_up(parts, threads);
+    return min64(most, round_up(ceil_div(side, side / fair < SMALLEST ? parts : fair), 32));
 }
 
 /* Halves the longer side of every tile until there are enough of them to share; the last eighth or so of
- * the work is cut smaller still, so that the threads end together. */
-static int64_t cut(struct tiled *list, int64_t count, int64_t wanted)
+ * the work is cut smaller still, so that the threads end together. What is one product has its rows shared
+ * evenly, and then few tiles are enough: less is packed. */
+static int64_t cut(struct tiled *list, int64_t count, int64_t threads)
 {
-    enum { SMALLEST = 128, LAST = 256 };
+    int64_t fair = count <= 2 ? threads : 1, wanted = threads == 1 ? 1 : count <= 2 ? 2 * threads : 4 * threads;
     struct tile most = largest(&list->product);
     int64_t tiles;
     for (;; *(most.m > most.n ? &most.m : &most.n) /= 2) {
         tiles = 0;
         for (int64_t i = 0; i < count; i++) {
             bool last = wanted > 1 && i >= count - max64(1, count / 8);
-            list[i].mb = even_side(list[i].product.m, most.m);
-            list[i].nb = even_side(list[i].product.n, last ? max64(SMALLEST, min64(LAST, most.n / 2)) : most.n);
+            list[i].mb = even_side(list[i].product.m, most.m, last ? 1 : fair);
+            list[i].nb =
+                even_side(list[i].product.n, last ? max64(SMALLEST, min64(LAST, most.n / 2)) : most.n, 1);
             list[i].first = tiles;
             tiles += tiles_of(&list[i]);
         }
@@ -251,7 +257,7 @@ static void run(struct tiled *list, int64_t count)
     int threads = omp_get_max_threads();
     if (count == 1 && threads > 1)
         count = split_last(list, count);
-    int64_t tiles = cut(list, count, threads > 1 ? 4 * threads : 1);
+    int64_t tiles = cut(list, count, threads);
 #pragma omp parallel for schedule(dynamic, 1) if (tiles > 1)
     for (int64_t t = 0; t < tiles; t++) {
         int64_t lo = 0, hi = count - 1;
@@ -285,9 +291,9 @@ static struct matmul expert(const struct grouped_matmul *p, int64_t i, int64_t f
     case GROUPED_INPUT: /* x = y·W */
         return OP(matmul, .m = rows, .n = p->k, .k = p->n, .a = y, .lda = p->ldy, .b = w, .ldb = p->k, .c = x,
                   .ldc = p->ldx, .in = p->type, .out = p->type);
-    default: /* W += yᵀ·x */
+    default: /* W = yᵀ·x + beta·W */
         return OP(matmul, .m = p->n, .n = p->k, .k = rows, .a = y, .lda = p->ldy, .ta = true, .b = x,
-                  .ldb = p->ldx, .c = w, .ldc = p->k, .beta = 1, .in = p->type, .out = F32);
+                  .ldb = p->ldx, .c = w, .ldc = p->k, .beta = p->beta, .in = p->type, .out = F32);
     }
 }
 
@@ -298,7 +304,7 @@ static void cpu_grouped_matmul(struct stream *s, const struct grouped_matmul *p)
     for (int64_t i = 0; i < p->experts; i++) {
         int64_t first = counted(p->rows, &p->row[i]), rows = counted(p->rows, &p->row[i + 1]) - first;
         struct matmul one = expert(p, i, first, rows);
-        if (rows > 0 && one.m > 0 && one.n > 0)
+        if (one.m > 0 && one.n > 0 && (rows > 0 || p->beta == 0)) /* W of none is all zeros */
             list[count++] = (struct tiled){.product = one};
     }
     if (count)

@@ -34,6 +34,7 @@ enum {
     KEPT = 160 * 1024, /* words of A, packed: two thirds of a 1 MiB L2 */
     MOST = 1024,       /* rows of a tile */
     LINE = 64,
+    NEAR = 4, /* rows of K: their lines, and those of the next, stay in the first cache at any stride */
 };
 
 /* Elements of K a block. */
@@ -140,31 +141,48 @@ INLINE void pack_rows(const struct operand *o, int64_t count, int64_t k, float *
     }
 }
 
-/* Up to 16 of the outer dimension, which are neighbours, of elements [k, k + 1] or k: one vector. */
-INLINE __m512i column_words(const char *p, int64_t inner, __mmask16 some, bool pair, enum packing how)
+INLINE __mmask32 first_halves(int64_t n)
 {
-    if (how == PACK_F32)
-        return _mm512_maskz_loadu_epi32(some, p);
-    __m512i low = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(some, p));
-    if (how == PACK_WIDENED)
-        return _mm512_slli_epi32(low, 16);
-    if (!pair)
-        return low;
-    __m512i high = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(some, p + inner));
-    return _mm512_or_si512(low, _mm512_slli_epi32(high, 16));
+    return n >= 2 * VECTOR ? ~0u : n <= 0 ? 0 : (1u << n) - 1;
 }
 
-/* The same of elements [from, to) of K, `from` even. */
+/* Up to NR of the outer dimension, which are neighbours, of elements k and, in pairs, k + 1 (`pair`: it is
+ * there): two vectors, or the first alone. */
+INLINE void column_words(float *to, const char *p, int64_t inner, int64_t count, bool pair, bool both,
+                         enum packing how)
+{
+    __m512i low, high;
+    if (how == PACK_F32) {
+        low = _mm512_maskz_loadu_epi32(first_lanes(count), p);
+        high = both ? _mm512_maskz_loadu_epi32(first_lanes(count - VECTOR), p + LINE) : low;
+    } else {
+        const __m512i firsts = _mm512_set_epi16(47, 15, 46, 14, 45, 13, 44, 12, 43, 11, 42, 10, 41, 9, 40, 8,
+                                                39, 7, 38, 6, 37, 5, 36, 4, 35, 3, 34, 2, 33, 1, 32,
+                                                0); /* low halves from the one, high from the other */
+        __mmask32 some = first_halves(count);
+        __m512i one = _mm512_maskz_loadu_epi16(some, p), none = _mm512_setzero_si512(), other = none;
+        if (how == PACK_PAIRS && pair)
+            other = _mm512_maskz_loadu_epi16(some, p + inner);
+        __m512i a = how == PACK_PAIRS ? one : none, b = how == PACK_PAIRS ? other : one;
+        low = _mm512_permutex2var_epi16(a, firsts, b);
+        high =
+            both ? _mm512_permutex2var_epi16(a, _mm512_add_epi16(firsts, _mm512_set1_epi16(VECTOR)), b) : low;
+    }
+    _mm512_store_si512(to, low);
+    if (both)
+        _mm512_store_si512(to + VECTOR, high);
+}
+
+/* The same of elements [from, end) of K, `from` even; to[word of K][width]. */
 INLINE void pack_columns(const struct operand *o, int64_t count, int64_t from, int64_t end, float *to,
                          int64_t width, enum packing how)
 {
-    __mmask16 some = first_lanes(count);
     int64_t step = how == PACK_PAIRS ? 2 : 1;
     for (int64_t k = from; k < end; k += step) {
         const char *p = o->p + k * o->inner;
         for (int64_t i = 0; i < step; i++)
-            _mm_prefetch(p + (end - from + i) * o->inner, _MM_HINT_T0);
-        _mm512_store_si512(to + k / step * width, column_words(p, o->inner, some, k + 1 < end, how));
+            _mm_prefetch(p + (NEAR + i) * o->inner, _MM_HINT_T0);
+        column_words(to + k / step * width, p, o->inner, count, k + 1 < end, width == NR, how);
     }
 }
 
@@ -182,9 +200,6 @@ INLINE int64_t strip_words(int64_t depth)
 
 INLINE void pack_a(const struct operand *a, int64_t m, int64_t k, int64_t depth, float *to, enum packing how)
 {
-    enum {
-        NEAR = 4 /* rows of K: their lines, and those of the next, stay in the first cache at any stride */
-    };
     bool rows = a->inner == a->bytes;
     for (int64_t from = 0; from < k; from += rows ? k : NEAR)
         for (int64_t s = 0; s < ceil_div(m, MR); s++) {
@@ -200,13 +215,13 @@ INLINE void pack_a(const struct operand *a, int64_t m, int64_t k, int64_t depth,
 
 INLINE void pack_b(const struct operand *b, int64_t n, int64_t k, float *to, enum packing how)
 {
+    if (b->inner != b->bytes) {
+        pack_columns(b, n, 0, k, to, NR, how);
+        return;
+    }
     for (int half = 0; half < 2; half++) {
-        int64_t count = min64(VECTOR, n - half * VECTOR);
         struct operand o = {b->p + half * VECTOR * b->outer, b->outer, b->inner, b->bytes};
-        if (b->inner == b->bytes)
-            pack_rows(&o, count, k, to + half * VECTOR, NR, how);
-        else
-            pack_columns(&o, count, 0, k, to + half * VECTOR, NR, how);
+        pack_rows(&o, min64(VECTOR, n - half * VECTOR), k, to + half * VECTOR, NR, how);
     }
 }
 

@@ -73,21 +73,21 @@ __device__ __forceinline__ void add_slab(struct sums<WARP_TILE> c[WARP_TILE / 16
     }
 }
 
-/* Two neighbouring sums to where they belong. */
-__device__ __forceinline__ void put_sums(bf16 *c, float low, float high, int columns, bool packed)
+/* Two neighbouring sums to where they belong; add: to f32 that are there. */
+__device__ __forceinline__ void put_sums(bf16 *c, float low, float high, int columns, bool packed, bool)
 {
     put_pair(c, low, high, columns, packed);
 }
-__device__ __forceinline__ void put_sums(float *c, float low, float high, int columns, bool packed)
+__device__ __forceinline__ void put_sums(float *c, float low, float high, int columns, bool packed, bool add)
 {
     if (packed && columns > 1) {
-        float2 *pair = reinterpret_cast<float2 *>(c), old = *pair;
+        float2 *pair = reinterpret_cast<float2 *>(c), old = add ? *pair : make_float2(0, 0);
         *pair = make_float2(old.x + low, old.y + high);
     } else {
         if (columns > 0)
-            c[0] += low;
+            c[0] = add ? c[0] + low : low;
         if (columns > 1)
-            c[1] += high;
+            c[1] = add ? c[1] + high : high;
     }
 }
 
@@ -95,7 +95,7 @@ __device__ __forceinline__ void put_sums(float *c, float low, float high, int co
 template <class C, class T>
 __device__ __forceinline__ void put_warp(const struct grouped_product<T> &p,
                                          const struct sums<WARP_TILE> c[WARP_TILE / 16], int64_t m, int64_t n,
-                                         bool packed)
+                                         bool packed, bool add)
 {
     int g = lane() / 4, t = lane() % 4, rows = left_of(p.m, m), columns = left_of(p.n, n);
     C *to = static_cast<C *>(p.c) + m * p.ldc + n;
@@ -108,7 +108,7 @@ __device__ __forceinline__ void put_warp(const struct grouped_product<T> &p,
             int column = 8 * j + 2 * t;
             const float *two = c[i / 2].d[j] + i % 2 * 2;
             if (row < rows)
-                put_sums(line + column, two[0], two[1], columns - column, packed);
+                put_sums(line + column, two[0], two[1], columns - column, packed, add);
         }
     }
 }
@@ -169,9 +169,9 @@ __global__ void __launch_bounds__(GROUPED_THREADS, 2) grouped_bf16(struct groupe
         if (!busy)
             continue;
         if (KIND == GROUPED_WEIGHT)
-            put_warp<float>(one, c, m, n, packed);
+            put_warp<float>(one, c, m, n, packed, p.beta != 0);
         else
-            put_warp<bf16>(one, c, m, n, packed);
+            put_warp<bf16>(one, c, m, n, packed, false);
     }
 }
 
@@ -183,9 +183,10 @@ dim3 grouped_grid(const struct grouped_matmul *p, int tile, int each)
         e = cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device);
     cuda_keep(e, "asking for multiprocessors");
     int64_t width = p->kind == GROUPED_FORWARD ? p->n : p->k, down = ceil_quotient(p->rows, tile) + p->experts;
+    bool zeros = p->kind == GROUPED_WEIGHT && p->beta == 0; /* without rows too */
     if (p->kind == GROUPED_WEIGHT)
-        down = (p->rows > 0 ? p->experts : 0) * ceil_quotient(p->n, tile);
-    int64_t tiles = (p->experts > 0 && p->rows > 0 ? down : 0) * ceil_quotient(width, tile);
+        down = p->experts * ceil_quotient(p->n, tile);
+    int64_t tiles = (p->experts > 0 && (p->rows > 0 || zeros) ? down : 0) * ceil_quotient(width, tile);
     int64_t most = static_cast<int64_t>(processors) * each;
     return dim3(static_cast<unsigned>(tiles < most ? tiles : most));
 }

@@ -6,7 +6,7 @@
  *     kind               m       n      k       A             B             C
  *     GROUPED_FORWARD    rows    p.n    p.k     x             w turned not  y
  *     GROUPED_INPUT      rows    p.k    p.n     y             w turned      x
- *     GROUPED_WEIGHT     p.n     p.k    rows    y turned      x turned      w, added to
+ *     GROUPED_WEIGHT     p.n     p.k    rows    y turned      x turned      w, with beta added to
  *
  * (`turned`: stored with the sum's index in rows; tile.h). C is cut into square tiles. Blocks are persistent:
  * as many as the device runs at once take tiles in turn, block b tiles b, b + blocks, b + 2·blocks and so on
@@ -65,11 +65,11 @@ __device__ __forceinline__ int32_t grouped_rows(const struct grouped_matmul &p, 
     return grouped_first(p, expert + 1) - grouped_first(p, expert);
 }
 
-/* Rows of tiles of an expert with so many rows. */
+/* Rows of tiles of an expert with so many rows. Weights of none are zeros, where they are not added to. */
 template <enum grouped_kind KIND, int TILE>
 __device__ __forceinline__ int32_t grouped_down(const struct grouped_matmul &p, int32_t rows)
 {
-    if (rows <= 0)
+    if (rows <= 0 && !(KIND == GROUPED_WEIGHT && p.beta == 0))
         return 0;
     return static_cast<int32_t>(ceil_quotient(KIND == GROUPED_WEIGHT ? p.n : rows, TILE));
 }

@@ -65,7 +65,7 @@ __global__ void __launch_bounds__(BLOCK_THREADS) grouped_f32(struct grouped_matm
                 if (row >= one.m || column >= one.n)
                     continue;
                 float *to = static_cast<float *>(one.c) + row * one.ldc + column;
-                *to = KIND == GROUPED_WEIGHT ? *to + c[i][j] : c[i][j];
+                *to = KIND == GROUPED_WEIGHT && p.beta != 0 ? *to + c[i][j] : c[i][j];
             }
     }
 }

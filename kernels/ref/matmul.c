@@ -40,9 +40,9 @@ void ref_grouped_matmul(struct stream *s, const struct grouped_matmul *p)
         else if (p->kind == GROUPED_INPUT) /* x = y·W */
             m = OP(matmul, .m = rows, .n = p->k, .k = p->n, .a = y, .lda = p->ldy, .b = w, .ldb = p->k, .c = x,
                    .ldc = p->ldx, .in = p->type, .out = p->type);
-        else /* W += yᵀ·x */
+        else /* W = yᵀ·x + beta·W */
             m = OP(matmul, .m = p->n, .n = p->k, .k = rows, .a = y, .lda = p->ldy, .ta = true, .b = x,
-                   .ldb = p->ldx, .c = w, .ldc = p->k, .beta = 1, .in = p->type, .out = F32);
+                   .ldb = p->ldx, .c = w, .ldc = p->k, .beta = p->beta, .in = p->type, .out = F32);
         ref_matmul(s, &m);
     }
 }

@@ -101,6 +101,7 @@ static int qk_norm_backward(struct engine *e, struct acts *a, const struct part 
         op.full_width = p->full;
         op.clip = clip;
     }
+    gradient_begin(e, op.dw, op.width);
     e->be->rmsnorm_backward(e->s, &op);
     return 0;
 }
@@ -182,15 +183,23 @@ static int undo_rope_and_norms(struct engine *e, struct layer *w, struct acts *a
     return 0;
 }
 
+/* d_bias += Σ dy over the rows; NULL: there is no bias. */
+static void bias_backward(struct engine *e, int64_t rows, int64_t width, const void *dy, float *d_bias)
+{
+    if (!d_bias)
+        return;
+    gradient_begin(e, d_bias, width);
+    e->be->bias_backward(e->s, &OP(bias_backward, .rows = rows, .width = width, .dy = dy, .lddy = width,
+                                   .d_bias = d_bias, .type = e->type));
+}
+
 int attention_backward(struct engine *e, struct layer *w, struct acts *a, const void *x, void *d, bool split)
 {
     struct arena *m = &e->arena;
     const struct backend *be = e->be;
     int64_t ld = m->q + 2 * m->kv, H = e->H;
     size_t bytes = type_bytes(e->type);
-    if (w->o_bias.g)
-        be->bias_backward(e->s, &OP(bias_backward, .rows = e->n, .width = H, .dy = d, .lddy = H,
-                                    .d_bias = w->o_bias.g, .type = e->type));
+    bias_backward(e, e->n, H, d, w->o_bias.g);
     const void *dg = tp_gather(e, d, e->ws->gather_d, H);
     if (!dg)
         return -1;
@@ -200,9 +209,7 @@ int attention_backward(struct engine *e, struct layer *w, struct acts *a, const 
                                      .dq = dqkv, .dk = column(e, dqkv, m->q),
                                      .dv = column(e, dqkv, m->q + m->kv), .delta = e->ws->delta));
     TRY(undo_rope_and_norms(e, w, a));
-    if (w->qkv_bias.g)
-        be->bias_backward(e->s, &OP(bias_backward, .rows = e->T, .width = ld, .dy = dqkv, .lddy = ld,
-                                    .d_bias = w->qkv_bias.g, .type = e->type));
+    bias_backward(e, e->T, ld, dqkv, w->qkv_bias.g);
     if (split) {
         be->copy(e->s, a->x2, d, (size_t)(e->n * H) * bytes);
         be->copy(e->s, a->qkv, dqkv, (size_t)(e->T * ld) * bytes);

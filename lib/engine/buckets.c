@@ -210,11 +210,9 @@ static struct group *replicas(const struct engine *e, enum flat f)
 
 /* ---- gradients ---- */
 
-void gradients_zero(struct engine *e)
+void gradients_begin(struct engine *e)
 {
     struct buckets *b = &e->buckets;
-    for (int f = 0; f < 2; f++)
-        e->be->zero(e->s, e->arena.grad[f], (size_t)e->shards.padded[f] * 4);
     b->beside = e->overlap && b->s;
     b->sums = 0;
     b->shared = -1;

@@ -39,7 +39,8 @@ void weights_await(struct engine *e, int part);
 /* Later work in the stream that computes may use all weights. */
 void weights_settle(struct engine *e);
 
-void gradients_zero(struct engine *e);
+/* A step's gradients are to come: the first operations of its program overwrite what is there (linear.h). */
+void gradients_begin(struct engine *e);
 /* What is left to be summed is; later work may use this rank's slices of the sums. whole: all of them. */
 int gradients_reduce(struct engine *e, bool whole);
 /* update(e, flat, bucket, of) is asked for the update of each, behind which its weights are gathered. */

@@ -63,13 +63,15 @@ static void give_up(struct engine *e)
 
 enum made { MADE, NOT_NOW, NEVER };
 
-static int capture(struct engine *e, struct captured *p, struct stash *stash, int64_t *made)
+static int capture(struct engine *e, struct captured *p, enum captured_part part, struct stash *stash,
+                   int64_t *made)
 {
     int begun = e->be->graph_begin(e->s);
     *made = begun < 0 ? NEVER : NOT_NOW;
     if (begun <= 0)
         return 0;
     e->profile.quiet = true;
+    e->fresh = part >= CAPTURED_FRESH_BACKWARD;
     int r = p->work(e, stash);
     e->profile.quiet = false;
     p->graph = e->be->graph_end(e->s);
@@ -79,10 +81,10 @@ static int capture(struct engine *e, struct captured *p, struct stash *stash, in
 }
 
 /* The ranks of a tp group, who are in each other's graphs, all have theirs or none has. */
-static int make(struct engine *e, struct captured *p, struct stash *stash)
+static int make(struct engine *e, struct captured *p, enum captured_part part, struct stash *stash)
 {
     int64_t made, worst;
-    TRY(capture(e, p, stash, &made));
+    TRY(capture(e, p, part, stash, &made));
     worst = made;
     if (e->tp > 1)
         TRY(host_max(e->group[GROUP_TP], &worst));
@@ -116,7 +118,7 @@ int capture_make(struct engine *e)
         if (!quiet)
             TRY(settle(e));
         quiet = true;
-        TRY(make(e, p, &e->arena.stashes[i / CAPTURED_PARTS]));
+        TRY(make(e, p, i % CAPTURED_PARTS, &e->arena.stashes[i / CAPTURED_PARTS]));
     }
     return 0;
 }
@@ -127,6 +129,8 @@ int capture_run(struct engine *e, enum captured_part part, struct stash *stash,
     struct capture *c = &e->capture;
     if (*c->off || e->logits_path)
         return work(e, stash);
+    if (e->fresh)
+        part += CAPTURED_FRESH_BACKWARD - CAPTURED_BACKWARD;
     struct captured *p = &c->parts[(stash - e->arena.stashes) * CAPTURED_PARTS + part];
     p->work = work;
     if (!p->graph)

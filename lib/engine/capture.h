@@ -26,7 +26,8 @@ void capture_close(struct engine *e);
  * one may wait for the whole device, which then must not wait for a rank that may be lost. Collective over the
  * tp group. 0 or -1. */
 int capture_make(struct engine *e);
-/* work(e, stash), itself or as the graph made of it: always the same one for a part and a stash. 0 or -1. */
+/* work(e, stash), itself or as the graph made of it: always the same one for a part and a stash. Where the
+ * engine is `fresh` the graph is another, which overwrites gradients. 0 or -1. */
 int capture_run(struct engine *e, enum captured_part part, struct stash *stash,
                 int (*work)(struct engine *e, struct stash *stash));
 

@@ -58,6 +58,8 @@ enum captured_part {
     CAPTURED_EVALUATION,
     CAPTURED_BACKWARD,
     CAPTURED_WEIGHTS,
+    CAPTURED_FRESH_BACKWARD, /* of the step's first microbatch: the engine's `fresh` */
+    CAPTURED_FRESH_WEIGHTS,
     CAPTURED_PARTS
 };
 struct capture {
@@ -130,6 +132,8 @@ struct engine {
     bool replay;   /* a forward repeated for its activations: counts nothing, sends no results */
     bool evaluate; /* forward only */
     bool split;    /* the program leaves weight gradients to operations of their own */
+    bool fresh;    /* the chunk's first operation of its kind in the step: gradients that it adds to hold no
+                      sum yet, but what the step before left, and are overwritten (linear.h) */
     bool overlap;  /* communication goes beside computation; fixed in a run */
     bool held;     /* nothing hides it, messages between stages either, which otherwise always go beside */
     struct capture capture;

@@ -34,6 +34,8 @@ int embed_backward(struct engine *e, struct stash *stash, const void *d)
     const void *dg = tp_gather(e, d, e->ws->gather_d, e->H);
     if (!dg)
         return -1;
+    if (e->embed.g != e->head.g) /* tied: the head's product has begun it */
+        gradient_begin(e, e->embed.g, m->vocab * e->H);
     e->be->embedding_backward(e->s, &OP(embedding_backward, .tokens = e->T, .width = e->H,
                                         .first = m->vocab_first, .count = m->vocab, .token = stash->tokens,
                                         .dy = dg, .d_table = e->embed.g, .type = e->type));

@@ -1,6 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 #include "engine/linear.h"
 
+void gradient_begin(struct engine *e, float *g, int64_t count)
+{
+    if (e->fresh)
+        e->be->zero(e->s, g, (size_t)count * sizeof *g);
+}
+
 void linear(struct engine *e, int64_t rows, int64_t n, int64_t k, const void *x, const void *w, void *y)
 {
     e->be->matmul(e->s, &OP(matmul, .m = rows, .n = n, .k = k, .a = x, .lda = k, .b = w, .ldb = k, .tb = true,
@@ -23,7 +29,7 @@ void linear_weight(struct engine *e, int64_t rows, int64_t n, int64_t k, const v
                    float *dw)
 {
     e->be->matmul(e->s, &OP(matmul, .m = n, .n = k, .k = rows, .a = dy, .lda = n, .ta = true, .b = x, .ldb = k,
-                            .c = dw, .ldc = k, .beta = 1, .in = e->type, .out = F32));
+                            .c = dw, .ldc = k, .beta = !e->fresh, .in = e->type, .out = F32));
 }
 
 /* x in another type. */
@@ -46,7 +52,7 @@ void linear_f32_backward(struct engine *e, int64_t width, const float *dy, const
         w32 = e->ws->router_w;
     }
     be->matmul(e->s, &OP(matmul, .m = width, .n = H, .k = n, .a = dy, .lda = width, .ta = true, .b = x32,
-                         .ldb = H, .c = w->g, .ldc = H, .beta = 1));
+                         .ldb = H, .c = w->g, .ldc = H, .beta = !e->fresh));
     /* dx += dy·w. Not in f32: the product goes where x32 was, which has been read, and is rounded and added. */
     be->matmul(e->s, &OP(matmul, .m = n, .n = H, .k = width, .a = dy, .lda = width, .b = w32, .ldb = H,
                          .c = low ? e->ws->h2_f32 : dx, .ldc = H, .beta = low ? 0 : 1));

@@ -5,6 +5,10 @@
 
 #include "engine/engine.h"
 
+/* Gradients are sums over a step's microbatches, which nobody clears: the first product of a step overwrites
+ * them (engine's `fresh`). What can only add to a gradient has it cleared before, by this. */
+void gradient_begin(struct engine *e, float *g, int64_t count);
+
 /* Y = X·Wᵀ, dX = dY·W and dW += dYᵀ·X for X [rows,k], Y [rows,n] and W [n,k], all dense, of the engine's type.
  * dW is f32; linear_f32 has Y in f32. */
 void linear(struct engine *e, int64_t rows, int64_t n, int64_t k, const void *x, const void *w, void *y);

@@ -31,7 +31,8 @@ struct walk {
     int queued; /* of the stage's messages */
     struct pending *pending;
     int count;
-    int *input; /* [chunk·microbatches + microbatch] the message that F, later B, receives, or NO_MESSAGE */
+    bool *begun; /* [chunk][2] its gradients, by B and by W */
+    int *input;  /* [chunk·microbatches + microbatch] the message that F, later B, receives, or NO_MESSAGE */
 };
 enum { NO_MESSAGE = -1 };
 
@@ -263,6 +264,9 @@ static int run_op(struct walk *run, const struct op *op)
     struct stash *stash = stash_of(e, stage, op->microbatch);
     e->microbatch = op->microbatch * e->plan->axes.dp + e->at.dp;
     profile_enter(&e->profile, op->kind == 'F' ? PHASE_FORWARD : PHASE_BACKWARD);
+    bool *begun = &run->begun[2 * op->chunk + (op->kind == 'W')];
+    e->fresh = op->kind != 'F' && !*begun && !fault("gradients-stale");
+    *begun |= op->kind != 'F';
     switch (op->kind) {
     case 'F':
         return run_forward(run, stash, op);
@@ -279,6 +283,7 @@ int pipeline_run(struct engine *e, const struct program *g, const int32_t *token
     struct walk run = {.e = e,
                        .tokens = tokens,
                        .pending = xcalloc((size_t)e->messages.count + 1, sizeof(struct pending)),
+                       .begun = xcalloc(2 * (size_t)e->plan->axes.vpp, sizeof *run.begun),
                        .input = xmalloc(count * sizeof *run.input)};
     for (size_t i = 0; i < count; i++)
         run.input[i] = NO_MESSAGE;
@@ -292,6 +297,7 @@ int pipeline_run(struct engine *e, const struct program *g, const int32_t *token
         r = queue_messages(&run, g->count);
     settle(&run, e->s, 0, INT64_MAX);
     free(run.pending);
+    free(run.begun);
     free(run.input);
     profile_enter(&e->profile, PHASE_IDLE);
     return r;

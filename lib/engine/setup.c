@@ -83,7 +83,7 @@ static void locate_all(struct engine *e)
     e->layers = xcalloc(m->layers, sizeof *e->layers);
     for (int i = 0; i < e->shards.count; i++)
         locate(e, &e->shards.list[i]);
-    if (!e->head.w)
+    if (!e->head.w && plan_is_last(e->plan, e->at.pp))
         e->head = e->embed; /* tied, on one stage */
     for (int i = 0; i < m->layers; i++) {
         struct layer *l = &e->layers[i];
@@ -104,13 +104,16 @@ static int make_groups(struct engine *e)
     return 0;
 }
 
-/* Weights and what the optimizer keeps: moments begin at 0, and the padding of flat buffers stays 0. */
+/* Weights, gradients and what the optimizer keeps: moments begin at 0, and the padding of flat buffers stays 0.
+ */
 static void zero_lasting(struct engine *e)
 {
     const struct arena *a = &e->arena;
     for (int f = 0; f < FLATS; f++)
         e->be->zero(e->s, a->weights[f],
                     (size_t)e->shards.padded[f] * (f == FLAT_BUFFER ? 4 : type_bytes(e->type)));
+    for (int f = 0; f < FLAT_BUFFER; f++)
+        e->be->zero(e->s, a->grad[f], (size_t)e->shards.padded[f] * 4);
     for (int i = 0; i < STATES; i++)
         for (int f = 0; f < 2; f++)
             if (a->state[i][f])

@@ -145,7 +145,7 @@ static void grouped(const struct bench *b, const struct multiply *p, char *x, ch
         first[e] = (int32_t)(e * p->m);
     b->be->upload(b->s, row, first, (size_t)(p->experts + 1) * sizeof *first);
     b->be->grouped_matmul(b->s,
-                          &OP(grouped_matmul, .kind = kind[p->use], .experts = p->experts,
+                          &OP(grouped_matmul, .kind = kind[p->use], .beta = 1, .experts = p->experts,
                               .rows = p->m * p->experts, .row = row, .n = p->n, .k = p->k, .x = x, .ldx = p->k,
                               .y = y, .ldy = p->n, .w = w, .stride = p->n * p->k, .type = p->type));
 }

@@ -80,7 +80,7 @@ int step_run(struct run *run)
         timeline_begin(run->timeline, run->step, e->s);
     profile_enter(&e->profile, PHASE_OPTIMIZER);
     totals_clear(e);
-    gradients_zero(e);
+    gradients_begin(e);
     profile_enter(&e->profile, PHASE_IDLE);
     TRY(run_agree(run, data_next(run->data, run->plan.batch.global, run->want, run->tokens)));
     TRY(pipeline_run(e, program, run->tokens));

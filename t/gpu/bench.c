@@ -176,6 +176,7 @@ static void bench_grouped(const struct line *l)
     float *dw = tensor(E * n, k, F32);
     for (int kind = GROUPED_FORWARD; kind <= GROUPED_WEIGHT; kind++) {
         p.kind = kind;
+        p.beta = kind == GROUPED_WEIGHT;
         p.w = kind == GROUPED_WEIGHT ? (void *)dw : w;
         double bytes =
             2.0 * (double)(rows * (n + k)) + (kind == GROUPED_WEIGHT ? 8.0 : 2.0) * (double)(E * n * k);

@@ -94,6 +94,7 @@ static void grouped_weight(struct side *s)
     struct grouped_matmul p = grouped_of(s, EXPERTS);
     double size = 1 / sqrt(sqrt((double)s->all / EXPERTS));
     p.kind = GROUPED_WEIGHT;
+    p.beta = 1;
     p.x = rows_of(s, p.k, s->type, size);
     p.y = rows_of(s, p.n, s->type, size);
     p.w = whole_of(s, EXPERTS * p.stride, F32, 1);

@@ -91,7 +91,7 @@ static void lay_grouped_matmul(struct bench *b, struct grouped_matmul *o)
     enum type type = b->w.type;
     int32_t n = (int32_t)b->n;
     *o = OP(grouped_matmul, .kind = kind, .experts = 3, .rows = n, .n = 5, .k = 6, .ldx = 8, .ldy = 5,
-            .stride = 37, .type = type);
+            .stride = 37, .beta = b->form & 4 ? 1 : 0, .type = type);
     o->row = lay_list(b, (int32_t[]){0, n / 2, n / 2, n > 2 ? n - 2 : 0}, 4);
     o->x = lay_act(b, n * o->ldx);
     o->y = lay_act(b, n * o->ldy);

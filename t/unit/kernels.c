@@ -30,13 +30,14 @@ static void case_matmul(struct world *w)
 static void grouped_shape(struct world *w, const int32_t *offsets, int64_t experts, int64_t rows, int64_t n,
                           int64_t k, int64_t ldx, int64_t ldy, int64_t stride)
 {
-    for (int kind = GROUPED_FORWARD; kind <= GROUPED_WEIGHT; kind++) {
+    for (int use = GROUPED_FORWARD; use <= GROUPED_WEIGHT + 1; use++) { /* weights: to what is there, or not */
+        int kind = use <= GROUPED_WEIGHT ? use : GROUPED_WEIGHT;
         enum type wt = kind == GROUPED_WEIGHT ? F32 : w->type;
         void *x = act(w, rows * ldx), *y = act(w, rows * ldy), *m = values(w, experts * stride, wt, 1);
         int32_t *row = device(w, offsets, (size_t)(experts + 1) * sizeof *row);
-        struct grouped_matmul p =
-            OP(grouped_matmul, .kind = kind, .experts = experts, .rows = rows, .row = row, .n = n, .k = k,
-               .x = x, .ldx = ldx, .y = y, .ldy = ldy, .w = m, .stride = stride, .type = w->type);
+        struct grouped_matmul p = OP(grouped_matmul, .kind = kind, .experts = experts, .rows = rows, .row = row,
+                                     .n = n, .k = k, .x = x, .ldx = ldx, .y = y, .ldy = ldy, .w = m,
+                                     .stride = stride, .beta = use == GROUPED_WEIGHT, .type = w->type);
         w->be->grouped_matmul(w->s, &p);
         if (kind == GROUPED_FORWARD)
             show(w, "grouped forward", y, rows * ldy);

@@ -130,7 +130,7 @@ static void step(struct sim_rank *r, void *arg)
         j->failed++;
     for (size_t i = 0; i < sizeof tokens / sizeof *tokens; i++)
         tokens[i] = (int32_t)((i * i + 7 * i + (size_t)r->comm.rank * 3) % 37);
-    gradients_zero(&e);
+    gradients_begin(&e);
     watches[r->comm.rank] = (struct watch){.main = s, .side = e.side, .rows = e.rows, .routed = e.routed};
     if (j->failed || pipeline_run(&e, &j->plan.programs[0], tokens) < 0 || ref->sync(s) < 0)
         j->failed++;

@@ -23,7 +23,7 @@ verbs() { "$1" -h | sed -n "s/^\(usage:\)\{0,1\} *$1 \[\{0,1\}\([a-z][a-z]*\)\]\
 
 # Options, a line each: `p plan x` (letter or -, name, x if it takes an argument). From -h, and from a page's .It lines.
 from_help() {
-    sed -nE 's/^ +(-([a-zA-Z]), )?--([a-z0-9-]+)( [^ ].*| *$|  .*)?$/\2|\3|\4/p' |
+    sed -nE 's/^ {2,6}(-([a-zA-Z]), )?--([a-z0-9-]+)( [^ ].*| *$|  .*)?$/\2|\3|\4/p' |
         awk -F'|' '{ print ($1 == "" ? "-" : $1), $2, ($3 ~ /^ [^ ]/ ? "x" : "") }' | sort -u
 }
 from_page() {
@@ -41,10 +41,15 @@ for c in $commands; do
         like "$(head -n 1 "$T/.out")" "^usage: .*$c.*$shown" 'and shows the usage'
         cat "$T/.out" >>"$T/$c.help"
         is "$("$c" $verb --help | cksum)" "$(cksum <"$T/.out")" '--help is the same'
+        none "$(awk 'length > 80 || /%s/' "$T/.out")" 'and fits a terminal of 80 columns'
         run "$c" $verb --no-such-option
         is "$status $out" '2 ' "$c $verb --no-such-option exits 2"
         like "$err" "^$c.*: .*'--no-such-option' .*-h" 'names it, and says where to look'
     done
+    run "$c" --versoin
+    like "$status $err" "^2 .*'--versoin': is --version meant" 'an option mistyped is guessed'
+    run "$c" --ver=1
+    like "$status $err" "^2 .*'--ver' may be --verbose, --version" 'and one cut too short has several ends'
     run "$c" --version
     is "$status $out" "0 $c${c:+ }(moekit) $version" "$c --version"
     if [ -w /dev/full ]; then
@@ -64,6 +69,12 @@ for c in $commands; do
     none "$(while read -r verb; do grep -qE "^\.(Cm|Op Cm|It Cm|Ic|Op Ic) $verb\b" "$page" || echo "$verb"; done <"$T/$c.verbs")" \
         "$page tells of each verb"
 done
+
+run moe-partition serach
+like "$status $err" "^2 .*'serach': is search meant" 'a verb is guessed too'
+run moe-ckpt restroe x
+like "$status $err" "^2 .*'restroe': is restore meant" 'by each command that has some'
+like "$(moe-partition emit -h)" 'megatron, .*json' 'emit -h lists the forms'
 
 # ---- every page ----
 if need mandoc command -v mandoc; then

@@ -80,6 +80,7 @@ like "$(moe-partition emit -h)" 'megatron, .*json' 'emit -h lists the forms'
 if need mandoc command -v mandoc; then
     for page in share/man/*.[157]; do
         is "$(mandoc -Tlint -Wwarning "$page" 2>&1)" '' "$page is clean"
+        none "$(mandoc -Tascii "$page" | sed 's/.\x08//g' | expand | awk 'length > 80 && !/[={]/')" 'and fits 80 columns, but for what files look like'
     done
 fi
 none "$(grep -hoE '^\.Xr moe-[a-z-]+ [157]' share/man/* | sort -u | while read -r _ name section; do

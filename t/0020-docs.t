@@ -189,6 +189,7 @@ found 8 "$T/targets" 'targets of make in texts'
 none "$(while read -r t; do grep -qE "^([a-z-]+ )*$t( [a-z-]+)*:" Makefile || echo "make $t"; done <"$T/targets")" 'which are there'
 make -s help | sed -n "s/^make \([a-z-]*\).*/\1/p" >"$T/helped"
 found 8 "$T/helped" 'targets that make help shows'
+none "$(make -s help | awk 'length > 80')" 'in 80 columns'
 none "$(while read -r t; do sed -n '/^Targets$/,/^Knobs$/p' INSTALL | grep -qE "\b$t\b" || echo "$t"; done <"$T/helped")" 'INSTALL tells of each'
 sed -n 's/^deps *= *//p' Makefile | tr ' ' '\n' | grep . >"$T/packages"
 found 10 "$T/packages" 'packages that make deps installs'

@@ -208,7 +208,7 @@ int main(int argc, char **argv)
     o.command_line = line;
     o.given = options_given(&command);
     o.last_words = last_words;
-    train_hold_signals();
+    train_hold_signals(o.save && launcher_kind() == LAUNCHER_NONE);
     signal(SIGXFSZ, SIG_IGN); /* a file size limit is then an error of the write, like a full disk */
 
     struct comm *comm;
@@ -226,5 +226,7 @@ int main(int argc, char **argv)
     free(line);
     if (stdout_close() < 0 && status == STATUS_DONE)
         status = command_failed(&command);
+    if (status == STATUS_REQUEUE && train_interrupted())
+        raise(SIGINT); /* saved: a shell's loop ends, too */
     return status;
 }

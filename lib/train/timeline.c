@@ -197,6 +197,11 @@ const struct backend *timeline_backend(struct timeline *t)
     return &t->be;
 }
 
+bool timeline_records(const struct timeline *t, int64_t first, int64_t last)
+{
+    return t->first <= last && t->last >= first;
+}
+
 void timeline_name(struct timeline *t, const struct stream *s, const char *name)
 {
     int i = 0;

@@ -12,6 +12,8 @@ struct timeline;
 struct timeline *timeline_open(const char *spec, const struct backend *be, int rank, int world);
 /* What the run is to use instead of `be`. */
 const struct backend *timeline_backend(struct timeline *t);
+/* Whether it records any of the steps from `first` to `last`. */
+bool timeline_records(const struct timeline *t, int64_t first, int64_t last);
 /* The stream's name; without one it is "other". */
 void timeline_name(struct timeline *t, const struct stream *s, const char *name);
 /* What goes with the file's operations: who is in a group that they name, and whom a stream's messages go to or

@@ -75,8 +75,8 @@ static void put_zero(const struct plan *p, FILE *f)
             p->training.zero == 2 ? "optim_grads" : "optim_grads_params");
 }
 
-/* Gradients and weights as the plan has them. What rows of experts travel beside in the plan is the shared expert
- * forward, and weight gradients of the experts backward; its 1F1B that hides them beside another microbatch
+/* Gradients and weights as the plan has them. In the plan rows of experts travel beside the shared expert, and
+ * backward beside weight gradients of the experts; its 1F1B that hides them beside another microbatch
  * (--overlap-moe-expert-parallel-comm) is another schedule. */
 static void put_overlap(const struct plan *p, FILE *f)
 {

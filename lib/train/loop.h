@@ -10,8 +10,8 @@
 int run_steps(struct run *run);
 
 /* From here on SIGUSR1 and SIGTERM wait until the loop looks for them, between two steps: it then stops,
- * checkpoints and returns REQUEUE. Before anything starts a thread; threads inherit it. With `interrupts` so does
- * SIGINT, unless it is ignored; the next one then ends the process at once.
+ * checkpoints and returns REQUEUE. Before anything starts a thread; threads inherit it. With `interrupts` so
+ * does SIGINT, unless it is ignored; the next one then ends the process at once.
  *
  * Nothing in a rank may handle a signal by a function: oneDNN's products move the stack pointer into memory of
  * the heap while they compute, and what the kernel writes below it for a handler overruns what lies there. */

@@ -40,8 +40,8 @@ struct timeline {
     int64_t first, last;
     bool recording;
     double opened_s;
-    /* What a step queues may be done in the next, as buckets of weights are gathered beside its forward: so what
-     * was recorded of a step is written when the step after it has ended. */
+    /* What a step queues may be done in the next, as buckets of weights are gathered beside its forward: so
+     * what was recorded of a step is written when the step after it has ended. */
     struct record record[2], *now; /* of which `now` is this step's, and the other the last one's */
     struct {
         const struct stream *s;

@@ -20,8 +20,8 @@ void timeline_name(struct timeline *t, const struct stream *s, const char *name)
  * come from (world ranks). 0 or -1. */
 int timeline_group(struct timeline *t, const char *name, const int *ranks, int count);
 int timeline_peer(struct timeline *t, const char *stream, int peer);
-/* Around a step, which is recorded if it is one of A to B. What it queues may still be under way at its end, but
- * is done when the next has ended. 0 or -1. */
+/* Around a step, which is recorded if it is one of A to B. What it queues may still be under way at its end,
+ * but is done when the next has ended. 0 or -1. */
 void timeline_begin(struct timeline *t, int64_t step, struct stream *s);
 int timeline_end(struct timeline *t);
 /* Waits for what is under way; the file gets its name, and nothing is recorded any more. NULL is fine. 0 or

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 # moekit. `make help` lists the targets; INSTALL explains them.
 VERSION = 0.1.0
-prefix  = /usr/local
+prefix  = $(or $(PREFIX),/usr/local)
 DESTDIR =
 CC      = gcc
 CFLAGS  = -O2 -g
@@ -85,23 +85,26 @@ all: $(BIN) $(CUDA_SO)
 	$(Q)ln -sfn $(notdir $(BUILD)) .build/current
 
 help:
-	@echo 'make all          build the commands into .build/release/bin'
-	@echo 'make deps         install what is missing, from Debian; deps-clang, deps-portable, deps-slurm: for clang, aarch64, Slurm'
-	@echo 'make demo         the whole pipeline on real text'
-	@echo 'make check        all tests; check-unit: of the library alone; check-large: the full matrices;'
-	@echo '                  check-slurm: the batch scripts, on a real Slurm that it starts (deps-slurm);'
-	@echo '                  check-sanitized: some under sanitizers; check-portable: clang, and aarch64 under qemu'
-	@echo 'make fuzz         hostile bytes for every parser, by libFuzzer; FUZZ=NAME, SECONDS=N or RUNS=N'
-	@echo 'make hunt         random layouts, over and over, with the heap watched; SECONDS=N, SEED=N, SAN=1'
-	@echo 'make oracles      a virtual environment with PyTorch and transformers, for the tests that compare with them'
-	@echo 'make bench        speed against PyTorch and against the machine'
-	@echo 'make gpu          what t/gpu/run runs on a machine with a GPU (t/gpu/README); t/gpu/pack carries it to one'
-	@echo 'make install      prefix=$(prefix) DESTDIR=$(DESTDIR)'
-	@echo 'make deb          a package for Debian, into .build/deb (deps-deb)'
-	@echo 'make unit         build the unit tests into .build/release/t'
-	@echo 'make uninstall, make clean'
-	@echo 'knobs: V=1 show commands, SAN=1 sanitizers, FAULTS=1 seeded faults, EMULATED=1 CUDA without a GPU, JOBS=N tests at a time, PYTHON, CC, CFLAGS,'
-	@echo '       prefix, DESTDIR'
+	@echo 'make all        build the commands into .build/release/bin'
+	@echo 'make deps       install what is missing, from Debian; for clang, aarch64, Slurm'
+	@echo '                and packages: deps-clang, deps-portable, deps-slurm, deps-deb'
+	@echo 'make demo       the whole pipeline on real text'
+	@echo 'make check      all tests; check-unit: of the library alone;'
+	@echo '                check-large: the full matrices; check-sanitized: some under'
+	@echo '                sanitizers; check-portable: clang, and aarch64 under qemu;'
+	@echo '                check-slurm: the batch scripts, on a Slurm that it starts'
+	@echo 'make fuzz       hostile bytes for every parser; FUZZ=NAME, SECONDS=N, RUNS=N'
+	@echo 'make hunt       random layouts, over and over; SECONDS=N, SEED=N, SAN=1'
+	@echo 'make oracles    an environment with PyTorch, for the tests that compare with it'
+	@echo 'make bench      speed against PyTorch and against the machine'
+	@echo 'make gpu        what t/gpu/run runs where there is a GPU (t/gpu/README)'
+	@echo 'make install    prefix=$(prefix) DESTDIR=$(DESTDIR); uninstall'
+	@echo 'make deb        a package for Debian, into .build/deb (deps-deb)'
+	@echo 'make unit       build the unit tests into .build/release/t'
+	@echo 'make clean      remove what was built'
+	@echo 'knobs: V=1 show commands, SAN=1 sanitizers, FAULTS=1 seeded faults,'
+	@echo '       EMULATED=1 CUDA without a GPU, CUDA_HOME= without CUDA,'
+	@echo '       JOBS=N tests at a time, PYTHON, CC, CFLAGS, prefix, DESTDIR'
 
 $(BUILD)/lib/comm/%.o: ALL_CFLAGS += $(MPI_CFLAGS)
 $(call obj,lib/comm/nccl*.c): ALL_CFLAGS += $(NCCL_CFLAGS)

@@ -22,25 +22,6 @@
 #include "recast/shrink.h"
 #include "recast/upcycle.h"
 
-static const struct command top = {
-    .name = "moe-ckpt",
-    .synopsis = "moe-ckpt list [--tensors | --experts] [--json] [--stats] PATH\n"
-                "moe-ckpt verify PATH...\n"
-                "moe-ckpt diff [--tolerance X] [--optimizer] A B\n"
-                "moe-ckpt pack [-o FILE] [--codec C] [--base DIR] [--experts LIST] DIR\n"
-                "moe-ckpt restore [--base DIR] [--experts LIST] FILE DIR\n"
-                "moe-ckpt extract [-o FILE] (--expert LIST | --tensor NAME) DIR\n"
-                "moe-ckpt shrink --drop-experts LIST [--loads FILE] [--dry-run] DIR OUT\n"
-                "moe-ckpt export [--dtype T] [--shard-size BYTES] [--fused] DIR OUT\n"
-                "moe-ckpt import [--dtype T] DIR OUT\n"
-                "moe-ckpt prune --keep N [--dry-run] ROOT\n"
-                "moe-ckpt merge DIR... OUT\n"
-                "moe-ckpt upcycle --experts E [--top-k K] [--std X] [--seed N] DIR OUT",
-    .about = "looks after checkpoints: step directories of moe-train and any Hugging Face MoE directory",
-    .notes = "moe-ckpt VERB -h shows a verb's options. Exit status: 0 done, 1 the answer is no, 2 bad input, 3 "
-             "the environment failed.",
-};
-
 /* Of a PATH: a file or standard input, which can be nothing else. */
 static bool is_archive(const char *path)
 {
@@ -100,7 +81,7 @@ static const struct command verify_command = {
     .notes =
         "PATH may be an archive that moe-ckpt packed, '-' being standard input: every bit of it is checked.\n"
         "A Hugging Face directory has no checksums: there headers, shapes, the index and JSON are checked, "
-        "and that no\n"
+        "and that no "
         "file is a Git LFS pointer. Files of weights that nothing refers to are named.\n"
         "Exit status: 0 whole, 1 not, 2 when a PATH does not exist or needs a newer moekit.",
 };
@@ -170,7 +151,7 @@ static const struct command diff_command = {
     .about = "compares two checkpoints tensor by tensor, and shows those that differ, the worst first",
     OPTS(diff_opts),
     .notes = "Columns: largest |a-b|, ||a-b||/||b||, tensor. F32, BF16 and F16 compare with each other. A NaN "
-             "is never within\n"
+             "is never within "
              "a tolerance. Exit status: 0 the same, 1 different, 2 bad input.",
 };
 
@@ -232,7 +213,7 @@ static const struct command pack_command = {
     OPTS(pack_opts),
     .notes =
         "none: members are the files, for tar -x; gzip: 'cat NAME.part-*.gz | gunzip' gives a file; split: "
-        "exponents\n"
+        "exponents "
         "and mantissas of numbers apart, smallest and fastest, and weights that are their f32 master rounded "
         "left out.\n"
         "Exit status: 0 done, 2 DIR is no whole checkpoint, 3 the environment failed.",
@@ -527,11 +508,7 @@ static int upcycle(int argc, char **argv)
 
 /* ---- all ---- */
 
-static const struct verb {
-    const char *name;
-    int (*run)(int argc, char **argv);
-    const struct command *command;
-} verbs[] = {
+static const struct verb verbs[] = {
     {"list", list, &list_command},
     {"verify", verify, &verify_command},
     {"diff", diff, &diff_command},
@@ -548,6 +525,26 @@ static const struct verb {
 };
 static const struct words verb_words = WORDS(verbs);
 
+static const struct command top = {
+    .name = "moe-ckpt",
+    .synopsis = "moe-ckpt list [--tensors | --experts] [--json] [--stats] PATH\n"
+                "moe-ckpt verify PATH...\n"
+                "moe-ckpt diff [--tolerance X] [--optimizer] A B\n"
+                "moe-ckpt pack [-o FILE] [--codec C] [--base DIR] [--experts LIST] DIR\n"
+                "moe-ckpt restore [--base DIR] [--experts LIST] FILE DIR\n"
+                "moe-ckpt extract [-o FILE] (--expert LIST | --tensor NAME) DIR\n"
+                "moe-ckpt shrink --drop-experts LIST [--loads FILE] [--dry-run] DIR OUT\n"
+                "moe-ckpt export [--dtype T] [--shard-size BYTES] [--fused] DIR OUT\n"
+                "moe-ckpt import [--dtype T] DIR OUT\n"
+                "moe-ckpt prune --keep N [--dry-run] ROOT\n"
+                "moe-ckpt merge DIR... OUT\n"
+                "moe-ckpt upcycle --experts E [--top-k K] [--std X] [--seed N] DIR OUT",
+    .about = "looks after checkpoints: step directories of moe-train and any Hugging Face MoE directory",
+    .notes = "'moe-ckpt VERB -h' shows a verb's options.\n"
+             "Exit status: 0 done, 1 the answer is no, 2 bad input, 3 the environment failed.",
+    .verbs = verbs,
+};
+
 int main(int argc, char **argv)
 {
     int known = argc > 1 ? word_index(&verb_words, argv[1]) : -1;
@@ -557,7 +554,7 @@ int main(int argc, char **argv)
         int first = options_parse(&top, argc, argv);
         words_text(&verb_words, all, sizeof all);
         if (first >= 0 && first < argc)
-            error(STATUS_USAGE, "no verb '%s': use %s", argv[first], all);
+            error(STATUS_USAGE, "no verb '%s': %suse %s", argv[first], verb_meant(verbs, argv[first]), all);
         else if (first >= 0)
             error(STATUS_USAGE, "which verb: %s? (see 'moe-ckpt -h')", all);
         return command_failed(&top);

@@ -27,6 +27,7 @@
 
 static struct request request = {.zero = -1};
 static const char *out_path, *order;
+const char *made_by;
 
 static int set_capacity(const char *arg, void *value)
 {
@@ -86,6 +87,7 @@ static const struct opt plan_opts[] = {
      .words = &type_words},
 };
 
+static const struct verb verbs[];
 static const struct command plan_command = {
     "moe-partition",
     "moe-partition [plan] -m MODEL [-c CLUSTER] [-n WORLD] [layout] [-o PLAN]\n"
@@ -99,6 +101,7 @@ static const struct command plan_command = {
     OPTS(plan_opts),
     "'moe-partition VERB -h' tells of a verb.\n"
     "Exit status: 0 done, 2 bad usage, bad input or an illegal layout, 3 the environment failed.",
+    verbs,
 };
 
 void warn_if_too_large(const struct plan *p)
@@ -111,8 +114,7 @@ void warn_if_too_large(const struct plan *p)
            human_bytes(needed_bytes(&p->predict), needs), human_bytes(p->machine.memory_bytes, has), advice);
 }
 
-/* "moe-partition 0.1.0: moe-partition -m moe-tiny …" */
-static char *made_by(int argc, char **argv)
+static char *command_line(int argc, char **argv)
 {
     char *text = xasprintf("moe-partition %s: moe-partition", VERSION);
     for (int i = 1; i < argc; i++) {
@@ -145,15 +147,16 @@ static int take_order(void)
     return 0;
 }
 
-static int run_plan(int argc, char **argv, const char *by)
+static int run_plan(int argc, char **argv)
 {
     int first = options_parse(&plan_command, argc, argv);
     if (first < 0)
         return -1;
     if (first < argc)
-        return error(STATUS_USAGE, "no verb '%s' (see 'moe-partition -h')", argv[first]);
+        return error(STATUS_USAGE, "no verb '%s': %s(see 'moe-partition -h')", argv[first],
+                     verb_meant(verbs, argv[first]));
     TRY(take_order());
-    request.made_by = by;
+    request.made_by = made_by;
     struct plan p;
     if (plan_make(&p, &request) < 0)
         return -1;
@@ -201,11 +204,11 @@ static const struct command search_command = {
 };
 
 /* The best leaf's plan; where moe-train cannot run it and is to, the best that it can. */
-static int write_best(struct layout_search *s, const char *by)
+static int write_best(struct layout_search *s)
 {
     struct layout_search runnable = {0};
     struct plan p;
-    int r = search_plan(s, s->leaves, by, &p);
+    int r = search_plan(s, s->leaves, made_by, &p);
     if (r == 0 && !any && plan_within_limits(&p) < 0) {
         search_plan_release(&p);
         if (search_init(&runnable, &request) < 0 ||
@@ -213,7 +216,7 @@ static int write_best(struct layout_search *s, const char *by)
             search_release(&runnable);
             return -1;
         }
-        r = search_plan(&runnable, runnable.leaves, by, &p);
+        r = search_plan(&runnable, runnable.leaves, made_by, &p);
         if (r == 0 && plan_within_limits(&p) < 0)
             r = error_prefix("no layout of this job runs (--any writes the best plan)");
         else if (r == 0)
@@ -276,7 +279,7 @@ static int compare(void)
     return r;
 }
 
-static int run_search(int argc, char **argv, const char *by)
+static int run_search(int argc, char **argv)
 {
     search_options();
     int first = options_parse(&search_command, argc, argv);
@@ -287,7 +290,7 @@ static int run_search(int argc, char **argv, const char *by)
     TRY(take_order());
     if (compare_path)
         return compare();
-    if (request.batch.global == 0)
+    if (request.world && request.batch.global == 0)
         notice("the global batch is taken as 4 sequences a rank, %lld (--global-batch)",
                (long long)(4 * request.world));
     struct layout_search s;
@@ -297,7 +300,7 @@ static int run_search(int argc, char **argv, const char *by)
     if (r == 0)
         r = report(&s);
     if (r == 0 && out_path)
-        r = write_best(&s, by);
+        r = write_best(&s);
     search_release(&s);
     return r;
 }
@@ -311,21 +314,24 @@ static const struct command emit_command = {
     "moe-partition emit FORM PLAN [-o FILE]",
     "show a plan in another tool's form",
     OPTS(emit_opts),
-    NULL,
+    "Exit status: 0 done, 2 bad usage, bad input, or a layout that the tool cannot have, 3 the environment "
+    "failed.",
 };
 
 static int run_emit(int argc, char **argv)
 {
-    int first = options_parse(&emit_command, argc, argv);
+    char list[200], notes[300];
+    struct command c = emit_command;
+    snprintf(notes, sizeof notes, "FORM: %s.\n%s", words_text(&emitter_words, list, sizeof list), c.notes);
+    c.notes = notes;
+    int first = options_parse(&c, argc, argv);
     if (first < 0)
         return -1;
     if (argc - first != 2)
-        return error(STATUS_USAGE, "takes a form and a plan (see 'moe-partition emit -h')");
+        return error(STATUS_USAGE, "takes a form and a plan: FORM is %s (see 'moe-partition emit -h')", list);
     int form = word_index(&emitter_words, argv[first]);
-    char list[200];
     if (form < 0)
-        return error(STATUS_USAGE, "no form '%s'; there is %s", argv[first],
-                     words_text(&emitter_words, list, sizeof list));
+        return error(STATUS_USAGE, "no form '%s'; there is %s", argv[first], list);
     struct plan p;
     if (plan_read(&p, argv[first + 1]) < 0)
         return -1;
@@ -339,7 +345,7 @@ static const struct command explain_command = {
     "moe-partition explain PLAN [-o FILE]",
     "say in a page where a plan's memory and time go",
     OPTS(emit_opts),
-    NULL,
+    "Exit status: 0 done, 2 bad usage or bad input, 3 the environment failed.",
 };
 
 static int run_explain(int argc, char **argv)
@@ -357,30 +363,21 @@ static int run_explain(int argc, char **argv)
     return r;
 }
 
-static bool is_verb(int argc, char **argv, const char *verb)
-{
-    return argc > 1 && strcmp(argv[1], verb) == 0;
-}
+static const struct verb verbs[] = {
+    {"plan", run_plan, &plan_command}, /* need not be said */
+    {"search", run_search, &search_command},    {"place", run_place, &place_command},
+    {"replan", run_replan, &replan_command},    {"emit", run_emit, &emit_command},
+    {"explain", run_explain, &explain_command}, {0},
+};
+static const struct words verb_words = WORDS(verbs);
 
 int main(int argc, char **argv)
 {
-    bool emit = is_verb(argc, argv, "emit"), explain = is_verb(argc, argv, "explain"),
-         search = is_verb(argc, argv, "search"), plan = is_verb(argc, argv, "plan"),
-         place = is_verb(argc, argv, "place"), again = is_verb(argc, argv, "replan");
-    char *by = made_by(argc, argv);
-    int r = emit      ? run_emit(argc - 1, argv + 1)
-            : explain ? run_explain(argc - 1, argv + 1)
-            : search  ? run_search(argc - 1, argv + 1, by)
-            : place   ? run_place(argc - 1, argv + 1, by)
-            : again   ? run_replan(argc - 1, argv + 1, by)
-                      : run_plan(argc - plan, argv + plan, by);
-    free(by);
-    if (r < 0 || stdout_close() < 0)
-        return command_failed(emit      ? &emit_command
-                              : explain ? &explain_command
-                              : search  ? &search_command
-                              : place   ? &place_command
-                              : again   ? &replan_command
-                                        : &plan_command);
-    return STATUS_DONE;
+    int known = argc > 1 ? word_index(&verb_words, argv[1]) : -1;
+    const struct verb *verb = &verbs[known < 0 ? 0 : known];
+    char *line = command_line(argc, argv);
+    made_by = line;
+    int r = verb->run(argc - (known >= 0), argv + (known >= 0));
+    free(line);
+    return r < 0 || stdout_close() < 0 ? command_failed(verb->command) : r;
 }

@@ -6,10 +6,13 @@
 #include "base/options.h"
 #include "plan/plan.h"
 
-/* Verbs (moe-partition_runs.c): argv[0] is the verb, `by` the command line. 0 or -1 with error(). */
+/* Verbs (moe-partition_runs.c). */
 extern const struct command place_command, replan_command;
-int run_place(int argc, char **argv, const char *by);
-int run_replan(int argc, char **argv, const char *by);
+int run_place(int argc, char **argv);
+int run_replan(int argc, char **argv);
+
+/* The command line, "moe-partition 0.1.0: moe-partition -m moe-tiny …", for the plans that it makes. */
+extern const char *made_by;
 
 /* moe-partition.c: by notice(), and to a file (NULL: standard output). */
 void warn_if_too_large(const struct plan *p);

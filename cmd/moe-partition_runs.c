@@ -82,7 +82,7 @@ static int show_placements(const struct plan *p, const struct load_table *t, con
     return output_commit(&o);
 }
 
-static int place_plan(struct plan *p, const struct load_table *t, const char *loads, const char *by)
+static int place_plan(struct plan *p, const struct load_table *t, const char *loads)
 {
     TRY(load_table_fits(t, &p->model, loads));
     TRY(load_table_routed(t, loads));
@@ -97,12 +97,12 @@ static int place_plan(struct plan *p, const struct load_table *t, const char *lo
         return 0;
     TRY(place_experts(p, t, how, &f));
     free(p->made_by);
-    p->made_by = xstrdup(by);
+    p->made_by = xstrdup(made_by);
     plan_remarks(p);
     return write_plan(p, out_path, plan_write);
 }
 
-int run_place(int argc, char **argv, const char *by)
+int run_place(int argc, char **argv)
 {
     int first = options_parse(&place_command, argc, argv);
     if (first < 0)
@@ -120,7 +120,7 @@ int run_place(int argc, char **argv, const char *by)
     if (r == 0 && as_map)
         r = load_table_routed(&t, argv[first]) < 0 ? -1 : show_map(&t);
     else if (r == 0)
-        r = plan_read(&p, plan_path) < 0 ? -1 : place_plan(&p, &t, argv[first], by);
+        r = plan_read(&p, plan_path) < 0 ? -1 : place_plan(&p, &t, argv[first]);
     plan_release(&p);
     load_table_release(&t);
     return r;
@@ -149,13 +149,12 @@ static const struct opt replan_opts[] = {
 
 const struct command replan_command = {
     "moe-partition replan",
-    "moe-partition replan PLAN --lost WHAT [--keep-experts | --drop-experts [--loads FILE]]\n"
-    "                     [--global-batch N|auto] [-o PLAN]",
-    "a plan for what a loss has left",
+    "moe-partition replan PLAN --lost WHAT [--hosts FILE | --places FILE] [--new-places FILE] "
+    "[--keep-experts | --drop-experts [--loads FILE]] [--global-batch N|auto] [-o PLAN]",
+    "make a plan for what a loss has left",
     OPTS(replan_opts),
     "Exit status: 0 done; 1 by a report of health nothing of the plan is lost; 2 bad usage, bad input, or "
-    "nothing that\n"
-    "is left fits; 3 the environment failed.",
+    "nothing that is left fits; 3 the environment failed.",
 };
 
 static int show_replan(const struct replan_request *r, const struct replanned *n)
@@ -232,7 +231,7 @@ static int take_replan(struct replan_request *r)
     return 0;
 }
 
-int run_replan(int argc, char **argv, const char *by)
+int run_replan(int argc, char **argv)
 {
     int first = options_parse(&replan_command, argc, argv);
     if (first < 0)
@@ -242,7 +241,7 @@ int run_replan(int argc, char **argv, const char *by)
     struct plan old;
     struct lost lost = {0};
     struct rank_places places = {0};
-    struct replan_request r = {.old = &old, .lost = &lost, .made_by = by};
+    struct replan_request r = {.old = &old, .lost = &lost, .made_by = made_by};
     TRY(take_replan(&r));
     TRY(plan_read(&old, argv[first]));
     int rc = plan_valid(&old, STATUS_USAGE);

@@ -116,9 +116,9 @@ static const struct command command = {
                 "mpirun -n N moe-train --calibrate [-o CLUSTER.json]",
     .about = "run a plan: train, log, checkpoint, resume",
     OPTS(table),
-    .notes = "Exit status: 0 done; 1 the run diverged, or the machine is not healthy; 2 bad usage or input; 3 "
-             "the environment failed;\n"
-             "75 stopped by SIGUSR1 or SIGTERM after a checkpoint: run the same line again.",
+    .notes =
+        "Exit status: 0 done; 1 the run diverged, or the machine is not healthy; 2 bad usage or input; 3 "
+        "the environment failed; 75 stopped by SIGUSR1 or SIGTERM after a checkpoint: run the same line again.",
 };
 
 /* From another thread, while this one waits for a rank in MPI. */
@@ -146,10 +146,11 @@ static int check_machine(void)
     return 0;
 }
 
-static int check_usage(int operands)
+static int check_usage(const char *operand)
 {
-    if (operands > 0)
-        return error(STATUS_USAGE, "takes no operands (see 'moe-train -h')");
+    if (operand)
+        return error(STATUS_USAGE, "takes no '%s': a plan goes behind -p, data behind -d (see 'moe-train -h')",
+                     operand);
     if (health || calibrate)
         return check_machine();
     if (probe.cluster || probe.output || probe.json || option_given("tolerance"))
@@ -200,14 +201,14 @@ int main(int argc, char **argv)
     o.recipe = recipe_defaults;
     char *line = command_line(argc, argv);
     int first = options_parse(&command, argc, argv);
-    if (first < 0 || check_usage(argc - first) < 0)
+    if (first < 0 || check_usage(argv[first]) < 0)
         return launcher_rank() == 0 ? command_failed(&command) : (int)error_status(); /* said once */
     if (no_shuffle)
         o.recipe.shuffle = "no";
     o.command_line = line;
     o.given = options_given(&command);
     o.last_words = last_words;
-    train_hold_signals();
+    train_hold_signals(o.save && launcher_kind() == LAUNCHER_NONE);
     signal(SIGXFSZ, SIG_IGN); /* a file size limit is then an error of the write, like a full disk */
 
     struct comm *comm;
@@ -225,5 +226,7 @@ int main(int argc, char **argv)
     free(line);
     if (stdout_close() < 0 && status == STATUS_DONE)
         status = command_failed(&command);
+    if (status == STATUS_REQUEUE && train_interrupted())
+        raise(SIGINT); /* saved: a shell's loop ends, too */
     return status;
 }

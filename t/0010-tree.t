@@ -105,14 +105,15 @@ none "$(grep -E '^(cmd|lib|kernels)/.*\.[ch]$' "$T/files" | xargs grep -nE '# *i
 # ---- the library reports, commands decide ----
 # Allowed, FILE:WORD, each for a reason:
 #   lib/base/memory.c:_Exit     no memory: nothing could be reported either
-#   lib/base/options.c:*        -h and --version print and end the command
+#   lib/base/help.c:*           -h prints
+#   lib/base/options.c:*        and ends the command, as --version does
 #   lib/comm/comm.c:exit        comm_abort(), which is there to end the job
 #   lib/comm/watchdog.c:_exit   the main thread is stuck in MPI
 #   lib/plan/layout.c:abort     a caller's mistake that no input can cause
 #   lib/train/train.c:printf    --dry-run's table
 #   kernels/cpu/piece.c:_Exit    no memory inside a thread
 #   kernels/late_memory.c:abort the late backend exists to end a test
-allowed='^(lib/base/memory\.c:_Exit|lib/base/options\.c:[a-z]*|lib/comm/comm\.c:exit|lib/comm/watchdog\.c:_exit|lib/plan/layout\.c:abort|lib/train/train\.c:printf|kernels/cpu/piece\.c:_Exit|kernels/late_memory\.c:abort)$'
+allowed='^(lib/base/memory\.c:_Exit|lib/base/help\.c:[a-z]*|lib/base/options\.c:[a-z]*|lib/comm/comm\.c:exit|lib/comm/watchdog\.c:_exit|lib/plan/layout\.c:abort|lib/train/train\.c:printf|kernels/cpu/piece\.c:_Exit|kernels/late_memory\.c:abort)$'
 calls=$(grep -E '^(lib|kernels)/.*\.c$' "$T/files" | xargs grep -onE '(^|[^A-Za-z0-9_.>])(exit|_exit|_Exit|quick_exit|abort|assert|printf|vprintf|puts|putchar|perror)\(' |
     grep -vE ':[^:]*//' | sed -E 's/^([^:]*):[0-9]*:[^a-z_]*([A-Za-z_]*)\($/\1:\2/' | sort -u)
 none "$(printf '%s\n' "$calls" | grep -vE "$allowed" | grep .)" 'library code does not exit, abort or print'

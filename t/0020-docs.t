@@ -23,7 +23,7 @@ verbs() { "$1" -h | sed -n "s/^\(usage:\)\{0,1\} *$1 \[\{0,1\}\([a-z][a-z]*\)\]\
 
 # Options, a line each: `p plan x` (letter or -, name, x if it takes an argument). From -h, and from a page's .It lines.
 from_help() {
-    sed -nE 's/^ +(-([a-zA-Z]), )?--([a-z0-9-]+)( [^ ].*| *$|  .*)?$/\2|\3|\4/p' |
+    sed -nE 's/^ {2,6}(-([a-zA-Z]), )?--([a-z0-9-]+)( [^ ].*| *$|  .*)?$/\2|\3|\4/p' |
         awk -F'|' '{ print ($1 == "" ? "-" : $1), $2, ($3 ~ /^ [^ ]/ ? "x" : "") }' | sort -u
 }
 from_page() {
@@ -41,10 +41,15 @@ for c in $commands; do
         like "$(head -n 1 "$T/.out")" "^usage: .*$c.*$shown" 'and shows the usage'
         cat "$T/.out" >>"$T/$c.help"
         is "$("$c" $verb --help | cksum)" "$(cksum <"$T/.out")" '--help is the same'
+        none "$(awk 'length > 80 || /%s/' "$T/.out")" 'and fits a terminal of 80 columns'
         run "$c" $verb --no-such-option
         is "$status $out" '2 ' "$c $verb --no-such-option exits 2"
         like "$err" "^$c.*: .*'--no-such-option' .*-h" 'names it, and says where to look'
     done
+    run "$c" --versoin
+    like "$status $err" "^2 .*'--versoin': is --version meant" 'an option mistyped is guessed'
+    run "$c" --ver=1
+    like "$status $err" "^2 .*'--ver' may be --verbose, --version" 'and one cut too short has several ends'
     run "$c" --version
     is "$status $out" "0 $c${c:+ }(moekit) $version" "$c --version"
     if [ -w /dev/full ]; then
@@ -65,10 +70,17 @@ for c in $commands; do
         "$page tells of each verb"
 done
 
+run moe-partition serach
+like "$status $err" "^2 .*'serach': is search meant" 'a verb is guessed too'
+run moe-ckpt restroe x
+like "$status $err" "^2 .*'restroe': is restore meant" 'by each command that has some'
+like "$(moe-partition emit -h)" 'megatron, .*json' 'emit -h lists the forms'
+
 # ---- every page ----
 if need mandoc command -v mandoc; then
     for page in share/man/*.[157]; do
         is "$(mandoc -Tlint -Wwarning "$page" 2>&1)" '' "$page is clean"
+        none "$(mandoc -Tascii "$page" | sed 's/.\x08//g' | expand | awk 'length > 80 && !/[={]/')" 'and fits 80 columns, but for what files look like'
     done
 fi
 none "$(grep -hoE '^\.Xr moe-[a-z-]+ [157]' share/man/* | sort -u | while read -r _ name section; do
@@ -177,6 +189,7 @@ found 8 "$T/targets" 'targets of make in texts'
 none "$(while read -r t; do grep -qE "^([a-z-]+ )*$t( [a-z-]+)*:" Makefile || echo "make $t"; done <"$T/targets")" 'which are there'
 make -s help | sed -n "s/^make \([a-z-]*\).*/\1/p" >"$T/helped"
 found 8 "$T/helped" 'targets that make help shows'
+none "$(make -s help | awk 'length > 80')" 'in 80 columns'
 none "$(while read -r t; do sed -n '/^Targets$/,/^Knobs$/p' INSTALL | grep -qE "\b$t\b" || echo "$t"; done <"$T/helped")" 'INSTALL tells of each'
 sed -n 's/^deps *= *//p' Makefile | tr ' ' '\n' | grep . >"$T/packages"
 found 10 "$T/packages" 'packages that make deps installs'

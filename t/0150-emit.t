@@ -148,6 +148,11 @@ like "$(cat 7.megatron)" '^--use-tp-pp-dp-mapping$' 'the other order is named'
 like "$(cat 4.megatron)" '^# Capacity counts' 'what is done differently is said'
 like "$(cat a.megatron)" '^--expert-tensor-parallel-size 4$' 'etp is always named'
 
+emitted() { moe-partition -q -c h100 -n 8 --ep 8 "$@" 2>/dev/null | moe-partition emit megatron -; }
+like "$(emitted -m moonlight-16b-a3b --overlap on)" '^--moe-shared-expert-overlap$' 'rows beside the shared expert are named'
+unlike "$(emitted -m moonlight-16b-a3b)$(emitted -m qwen3-30b-a3b --overlap on)" 'shared-expert-overlap|overlap-moe-expert' 'and not without overlap or such an expert'
+like "$(emitted -m qwen3-30b-a3b --overlap on)" '^# Nothing hides the rows of experts' 'which is said'
+
 # ---- and their arguments are there, in the sources that the headers name ----
 for m in $(ls "$top/share/models" | sed 's/\.json$//'); do
     for o in '' '--precision fp8 --ep 4 --zero 3 --recompute full --overlap on --dispatcher deepep --grad-dtype bf16 --moment-dtype bf16' \

@@ -160,6 +160,13 @@ if need jq command -v jq; then
     is "$(moe-ckpt list --json "$S" | jq -c '[.step, .plan.ranks, (.files | length), (.files[0].tensors[0].shape)]')" '[7,1,18,[259,64]]' 'and as JSON'
     is "$(moe-ckpt list --json "$T/again" | jq -c '[.steps[].step]')" '[7,8,9,10,11,12]' 'a root lists its steps'
 fi
+for verb in verify pack 'diff --optimizer' 'extract --expert 0' 'export --dtype f32' 'shrink --drop-experts 0'; do
+    out_dir=
+    case $verb in diff* | export* | shrink*) out_dir=$T/none ;; esac
+    # shellcheck disable=SC2086
+    run moe-ckpt $verb "$T/again" $out_dir
+    like "$status $err" "^[12] .*again' is a directory of steps: name one of them, like '.*/again/step-00000012'" "$verb of a root of steps is refused, and says of what"
+done
 run moe-ckpt diff "$S" "$T/t4/step-00000007"
 is "$status" 1 'bf16 and f32 differ'
 like "$out" '# 126 tensors, 126 differ, 126 beyond' 'everywhere'

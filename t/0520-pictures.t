@@ -102,6 +102,19 @@ grep -q 'fill *= *.rgb(  0, 114, 178)' "$T/all.svg"
 ok $? "in Okabe and Ito's colours"
 run moe-stat --plot "$T/two.svg" --panels loss,speed "$log"
 unlike "$(texts "$T/two.svg")" 'phase|norm|layer' '--panels chooses'
+for rank in 0 1; do
+    sed '/"group":"ep"/s/"compute"/"rows"/' "$top/t/data/timeline/rank$rank.jsonl" >"$T/beside$rank"
+done
+# lanes STEP: below what, and what is in each lane
+lanes() {
+    moe-stat --plot - --steps "$1" "$T"/beside[01] >"$T/lanes"
+    sed -n 's/^Step.*(below: //p' "$T/lanes"
+    sed -n 's/^[ 0-9]*|\(.*\)|$/\1/p' "$T/lanes" | tr -d ' ' | tr -s 'a-z#' | tr '\n' ' '
+}
+is "$(lanes 1)" "what it sent beside; messages to other stages)
+#o e p #o e p " 'what goes beside has a lane, and messages another'
+is "$(lanes 2)" "what it sent beside)
+# e # e " 'which is there where there is some'
 run moe-stat --plot "$T/x.svg" --panels schedule "$log"
 like "$status $err" "^2 .*nothing to draw the panel 'schedule'" 'a panel without data exits 2'
 run moe-stat --plot "$T/x.svg" --panels loss,colours "$log"

@@ -112,6 +112,7 @@ interrupt() {
     before=$(grep -c '"kind":"step"' "$T/$name.log" 2>/dev/null)
     set -- moe-train -p "$T/$name.plan" --log "$T/$name.log" "$@"
     [ "$ranks" -eq 1 ] || set -- mpirun --oversubscribe --bind-to none -n "$ranks" "$@"
+    [ "$signal" != INT ] || set -- perl -e '$SIG{INT} = "DEFAULT"; exec @ARGV' "$@" # & has it ignored
     "$@" >"$T/.out" 2>"$T/.err" </dev/null &
     victim=$!
     for _ in $(seq 600); do
@@ -132,6 +133,13 @@ run moe-ckpt verify "$T/termed/$(last_of termed)"
 is "$status" 0 'SIGTERM: what it saved is whole' || diag "$err"
 interrupt TERM alone 1 $recipe -s 100000
 is "$status" 3 'SIGTERM without --save: exit 3, as nothing could be saved'
+interrupt INT alone 1 $recipe -s 100000 --save "$T/broken"
+is "$status" 130 'SIGINT to a run that saves: it dies of that' || diag "$(cat "$T/.err")"
+run moe-ckpt verify "$T/broken/$(last_of broken)"
+is "$status" 0 'SIGINT: and what it saved before is whole' || diag "$err"
+like "$(cat "$T/.err")$(tail -1 "$T/alone.log")" '"status":75.*checkpointed' 'SIGINT: the log says that it stopped there'
+interrupt INT alone 1 $recipe -s 100000
+is "$status$(tail -1 "$T/alone.log" | grep -c '"end"')" 1300 'SIGINT without --save: at once'
 
 # In a product of oneDNN deeper than 82 (40 with AVX-512) the stack pointer is in the heap: no handler may run there. So signals come
 # thick and fast, and glibc looks after the heap. (That a run ends at the next step means that it met some in one step or two.)

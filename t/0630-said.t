@@ -94,6 +94,19 @@ like "$err" '^moe-train: --lr 0.01 replaces' 'and what replaces the recipe'
 is "$(moe-train -q -p "$P" $go -s 2 --lr 1e-2 --resume "$T/root" --save "$T/root" 2>&1)" '' 'but with -q'
 is "$(ls "$T/root")" step-00000003 'nothing was done'
 is "$(moe-train -q --progress -p "$P" $go -s 1 2>&1)" '' '-q beats --progress'
+run moe-train --progress -p "$P" $go -s 1
+like "$err" '^moe-train: step 1 of 1: loss [0-9.]+, [0-9]+ tokens/s, 0 s left$' '--progress tells loss, speed and what is left'
+write_model wide mixtral num_hidden_layers=1 vocab_size=300
+make_plan wide wide --seq 16 --global-batch 2
+cp "$T/text.bin" "$T/plain"
+run moe-train -p "$T/wide.plan" -d "$T/plain" --log "$T/log" -s 1 --eval "$T/text" --timeline 2-3:"$T/late"
+is "$status" 0 'text for a model with more tokens than bytes'
+like "$err" "^moe-train: '[^']*/plain' is read as bytes, 256 tokens of the vocabulary's 300;" 'is said to be read as bytes'
+unlike "$err" "'[^']*/text' is read" 'tokenized data are not'
+like "$err" '^moe-train: --eval without --eval-every' '--eval alone is told of'
+like "$err" '^moe-train: --timeline 2-3:.* nothing is recorded, the steps to do are 1 to 1' 'and a timeline of steps that are not done'
+is "$(moe-train -q -p "$T/wide.plan" -d "$T/plain" --log "$T/log" -s 1 --eval "$T/text" 2>&1)" '' 'but with -q'
+refused 2 "takes no 'one.plan'" operand moe-train one.plan $go -s 1
 sed '/^sum/d' "$P" >"$T/unsealed.plan"
 like "$(moe-plan-check "$T/unsealed.plan" 2>&1)" '^moe-plan-check: .*no sum' 'a plan without a sum is told of'
 is "$(moe-plan-check -q "$T/unsealed.plan" 2>&1 >/dev/null)" '' 'but with -q'
@@ -128,6 +141,11 @@ done
 
 make_plan half mix --seq 16 --global-batch 2 --precision bf16
 refused 3 "MOEKIT_BF16 is 'nativ', none of native, onednn and convert" 'MOEKIT_BF16 of an unknown word' env MOEKIT_BF16=nativ moe-train -p "$T/half.plan" $go -s 1
+
+echo >"$T/blank.json"
+refused 2 'blank.json: is empty' 'an empty config' moe-partition -m "$T/blank.json"
+run moe-partition search -m moe-tiny -c h100
+is "$status:$err" '2:moe-partition search: how many ranks? name them with --world' 'search without ranks says that alone'
 
 # ---- numbers of the recipe ----
 for beta in beta1 beta2; do

@@ -57,4 +57,15 @@ is "$?:$(cat "$T/between.err")" "0:moe-train: --overlap off: the plan's predicti
 is "$(streams between) $(hidden between)" '["compute"] false' 'they travel between operations, and nothing hides it'
 is "$(jq -c 'select(.kind == "start") | .overlap' "$T/rows.log" "$T/between.log" | tr '\n' ' ')" '"on" "off" ' 'the log says which'
 is "$(figures between)" "$(figures rows)" 'and the figures are the same to the bit'
+# What is gathered beside the next step's forward ends in that step, and the last when the run does.
+make_plan late shared --seq 16 --global-batch 4 --dp 2 --overlap on --bucket-bytes 4096 || diag "$(cat "$T/late.err")"
+train late 2 -d "$T/text" -s 3 --timeline "2-3:$T/late.times"
+is "$?" 0 'weights gathered beside the next step' || diag "$(head -3 "$T/late.err")"
+for rank in 0 1; do
+    is "$(jq -s '[.[] | select(.kind == "op") | select(.start_s > .end_s or .start_s < 0)] | length' "$T/late.times.$rank")" 0 \
+        "rank $rank: what ends in the step after has its end too"
+    is "$(jq -s -c '[.[] | select(.op == "all_gather" and .stream == "buckets")] | group_by(.step) | map(length > 1)' "$T/late.times.$rank")" \
+        '[true,true]' 'of both steps'
+done
+none "$(moe-stat --trace "$T/late.json" "$T/late.times.0" "$T/late.times.1" 2>&1 | grep skipped)" 'and moe-stat skips none of it'
 done_testing

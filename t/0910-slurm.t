@@ -128,6 +128,7 @@ ok $? 'make install' || diag "$(cat "$T/make.err")"
 is "$(cd "$T/to/usr/share/moekit/slurm" && cksum *.sbatch)" "$(cd share/slurm && cksum *.sbatch)" 'installs them'
 [ -s "$T/to/usr/share/man/man7/moe-slurm.7" ]
 ok $? 'and their page'
+like "$(make -n -o all install PREFIX=/opt/x BUILD="$T/build")" '/opt/x/bin' 'PREFIX is understood as prefix is'
 install uninstall
 none "$(find "$T/to" -type f)" 'make uninstall leaves no file'
 done_testing

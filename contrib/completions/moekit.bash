@@ -9,7 +9,7 @@ _moekit() {
     fi
     if [[ $cur == -* ]]; then
         files=
-        words=$(grep -oE -- '^ +(-[a-zA-Z], )?--[a-z0-9-]+' <<<"$help" | grep -oE -- '--[a-z0-9-]+')
+        words=$(grep -oE -- '^ {2,6}(-[a-zA-Z], )?--[a-z0-9-]+' <<<"$help" | grep -oE -- '--[a-z0-9-]+')
     elif ((COMP_CWORD == 1)); then
         words=$(grep -oE "$cmd [a-z]+" <<<"$help" | cut -d' ' -f2 | sort -u)
     fi

@@ -66,6 +66,7 @@ int json_bad(const struct json_doc *d, const char *key, const char *fmt, ...)
 int json_open(struct json_doc *d, const char *text, size_t bytes, const char *where)
 {
     json_error_t bad;
+    size_t blank = 0;
     const char *nul = memchr(text, 0, bytes); /* jansson takes one after a number for a blank */
     *d = (struct json_doc){0};
     if (lfs_pointer(text, bytes))
@@ -75,6 +76,10 @@ int json_open(struct json_doc *d, const char *text, size_t bytes, const char *wh
         place_of(text, nul, &line, &column);
         return error(STATUS_USAGE, "%s:%d:%d: a NUL byte: this is no text", where, line, column);
     }
+    while (blank < bytes && strchr(" \t\r\n", text[blank]))
+        blank++;
+    if (blank == bytes)
+        return error(STATUS_USAGE, "%s: is empty", where);
     *d = (struct json_doc){.root = json_loadb(text, bytes, JSON_REJECT_DUPLICATES, &bad)};
     if (!d->root)
         return error(STATUS_USAGE, "%s:%d:%d: %s", where, bad.line > 0 ? bad.line : 1,

@@ -5,7 +5,6 @@
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/process.h"
@@ -68,19 +67,23 @@ void verbose(const char *fmt, ...)
     va_end(ap);
 }
 
+void progress_text(bool last, const char *fmt, ...)
+{
+    if (!show_progress || (!last && now_s() - last_s < (terminal ? 0.2 : 5)))
+        return;
+    last_s = now_s();
+    va_list ap;
+    va_start(ap, fmt);
+    fprintf(stderr, "%s%s: ", terminal ? "\r\033[K" : "", name);
+    vfprintf(stderr, fmt, ap);
+    fputs(terminal ? "" : "\n", stderr);
+    va_end(ap);
+    drawn = terminal;
+}
+
 void progress(const char *what, uint64_t done, uint64_t total, const char *unit)
 {
-    if (!show_progress)
-        return;
-    struct timespec ts;
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    double now_s = ts.tv_sec + 1e-9 * ts.tv_nsec;
-    if (done < total && now_s - last_s < 0.2)
-        return;
-    last_s = now_s;
-    fprintf(stderr, "%s%s: %s %" PRIu64 "/%" PRIu64 " %s%s", terminal ? "\r\033[K" : "", name, what, done,
-            total, unit, terminal ? "" : "\n");
-    drawn = terminal;
+    progress_text(done >= total, "%s %" PRIu64 "/%" PRIu64 " %s", what, done, total, unit);
 }
 
 void progress_end(void)

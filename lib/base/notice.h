@@ -20,8 +20,11 @@ void verbose(const char *fmt, ...) __attribute__((format(printf, 1, 2))); /* wit
 /* Whether notices are hushed. */
 bool is_quiet(void);
 
-/* Shows `what: done/total unit` at most five times a second, and the end always. */
+/* Shows `what: done/total unit` at most five times a second, where stderr is no terminal once in five seconds,
+ * and the end always. */
 void progress(const char *what, uint64_t done, uint64_t total, const char *unit);
+/* The same with other words than these; `last` is shown always. */
+void progress_text(bool last, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void progress_end(void); /* clears the line, if one is drawn */
 
 #endif

@@ -55,6 +55,19 @@ bool parse_num(const char *text, double min, double max, double *value)
     return true;
 }
 
+char *human_time(double seconds, char buf[static 24])
+{
+    if (seconds < 60)
+        snprintf(buf, 24, "%.0f s", seconds);
+    else if (seconds < 3600)
+        snprintf(buf, 24, "%.0f min", seconds / 60);
+    else if (seconds < 2 * 86400)
+        snprintf(buf, 24, "%.1f h", seconds / 3600);
+    else
+        snprintf(buf, 24, "%.1f days", seconds / 86400);
+    return buf;
+}
+
 char *human_bytes(double bytes, char buf[static 24])
 {
     static const char *const unit[] = {"B", "kB", "MB", "GB", "TB", "PB", "EB"};

@@ -62,6 +62,8 @@ static inline const char *plural(int64_t n)
 }
 /* "1.50 GB" (powers of 1000) into buf, which it returns. */
 char *human_bytes(double bytes, char buf[static 24]);
+/* "45 s", "12 min", "3.4 h" or "2.1 days" into buf, which it returns. */
+char *human_time(double seconds, char buf[static 24]);
 /* Shortest decimal that reads back as the same double, into buf, which it returns. */
 char *exact_num(double value, char buf[static 32]);
 

@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/help.h"
 #include "base/memory.h"
 #include "base/notice.h"
 #include "base/num.h"
@@ -38,9 +39,10 @@ static void choices_of(const struct opt *o, char *buf, size_t room)
         used += (size_t)snprintf(buf + used, room - used, "%s%s", used ? "|" : "", word_at(o->words, i));
 }
 
-/* "a, b or c" of "a|b|c". */
-static void choices_text(const char *choices, char *buf, size_t room)
+void option_choices(const struct opt *o, char *buf, size_t room)
 {
+    char choices[200];
+    choices_of(o, choices, sizeof choices);
     const char *last = strrchr(choices, '|');
     size_t used = 0;
     *buf = '\0';
@@ -49,43 +51,6 @@ static void choices_text(const char *choices, char *buf, size_t room)
         used += (size_t)(*p == '|' ? snprintf(buf + used, room - used, "%s", between)
                                    : snprintf(buf + used, room - used, "%c", *p));
     }
-}
-
-static void print_opt(const struct opt *o)
-{
-    if (!o->name) {
-        printf("\n%s\n", o->help);
-        return;
-    }
-    char left[80], choices[200], list[200] = "", help[400];
-    if (o->words) { /* of a table: `help` says where */
-        choices_of(o, choices, sizeof choices);
-        choices_text(choices, list, sizeof list);
-    }
-    snprintf(help, sizeof help, o->words ? o->help : "%s", o->words ? list : o->help);
-    snprintf(left, sizeof left, "  %c%c%s --%s%s%s", o->letter ? '-' : ' ', o->letter ? o->letter : ' ',
-             o->letter ? "," : " ", o->name, o->arg ? " " : "", o->arg ? o->arg : "");
-    printf(strlen(left) < 32 ? "%-32s%s\n" : "%s\n                                %s\n", left, help);
-}
-
-static void print_help(const struct command *c)
-{
-    const char *head = "usage:";
-    for (const char *line = c->synopsis; *line;) {
-        int n = (int)strcspn(line, "\n");
-        printf("%-6s %.*s\n", head, n, line);
-        line += n + (line[n] == '\n');
-        head = "";
-    }
-    printf("\n%s\n\n", c->about);
-    for (int i = 0; i < c->count; i++)
-        print_opt(&c->opts[i]);
-    if (c->count)
-        putchar('\n');
-    for (int i = 0; i < STANDARD; i++)
-        print_opt(&standard[i]);
-    if (c->notes)
-        printf("\n%s\n", c->notes);
 }
 
 static bool one_of(const char *choices, const char *word)
@@ -101,7 +66,7 @@ static int take_choice(const struct opt *o, const char *arg)
 {
     char choices[200], list[200];
     choices_of(o, choices, sizeof choices);
-    choices_text(choices, list, sizeof list);
+    option_choices(o, list, sizeof list);
     if (!one_of(choices, arg))
         return error(STATUS_USAGE, "--%s takes %s, not '%s'", o->name, list, arg);
     *(const char **)o->value = arg;
@@ -182,6 +147,31 @@ static int letter_index(const struct command *c, int letter)
     return -1;
 }
 
+/* Nobody's option: it may be the beginning of several, or one mistyped. */
+static int no_option(const struct command *c, const char *name)
+{
+    const char *names[MAX_OPTS + 1] = {0};
+    const char *text = strncmp(name, "--", 2) == 0 ? name + 2 : "";
+    char some[200] = "";
+    int begins = 0;
+    for (int i = 0, n = 0; i < c->count + STANDARD && n < MAX_OPTS; i++) {
+        const struct opt *o = find(c, 1000 + i);
+        size_t used = strlen(some);
+        if (!o->name)
+            continue;
+        names[n++] = o->name;
+        if (*text && strncmp(o->name, text, strlen(text)) == 0 && begins++ < 6)
+            snprintf(some + used, sizeof some - used, "%s--%s", used ? ", " : "", o->name);
+    }
+    if (begins > 1)
+        return error(STATUS_USAGE, "option '%s' may be %s%s (see '%s -h')", name, some,
+                     begins > 6 ? " and more" : "", c->name);
+    struct words all = WORDS(names);
+    if (*text && words_near(&all, text, "--", some, sizeof some))
+        return error(STATUS_USAGE, "no option '%s': is %s meant? (see '%s -h')", name, some, c->name);
+    return error(STATUS_USAGE, "no option '%s' (see '%s -h')", name, c->name);
+}
+
 static int bad_option(const struct command *c, int v, char **argv)
 {
     char name[64];
@@ -190,12 +180,12 @@ static int bad_option(const struct command *c, int v, char **argv)
     else if (optopt)
         snprintf(name, sizeof name, "-%c", optopt);
     else
-        snprintf(name, sizeof name, "%s", argv[optind - 1]);
+        snprintf(name, sizeof name, "%.*s", (int)strcspn(argv[optind - 1], "="), argv[optind - 1]);
     if (v == ':')
         return error(STATUS_USAGE, "option '%s' needs an argument", name);
     if (optopt >= 1000)
         return error(STATUS_USAGE, "option '%s' takes no argument", name);
-    return error(STATUS_USAGE, "no option '%s' (see '%s -h')", name, c->name);
+    return no_option(c, name);
 }
 
 int options_parse(const struct command *c, int argc, char **argv)
@@ -226,7 +216,7 @@ int options_parse(const struct command *c, int argc, char **argv)
             v = letter_index(c, v);
         const struct opt *o = find(c, v);
         if (strcmp(o->name, "help") == 0) {
-            print_help(c);
+            help_print(c, standard, STANDARD);
             exit(stdout_close() < 0 ? STATUS_ENV : STATUS_DONE);
         }
         if (strcmp(o->name, "version") == 0) {
@@ -244,6 +234,17 @@ int options_parse(const struct command *c, int argc, char **argv)
                                : NOTICE_NORMAL,
                 progress_flag ? 1 : -1);
     return optind;
+}
+
+const char *verb_meant(const struct verb *verbs, const char *text)
+{
+    static char meant[120];
+    char near[80];
+    struct words all = {verbs, sizeof *verbs};
+    *meant = '\0';
+    if (words_near(&all, text, "", near, sizeof near))
+        snprintf(meant, sizeof meant, "is %s meant? ", near);
+    return meant;
 }
 
 int command_failed(const struct command *c)

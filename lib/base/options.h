@@ -6,6 +6,7 @@
 #define BASE_OPTIONS_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/words.h"
@@ -24,13 +25,20 @@ struct opt {
     char letter;      /* short option, or 0 */
     const char *name; /* long option; NULL: a heading, `help` is its text */
     const char *arg;  /* what the argument is called in -h; NULL for a flag */
-    const char *help;
+    const char *help; /* %s in it: what can be chosen */
     enum opt_kind kind;
     void *value;
     double min, max;
     const char *choices;
     int (*call)(const char *arg, void *value);
-    const struct words *words; /* of a table; `help` has %s where -h lists the choices */
+    const struct words *words; /* of a table */
+};
+
+/* What a command of several does, by its first operand. */
+struct verb {
+    const char *name;                  /* NULL ends a table */
+    int (*run)(int argc, char **argv); /* argv[0] is the verb; an exit status, or -1 with error() */
+    const struct command *command;
 };
 
 struct command {
@@ -39,7 +47,8 @@ struct command {
     const char *about;    /* one sentence, lowercase, no full stop */
     const struct opt *opts;
     int count;
-    const char *notes; /* after the options, or NULL */
+    const char *notes;        /* after the options, or NULL */
+    const struct verb *verbs; /* -h lists them, with what each is about; or NULL */
 };
 
 #define OPTS(table) .opts = (table), .count = (int)(sizeof(table) / sizeof *(table))
@@ -49,9 +58,14 @@ struct command {
  * An option given is remembered: option_given(table entry's name). */
 int options_parse(const struct command *c, int argc, char **argv);
 bool option_given(const char *name);
+/* "a, b or c": what an OPT_CHOICE takes. */
+void option_choices(const struct opt *o, char *buf, size_t room);
 /* The version, and what was given, a line "--NAME: ARGUMENT" each in the order of the table, without those
  * that all commands have: to see whether two processes were started alike. Caller frees. */
 char *options_given(const struct command *c);
+
+/* For an error about what is no verb: "is search meant? ", or "" where it is like none. Static buffer. */
+const char *verb_meant(const struct verb *verbs, const char *text);
 
 /* For main(): prints "NAME: error text" and returns the recorded exit status. */
 int command_failed(const struct command *c);

@@ -3,6 +3,7 @@
 #ifndef BASE_WORDS_H
 #define BASE_WORDS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 /* An array of strings, or of structs whose first member is the string; a NULL string ends it. */
@@ -22,5 +23,10 @@ const char *word_at(const struct words *w, int i);
 int word_index(const struct words *w, const char *text);
 /* "f32, bf16 or fp8": all of them into buf, which it returns. */
 char *words_text(const struct words *w, char *buf, size_t room);
+/* How many letters are wrong, missing, too many or swapped with their neighbour in `text`, if it may be `word`
+ * mistyped: one at most, or two of a word of more than five; else -1. */
+int word_distance(const char *text, const char *word);
+/* The words that `text` is nearest to, each after `prefix`, as "a or b" into buf; whether there are any. */
+bool words_near(const struct words *w, const char *text, const char *prefix, char *buf, size_t room);
 
 #endif

@@ -11,6 +11,7 @@
 #include "base/notice.h"
 #include "base/num.h"
 #include "ckpt/names.h"
+#include "ckpt/steps.h"
 #include "tensors/convert.h"
 #include "tensors/hfdir.h"
 
@@ -152,7 +153,7 @@ static int diff_names(struct differ *d)
 static int diff_pair(struct differ *d, const char *a, const char *b, const char *folder)
 {
     char *x = folder ? path_join(a, folder) : xstrdup(a), *y = folder ? path_join(b, folder) : xstrdup(b);
-    int rc = hf_open(&d->a.dir, x);
+    int rc = steps_refuse_root(x) < 0 || steps_refuse_root(y) < 0 ? -1 : hf_open(&d->a.dir, x);
     if (rc == 0) {
         rc = hf_open(&d->b.dir, y);
         if (rc == 0) {

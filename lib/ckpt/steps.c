@@ -15,6 +15,7 @@
 #include "base/notice.h"
 #include "base/num.h"
 #include "ckpt/names.h"
+#include "model/model.h"
 
 static const char prefix[] = "step-";
 
@@ -129,6 +130,19 @@ char *checkpoint_newest(const char *root, int64_t *step)
     }
     free(list);
     return path;
+}
+
+int steps_refuse_root(const char *path)
+{
+    char *config = path_join(path, CONFIG_FILE), *newest = NULL;
+    if (is_dir(path) && !file_exists(config))
+        newest = checkpoint_newest(path, NULL);
+    int r = newest
+                ? error(STATUS_USAGE, "'%s' is a directory of steps: name one of them, like '%s'", path, newest)
+                : 0;
+    free(config);
+    free(newest);
+    return r;
 }
 
 int step_line(const char *dir, struct line *l)

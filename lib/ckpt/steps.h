@@ -37,6 +37,10 @@ int steps_list(const char *root, struct step_dir **list, int *aside);
 /* The newest complete one's path (caller frees) and step; NULL with error status DONE when there is none. */
 char *checkpoint_newest(const char *root, int64_t *step);
 
+/* Of a path that is to be a checkpoint: -1 with error(), naming the newest step, where it is a root of steps
+ * and no checkpoint itself; else 0. */
+int steps_refuse_root(const char *path);
+
 /* Keeps the newest `keep` complete steps of the line (NULL: of all that are there) and the one that its run
  * came from; removes the line's others, renamed first, and what killed saves and removals left. Call on one
  * rank. */

@@ -16,6 +16,7 @@
 #include "base/num.h"
 #include "ckpt/map.h"
 #include "ckpt/names.h"
+#include "ckpt/steps.h"
 #include "ckpt/sums.h"
 #include "ckpt/whole.h"
 #include "model/load.h"
@@ -349,7 +350,9 @@ int verify_dir(struct verified *v, const char *path)
         plain[n - 1] = '\0';
     v->step = is_step_dir(plain);
     int rc = v->step ? verify_step(v, plain) : 0;
-    if (!v->step)
+    if (!v->step && steps_refuse_root(plain) < 0)
+        recorded(v);
+    else if (!v->step)
         verify_model(v, plain);
     if (rc < 0)
         verified_release(v);

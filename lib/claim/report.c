@@ -4,6 +4,7 @@
 #include <math.h>
 
 #include "base/json.h"
+#include "base/num.h"
 #include "claim/figures.h"
 
 enum { SUBSETS_SHOWN = 5 };
@@ -45,8 +46,9 @@ static void put_verdicts(const struct claims_report *r, FILE *f)
         fprintf(f, "%s %s: %s\n", word[r->judged[i].judgement], r->claims->list[i].text, r->judged[i].text);
         count[r->judged[i].judgement]++;
     }
-    fprintf(f, "%d claims: %d hold, %d refuted, %d undecided\n", r->claims->count, count[CLAIM_HOLDS],
-            count[CLAIM_REFUTED], count[CLAIM_UNDECIDED]);
+    fprintf(f, "%d claim%s: %d hold%s, %d refuted, %d undecided\n", r->claims->count, plural(r->claims->count),
+            count[CLAIM_HOLDS], count[CLAIM_HOLDS] == 1 ? "s" : "", count[CLAIM_REFUTED],
+            count[CLAIM_UNDECIDED]);
 }
 
 static void put_seconds(double low, double high, FILE *f)

@@ -44,7 +44,7 @@ static int check_types(const struct json_doc *d, json_t *flops)
         char word[16];
         snprintf(word, sizeof word, " %.12s ", type);
         if (strlen(type) > 12 || !strstr(known, word))
-            return json_bad(d, type, "is no type of numbers: there are%s", known);
+            return json_bad(d, type, "is no type of numbers: there are%.*s", (int)sizeof known - 2, known);
     }
     return 0;
 }

@@ -238,6 +238,11 @@ int64_t data_tokens(const struct data *d)
     return sum;
 }
 
+bool data_is_text(const struct data *d, int source)
+{
+    return strcmp(d->source[source].path, d->source[source].name) == 0;
+}
+
 const char *data_name(const struct data *d, int source)
 {
     return d->source[source].name;

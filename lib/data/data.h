@@ -27,6 +27,7 @@ void data_close(struct data *d);
 int data_sources(const struct data *d);
 int64_t data_tokens(const struct data *d); /* in all sources */
 const char *data_name(const struct data *d, int source);
+bool data_is_text(const struct data *d, int source); /* its tokens are bytes */
 /* A checksum over names' last parts, sizes, weights, seq and seed: to see that a resume continues the same
  * stream. */
 uint32_t data_identity(const struct data *d);

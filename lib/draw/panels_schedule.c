@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* A row a rank: above what it computed and the communication that waits for, below its messages to other
- * stages. The time that is shown is cut into cells; a cell has one colour, and colours have as many cells
- * as what they stand for took time. So the picture has the same size however many operations there were. */
+/* A row a rank, of lanes: above what it computed and the communication that waits for; below that what goes
+ * beside it, rows of experts and buckets of gradients; last its messages to other stages. The time that is
+ * shown is cut into cells; a cell has one colour, and colours have as many cells as what they stand for took
+ * time. So the picture has the same size however many operations there were. */
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
@@ -15,7 +16,8 @@
 #include "draw/panels.h"
 #include "draw/spans.h"
 
-enum { CELLS = 2000, LANES = 2, KINDS = 6, IDLE = -1 };
+enum { CELLS = 2000, KINDS = 6, IDLE = -1 };
+enum lane { LANE_COMPUTE, LANE_BESIDE, LANE_MESSAGES, LANES };
 
 /* Okabe and Ito's; groups as moe-plan(5) names them. */
 static const struct kind {
@@ -33,7 +35,7 @@ static const struct kind {
 struct window {
     int64_t first, last;         /* steps */
     double zero_s, from_s, to_s; /* of the trace's clock */
-    bool messages;
+    bool lane[LANES];            /* which there are; that of what is computed always is */
     bool there[KINDS];
 };
 
@@ -51,11 +53,12 @@ static int kind_of(const struct rank_span *s)
     return KINDS - 1;
 }
 
-static bool is_message(const struct span_file *f, const struct rank_span *s)
+static enum lane lane_of(const struct span_file *f, const struct rank_span *s)
 {
     const char *stream = f->stream[s->stream];
-    return strncmp(stream, "in", 2) == 0 || strncmp(stream, "out", 3) == 0 || strcmp(stream, "rows") == 0 ||
-           strcmp(stream, "buckets") == 0;
+    if (strncmp(stream, "in", 2) == 0 || strncmp(stream, "out", 3) == 0)
+        return LANE_MESSAGES;
+    return strcmp(stream, "rows") == 0 || strcmp(stream, "buckets") == 0 ? LANE_BESIDE : LANE_COMPUTE;
 }
 
 /* ---- what is shown ---- */
@@ -67,7 +70,8 @@ static int measure(struct window *w, const struct picture *p)
     struct span_file f;
     struct rank_span s;
     int r = 0, ranks;
-    *w = (struct window){.first = p->first, .last = p->last, .from_s = INFINITY, .to_s = -INFINITY};
+    *w = (struct window){
+        .first = p->first, .last = p->last, .from_s = INFINITY, .to_s = -INFINITY, .lane = {true}};
     TRY(spans_heads(p->timelines, p->timeline_count, &w->zero_s, &ranks));
     for (int i = 0; i < p->timeline_count && r == 0; i++) {
         TRY(spans_open(&f, p->timelines[i]));
@@ -82,7 +86,7 @@ static int measure(struct window *w, const struct picture *p)
                 continue;
             w->from_s = fmin(w->from_s, offset + s.start_s);
             w->to_s = fmax(w->to_s, offset + s.end_s);
-            w->messages |= is_message(&f, &s);
+            w->lane[lane_of(&f, &s)] = true;
             w->there[kind_of(&s)] = true;
         }
         if (f.skipped)
@@ -100,7 +104,7 @@ static int measure(struct window *w, const struct picture *p)
 
 /* ---- a rank ---- */
 
-static void add(cells c, const struct window *w, int lane, int kind, double from, double to)
+static void add(cells c, const struct window *w, enum lane lane, int kind, double from, double to)
 {
     double cell = (w->to_s - w->from_s) / CELLS;
     int first = (int)max64(0, min64(CELLS - 1, (int64_t)((from - w->from_s) / cell)));
@@ -121,7 +125,7 @@ static int fill(cells c, const struct window *w, const char *path, int *rank)
     double offset = f.unix_s - w->zero_s;
     while ((r = spans_next(&f, &s)) > 0)
         if (s.step >= w->first && s.step <= w->last)
-            add(c, w, is_message(&f, &s), kind_of(&s), offset + s.start_s, offset + s.end_s);
+            add(c, w, lane_of(&f, &s), kind_of(&s), offset + s.start_s, offset + s.end_s);
     spans_close(&f);
     return r;
 }
@@ -144,11 +148,21 @@ static int shown(double due[static KINDS + 1], const double *cell, double cell_s
     return most == KINDS ? IDLE : most;
 }
 
-/* Boxes: from, to, bottom, top, colour. */
-static void write_lane(FILE *f, cells c, const struct window *w, int rank, int lane, double scale)
+/* Where in its row a lane is: of 0.84 each that is not computing's has 0.26, of two 0.2, with a gap above. */
+static void place_lane(const struct window *w, enum lane lane, double *bottom, double *top)
 {
-    double cell = (w->to_s - w->from_s) / CELLS;
-    double top = lane ? 0.42 : w->messages ? 0.12 : 0.42, bottom = lane ? 0.16 : -0.42;
+    int others = w->lane[LANE_BESIDE] + w->lane[LANE_MESSAGES];
+    int below = lane == LANE_COMPUTE ? others : lane == LANE_BESIDE ? w->lane[LANE_MESSAGES] : 0;
+    double height = others == 2 ? 0.2 : 0.26, gap = 0.04;
+    *top = 0.42 - below * (height + gap);
+    *bottom = lane == LANE_COMPUTE ? -0.42 : *top - height;
+}
+
+/* Boxes: from, to, bottom, top, colour. */
+static void write_lane(FILE *f, cells c, const struct window *w, int rank, enum lane lane, double scale)
+{
+    double cell = (w->to_s - w->from_s) / CELLS, bottom, top;
+    place_lane(w, lane, &bottom, &top);
     double due[KINDS + 1] = {0};
     int kind = shown(due, c[lane][0], cell), next;
     for (int i = 0, n; i < CELLS; i += n, kind = next) {
@@ -171,8 +185,9 @@ static int write_boxes(FILE *f, const struct picture *p, const struct window *w,
     for (int i = 0; i < p->timeline_count && r == 0; i++) {
         memset(c, 0, sizeof *c);
         r = fill(*c, w, p->timelines[i], &rank);
-        for (int lane = 0; r == 0 && lane <= w->messages; lane++)
-            write_lane(f, *c, w, rank, lane, scale);
+        for (enum lane lane = 0; r == 0 && lane < LANES; lane++)
+            if (w->lane[lane])
+                write_lane(f, *c, w, rank, lane, scale);
         if (r == 0 && rank > *highest)
             *highest = rank;
     }
@@ -183,14 +198,17 @@ static int write_boxes(FILE *f, const struct picture *p, const struct window *w,
 
 static void title_of(const struct window *w, char *title, size_t size)
 {
+    static const char *const below[2][2] = {
+        {"", " (below: its messages to other stages)"},
+        {" (below: what it sent beside)", " (below: what it sent beside; messages to other stages)"}};
     if (w->first == w->last)
         snprintf(title, size, "Step %" PRId64 ": what each rank did%s", w->first,
-                 w->messages ? " (below: its messages to other stages)" : "");
+                 below[w->lane[LANE_BESIDE]][w->lane[LANE_MESSAGES]]);
     else
         snprintf(title, size, "Steps %" PRId64 " to %" PRId64 ": what each rank did", w->first, w->last);
 }
 
-static void text_lane(FILE *f, cells c, const struct window *w, int rank, int lane, int columns)
+static void text_lane(FILE *f, cells c, const struct window *w, int rank, enum lane lane, int columns)
 {
     double cell = (w->to_s - w->from_s) / CELLS;
     double due[KINDS + 1] = {0};
@@ -210,7 +228,7 @@ static void text_lane(FILE *f, cells c, const struct window *w, int rank, int la
 int schedule_text(FILE *f, const struct picture *p, int columns)
 {
     struct window w;
-    char title[96];
+    char title[120];
     int r = 0, rank;
     TRY(measure(&w, p));
     title_of(&w, title, sizeof title);
@@ -223,8 +241,9 @@ int schedule_text(FILE *f, const struct picture *p, int columns)
     for (int i = 0; i < p->timeline_count && r == 0; i++) {
         memset(c, 0, sizeof *c);
         r = fill(*c, &w, p->timelines[i], &rank);
-        for (int lane = 0; r == 0 && lane <= w.messages; lane++)
-            text_lane(f, *c, &w, rank, lane, columns - 10);
+        for (enum lane lane = 0; r == 0 && lane < LANES; lane++)
+            if (w.lane[lane])
+                text_lane(f, *c, &w, rank, lane, columns - 10);
     }
     free(c);
     return r;
@@ -233,7 +252,7 @@ int schedule_text(FILE *f, const struct picture *p, int columns)
 int schedule_draw(FILE *f, const struct picture *p, enum look look)
 {
     struct window w;
-    char title[96];
+    char title[120];
     int highest = 0;
     TRY(measure(&w, p));
     bool ms = w.to_s - w.from_s < 2;

@@ -75,6 +75,23 @@ static void put_zero(const struct plan *p, FILE *f)
             p->training.zero == 2 ? "optim_grads" : "optim_grads_params");
 }
 
+/* Gradients and weights as the plan has them. In the plan rows of experts travel beside the shared expert, and
+ * backward beside weight gradients of the experts; its 1F1B that hides them beside another microbatch
+ * (--overlap-moe-expert-parallel-comm) is another schedule. */
+static void put_overlap(const struct plan *p, FILE *f)
+{
+    const struct training *t = &p->training;
+    fputs(t->zero ? "--overlap-grad-reduce\n--overlap-param-gather\n" : "--overlap-grad-reduce\n", f);
+    if (!p->model.moe_layers || p->axes.ep * p->axes.etp == 1)
+        return;
+    if (p->model.shared_ffn && t->dispatcher == DISPATCHER_ALLTOALL)
+        fputs("# Rows of experts travel beside the shared expert; in the plan also beside weight gradients.\n"
+              "--moe-shared-expert-overlap\n",
+              f);
+    else
+        fputs("# Nothing hides the rows of experts; in the plan they travel beside weight gradients.\n", f);
+}
+
 static void put_training(const struct plan *p, FILE *f)
 {
     const struct training *t = &p->training;
@@ -95,12 +112,10 @@ static void put_training(const struct plan *p, FILE *f)
         fputs("# What is computed again is the core of attention.\n--recompute-granularity selective\n", f);
     else if (t->recompute == RECOMPUTE_FULL)
         fputs("--recompute-granularity full\n--recompute-method uniform\n--recompute-num-layers 1\n", f);
-    if (t->overlap)
-        fputs(t->zero ? "--overlap-grad-reduce\n--overlap-param-gather\n" : "--overlap-grad-reduce\n", f);
     if (t->bucket_bytes)
         put(f, "ddp-bucket-size", t->bucket_bytes / (t->grad_bf16 ? 2 : 4));
-    if (t->overlap && p->model.moe_layers && p->axes.ep > 1)
-        fputs("--overlap-moe-expert-parallel-comm\n", f);
+    if (t->overlap)
+        put_overlap(p, f);
 }
 
 /* ---- the model ---- */

@@ -15,6 +15,7 @@
 #include "base/num.h"
 #include "ckpt/manifest.h"
 #include "ckpt/names.h"
+#include "ckpt/steps.h"
 #include "ckpt/verify.h"
 #include "pack/experts.h"
 #include "pack/tree.h"
@@ -432,6 +433,7 @@ int prepare(struct prepared *p, const struct pack_request *r)
     int rc = 0;
     if (r->base && r->codec != CODEC_SPLIT)
         return error(STATUS_USAGE, "--base needs the codec split");
+    TRY(steps_refuse_root(r->dir));
     if (r->base)
         rc = base_open(&p->base, r->base, true);
     if (rc == 0 && r->base) {

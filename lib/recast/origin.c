@@ -13,6 +13,7 @@
 #include "base/outdir.h"
 #include "ckpt/companion.h"
 #include "ckpt/names.h"
+#include "ckpt/steps.h"
 #include "ckpt/verify.h"
 #include "model/load.h"
 #include "tensors/source.h"
@@ -49,6 +50,7 @@ int origin_open(struct origin *o, const char *path, bool verify)
         TRY(verified(o, path));
     else
         o->step = is_step_dir(path);
+    TRY(steps_refuse_root(path));
     TRY(model_load(&o->model, path));
     int rc = inventory_init(&o->inventory, &o->model);
     if (rc == 0 && verify && *o->model.quantised)

@@ -178,7 +178,7 @@ void compare_text(FILE *f, const struct compare *c, const char *name_a, const ch
                               : "faster",
             100 * fabs(c->slower), c->slower > 0 ? "more" : "less", 100 * low, 100 * high, c->p);
     if (c->p >= COMPARE_P)
-        fprintf(f, "a run that were %.2g %% %s would have been told from A\n",
+        fprintf(f, "a run that were %.3g %% %s would have been told from A\n",
                 100 * 2.6 * sqrt(c->a.error * c->a.error + c->b.error * c->b.error), how);
     if (c->a.correlated || c->b.correlated)
         fprintf(f, "the runs are too short for how slowly their speed changes: be less sure than this\n");

@@ -24,19 +24,30 @@
 
 /* ---- signals ---- */
 
+static bool hold_interrupts, interrupted;
+
 static sigset_t stop_signals(void)
 {
     sigset_t set;
     sigemptyset(&set);
     sigaddset(&set, SIGUSR1);
     sigaddset(&set, SIGTERM);
+    if (hold_interrupts)
+        sigaddset(&set, SIGINT);
     return set;
 }
 
-void train_hold_signals(void)
+void train_hold_signals(bool interrupts)
 {
+    struct sigaction now = {0};
+    hold_interrupts = interrupts && sigaction(SIGINT, NULL, &now) == 0 && now.sa_handler != SIG_IGN;
     sigset_t set = stop_signals();
     sigprocmask(SIG_BLOCK, &set, NULL);
+}
+
+bool train_interrupted(void)
+{
+    return interrupted;
 }
 
 static bool stop_signalled(void)
@@ -45,6 +56,12 @@ static bool stop_signalled(void)
     int got = sigtimedwait(&set, NULL, &(struct timespec){0});
     if (got == SIGTERM)
         comm_end(); /* nothing is pending any more: waits must know all the same */
+    if (got == SIGINT) {
+        interrupted = true;
+        sigemptyset(&set);
+        sigaddset(&set, SIGINT);
+        sigprocmask(SIG_UNBLOCK, &set, NULL); /* who cannot wait for the save asks again */
+    }
     return got > 0;
 }
 
@@ -170,6 +187,8 @@ int run_steps(struct run *run)
                o->steps, run->step);
     if (steps_until_stop(run) < 0)
         return end_save_all_the_same(run);
+    if (run->status == STATUS_REQUEUE && o->save)
+        notice("stopped by a signal after step %" PRId64 ": --resume goes on from there", run->step);
     bool pending = run->save_pending && run->saving == run->step;
     if (o->save && run->saved != run->step && !pending)
         TRY(saves_begin(run));

@@ -45,6 +45,7 @@ struct run {
     int64_t saving;
     bool said_wait;           /* that a save waited for the one before */
     struct pace pace[2];      /* of the steps, [true]: those beside the last save */
+    double recent_s;          /* a step lately, for who watches */
     struct heard failed_save; /* the last save, if it failed: a text */
     double load_s;            /* at the start, of weights or a checkpoint */
     int64_t loaded;           /* rank 0: bytes that all ranks have read for that */

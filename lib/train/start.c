@@ -143,6 +143,9 @@ int run_start(struct run *run)
     TRY(saves_check_line(run));
     run->start_step = run->step;
     saves_prepare(run);
+    if (run->timeline && !timeline_records(run->timeline, run->step + 1, o->steps))
+        notice("--timeline %s: nothing is recorded, the steps to do are %lld to %lld", o->timeline,
+               (long long)run->step + 1, (long long)o->steps);
     apply_recipe(run);
     TRY(run_agree(run, engine_rehearse(&run->e, run->tokens)));
     run->e.logits_path = o->dump_logits;

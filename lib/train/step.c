@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/notice.h"
+#include "base/num.h"
 #include "ckpt/save.h"
 #include "engine/buckets.h"
 #include "engine/loads.h"
@@ -21,6 +22,17 @@ static int dump_gradients(struct run *run)
 {
     struct rank_state s = run_state(run);
     return checkpoint_save_gradients(&s, run->comm, run->e.arena.grad, run->o->dump_gradients, &run->agreed);
+}
+
+/* For who watches a terminal. The time that is left is that of the steps alone, by about the last ten. */
+static void show_progress(struct run *run, double loss, int64_t tokens, double time_s)
+{
+    char left[24];
+    int64_t more = run->o->steps - run->step;
+    run->recent_s = run->step == run->start_step + 1 ? time_s : 0.9 * run->recent_s + 0.1 * time_s;
+    progress_text(more == 0, "step %" PRId64 " of %" PRId64 ": loss %.4f, %.0f tokens/s, %s left", run->step,
+                  run->o->steps, loss, (double)tokens / run->recent_s,
+                  human_time(run->recent_s * (double)more, left));
 }
 
 /* Phases of the step so far from every rank, to rank 0's log. */
@@ -55,7 +67,7 @@ static int report_step(struct run *run, double lr)
         for (int i = 0; i < ROUTER_LOSSES; i++)
             report.router_loss[i] = t->router_loss[i] * e->aux_scale;
         r = log_write(&run->log, log_step_record(e, &report));
-        progress("step", (uint64_t)run->step, (uint64_t)run->o->steps, "steps");
+        show_progress(run, report.loss, report.tokens, times.total_s);
     }
     free(all);
     return r;

@@ -16,24 +16,33 @@
 
 enum { NAMED_STREAMS = 16 };
 
-/* An operation of the step. Its events are kept for the next step. */
+/* An operation of a step. Its events are kept for a later step. */
 struct timed {
     const char *what, *group;
-    const struct stream *s;
+    struct stream *s;
     int64_t bytes;
     struct event *from, *to;
+};
+
+/* A step's. */
+struct record {
+    int64_t step;
+    struct event *origin; /* when the step began, at offset_s after the file's time */
+    double offset_s;
+    struct timed *stretches;
+    int64_t count, room;
 };
 
 struct timeline {
     const struct backend *inner;
     struct backend be; /* the same, recording */
     struct output out;
-    int64_t first, last, step;
+    int64_t first, last;
     bool recording;
-    struct event *origin; /* when the step began, at offset_s after the file's time */
-    double opened_s, offset_s;
-    struct timed *stretches;
-    int64_t count, room;
+    double opened_s;
+    /* What a step queues may be done in the next, as buckets of weights are gathered beside its forward: so
+     * what was recorded of a step is written when the step after it has ended. */
+    struct record record[2], *now; /* of which `now` is this step's, and the other the last one's */
     struct {
         const struct stream *s;
         const char *name;
@@ -46,13 +55,14 @@ static struct timeline *open_one; /* the functions of a backend have no other wa
 
 static struct timed *begin(struct timeline *t, struct stream *s, const char *what)
 {
-    if (t->count == t->room) {
-        int64_t room = t->room ? 2 * t->room : 1024;
-        t->stretches = xrealloc(t->stretches, (size_t)room, sizeof *t->stretches);
-        for (; t->room < room; t->room++)
-            t->stretches[t->room] = (struct timed){.from = t->inner->event_new(), .to = t->inner->event_new()};
+    struct record *k = t->now;
+    if (k->count == k->room) {
+        int64_t room = k->room ? 2 * k->room : 1024;
+        k->stretches = xrealloc(k->stretches, (size_t)room, sizeof *k->stretches);
+        for (; k->room < room; k->room++)
+            k->stretches[k->room] = (struct timed){.from = t->inner->event_new(), .to = t->inner->event_new()};
     }
-    struct timed *p = &t->stretches[t->count++];
+    struct timed *p = &k->stretches[k->count++];
     p->what = what;
     p->group = NULL;
     p->s = s;
@@ -163,11 +173,25 @@ static int write_head(struct timeline *t, int rank, int world)
                                    "unix_s", (double)now.tv_sec + 1e-9 * (double)now.tv_nsec));
 }
 
+static void release_records(struct timeline *t)
+{
+    for (struct record *k = t->record; k < t->record + 2; k++) {
+        for (int64_t i = 0; i < k->room; i++) {
+            t->inner->event_free(k->stretches[i].from);
+            t->inner->event_free(k->stretches[i].to);
+        }
+        t->inner->event_free(k->origin);
+        free(k->stretches);
+    }
+}
+
 struct timeline *timeline_open(const char *spec, const struct backend *be, int rank, int world)
 {
     struct timeline *t = xcalloc(1, sizeof *t);
     const char *path;
-    *t = (struct timeline){.inner = be, .be = *be, .origin = be->event_new()};
+    *t = (struct timeline){.inner = be, .be = *be, .now = t->record};
+    for (int i = 0; i < 2; i++)
+        t->record[i].origin = be->event_new();
     int r = parse(t, spec, &path);
     char *own = r == 0 && world > 1 ? xasprintf("%s.%d", path, rank) : NULL;
     if (r == 0)
@@ -176,7 +200,7 @@ struct timeline *timeline_open(const char *spec, const struct backend *be, int r
     if (r == 0 && (r = write_head(t, rank, world)) < 0)
         output_abandon(&t->out);
     if (r < 0) {
-        be->event_free(t->origin);
+        release_records(t);
         free(t);
         return NULL;
     }
@@ -195,6 +219,11 @@ struct timeline *timeline_open(const char *spec, const struct backend *be, int r
 const struct backend *timeline_backend(struct timeline *t)
 {
     return &t->be;
+}
+
+bool timeline_records(const struct timeline *t, int64_t first, int64_t last)
+{
+    return t->first <= last && t->last >= first;
 }
 
 void timeline_name(struct timeline *t, const struct stream *s, const char *name)
@@ -229,47 +258,72 @@ int timeline_peer(struct timeline *t, const char *stream, int peer)
 
 void timeline_begin(struct timeline *t, int64_t step, struct stream *s)
 {
-    t->step = step;
-    t->count = 0;
+    struct record *k = t->now;
     t->recording = step >= t->first && step <= t->last;
-    t->offset_s = now_s() - t->opened_s;
+    k->step = step;
+    k->count = 0;
+    k->offset_s = now_s() - t->opened_s;
     if (t->recording)
-        t->inner->event_record(t->origin, s);
+        t->inner->event_record(k->origin, s);
 }
 
-static int write_stretch(struct timeline *t, const struct timed *p)
+static int write_stretch(struct timeline *t, const struct record *k, const struct timed *p)
 {
-    double from = t->offset_s + t->inner->elapsed(t->origin, p->from),
-           to = t->offset_s + t->inner->elapsed(t->origin, p->to);
-    json_t *o = json_pack("{s:s,s:I,s:s,s:s,s:f,s:f}", "kind", "op", "step", (json_int_t)t->step, "stream",
+    double from = k->offset_s + t->inner->elapsed(k->origin, p->from),
+           to = k->offset_s + t->inner->elapsed(k->origin, p->to);
+    json_t *o = json_pack("{s:s,s:I,s:s,s:s,s:f,s:f}", "kind", "op", "step", (json_int_t)k->step, "stream",
                           name_of(t, p->s), "op", p->what, "start_s", from, "end_s", to);
     if (p->group)
         json_object_update_new(o, json_pack("{s:s,s:I}", "group", p->group, "bytes", (json_int_t)p->bytes));
     return write_line(t, o);
 }
 
+static int write_record(struct timeline *t, struct record *k)
+{
+    int r = 0;
+    for (int64_t i = 0; i < k->count && r == 0; i++)
+        r = write_stretch(t, k, &k->stretches[i]);
+    k->count = 0;
+    return r;
+}
+
+static struct record *other(struct timeline *t)
+{
+    return &t->record[t->now == t->record];
+}
+
 int timeline_end(struct timeline *t)
 {
-    if (!t->recording)
-        return 0;
+    int r = write_record(t, other(t));
+    if (t->recording)
+        t->now = other(t);
     t->recording = false;
-    int r = 0;
-    for (int64_t i = 0; i < t->count && r == 0; i++)
-        r = write_stretch(t, &t->stretches[i]);
     return r;
+}
+
+/* The last step's: there is none after it that waits for it all. */
+static int write_last(struct timeline *t)
+{
+    struct record *k = other(t);
+    const struct stream *settled = NULL;
+    for (int64_t i = 0; i < k->count; i++) {
+        if (k->stretches[i].s == settled)
+            continue;
+        TRY(t->inner->sync(k->stretches[i].s));
+        settled = k->stretches[i].s;
+    }
+    return write_record(t, k);
 }
 
 int timeline_close(struct timeline *t)
 {
     if (!t)
         return 0;
-    for (int64_t i = 0; i < t->room; i++) {
-        t->inner->event_free(t->stretches[i].from);
-        t->inner->event_free(t->stretches[i].to);
-    }
-    t->inner->event_free(t->origin);
-    free(t->stretches);
-    return output_commit(&t->out);
+    int r = write_last(t);
+    release_records(t);
+    if (r < 0)
+        output_abandon(&t->out);
+    return r < 0 ? -1 : output_commit(&t->out);
 }
 
 void timeline_free(struct timeline *t)

@@ -4,10 +4,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/error.h"
 #include "base/file.h"
 #include "base/memory.h"
 #include "base/notice.h"
 #include "ckpt/load.h"
+#include "ckpt/steps.h"
 #include "comm/host.h"
 #include "engine/buckets.h"
 #include "model/compare.h"
@@ -65,6 +67,9 @@ static int check_config(const struct run *run, const char *dir, bool first_weigh
     struct model_figure f[MODEL_FIGURES];
     char differ[900] = "";
     size_t used = 0;
+    TRY(steps_refuse_root(dir));
+    if (file_exists(dir) && !is_dir(dir))
+        return error(STATUS_USAGE, "'%s' is a file: weights come from the directory that it is in", dir);
     TRY(model_load(&m, dir));
     struct model planned = run->plan.model; /* windows that cannot act are as good as none */
     m.window = m.window < run->plan.batch.seq ? m.window : 0;

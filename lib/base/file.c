@@ -276,6 +276,41 @@ int pwrite_direct(int fd, int direct, const void *p, size_t bytes, int64_t offse
     return pwrite_all(fd, from + (done - offset), (size_t)(stop - done), done, path);
 }
 
+/* Pages from `at` on, as far as `stop`; p is what begins at `at`. Returns where it ended: before `stop` where
+ * the file does, or its system will not have it so; or -1. */
+static int64_t read_pages(int direct, char *p, int64_t at, int64_t stop, const char *path)
+{
+    int64_t page = page_bytes(), done = at;
+    while (done < stop && (done - at) % page == 0) {
+        halt_io("read");
+        ssize_t n =
+            pread(direct, p + (done - at), (size_t)min64(round_up(stop - done, page), PIECE_BYTES), done);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n == 0 || (n < 0 && errno == EINVAL))
+            break;
+        if (n < 0)
+            return error_errno("cannot read '%s'", path);
+        done += n;
+        alive();
+    }
+    return min64(done, stop);
+}
+
+int pread_direct(int fd, int direct, void *p, size_t bytes, int64_t offset, const char *path)
+{
+    char *to = p;
+    if (direct < 0)
+        return pread_all(fd, p, bytes, offset, path);
+    int64_t before = offset % page_bytes(), stop = offset + (int64_t)bytes,
+            done = read_pages(direct, to - before, offset - before, stop, path);
+    if (done < 0)
+        return -1;
+    done = max64(done, offset);
+    atomic_fetch_add(&bytes_read, done - offset);
+    return pread_all(fd, to + (done - offset), (size_t)(stop - done), done, path);
+}
+
 /* ---- directories, and what a crash leaves ---- */
 
 /* So that the fsync that ends it finds little to do. Where there is no such call, or it fails, that has all

@@ -33,6 +33,9 @@ int pwrite_all(int fd, const void *p, size_t bytes, int64_t offset, const char *
  * such thing. For this `p` must be as far from the begin of a page in memory as `offset` is in the file
  * (page_bytes()). What does not fill a page goes by `fd`, and so does what the file system refuses. */
 int pwrite_direct(int fd, int direct, const void *p, size_t bytes, int64_t offset, const char *path);
+/* As pread_all(), by whole pages and past the page cache, on the same terms: the pages of memory in which p
+ * begins and ends are the caller's, and what else is in them is lost. */
+int pread_direct(int fd, int direct, void *p, size_t bytes, int64_t offset, const char *path);
 int64_t page_bytes(void);
 
 /* How many bytes this process has got from files by file_read() and pread_all(), all its threads together. */

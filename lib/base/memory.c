@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "base/error.h"
 
@@ -35,6 +36,27 @@ void *xrealloc(void *p, size_t count, size_t bytes)
 void *xaligned(size_t align, size_t bytes)
 {
     return checked(aligned_alloc(align, bytes ? bytes : align));
+}
+
+/* Not malloc()'s: what that gives may have been in use, in small pages. */
+void *huge_alloc(size_t bytes)
+{
+    size_t whole = bytes + HUGE_PAGE;
+    char *p = mmap(NULL, whole, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED)
+        return NULL;
+    size_t before = (HUGE_PAGE - (uintptr_t)p % HUGE_PAGE) % HUGE_PAGE;
+    if (before)
+        munmap(p, before);
+    munmap(p + before + bytes, whole - before - bytes);
+    madvise(p + before, bytes, MADV_HUGEPAGE); /* only a hint */
+    return p + before;
+}
+
+void huge_free(void *p, size_t bytes)
+{
+    if (p)
+        munmap(p, bytes);
 }
 
 char *xstrdup(const char *s)

@@ -14,6 +14,13 @@ void *xrealloc(void *p, size_t count, size_t bytes);
 char *xstrdup(const char *s);
 char *xasprintf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
+/* Memory in huge pages where the system has them: a disk fills it with fewer requests than small pages, which
+ * there are up to 128 of in half a MiB. `bytes` is a multiple of HUGE_PAGE. It is all zero, and none of it is
+ * taken before it is touched. NULL: there is none. */
+#define HUGE_PAGE ((size_t)2 << 20)
+void *huge_alloc(size_t bytes);
+void huge_free(void *p, size_t bytes);
+
 /* *buffer with room for `bytes`; what was in it is lost when it had to grow. *room: what it has now. Returns
  * it. */
 char *room_for(char **buffer, int64_t *room, int64_t bytes);

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/copy.h"
 #include "base/crew.h"
 #include "base/error.h"
 #include "base/file.h"
@@ -24,9 +25,11 @@
 #include "tensors/hfdir.h"
 #include "tensors/sum.h"
 
-enum { SENDS = 8, RECEIVES = 8, SLOTS = 8, LENT = 4, HANDS = 4, AHEAD = 16 };
+/* Hands: two keep a disk busy where there is one processor, and more than there are processors slow what comes
+ * from the page cache down. */
+enum { SENDS = 8, RECEIVES = 8, LENT = 4, HANDS = 4, SLOTS = 2 * HANDS, BUFFERS = HANDS + SLOTS + LENT };
 
-/* A message from a slot, or from a buffer of its own. */
+/* A message from a unit's buffer, or from a buffer of its own. */
 struct load_send {
     struct comm_request *request;
     char *buffer;
@@ -37,13 +40,20 @@ struct load_send {
 struct load_job {
     struct crew_job job;
     struct read_unit read;
-    const struct load_unit *expect; /* that comes AHEAD later, for the disk to begin with; or NULL */
-    bool skipped;                   /* as the load has failed already */
+    char *buffer; /* of units that the main thread sends or uploads; others are read into the hand's */
+    bool skipped; /* as the load has failed already */
+};
+
+/* A buffer that messages are sent from. */
+struct load_lent {
+    char *buffer;
+    int64_t until; /* the messages sent when it was done with */
 };
 
 /* What a thread of the crew has for itself. */
 struct load_hand {
-    struct read_file file, expected;
+    struct read_file file;
+    char *buffer; /* stays in the processor's cache */
     struct load_pieces pieces;
     char *packed;
     int64_t packed_room;
@@ -68,14 +78,15 @@ struct loader {
     struct load_memory memory;
     struct crew *crew;
     struct load_hand hands[HANDS]; /* the first is this thread's */
-    int64_t next, ahead;           /* of u.list: where to look for what the crew gets next, and expects */
+    int64_t next;                  /* of u.list: where to look for what the crew gets next */
     atomic_bool stopped;           /* what is left is not to be read any more */
     struct problems problems;
     uint32_t crc; /* of the range that is being checked, so far */
     struct load_send sends[SENDS];
-    int64_t sent, arrived;     /* messages */
-    int64_t lent_until[SLOTS]; /* the messages sent when a slot was done with */
-    int64_t lent, let;         /* slots */
+    int64_t sent, arrived; /* messages */
+    char *block;           /* BUFFERS of unit_room(): those of hands, slots and lents */
+    struct load_lent lents[LENT];
+    int64_t lent;
     struct load_receive receives[RECEIVES];
     int next_receive;
     char *converted;
@@ -90,11 +101,16 @@ static void put(struct loader *l, void *device, enum type to, const char *from, 
 {
     int64_t bytes = count * (int64_t)type_bytes(to);
     void *host = load_memory_at(&l->memory, device);
+    bool same = (to == F32 && number == NUMBER_F32) || (to == BF16 && number == NUMBER_BF16);
+    if (host && same) {
+        copy_through(host, from, bytes);
+        return;
+    }
     if (host) {
         convert(host, to, from, number, count);
         return;
     }
-    if ((to == F32 && number == NUMBER_F32) || (to == BF16 && number == NUMBER_BF16)) {
+    if (same) {
         l->s->be->upload(l->s->stream, device, from, bytes);
         return;
     }
@@ -144,11 +160,11 @@ static int do_job(void *with, void *job, int hand)
     j->skipped = atomic_load(&l->stopped);
     if (j->skipped)
         return 0;
-    if (j->expect)
-        unit_expect(j->expect, &l->c, l->dir, &l->hands[hand].expected);
-    TRY(unit_read(&j->read, &l->c, l->dir, &l->hands[hand].file));
+    struct load_hand *h = &l->hands[hand];
+    bool others = j->read.unit->shared || !l->memory.open;
+    TRY(unit_read(&j->read, &l->c, l->dir, &h->file, others ? j->buffer : h->buffer));
     if (l->memory.open)
-        keep_pieces(l, &l->hands[hand], &j->read);
+        keep_pieces(l, h, &j->read);
     return 0;
 }
 
@@ -170,9 +186,7 @@ static void give_units(struct loader *l)
         if (!j)
             return;
         j->read.unit = unit;
-        if (!j->read.bytes) /* a unit that is skipped has some too: those who wait for it are sent them */
-            j->read.bytes = xmalloc(UNIT_BYTES);
-        j->expect = next_unit(l, &l->ahead);
+        j->read.bytes = j->buffer; /* of a unit that is skipped too: those who wait for it are sent some */
         crew_submit(l->crew);
     }
 }
@@ -243,14 +257,15 @@ static int await_send(struct loader *l)
     return comm_wait(r, NULL);
 }
 
-/* Lets slots go until no more than `most` are lent: those whose messages have arrived. */
-static int let_slots(struct loader *l, int most)
+/* After its messages were sent: the job gets another buffer, whose messages have arrived. */
+static int lend(struct loader *l, struct load_job *j)
 {
-    for (; l->lent - l->let > most; l->let++) {
-        while (l->arrived < l->lent_until[l->let % SLOTS])
-            TRY(await_send(l));
-        crew_free(l->crew);
-    }
+    struct load_lent *x = &l->lents[l->lent++ % LENT];
+    while (l->arrived < x->until)
+        TRY(await_send(l));
+    char *free_now = x->buffer;
+    *x = (struct load_lent){j->buffer, l->sent};
+    j->buffer = free_now;
     return 0;
 }
 
@@ -296,15 +311,17 @@ static int send_pieces(struct loader *l, const struct read_unit *r, int k)
 
 static int hand_out(struct loader *l)
 {
-    TRY(let_slots(l, LENT - 1));
     give_units(l);
-    const struct load_job *j = crew_wait(l->crew);
+    struct load_job *j = crew_wait(l->crew);
     check_unit(l, j);
-    for (int i = 1; i < l->count; i++)
-        TRY(send_pieces(l, &j->read, (l->own + i) % l->count));
     if (!l->memory.open)
         keep_pieces(l, &l->hands[0], &j->read);
-    l->lent_until[l->lent++ % SLOTS] = l->sent;
+    if (j->read.unit->shared) {
+        for (int i = 1; i < l->count; i++)
+            TRY(send_pieces(l, &j->read, (l->own + i) % l->count));
+        TRY(lend(l, j));
+    }
+    crew_free(l->crew);
     return 0;
 }
 
@@ -360,6 +377,11 @@ static int walk(struct loader *l)
     return 0;
 }
 
+static size_t block_bytes(void)
+{
+    return (size_t)round_up(BUFFERS * unit_room(), (int64_t)HUGE_PAGE);
+}
+
 /* After a failure of communication messages may still come and go: their memory stays. */
 static void release(struct loader *l)
 {
@@ -370,23 +392,36 @@ static void release(struct loader *l)
         free(l->receives[i].buffer);
         free(l->receives[i].pieces.list);
     }
+    if (!keep)
+        huge_free(l->block, block_bytes());
     free(l->converted);
     problems_release(&l->problems);
     load_units_release(&l->u);
     catalog_release(&l->c);
 }
 
-/* keep: the units' bytes stay, as messages that failed may still read them. */
-static void crew_end(struct loader *l, bool keep)
+static void crew_begin(struct loader *l)
+{
+    struct load_job *j;
+    l->crew = crew_start((int)min64(max64(comm_processors(l->comm), 2), HANDS), SLOTS, sizeof *j, do_job, l);
+    char *buffer = l->block;
+    for (int i = 0; i < HANDS; i++, buffer += unit_room())
+        l->hands[i].buffer = buffer;
+    for (int i = 0; (j = crew_job(l->crew, i)); i++, buffer += unit_room())
+        j->buffer = buffer;
+    for (int i = 0; i < LENT; i++, buffer += unit_room())
+        l->lents[i].buffer = buffer;
+}
+
+static void crew_end(struct loader *l)
 {
     struct load_job *j;
     crew_stop(l->crew);
-    for (int i = 0; !keep && (j = crew_job(l->crew, i)); i++)
+    for (int i = 0; (j = crew_job(l->crew, i)); i++)
         read_unit_release(&j->read);
     crew_release(l->crew);
     for (int i = 0; i < HANDS; i++) {
         read_file_close(&l->hands[i].file);
-        read_file_close(&l->hands[i].expected);
         free(l->hands[i].pieces.list);
         free(l->hands[i].packed);
     }
@@ -395,15 +430,10 @@ static void crew_end(struct loader *l, bool keep)
 static int read_all(struct loader *l, bool *agreed)
 {
     load_units_init(&l->u, &l->c, l->s->plan, l->ranks, l->count, comm_size(l->comm));
-    for (int i = 0; i < HANDS; i++)
-        l->hands[i].file.fd = l->hands[i].expected.fd = -1;
-    for (int i = 0; i < AHEAD; i++)
-        next_unit(l, &l->ahead);
     load_memory_open(&l->memory, l->s);
-    l->crew = crew_start((int)min64(max64(comm_processors(l->comm), 2), HANDS), SLOTS, sizeof(struct load_job),
-                         do_job, l);
+    crew_begin(l);
     int r = walk(l);
-    crew_end(l, comm_fault(l->comm));
+    crew_end(l);
     int closed = load_memory_close(&l->memory);
     return r < 0 ? r : comm_agree(l->comm, closed, agreed);
 }
@@ -453,7 +483,10 @@ static int hear(struct loader *l, struct heard *h, bool *agreed)
 
 static int load(struct loader *l, const struct manifest *m, struct heard *h, bool *agreed)
 {
-    int r = l->own == 0 ? catalog_make(&l->c, l->s->plan, l->dir, m, &l->problems) : 0;
+    l->block = huge_alloc(block_bytes());
+    int r = !l->block     ? error(STATUS_ENV, "no memory to load with")
+            : l->own == 0 ? catalog_make(&l->c, l->s->plan, l->dir, m, &l->problems)
+                          : 0;
     TRY(comm_agree(l->comm, r, agreed));
     if ((r = hear(l, h, agreed)) != 0)
         return r;
@@ -465,6 +498,8 @@ static int load(struct loader *l, const struct manifest *m, struct heard *h, boo
 static struct loader loader_of(const struct rank_state *s, struct comm *c, const char *dir)
 {
     struct loader l = {.s = s, .comm = c, .world = comm_world(c), .dir = dir};
+    for (int i = 0; i < HANDS; i++)
+        l.hands[i].file.file.fd = -1;
     find_node(&l);
     return l;
 }

@@ -1,15 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 #include "ckpt/load_read.h"
 
-#include <fcntl.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 #include "base/error.h"
 #include "base/file.h"
 #include "base/memory.h"
 #include "base/num.h"
 #include "tensors/sum.h"
+
+int64_t unit_room(void)
+{
+    int64_t page = page_bytes();
+    return round_up(UNIT_BYTES, page) + page;
+}
 
 bool unit_next_cut(const struct catalog *c, const struct load_unit *unit, struct unit_cut *cut)
 {
@@ -32,23 +36,20 @@ bool unit_next_cut(const struct catalog *c, const struct load_unit *unit, struct
     return true;
 }
 
-static int open_file(struct read_file *f, const struct catalog *c, const char *dir, int file)
+static int open_file(struct read_file *f, const struct catalog *c, const char *dir, int place)
 {
-    if (f->file == file && f->fd >= 0)
+    if (f->place == place && f->file.fd >= 0)
         return 0;
-    read_file_close(f);
-    f->path = path_join(dir, catalog_file(c, file));
-    f->file = file;
-    f->fd = open(f->path, O_RDONLY | O_CLOEXEC);
-    return f->fd < 0 ? error_errno("cannot open '%s'", f->path) : 0;
+    char *path = path_join(dir, catalog_file(c, place));
+    int r = paged_open(&f->file, path);
+    f->place = place;
+    free(path);
+    return r;
 }
 
 void read_file_close(struct read_file *f)
 {
-    if (f->fd >= 0)
-        close(f->fd);
-    free(f->path);
-    *f = (struct read_file){.fd = -1};
+    paged_close(&f->file);
 }
 
 static void sum_unit(struct read_unit *r, const struct catalog *c)
@@ -64,26 +65,18 @@ static void sum_unit(struct read_unit *r, const struct catalog *c)
     }
 }
 
-int unit_read(struct read_unit *r, const struct catalog *c, const char *dir, struct read_file *f)
+int unit_read(struct read_unit *r, const struct catalog *c, const char *dir, struct read_file *f, char *buffer)
 {
     const struct load_unit *unit = r->unit;
+    r->bytes = buffer + unit->at % page_bytes();
     TRY(open_file(f, c, dir, unit->file));
-    TRY(pread_all(f->fd, r->bytes, (size_t)unit->bytes, unit->at, f->path));
+    TRY(paged_read(&f->file, r->bytes, (size_t)unit->bytes, unit->at));
     sum_unit(r, c);
     return 0;
 }
 
-void unit_expect(const struct load_unit *unit, const struct catalog *c, const char *dir, struct read_file *f)
-{
-    if (open_file(f, c, dir, unit->file) == 0)
-        posix_fadvise(f->fd, unit->at, unit->bytes, POSIX_FADV_WILLNEED);
-    else
-        error_clear();
-}
-
 void read_unit_release(struct read_unit *r)
 {
-    free(r->bytes);
     free(r->sums);
     *r = (struct read_unit){0};
 }

@@ -4,27 +4,29 @@
 #ifndef CKPT_LOAD_READ_H
 #define CKPT_LOAD_READ_H
 
+#include "base/pages.h"
 #include "ckpt/load_units.h"
 
-/* A file that a thread has open; begins as {.fd = -1}. */
+/* Bytes of a buffer that any unit can be read into: whole pages. */
+int64_t unit_room(void);
+
+/* A file that a thread has open; begins as {.file.fd = -1}. */
 struct read_file {
-    char *path;
-    int file, fd; /* the catalog's; -1: none */
+    struct paged_file file;
+    int place; /* the catalog's */
 };
 
 /* A unit that was read. */
 struct read_unit {
     const struct load_unit *unit;
-    char *bytes; /* [UNIT_BYTES], owned: the caller makes it before the first read */
-    uint32_t
-        *sums; /* [sum_count] of the unit's bytes, cut where ranges end; of those that have one to compare */
+    char *bytes;    /* of the unit, in a buffer */
+    uint32_t *sums; /* [sum_count] of its bytes, cut where ranges end; of those that have one to compare */
     int sum_count, sum_room;
 };
 
-/* Reads r->unit of the directory's. -1 with error(): what r->bytes holds means nothing. */
-int unit_read(struct read_unit *r, const struct catalog *c, const char *dir, struct read_file *f);
-/* Has the system begin to read a unit, which will be wanted later. Nothing comes of a failure. */
-void unit_expect(const struct load_unit *unit, const struct catalog *c, const char *dir, struct read_file *f);
+/* Reads r->unit of the directory's into the buffer, which begins with a page: r->bytes is where. -1 with
+ * error(): what is there means nothing. */
+int unit_read(struct read_unit *r, const struct catalog *c, const char *dir, struct read_file *f, char *buffer);
 void read_unit_release(struct read_unit *r);
 void read_file_close(struct read_file *f);
 

@@ -116,6 +116,7 @@ struct load_turn {
     int64_t share;             /* what each of the node's is to read, about */
     int64_t *load;             /* [count]: what each is to read so far */
     int k, reader;             /* of the unit: its place in the node, -1: none wants it; and the rank */
+    bool shared;               /* what was asked last: wanted by others too */
     int world;
     int64_t orphans; /* units that none wants so far: whose turn it is to check them */
 };
@@ -128,11 +129,13 @@ static int choose_reader(const struct load_units *u, struct load_turn *turn, int
 {
     const struct load_unit bytes = {.tensor = tensor, .begin = begin, .bytes = end - begin};
     int64_t most = 0;
-    int best = -1, least = 0;
-    bool wanted = false;
+    int best = -1, least = 0, wanting = 0, wants_it = -1;
     for (int k = 0; k < u->count; k++) {
         int64_t wants = load_units_pieces(u, &bytes, k, &turn->pieces);
-        wanted = wanted || wants;
+        if (wants) {
+            wanting++;
+            wants_it = k;
+        }
         if (turn->load[k] < turn->load[least])
             least = k;
         if (!wants || wants < most || turn->load[k] + bytes.bytes > turn->share)
@@ -142,7 +145,9 @@ static int choose_reader(const struct load_units *u, struct load_turn *turn, int
             best = k;
         }
     }
-    return !wanted ? -1 : best < 0 ? least : best;
+    int chosen = !wanting ? -1 : best < 0 ? least : best;
+    turn->shared = wanting > 1 || chosen != wants_it;
+    return chosen;
 }
 
 static void add_unit(struct load_units *u, struct load_unit unit)
@@ -170,10 +175,12 @@ static void add_range(struct load_units *u, struct load_turn *turn, int64_t tens
     int k = t->parts ? choose_reader(u, turn, tensor, begin, begin + bytes, on ? turn->k : -1) : -1;
     if (t->parts && k < 0)
         return;
+    bool shared = k >= 0 && turn->shared;
     if (k >= 0)
         turn->load[k] += bytes;
     if (on && k == turn->k) {
         u->list[u->unit_count - 1].bytes += bytes;
+        u->list[u->unit_count - 1].shared |= shared;
         return;
     }
     turn->k = k;
@@ -184,7 +191,8 @@ static void add_range(struct load_units *u, struct load_turn *turn, int64_t tens
                                        .tensor = tensor,
                                        .begin = begin + done,
                                        .at = t->at + begin + done,
-                                       .bytes = min64(UNIT_BYTES, bytes - done)});
+                                       .bytes = min64(UNIT_BYTES, bytes - done),
+                                       .shared = shared});
 }
 
 /* Bytes of tensors that any rank of the node may want. */

@@ -21,6 +21,7 @@ struct load_unit {
     int64_t tensor;       /* the catalog's, in which it begins; others follow */
     int64_t begin;        /* in that tensor */
     int64_t at, bytes;    /* in the file */
+    bool shared;          /* ranks of the node beside the reader want some of it */
 };
 
 /* What one rank gets of a unit: elements [first, first+count) of a shard, in the shard's order, for these

@@ -9,8 +9,7 @@
 #include "base/memory.h"
 #include "base/num.h"
 
-#define HUGE_PAGE   ((int64_t)2 << 20)
-#define TOUCH_BYTES (4 * HUGE_PAGE) /* between two looks at whether it is enough */
+#define TOUCH_BYTES (4 * (int64_t)HUGE_PAGE) /* between two looks at whether it is enough */
 
 void ring_grow(struct ring *r, int count)
 {
@@ -45,11 +44,10 @@ void ring_prepare(struct ring *r, const int64_t *sizes, int count)
     ring_grow(r, count);
     for (int i = 0; i < count; i++)
         r->block_bytes += pages_of(sizes[i]);
-    r->block_bytes = round_up(r->block_bytes, HUGE_PAGE);
-    r->block = aligned_alloc((size_t)HUGE_PAGE, (size_t)r->block_bytes);
+    r->block_bytes = round_up(r->block_bytes, (int64_t)HUGE_PAGE);
+    r->block = huge_alloc((size_t)r->block_bytes);
     if (!r->block)
         return;
-    madvise(r->block, (size_t)r->block_bytes, MADV_HUGEPAGE);
     for (int i = 0; i < count; at += pages_of(sizes[i++]))
         r->slots[i] = (struct slot){.memory = r->block + at, .room = pages_of(sizes[i]), .borrowed = true};
     atomic_store(&r->enough, false);
@@ -87,7 +85,7 @@ void ring_release(struct ring *r)
             free(r->slots[i].memory);
     }
     free(r->slots);
-    free(r->block);
+    huge_free(r->block, (size_t)r->block_bytes);
     r->slots = NULL;
     r->block = NULL;
     r->count = 0;

@@ -237,7 +237,8 @@ static int load(struct comm *c, const char *dir)
 {
     struct manifest m;
     struct heard h;
-    if (forget() < 0 || manifest_read(&m, dir) < 0)
+    int64_t ready = 0;
+    if (forget() < 0 || manifest_read(&m, dir) < 0 || host_max(comm_world(c), &ready) < 0)
         return -1;
     double start = now_s();
     int64_t before = file_bytes_read();

@@ -15,10 +15,12 @@
 
 #include <cmocka.h>
 
+#include "base/copy.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "base/memory.h"
+#include "base/pages.h"
 #include "train/log.h"
 
 static int fsync_errno, files_synced, directories_synced;
@@ -295,6 +297,66 @@ static void pages(void **state)
     free(from);
 }
 
+/* A file whose end is within a page, read past the page cache, or from it, in whole or in part: the same bytes,
+ * and a read past its end is an error. Each byte is as far into a page in memory as in the file. */
+static void pages_read(void **state)
+{
+    const int64_t page = page_bytes(), size = 5 * page + 77,
+                  cuts[] = {0, 1, page - 1, page, 2 * page + 5, size};
+    const char *path = in("f");
+    struct paged_file f = {.fd = -1};
+    char *file = xmalloc((size_t)size), *to = huge_alloc(HUGE_PAGE);
+    for (int i = 0; i < size; i++)
+        file[i] = (char)(i * 7 + i / 251);
+    int fd = open(path, O_WRONLY | O_CREAT, 0666);
+    assert_int_equal(pwrite_all(fd, file, (size_t)size, 0, path), 0);
+    assert_int_equal(fdatasync(fd), 0); /* what is not on the disk stays in the page cache */
+    close(fd);
+    assert_int_equal(paged_open(&f, path), 0);
+    int64_t before = file_bytes_read(), read = 0;
+    for (int how = 0; how < 3; how++) /* nothing, the first pages or all of it in the page cache */
+        for (int a = 0; a < 6; a++)
+            for (int b = a + 1; b < 6; b++) {
+                int64_t at = cuts[a], n = cuts[b] - at;
+                char *p = to + at % page;
+                assert_int_equal(posix_fadvise(f.fd, 0, 0, POSIX_FADV_DONTNEED), 0);
+                if (how)
+                    read += how == 1 ? page : size;
+                if (how)
+                    assert_int_equal(pread_all(f.fd, to, (size_t)(how == 1 ? page : size), 0, path), 0);
+                memset(to, 0, (size_t)(size + 2 * page));
+                assert_int_equal(paged_read(&f, p, (size_t)n, at), 0);
+                assert_memory_equal(p, file + at, n);
+                read += n;
+                assert_int_equal(pread_direct(f.fd, f.direct, p, (size_t)n, at, path), 0);
+                assert_memory_equal(p, file + at, n);
+                read += n;
+            }
+    assert_int_equal(file_bytes_read() - before, read);
+    assert_int_equal(pread_direct(f.fd, f.direct, to + 77, (size_t)page, 5 * page + 77, path), -1);
+    assert_int_equal(pread_direct(f.fd, f.direct, to, (size_t)page, 5 * page, path), -1);
+    assert_non_null(strstr(error_text(), "bytes short"));
+    assert_int_equal(paged_open(&f, in("none")), -1);
+    paged_close(&f);
+    huge_free(to, HUGE_PAGE);
+    free(file);
+}
+
+static void copies(void **state)
+{
+    char from[700], to[700], want[700];
+    for (int i = 0; i < 700; i++)
+        from[i] = (char)(i * 7 + i / 251);
+    for (int at = 0; at < 70; at++)
+        for (int n = 0; n < 300; n += 1 + n / 7) {
+            memset(to, 1, sizeof to);
+            memset(want, 1, sizeof want);
+            memcpy(want + at, from + n % 67, (size_t)n);
+            copy_through(to + at, from + n % 67, n);
+            assert_memory_equal(to, want, sizeof to);
+        }
+}
+
 #define CASE(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
 int main(void)
@@ -311,6 +373,8 @@ int main(void)
         CASE(log_on_a_full_disk),
         CASE(bytes_become_strings),
         CASE(pages),
+        CASE(pages_read),
+        CASE(copies),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

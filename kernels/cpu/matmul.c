@@ -9,7 +9,8 @@
  *
  * bf16 has three ways: `convert` makes f32 of it, `native` uses the processor's bf16 instructions,
  * `onednn` does so by oneDNN (matmul_native.c), which is native's way where the processor multiplies tiles
- * (AMX). MOEKIT_BF16 names one; unset, it is native where the processor has the instructions. */
+ * (AMX). MOEKIT_BF16 names one; unset, it is native where the processor has the instructions. Attention has its
+ * own products (micro.h), and follows where it is asked to convert. */
 #include <omp.h>
 #include <oneapi/dnnl/dnnl.h>
 #include <stdlib.h>

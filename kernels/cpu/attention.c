@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* FlashAttention on the host: a STRIP of queries against a block of KEYS at a time, two or five small products
- * (micro.h) on one thread. Scores lie transposed, [keys, STRIP], a column for each query: maxima, sums and
- * exponentials then run along whole vectors, and keys and values are read as they lie. In the square on the
- * diagonal, which begins at a strip's first query, keys go in groups that skip the queries that see none of
- * them. A task owns what it writes, and a strip meets its keys in the same blocks whatever the tasks are: so the
- * order of every sum is fixed. What a task reads first is asked of memory while the one before it computes. */
+/* FlashAttention on the host: a STRIP of queries against a block of KEYS at a time, two or five small
+ * products (micro.h) on one thread. Scores lie transposed, [keys, STRIP], a column for each query: maxima,
+ * sums and exponentials then run along whole vectors, and keys and values are read as they lie. In the square
+ * on the diagonal, which begins at a strip's first query, keys go in groups that skip the queries that see
+ * none of them. A task owns what it writes, and a strip meets its keys in the same blocks whatever the tasks
+ * are: so the order of every sum is fixed. What a task reads first is asked of memory while the one before it
+ * computes. */
 #include <omp.h>
 #include <stdlib.h>
 
@@ -42,14 +43,14 @@ static struct sight sight_of(int64_t from, int64_t queries, int64_t key)
 }
 
 /* How a thread computes: the form of its operands, and what it asks of memory meanwhile. */
-struct worker {
+struct hands {
     struct head_form form;
     struct errands soon, later; /* in this task, and behind it */
 };
 
 /* s [keys, STRIP] = rows · columns, of rows_lying() and rows_columns(); `hidden` where a query does not see the
  * key. */
-static void scores(struct worker *w, float *s, struct sight of, const float *rows, const float *columns,
+static void scores(struct hands *w, float *s, struct sight of, const float *rows, const float *columns,
                    float hidden)
 {
     int64_t wide = words(&w->form, w->form.wide);
@@ -80,7 +81,7 @@ static void scores(struct worker *w, float *s, struct sight of, const float *row
 }
 
 /* y [STRIP, wide] = sᵀ · x, s [words(keys), STRIP], x of rows_stacked(); added to y if `add`. */
-static void over_keys(struct worker *w, float *y, struct sight of, const float *s, const float *x, bool add)
+static void over_keys(struct hands *w, float *y, struct sight of, const float *s, const float *x, bool add)
 {
     int64_t group = of.square < of.keys ? GROUP : STRIP, wide = w->form.wide;
     for (int64_t c = 0; c < STRIP; c += group)
@@ -100,7 +101,7 @@ static void over_keys(struct worker *w, float *y, struct sight of, const float *
 }
 
 /* y [keys, wide] += s · x, s words(STRIP) of [keys, STRIP], x of rows_stacked(). */
-static void over_queries(struct worker *w, float *y, struct sight of, const float *s, const float *x)
+static void over_queries(struct hands *w, float *y, struct sight of, const float *s, const float *x)
 {
     int64_t wide = w->form.wide, strip = words(&w->form, STRIP);
     struct micro all = {.m = min64(of.keys, of.square),
@@ -129,15 +130,16 @@ static void over_queries(struct worker *w, float *y, struct sight of, const floa
     }
 }
 
-/* A strip of queries on its way through the keys: its sum of unscaled outputs, and of each query what its scores
- * are relative to and the sum of exponentials, in powers of two. */
+/* A strip of queries on its way through the keys: its sum of unscaled outputs, and of each query what its
+ * scores are relative to and the sum of exponentials, in powers of two. */
 struct running {
     float shift[STRIP], sum[STRIP];
     float *q, *o; /* [words(dim), STRIP], [STRIP, wide] */
 };
 
-/* Scores are relative to the largest of the first block; later to a larger one where they exceed it by 2^FAR, which
- * is far from what overflows, and happens seldom. What was summed before fades then by what lies between the two. */
+/* Scores are relative to the largest of the first block; later to a larger one where they exceed it by 2^FAR,
+ * which is far from what overflows, and happens seldom. What was summed before fades then by what lies
+ * between the two. */
 HOT static void fade(struct running *run, const float *max, float scale, int64_t wide)
 {
     enum { FAR = 16 };
@@ -155,7 +157,7 @@ HOT static void fade(struct running *run, const float *max, float scale, int64_t
 /* What a task of the forward pass holds: some queries of a head, in strips, and a block of its keys. */
 struct forward {
     const struct attention *p;
-    struct worker w;
+    struct hands w;
     struct running run[QUERIES / STRIP];
     float *s;     /* [KEYS, STRIP] */
     float *k, *v; /* [KEYS, words(wide)], [words(KEYS), wide] */
@@ -194,20 +196,21 @@ static void end_strip(const struct forward *f, const struct running *run, const 
     rows_put(o, &f->w.form, run->o, by);
 }
 
-/* Some queries of a head, in the order in which tasks are done: the last ones see the most keys and go first. */
-struct place {
+/* Some queries of a head, in the order in which tasks are done: the last ones see the most keys and go
+ * first. */
+struct queries {
     int64_t sequence, head, kv_head, from, queries;
 };
 
-static struct place place_of(const struct attention *p, int64_t task)
+static struct queries queries_of(const struct attention *p, int64_t task)
 {
     int64_t blocks = ceil_div(p->seq, QUERIES), heads = p->sequences * p->heads, head = task % heads % p->heads;
     int64_t from = (blocks - 1 - task / heads) * QUERIES;
-    return (struct place){.sequence = task % heads / p->heads,
-                          .head = head,
-                          .kv_head = head / (p->heads / p->kv_heads),
-                          .from = from,
-                          .queries = min64(QUERIES, p->seq - from)};
+    return (struct queries){.sequence = task % heads / p->heads,
+                            .head = head,
+                            .kv_head = head / (p->heads / p->kv_heads),
+                            .from = from,
+                            .queries = min64(QUERIES, p->seq - from)};
 }
 
 static int64_t tasks_of(const struct attention *p)
@@ -215,18 +218,18 @@ static int64_t tasks_of(const struct attention *p)
     return p->sequences * p->heads * ceil_div(p->seq, QUERIES);
 }
 
-static struct head_rows keys_of(const struct attention *p, const struct place *at, int64_t key)
+static struct head_rows keys_of(const struct attention *p, const struct queries *at, int64_t key)
 {
     return rows_of(p, p->k, p->ldk, at->sequence, at->kv_head, key, min64(KEYS, at->from + at->queries - key));
 }
 
-static struct head_rows values_of(const struct attention *p, const struct place *at, int64_t key)
+static struct head_rows values_of(const struct attention *p, const struct queries *at, int64_t key)
 {
     return rows_of(p, p->v, p->ldv, at->sequence, at->kv_head, key, min64(KEYS, at->from + at->queries - key));
 }
 
 /* Where a task's outputs go, and what the next one begins with. */
-static void send_for_next(struct forward *f, const struct place *at, const struct place *next)
+static void send_for_next(struct forward *f, const struct queries *at, const struct queries *next)
 {
     const struct attention *p = f->p;
     struct head_rows o = rows_of(p, p->o, p->ldo, at->sequence, at->head, at->from, at->queries),
@@ -238,7 +241,7 @@ static void send_for_next(struct forward *f, const struct place *at, const struc
     rows_ask(&f->w.later, &f->w.form, &v);
 }
 
-static void send_for_block(struct forward *f, const struct place *at, int64_t key)
+static void send_for_block(struct forward *f, const struct queries *at, int64_t key)
 {
     struct head_rows k = keys_of(f->p, at, key), v = values_of(f->p, at, key);
     f->w.soon = (struct errands){.then = &f->w.later};
@@ -249,7 +252,7 @@ static void send_for_block(struct forward *f, const struct place *at, int64_t ke
 static void forward_task(const struct attention *p, const struct head_form *form, int64_t task, int64_t next)
 {
     int64_t wide = form->wide, block = KEYS * wide, strip = STRIP * wide;
-    struct place at = place_of(p, task), then = place_of(p, next);
+    struct queries at = queries_of(p, task), then = queries_of(p, next);
     int64_t strips = ceil_div(at.queries, STRIP), end = at.from + at.queries;
     struct forward f = {
         .p = p, .w.form = *form, .s = scratch(SCRATCH_A, KEYS * STRIP), .k = scratch(SCRATCH_B, 2 * block)};
@@ -292,7 +295,7 @@ static void cpu_attention(struct stream *s, const struct attention *p)
 /* What a task of the backward pass holds: one key head of one sequence. */
 struct gradients {
     const struct attention_backward *b;
-    struct worker w;
+    struct hands w;
     int64_t sequence, next;     /* its, and the task that is likely to be this thread's next */
     float *k, *v, *k_stacked;   /* [seq, words(wide)], [words(seq), wide] */
     float *dk, *dv;             /* [seq, wide], with room for a tile's rows */

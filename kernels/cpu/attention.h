@@ -31,28 +31,28 @@ struct head_rows {
     int64_t first, ld, rows;
 };
 
-/* to [rows, words(wide)]: the rows, and zeros. Close together: rows that lie far apart would share few of a cache's
- * sets. */
+/* to [rows, words(wide)]: the rows, and zeros. Close together: rows that lie far apart would share few of a
+ * cache's sets. */
 void rows_lying(float *to, const struct head_form *f, const struct head_rows *x, int64_t rows);
 /* to [words(rows), wide]: words along the rows, and zeros. In f32 the same as lying. */
 void rows_stacked(float *to, const struct head_form *f, const struct head_rows *x, int64_t rows);
-/* to [words(dim), STRIP]: a column for each of up to STRIP rows, and zeros. `lying`: in f32, the rows so, STRIP of
- * them. */
+/* to [words(dim), STRIP]: a column for each of up to STRIP rows, and zeros. `lying`: in f32, the rows so,
+ * STRIP of them. */
 void rows_columns(float *to, const struct head_form *f, const struct head_rows *x, const float *lying);
 /* Row r of y = by[r]·x[r], x [rows, wide] f32; by NULL: x itself. */
 void rows_put(const struct head_rows *y, const struct head_form *f, const float *x, const float *by);
 /* Adds to what memory is asked for, if there are rows and there is room. */
 void rows_ask(struct errands *e, const struct head_form *f, const struct head_rows *x);
 
-/* What a strip sees of a block of keys: the first `keys`, and of those before key `square` every query each. Key
- * square + i is seen by the queries from i on: in the square on the diagonal what concerns queries before the last
- * multiple of GROUP is neither written nor read. */
+/* What a strip sees of a block of keys: the first `keys`, and of those before key `square` every query each.
+ * Key square + i is seen by the queries from i on: in the square on the diagonal what concerns queries before
+ * the last multiple of GROUP is neither written nor read. */
 struct sight {
     int64_t keys, square;
 };
 
-/* Scores s [keys, STRIP] become `value` where a query does not see the key, and, with pairs, in a row that makes
- * the keys even. */
+/* Scores s [keys, STRIP] become `value` where a query does not see the key, and, with pairs, in a row that
+ * makes the keys even. */
 void score_hide(const struct head_form *f, float *s, struct sight of, float value);
 /* max = the largest of it and of each column of s [keys, STRIP]. NaNs do not count. */
 void score_maxima(float *max, const float *s, struct sight of);
@@ -60,8 +60,8 @@ void score_maxima(float *max, const float *s, struct sight of);
 void score_powers(const struct head_form *f, float *s, struct sight of, float by, const float *shift,
                   float *sum);
 
-/* Scores of a tile and their gradients [keys, STRIP], and gradients once more [words(keys), STRIP], which in f32 is
- * dp itself. */
+/* Scores of a tile and their gradients [keys, STRIP], and gradients once more [words(keys), STRIP], which in
+ * f32 is dp itself. */
 struct score_tile {
     float *s, *dp, *down;
 };

@@ -98,7 +98,8 @@ PAIRS void pairs_powers(float *s, struct sight of, float by, const float *shift,
     }
 }
 
-/* Words go where scores have been read: those of columns [c, c + LANES) of a row into its columns from c / 2 on. */
+/* Words go where scores have been read: those of columns [c, c + LANES) of a row into its columns from c / 2
+ * on. */
 PAIRS void pairs_gradients(const struct score_tile *t, struct sight of, float by, const float *lse,
                            const float *delta, float scale)
 {

@@ -22,7 +22,8 @@ void matmul_words(const struct matmul *p, const struct tile *t, enum packing how
  * where there is no such kernel. */
 int64_t matmul_words_rows(const struct matmul *p, enum packing how);
 
-/* Whether bf16 is multiplied by the processor's own instructions, in pairs of neighbours in K, for attention. */
+/* Whether bf16 is multiplied by the processor's own instructions, in pairs of neighbours in K, for
+ * attention. */
 bool matmul_has_pairs(void);
 /* to [ceil(dim/2), width] words: pairs along the rows of x [rows, dim] at ld, a column for each row and zeros
  * beyond; width at least rows, a multiple of 16. Only where there are pairs. */

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* A tile of C, some rows times some vectors, stays in registers while k passes: a vector of B is read for as
- * many multiply-adds as there are rows, a word of A for as many as there are vectors. The vectors are the widest
- * that the processor has, in the compilers' vector types: of plain loops the compiler would not keep the tile
- * in registers. Tiles that are narrower than the widest have more rows: a multiply-add waits for the one before
- * it in its sum, and only as many sums as fit fill that time. */
+ * many multiply-adds as there are rows, a word of A for as many as there are vectors. The vectors are the
+ * widest that the processor has, in the compilers' vector types: of plain loops the compiler would not keep
+ * the tile in registers. Tiles that are narrower than the widest have more rows: a multiply-add waits for the
+ * one before it in its sum, and only as many sums as fit fill that time. */
 #include "micro.h"
 
 #include "../hot.h"

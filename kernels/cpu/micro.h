@@ -11,8 +11,8 @@
 
 enum { MICRO_ROWS = 4, MICRO_COLUMNS = 16 };
 
-/* Memory that will be touched soon, in rows of `across` lines, `ld` bytes apart. While a product computes it asks
- * for a few lines with every few rows that it has done, in this order, and then for those of `then`. */
+/* Memory that will be touched soon, in rows of `across` lines, `ld` bytes apart. While a product computes it
+ * asks for a few lines with every few rows that it has done, in this order, and then for those of `then`. */
 enum { ERRANDS = 5 };
 struct errands {
     struct errand {

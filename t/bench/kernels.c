@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* Speed of the operations that carry a training step: usage kernels [BACKEND|copy|exp [THREADS]].
- * `copy` prints the GB/s of copying alone, `exp` the exponentials a nanosecond of the cpu backend's own.
- * Products are also given as a share of the ceiling, a 2048-cube in tiles by oneDNN's sgemm, one tile a thread;
- * attention as a share of the bound that this, or in bf16 the same cube by the backend, and its exponentials set,
- * with rows as a step has them, q, k and v of a token together, and once more `cold`, when no cache has them; all
- * others as a share of what copy_rows reaches with as many bytes. Each is the best of a few measured right
- * after the operation, since a shared machine's speed drifts. */
+/* Speed of the operations that carry a training step: usage kernels [BACKEND|copy|exp [THREADS]]. `copy`
+ * prints the GB/s of copying alone, `exp` the exponentials a nanosecond of the cpu backend's own. Products
+ * are also given as a share of the ceiling, a 2048-cube in tiles by oneDNN's sgemm, one tile a thread;
+ * attention as a share of the bound that this, or in bf16 the same cube by the backend, and its exponentials
+ * set, with rows as a step has them, q, k and v of a token together, and once more `cold`, when no cache has
+ * them; all others as a share of what copy_rows reaches with as many bytes. Each is the best of a few
+ * measured right after the operation, since a shared machine's speed drifts. */
 #include <omp.h>
 #include <oneapi/dnnl/dnnl.h>
 #include <stdio.h>

@@ -202,20 +202,30 @@ struct queries {
     int64_t sequence, head, kv_head, from, queries;
 };
 
-static struct queries queries_of(const struct attention *p, int64_t task)
+/* The task's, of at most `most`. */
+static struct queries queries_of(const struct attention *p, int64_t most, int64_t task)
 {
-    int64_t blocks = ceil_div(p->seq, QUERIES), heads = p->sequences * p->heads, head = task % heads % p->heads;
-    int64_t from = (blocks - 1 - task / heads) * QUERIES;
+    int64_t blocks = ceil_div(p->seq, most), heads = p->sequences * p->heads, head = task % heads % p->heads;
+    int64_t from = (blocks - 1 - task / heads) * most;
     return (struct queries){.sequence = task % heads / p->heads,
                             .head = head,
                             .kv_head = head / (p->heads / p->kv_heads),
                             .from = from,
-                            .queries = min64(QUERIES, p->seq - from)};
+                            .queries = min64(most, p->seq - from)};
 }
 
-static int64_t tasks_of(const struct attention *p)
+static int64_t tasks_of(const struct attention *p, int64_t most)
 {
-    return p->sequences * p->heads * ceil_div(p->seq, QUERIES);
+    return p->sequences * p->heads * ceil_div(p->seq, most);
+}
+
+/* As many queries a task as leave each thread a few tasks. */
+static int64_t most_queries(const struct attention *p, int64_t threads)
+{
+    int64_t most = QUERIES;
+    while (most > KEYS && tasks_of(p, most) < 4 * threads)
+        most /= 2;
+    return most;
 }
 
 static struct head_rows keys_of(const struct attention *p, const struct queries *at, int64_t key)
@@ -249,10 +259,10 @@ static void send_for_block(struct forward *f, const struct queries *at, int64_t 
     rows_ask(&f->w.soon, &f->w.form, &v);
 }
 
-static void forward_task(const struct attention *p, const struct head_form *form, int64_t task, int64_t next)
+static void forward_task(const struct attention *p, const struct head_form *form, struct queries at,
+                         struct queries then)
 {
     int64_t wide = form->wide, block = KEYS * wide, strip = STRIP * wide;
-    struct queries at = queries_of(p, task), then = queries_of(p, next);
     int64_t strips = ceil_div(at.queries, STRIP), end = at.from + at.queries;
     struct forward f = {
         .p = p, .w.form = *form, .s = scratch(SCRATCH_A, KEYS * STRIP), .k = scratch(SCRATCH_B, 2 * block)};
@@ -282,14 +292,14 @@ static void forward_task(const struct attention *p, const struct head_form *form
     }
 }
 
-/* With threads taking tasks in turn, the next of this one is a few tasks on, or nearly. */
+/* Threads take tasks in turn, or nearly: a thread's next task is as many on as there are threads. */
 static void cpu_attention(struct stream *s, const struct attention *p)
 {
     struct head_form form = form_of(p);
-    int64_t tasks = tasks_of(p), threads = omp_get_max_threads();
+    int64_t threads = omp_get_max_threads(), most = most_queries(p, threads), tasks = tasks_of(p, most);
 #pragma omp parallel for schedule(dynamic, 1) if (p->sequences * p->seq * p->heads * p->dim > WORTH)
     for (int64_t i = 0; i < tasks; i++)
-        forward_task(p, &form, i, min64(i + threads, tasks - 1));
+        forward_task(p, &form, queries_of(p, most, i), queries_of(p, most, min64(i + threads, tasks - 1)));
 }
 
 /* What a task of the backward pass holds: one key head of one sequence. */

@@ -137,7 +137,8 @@ struct rope {
 /* Causal grouped-query attention, FlashAttention-2 form (arXiv 2307.08691): nothing S×S is ever stored.
  * Row t = sequence·seq + position. q is [rows, heads·dim] at ldq; k and v [rows, kv_heads·dim] at ldk, ldv; o
  * [rows, heads·dim] at ldo. Query head h reads key head h / (heads/kv_heads). lse [heads, rows] f32: logsumexp
- * of the scaled scores. */
+ * of the scaled scores. scale > 0. Where a backend multiplies bf16, probabilities and gradients of scores are
+ * rounded to it before they are multiplied. */
 struct attention {
     int64_t sequences, seq, heads, kv_heads, dim;
     const void *q, *k, *v;

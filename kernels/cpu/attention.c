@@ -1,89 +1,71 @@
 /* SPDX-License-Identifier: MIT */
-/* FlashAttention on the host: a STRIP of queries against a block of KEYS at a time, two or five small products
- * (micro.h) on one thread. Scores lie transposed, [keys, STRIP], a column for each query: maxima, sums and
- * exponentials then run along whole vectors, and keys and values are read as they lie. In the square on the
- * diagonal, which begins at a strip's first query, keys go in groups that skip the queries that see none of
- * them. A task owns what it writes, so the order of every sum is fixed. */
+/* FlashAttention on the host: a STRIP of queries against a block of KEYS at a time, two or five small
+ * products (micro.h) on one thread. Scores lie transposed, [keys, STRIP], a column for each query: maxima,
+ * sums and exponentials then run along whole vectors, and keys and values are read as they lie. In the square
+ * on the diagonal, which begins at a strip's first query, keys go in groups that skip the queries that see
+ * none of them. A task owns what it writes, and a strip meets its keys in the same blocks whatever the tasks
+ * are: so the order of every sum is fixed. What a task reads first is asked of memory while the one before it
+ * computes. */
+#include <omp.h>
 #include <stdlib.h>
 
+#include "attention.h"
 #include "base/num.h"
 #include "cpu.h"
-#include "micro.h"
+#include "matmul.h"
 #include "piece.h"
 
-enum { STRIP = 64, QUERIES = 4 * STRIP, KEYS = 2 * STRIP, GROUP = 16 };
+enum { QUERIES = 8 * STRIP, KEYS = 2 * STRIP };
 
 static const float LOG2E = 1.44269504f, LN2 = 0.69314718f;
 
-/* buf [rows, wide] = `have` rows of a head as f32 and zeros. Rows that lie far apart would share few of a
- * cache's sets. */
-HOT static void gather(float *buf, const void *p, int64_t first, int64_t ld, int64_t have, int64_t rows,
-                       int64_t dim, enum type type)
+static struct head_form form_of(const struct attention *p)
 {
-    int64_t wide = round_up(dim, MICRO_COLUMNS);
-    for (int64_t r = 0; r < have; r++) {
-        BY_TYPE(type, scale_to(buf + r * wide, at(p, first + r * ld, T), 1, dim, F32, T));
-        memset(buf + r * wide + dim, 0, (size_t)(wide - dim) * sizeof *buf);
-    }
-    memset(buf + have * wide, 0, (size_t)((rows - have) * wide) * sizeof *buf);
+    return (struct head_form){.type = p->type,
+                              .pairs = p->type == BF16 && matmul_has_pairs(),
+                              .dim = p->dim,
+                              .wide = round_up(p->dim, MICRO_COLUMNS)};
 }
 
-/* Row r of a head = by[r]·x[r], x [rows, wide]; by NULL: x itself. */
-HOT static void scatter(void *y, int64_t first, int64_t ld, const float *x, const float *by, int64_t rows,
-                        int64_t dim, enum type type)
+/* The rows of a head from position `from` of a sequence on, at most `most`. */
+static struct head_rows rows_of(const struct attention *p, const void *x, int64_t ld, int64_t sequence,
+                                int64_t head, int64_t from, int64_t most)
 {
-    int64_t wide = round_up(dim, MICRO_COLUMNS);
-    for (int64_t r = 0; r < rows; r++)
-        BY_TYPE(type, scale_to(at(y, first + r * ld, T), x + r * wide, by ? by[r] : 1, dim, T, F32));
+    return (struct head_rows){.p = x,
+                              .first = (sequence * p->seq + from) * ld + head * p->dim,
+                              .ld = ld,
+                              .rows = min64(most, p->seq - from)};
 }
-
-typedef float four __attribute__((vector_size(16), aligned(4), may_alias));
-
-/* to [wide, STRIP] = by · fromᵀ. */
-HOT static void transpose(float *to, const float *from, float by, int64_t wide)
-{
-    for (int64_t c = 0; c < STRIP; c += 4)
-        for (int64_t d = 0; d < wide; d += 4) {
-            const float *x = from + c * wide + d;
-            four *y = (four *)(to + d * STRIP + c);
-            four r0 = *(const four *)x, r1 = *(const four *)(x + wide);
-            four r2 = *(const four *)(x + 2 * wide), r3 = *(const four *)(x + 3 * wide);
-            four low01 = __builtin_shufflevector(r0, r1, 0, 4, 1, 5),
-                 low23 = __builtin_shufflevector(r2, r3, 0, 4, 1, 5);
-            four high01 = __builtin_shufflevector(r0, r1, 2, 6, 3, 7),
-                 high23 = __builtin_shufflevector(r2, r3, 2, 6, 3, 7);
-            y[0] = by * __builtin_shufflevector(low01, low23, 0, 1, 4, 5);
-            y[STRIP / 4] = by * __builtin_shufflevector(low01, low23, 2, 3, 6, 7);
-            y[2 * STRIP / 4] = by * __builtin_shufflevector(high01, high23, 0, 1, 4, 5);
-            y[3 * STRIP / 4] = by * __builtin_shufflevector(high01, high23, 2, 3, 6, 7);
-        }
-}
-
-/* What a strip sees of a block: its first `keys` keys, and of those before key `square` every query each. */
-struct sight {
-    int64_t keys, square;
-};
 
 static struct sight sight_of(int64_t from, int64_t queries, int64_t key)
 {
     return (struct sight){min64(KEYS, from + queries - key), from - key};
 }
 
-/* s [keys, STRIP] = rows · columns, of [keys, wide] and [wide, STRIP]; `hidden` where a query does not see the
+/* How a thread computes: the form of its operands, and what it asks of memory meanwhile. */
+struct hands {
+    struct head_form form;
+    struct errands soon, later; /* in this task, and behind it */
+};
+
+/* s [keys, STRIP] = rows · columns, of rows_lying() and rows_columns(); `hidden` where a query does not see the
  * key. */
-static void pairs(float *s, struct sight of, const float *rows, const float *columns, int64_t wide,
-                  float hidden)
+static void scores(struct hands *w, float *s, struct sight of, const float *rows, const float *columns,
+                   float hidden)
 {
+    int64_t wide = words(&w->form, w->form.wide);
     struct micro all = {.m = min64(of.keys, of.square),
                         .n = STRIP,
-                        .k = wide,
+                        .k = words(&w->form, w->form.dim),
                         .a = rows,
                         .row = wide,
                         .step = 1,
                         .b = columns,
                         .ldb = STRIP,
                         .c = s,
-                        .ldc = STRIP};
+                        .ldc = STRIP,
+                        .pairs = w->form.pairs,
+                        .errands = &w->soon};
     micro_product(&all);
     for (int64_t i = of.square; i < of.keys; i += GROUP) {
         struct micro group = all;
@@ -95,19 +77,17 @@ static void pairs(float *s, struct sight of, const float *rows, const float *col
         group.c += i * STRIP + skip;
         micro_product(&group);
     }
-    for (int64_t i = of.square; i < of.keys; i++)
-        for (int64_t c = 0; c < i - of.square; c++)
-            s[i * STRIP + c] = hidden;
+    score_hide(&w->form, s, of, hidden);
 }
 
-/* y [STRIP, wide] = sᵀ · x, x [keys, wide]; added to y if `add`. */
-static void over_keys(float *y, struct sight of, const float *s, const float *x, int64_t wide, bool add)
+/* y [STRIP, wide] = sᵀ · x, s [words(keys), STRIP], x of rows_stacked(); added to y if `add`. */
+static void over_keys(struct hands *w, float *y, struct sight of, const float *s, const float *x, bool add)
 {
-    int64_t group = of.square < of.keys ? GROUP : STRIP;
+    int64_t group = of.square < of.keys ? GROUP : STRIP, wide = w->form.wide;
     for (int64_t c = 0; c < STRIP; c += group)
         micro_product(&(struct micro){.m = group,
                                       .n = wide,
-                                      .k = min64(of.keys, of.square + c + group),
+                                      .k = words(&w->form, min64(of.keys, of.square + c + group)),
                                       .a = s + c,
                                       .row = 1,
                                       .step = STRIP,
@@ -115,15 +95,18 @@ static void over_keys(float *y, struct sight of, const float *s, const float *x,
                                       .ldb = wide,
                                       .c = y + c * wide,
                                       .ldc = wide,
-                                      .add = add});
+                                      .add = add,
+                                      .pairs = w->form.pairs,
+                                      .errands = &w->soon});
 }
 
-/* y [keys, wide] += s · x, x [STRIP, wide]. */
-static void over_queries(float *y, struct sight of, const float *s, const float *x, int64_t wide)
+/* y [keys, wide] += s · x, s words(STRIP) of [keys, STRIP], x of rows_stacked(). */
+static void over_queries(struct hands *w, float *y, struct sight of, const float *s, const float *x)
 {
+    int64_t wide = w->form.wide, strip = words(&w->form, STRIP);
     struct micro all = {.m = min64(of.keys, of.square),
                         .n = wide,
-                        .k = STRIP,
+                        .k = strip,
                         .a = s,
                         .row = STRIP,
                         .step = 1,
@@ -131,13 +114,15 @@ static void over_queries(float *y, struct sight of, const float *s, const float 
                         .ldb = wide,
                         .c = y,
                         .ldc = wide,
-                        .add = true};
+                        .add = true,
+                        .pairs = w->form.pairs,
+                        .errands = &w->soon};
     micro_product(&all);
     for (int64_t i = of.square; i < of.keys; i += GROUP) {
         struct micro group = all;
-        int64_t skip = i - of.square;
+        int64_t skip = words(&w->form, i - of.square);
         group.m = min64(GROUP, of.keys - i);
-        group.k = STRIP - skip;
+        group.k = strip - skip;
         group.a += i * STRIP + skip;
         group.b += skip * wide;
         group.c += i * wide;
@@ -145,248 +130,353 @@ static void over_queries(float *y, struct sight of, const float *s, const float 
     }
 }
 
-/* A strip of queries on its way through the keys: its sum of unscaled outputs, and of each query the largest
- * score and the sum of exponentials, in powers of two. */
+/* A strip of queries on its way through the keys: its sum of unscaled outputs, and of each query what its
+ * scores are relative to and the sum of exponentials, in powers of two. */
 struct running {
-    float max[STRIP], sum[STRIP];
-    float *q, *o; /* [wide, STRIP], [STRIP, wide] */
+    float shift[STRIP], sum[STRIP];
+    float *q, *o; /* [words(dim), STRIP], [STRIP, wide] */
 };
 
-/* max = the largest of it and of each column of s. NaNs do not count. */
-HOT static void column_maxima(float *max, const float *s, int64_t keys)
+/* Scores are relative to the largest of the first block; later to a larger one where they exceed it by 2^FAR,
+ * which is far from what overflows, and happens seldom. What was summed before fades then by what lies
+ * between the two. */
+HOT static void fade(struct running *run, const float *max, float scale, int64_t wide)
 {
-    for (int64_t c = 0; c < STRIP; c += LANES) {
-        float lane[LANES];
-        for (int l = 0; l < LANES; l++)
-            lane[l] = max[c + l];
-        for (int64_t i = 0; i < keys; i++)
-            for (int l = 0; l < LANES; l++)
-                lane[l] = s[i * STRIP + c + l] > lane[l] ? s[i * STRIP + c + l] : lane[l];
-        for (int l = 0; l < LANES; l++)
-            max[c + l] = lane[l];
+    enum { FAR = 16 };
+    for (int64_t c = 0; c < STRIP; c++) {
+        float shift = scale * max[c], by;
+        if (!(shift > run->shift[c] + FAR))
+            continue;
+        by = exp2_fast(run->shift[c] - shift);
+        run->shift[c] = shift;
+        run->sum[c] *= by;
+        scale_to(run->o + c * wide, run->o + c * wide, by, wide, F32, F32);
     }
 }
 
-/* s = 2^(s - shift), in columns, which are added to sum. */
-HOT static void column_powers(float *s, float *sum, const float *shift, int64_t keys)
-{
-    for (int64_t c = 0; c < STRIP; c += LANES) {
-        float lane[LANES];
-        for (int l = 0; l < LANES; l++)
-            lane[l] = sum[c + l];
-        for (int64_t i = 0; i < keys; i++)
-            for (int l = 0; l < LANES; l++) {
-                float e = exp2_fast(s[i * STRIP + c + l] - shift[c + l]);
-                s[i * STRIP + c + l] = e;
-                lane[l] += e;
-            }
-        for (int l = 0; l < LANES; l++)
-            sum[c + l] = lane[l];
-    }
-}
-
-/* What was summed relative to the old maximum m fades by 2^(m - m') when the new one m' is larger. */
-HOT static void fade(struct running *run, float *shift, const float *old, int64_t wide, bool first)
-{
-    float by[STRIP];
-#pragma omp simd
-    for (int c = 0; c < STRIP; c++) {
-        shift[c] = run->max[c] == -INFINITY ? 0 : run->max[c];
-        by[c] = exp2_fast(old[c] - shift[c]);
-        run->sum[c] *= by[c];
-    }
-    for (int64_t c = 0; !first && c < STRIP; c++)
-        if (by[c] != 1)
-            scale_to(run->o + c * wide, run->o + c * wide, by[c], wide, F32, F32);
-}
-
-static void begin_strip(struct running *run, const struct attention *p, int64_t row, int64_t head,
-                        int64_t queries, float *buf)
-{
-    gather(buf, p->q, row * p->ldq + head * p->dim, p->ldq, queries, STRIP, p->dim, p->type);
-    transpose(run->q, buf, p->scale * LOG2E, round_up(p->dim, MICRO_COLUMNS));
-    for (int c = 0; c < STRIP; c++) {
-        run->max[c] = -INFINITY;
-        run->sum[c] = 0;
-    }
-}
-
-static void see(struct running *run, struct sight of, float *s, const float *k, const float *v, int64_t wide,
-                bool first)
-{
-    float shift[STRIP], old[STRIP];
-    memcpy(old, run->max, sizeof old);
-    pairs(s, of, k, run->q, wide, -INFINITY);
-    column_maxima(run->max, s, of.keys);
-    fade(run, shift, old, wide, first);
-    column_powers(s, run->sum, shift, of.keys);
-    over_keys(run->o, of, s, v, wide, !first);
-}
-
-static void end_strip(const struct running *run, const struct attention *p, int64_t row, int64_t head,
-                      int64_t queries)
-{
-    float by[STRIP];
-    for (int64_t c = 0; c < queries; c++) {
-        by[c] = 1 / run->sum[c];
-        p->lse[head * p->sequences * p->seq + row + c] = run->max[c] * LN2 + logf(run->sum[c]);
-    }
-    scatter(p->o, row * p->ldo + head * p->dim, p->ldo, run->o, by, queries, p->dim, p->type);
-}
-
-static void forward_block(const struct attention *p, int64_t sequence, int64_t head, int64_t from)
-{
-    int64_t dim = p->dim, wide = round_up(dim, MICRO_COLUMNS), strip = STRIP * wide;
-    int64_t base = sequence * p->seq, kv = head / (p->heads / p->kv_heads) * dim;
-    int64_t queries = min64(QUERIES, p->seq - from), strips = ceil_div(queries, STRIP);
-    float *s = scratch(SCRATCH_A, KEYS * STRIP), *k = scratch(SCRATCH_B, 2 * KEYS * wide), *v = k + KEYS * wide;
+/* What a task of the forward pass holds: some queries of a head, in strips, and a block of its keys. */
+struct forward {
+    const struct attention *p;
+    struct hands w;
     struct running run[QUERIES / STRIP];
-    for (int64_t i = 0, c = 0; i < strips; i++, c += STRIP) {
-        run[i].q = scratch(SCRATCH_C, 2 * QUERIES * wide) + 2 * i * strip;
-        run[i].o = run[i].q + strip;
-        begin_strip(run + i, p, base + from + c, head, min64(STRIP, queries - c), k);
+    float *s;     /* [KEYS, STRIP] */
+    float *k, *v; /* [KEYS, words(wide)], [words(KEYS), wide] */
+};
+
+static void see(struct forward *f, struct running *run, struct sight of, bool first)
+{
+    float max[STRIP], scale = f->p->scale * LOG2E;
+    for (int c = 0; c < STRIP; c++)
+        max[c] = -INFINITY;
+    scores(&f->w, f->s, of, f->k, run->q, -INFINITY);
+    score_maxima(max, f->s, of);
+    for (int c = 0; first && c < STRIP; c++)
+        run->shift[c] = max[c] == -INFINITY ? 0 : scale * max[c];
+    if (!first)
+        fade(run, max, scale, f->w.form.wide);
+    score_powers(&f->w.form, f->s, of, scale, run->shift, run->sum);
+    over_keys(&f->w, run->o, of, f->s, f->v, !first);
+}
+
+static void begin_strip(struct forward *f, struct running *run, const struct head_rows *q)
+{
+    if (!f->w.form.pairs)
+        rows_lying(f->k, &f->w.form, q, STRIP);
+    rows_columns(run->q, &f->w.form, q, f->k);
+    memset(run->sum, 0, sizeof run->sum);
+}
+
+static void end_strip(const struct forward *f, const struct running *run, const struct head_rows *o, float *lse)
+{
+    float by[STRIP];
+    for (int64_t c = 0; c < o->rows; c++) {
+        by[c] = 1 / run->sum[c];
+        lse[c] = run->shift[c] * LN2 + logf(run->sum[c]);
     }
-    for (int64_t key = 0; key < from + queries; key += KEYS) {
-        int64_t keys = min64(KEYS, from + queries - key), row = base + key;
-        gather(k, p->k, row * p->ldk + kv, p->ldk, keys, keys, dim, p->type);
-        gather(v, p->v, row * p->ldv + kv, p->ldv, keys, keys, dim, p->type);
-        for (int64_t i = 0, c = 0; i < strips; i++, c += STRIP) {
-            struct sight of = sight_of(from + c, min64(STRIP, queries - c), key);
+    rows_put(o, &f->w.form, run->o, by);
+}
+
+/* Some queries of a head, in the order in which tasks are done: the last ones see the most keys and go
+ * first. */
+struct queries {
+    int64_t sequence, head, kv_head, from, queries;
+};
+
+/* The task's, of at most `most`. */
+static struct queries queries_of(const struct attention *p, int64_t most, int64_t task)
+{
+    int64_t blocks = ceil_div(p->seq, most), heads = p->sequences * p->heads, head = task % heads % p->heads;
+    int64_t from = (blocks - 1 - task / heads) * most;
+    return (struct queries){.sequence = task % heads / p->heads,
+                            .head = head,
+                            .kv_head = head / (p->heads / p->kv_heads),
+                            .from = from,
+                            .queries = min64(most, p->seq - from)};
+}
+
+static int64_t tasks_of(const struct attention *p, int64_t most)
+{
+    return p->sequences * p->heads * ceil_div(p->seq, most);
+}
+
+/* As many queries a task as leave each thread a few tasks. */
+static int64_t most_queries(const struct attention *p, int64_t threads)
+{
+    int64_t most = QUERIES;
+    while (most > KEYS && tasks_of(p, most) < 4 * threads)
+        most /= 2;
+    return most;
+}
+
+static struct head_rows keys_of(const struct attention *p, const struct queries *at, int64_t key)
+{
+    return rows_of(p, p->k, p->ldk, at->sequence, at->kv_head, key, min64(KEYS, at->from + at->queries - key));
+}
+
+static struct head_rows values_of(const struct attention *p, const struct queries *at, int64_t key)
+{
+    return rows_of(p, p->v, p->ldv, at->sequence, at->kv_head, key, min64(KEYS, at->from + at->queries - key));
+}
+
+/* Where a task's outputs go, and what the next one begins with. */
+static void send_for_next(struct forward *f, const struct queries *at, const struct queries *next)
+{
+    const struct attention *p = f->p;
+    struct head_rows o = rows_of(p, p->o, p->ldo, at->sequence, at->head, at->from, at->queries),
+                     q = rows_of(p, p->q, p->ldq, next->sequence, next->head, next->from, next->queries),
+                     k = keys_of(p, next, 0), v = values_of(p, next, 0);
+    rows_ask(&f->w.later, &f->w.form, &o);
+    rows_ask(&f->w.later, &f->w.form, &q);
+    rows_ask(&f->w.later, &f->w.form, &k);
+    rows_ask(&f->w.later, &f->w.form, &v);
+}
+
+static void send_for_block(struct forward *f, const struct queries *at, int64_t key)
+{
+    struct head_rows k = keys_of(f->p, at, key), v = values_of(f->p, at, key);
+    f->w.soon = (struct errands){.then = &f->w.later};
+    rows_ask(&f->w.soon, &f->w.form, &k);
+    rows_ask(&f->w.soon, &f->w.form, &v);
+}
+
+static void forward_task(const struct attention *p, const struct head_form *form, struct queries at,
+                         struct queries then)
+{
+    int64_t wide = form->wide, block = KEYS * wide, strip = STRIP * wide;
+    int64_t strips = ceil_div(at.queries, STRIP), end = at.from + at.queries;
+    struct forward f = {
+        .p = p, .w.form = *form, .s = scratch(SCRATCH_A, KEYS * STRIP), .k = scratch(SCRATCH_B, 2 * block)};
+    f.v = f.k + block;
+    send_for_next(&f, &at, &then);
+    for (int64_t i = 0; i < strips; i++) {
+        struct head_rows q = rows_of(p, p->q, p->ldq, at.sequence, at.head, at.from + i * STRIP, STRIP);
+        f.run[i].q = scratch(SCRATCH_C, 2 * QUERIES * wide) + 2 * i * strip;
+        f.run[i].o = f.run[i].q + strip;
+        begin_strip(&f, f.run + i, &q);
+    }
+    for (int64_t key = 0; key < end; key += KEYS) {
+        struct head_rows k = keys_of(p, &at, key), v = values_of(p, &at, key);
+        rows_lying(f.k, form, &k, k.rows);
+        rows_stacked(f.v, form, &v, v.rows);
+        send_for_block(&f, &at, key + KEYS);
+        for (int64_t i = 0; i < strips; i++) {
+            struct sight of = sight_of(at.from + i * STRIP, min64(STRIP, at.queries - i * STRIP), key);
             if (of.keys > 0)
-                see(run + i, of, s, k, v, wide, key == 0);
+                see(&f, f.run + i, of, key == 0);
         }
     }
-    for (int64_t i = 0, c = 0; i < strips; i++, c += STRIP)
-        end_strip(run + i, p, base + from + c, head, min64(STRIP, queries - c));
-}
-
-/* The last blocks see the most keys: they go first. */
-static void cpu_attention(struct stream *s, const struct attention *p)
-{
-    int64_t blocks = ceil_div(p->seq, QUERIES), tasks = p->sequences * p->heads;
-#pragma omp parallel for schedule(dynamic, 1) if (p->sequences * p->seq * p->heads * p->dim > WORTH)
-    for (int64_t i = 0; i < blocks * tasks; i++)
-        forward_block(p, i % tasks / p->heads, i % tasks % p->heads, (blocks - 1 - i / tasks) * QUERIES);
-}
-
-/* s = 2^(s - lse), in columns. */
-HOT static void probabilities(float *s, const float *lse, int64_t keys)
-{
-    for (int64_t i = 0; i < keys; i++)
-#pragma omp simd
-        for (int c = 0; c < STRIP; c++)
-            s[i * STRIP + c] = exp2_fast(s[i * STRIP + c] - lse[c]);
-}
-
-/* ds = p·(dp - delta)·scale, as derived in ref/attention.c. */
-HOT static void score_gradients(float *s, const float *dp, const float *delta, float scale, int64_t keys)
-{
-    for (int64_t i = 0; i < keys; i++)
-#pragma omp simd
-        for (int c = 0; c < STRIP; c++)
-            s[i * STRIP + c] *= (dp[i * STRIP + c] - delta[c]) * scale;
-}
-
-LOOP void deltas_loop(float *delta, const float *d_o, const void *o, int64_t ldo, int64_t rows, int64_t dim,
-                      enum type T)
-{
-    for (int64_t r = 0; r < rows; r++) {
-        float sum = 0;
-#pragma omp simd reduction(+ : sum)
-        for (int64_t i = 0; i < dim; i++)
-            sum += d_o[r * round_up(dim, MICRO_COLUMNS) + i] * load(o, r * ldo + i, T);
-        delta[r] = sum;
+    for (int64_t i = 0; i < strips; i++) {
+        struct head_rows o = rows_of(p, p->o, p->ldo, at.sequence, at.head, at.from + i * STRIP, STRIP);
+        end_strip(&f, f.run + i, &o,
+                  p->lse + (at.head * p->sequences + at.sequence) * p->seq + at.from + i * STRIP);
     }
 }
 
-/* Σ d_o·o of each row, d_o [rows, wide]. */
-HOT static void deltas(float *delta, const struct attention *p, int64_t row, int64_t head, const float *d_o,
-                       int64_t rows)
+/* Threads take tasks in turn, or nearly: a thread's next task is as many on as there are threads. */
+static void cpu_attention(struct stream *s, const struct attention *p)
 {
-    BY_TYPE(p->type,
-            deltas_loop(delta, d_o, at(p->o, row * p->ldo + head * p->dim, T), p->ldo, rows, p->dim, T));
+    struct head_form form = form_of(p);
+    int64_t threads = omp_get_max_threads(), most = most_queries(p, threads), tasks = tasks_of(p, most);
+#pragma omp parallel for schedule(dynamic, 1) if (p->sequences * p->seq * p->heads * p->dim > WORTH)
+    for (int64_t i = 0; i < tasks; i++)
+        forward_task(p, &form, queries_of(p, most, i), queries_of(p, most, min64(i + threads, tasks - 1)));
 }
 
 /* What a task of the backward pass holds: one key head of one sequence. */
 struct gradients {
     const struct attention_backward *b;
-    int64_t base, wide;
-    float *k, *v, *dk, *dv;     /* [seq, wide]; the gradients have room for a tile's rows */
-    float *prob, *dp;           /* [KEYS, STRIP] */
-    float *q, *d_o, *dq;        /* [STRIP, wide] */
-    float *columns, *d_columns; /* [wide, STRIP]: q in powers of two, and d_o */
+    struct hands w;
+    int64_t sequence, next;     /* its, and the task that is likely to be this thread's next */
+    float *k, *v, *k_stacked;   /* [seq, words(wide)], [words(seq), wide] */
+    float *dk, *dv;             /* [seq, wide], with room for a tile's rows */
+    struct score_tile tile;     /* [KEYS, STRIP] */
+    float *q, *d_o;             /* [words(STRIP), wide] */
+    float *dq;                  /* [STRIP, wide] */
+    float *columns, *d_columns; /* [words(dim), STRIP]: q and d_o */
 };
 
 /* A strip's queries and gradients against the keys from `key`. */
 static void backward_tile(struct gradients *g, struct sight of, int64_t key, const float *lse,
                           const float *delta)
 {
-    int64_t wide = g->wide, at = key * wide;
-    pairs(g->dp, of, g->v + at, g->d_columns, wide, 0);
-    pairs(g->prob, of, g->k + at, g->columns, wide, -INFINITY);
-    probabilities(g->prob, lse, of.keys);
-    over_queries(g->dv + at, of, g->prob, g->d_o, wide);
-    score_gradients(g->prob, g->dp, delta, g->b->fwd.scale, of.keys);
-    over_keys(g->dq, of, g->prob, g->k + at, wide, key > 0);
-    over_queries(g->dk + at, of, g->prob, g->q, wide);
+    const struct attention *p = &g->b->fwd;
+    const struct head_form *form = &g->w.form;
+    const struct score_tile *t = &g->tile;
+    int64_t wide = form->wide, at = key * words(form, wide);
+    scores(&g->w, t->dp, of, g->v + at, g->d_columns, 0);
+    scores(&g->w, t->s, of, g->k + at, g->columns, -INFINITY);
+    score_gradients(form, t, of, p->scale * LOG2E, lse, delta, p->scale);
+    over_queries(&g->w, g->dv + key * wide, of, t->s, g->d_o);
+    over_queries(&g->w, g->dk + key * wide, of, t->dp, g->q);
+    over_keys(&g->w, g->dq, of, t->down, g->k_stacked + words(form, key) * wide, key > 0);
+}
+
+LOOP float dot_rows(const void *x, int64_t i, const void *y, int64_t j, int64_t dim, enum type T)
+{
+    float sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t c = 0; c < dim; c++)
+        sum += load(x, i + c, T) * load(y, j + c, T);
+    return sum;
+}
+
+/* Σ d_o·o of each row. */
+HOT static void deltas(float *delta, const struct head_rows *d_o, const struct head_rows *o, int64_t dim,
+                       enum type type)
+{
+    for (int64_t r = 0; r < o->rows; r++)
+        BY_TYPE(type,
+                delta[r] = dot_rows(d_o->p, d_o->first + r * d_o->ld, o->p, o->first + r * o->ld, dim, T));
+}
+
+/* A strip of queries of a head. */
+struct strip_place {
+    int64_t sequence, head, from;
+};
+
+/* Where a task's gradients of keys and values go, and what the next one begins with, or what of it stays in the
+ * cache until then. */
+static void backward_send_for_next(struct gradients *g, int64_t kv_head, int64_t next)
+{
+    enum { MOST = 1024 };
+    const struct attention_backward *b = g->b;
+    const struct attention *p = &b->fwd;
+    int64_t sequence = next / p->kv_heads, head = next % p->kv_heads;
+    struct head_rows k = rows_of(p, p->k, p->ldk, sequence, head, 0, MOST),
+                     v = rows_of(p, p->v, p->ldv, sequence, head, 0, MOST),
+                     dk = rows_of(p, b->dk, p->ldk, g->sequence, kv_head, 0, MOST),
+                     dv = rows_of(p, b->dv, p->ldv, g->sequence, kv_head, 0, MOST);
+    rows_ask(&g->w.later, &g->w.form, &dk);
+    rows_ask(&g->w.later, &g->w.form, &dv);
+    rows_ask(&g->w.later, &g->w.form, &k);
+    rows_ask(&g->w.later, &g->w.form, &v);
+}
+
+/* Where a strip's dq goes, and what the next strip begins with, if only that of the next task. */
+static void backward_send_for_strip(struct gradients *g, int64_t head, int64_t from)
+{
+    const struct attention_backward *b = g->b;
+    const struct attention *p = &b->fwd;
+    struct errands *e = &g->w.soon;
+    int64_t share = p->heads / p->kv_heads, sequence = g->sequence;
+    struct head_rows dq = rows_of(p, b->dq, p->ldq, sequence, head, from, STRIP);
+    from += STRIP;
+    if (from >= p->seq) {
+        from = 0;
+        head++;
+        if (head % share == 0) {
+            sequence = g->next / p->kv_heads;
+            head = g->next % p->kv_heads * share;
+        }
+    }
+    struct head_rows q = rows_of(p, p->q, p->ldq, sequence, head, from, STRIP),
+                     o = rows_of(p, p->o, p->ldo, sequence, head, from, STRIP),
+                     d_o = rows_of(p, b->d_o, b->lddo, sequence, head, from, STRIP);
+    *e = (struct errands){.then = &g->w.later};
+    rows_ask(e, &g->w.form, &dq);
+    rows_ask(e, &g->w.form, &q);
+    rows_ask(e, &g->w.form, &d_o);
+    rows_ask(e, &g->w.form, &o);
 }
 
 static void backward_strip(struct gradients *g, int64_t head, int64_t from)
 {
     const struct attention_backward *b = g->b;
     const struct attention *p = &b->fwd;
-    int64_t dim = p->dim, queries = min64(STRIP, p->seq - from), row = g->base + from, first = head * dim;
-    const float *stored = p->lse + head * p->sequences * p->seq + row;
+    const struct head_form *form = &g->w.form;
+    struct head_rows q = rows_of(p, p->q, p->ldq, g->sequence, head, from, STRIP),
+                     dq = rows_of(p, b->dq, p->ldq, g->sequence, head, from, STRIP),
+                     o = rows_of(p, p->o, p->ldo, g->sequence, head, from, STRIP),
+                     d_o = rows_of(p, b->d_o, b->lddo, g->sequence, head, from, STRIP);
+    int64_t row = (head * p->sequences + g->sequence) * p->seq + from;
     float lse[STRIP], delta[STRIP] = {0};
-    gather(g->q, p->q, row * p->ldq + first, p->ldq, queries, STRIP, dim, p->type);
-    gather(g->d_o, b->d_o, row * b->lddo + first, b->lddo, queries, STRIP, dim, p->type);
-    transpose(g->columns, g->q, p->scale * LOG2E, g->wide);
-    transpose(g->d_columns, g->d_o, 1, g->wide);
-    deltas(delta, p, row, head, g->d_o, queries);
-    memcpy(b->delta + (stored - p->lse), delta, (size_t)queries * sizeof *delta);
+    rows_stacked(g->q, form, &q, STRIP);
+    rows_stacked(g->d_o, form, &d_o, STRIP);
+    rows_columns(g->columns, form, &q, g->q);
+    rows_columns(g->d_columns, form, &d_o, g->d_o);
+    deltas(delta, &d_o, &o, p->dim, p->type);
+    memcpy(b->delta + row, delta, (size_t)q.rows * sizeof *delta);
     for (int64_t c = 0; c < STRIP; c++)
-        lse[c] = c < queries ? stored[c] * LOG2E : INFINITY;
-    for (int64_t key = 0; key < from + queries; key += KEYS)
-        backward_tile(g, sight_of(from, queries, key), key, lse, delta);
-    scatter(b->dq, row * p->ldq + first, p->ldq, g->dq, NULL, queries, dim, p->type);
+        lse[c] = c < q.rows ? p->lse[row + c] * LOG2E : INFINITY;
+    backward_send_for_strip(g, head, from);
+    for (int64_t key = 0; key < from + q.rows; key += KEYS)
+        backward_tile(g, sight_of(from, q.rows, key), key, lse, delta);
+    rows_put(&dq, form, g->dq, NULL);
 }
 
-static void backward_task(const struct attention_backward *b, int64_t sequence, int64_t kv_head)
+static void hold(struct gradients *g, int64_t seq)
+{
+    const struct head_form *form = &g->w.form;
+    int64_t wide = form->wide, strip = STRIP * wide, tile = KEYS * STRIP,
+            all = round_up(seq, MICRO_ROWS) * wide;
+    bool pairs = form->pairs;
+    g->dk = scratch(SCRATCH_A, 5 * all);
+    g->dv = g->dk + all;
+    g->v = g->dv + all;
+    g->k = g->v + all;
+    g->k_stacked = pairs ? g->k + all : g->k;
+    g->q = scratch(SCRATCH_C, 5 * strip);
+    g->d_o = g->q + strip;
+    g->dq = g->d_o + strip;
+    g->columns = g->dq + strip;
+    g->d_columns = g->columns + strip;
+    float *s = scratch(SCRATCH_B, 3 * tile);
+    g->tile = (struct score_tile){.s = s, .dp = s + tile, .down = s + (pairs ? 2 : 1) * tile};
+}
+
+static void backward_task(const struct attention_backward *b, const struct head_form *form, int64_t task,
+                          int64_t next)
 {
     const struct attention *p = &b->fwd;
-    int64_t dim = p->dim, share = p->heads / p->kv_heads, base = sequence * p->seq, kv = kv_head * dim;
-    int64_t wide = round_up(dim, MICRO_COLUMNS), strip = STRIP * wide, tile = KEYS * STRIP;
-    int64_t all = round_up(p->seq, MICRO_ROWS) * wide, k = base * p->ldk + kv, v = base * p->ldv + kv;
-    struct gradients g = {.b = b,
-                          .base = base,
-                          .wide = wide,
-                          .k = scratch(SCRATCH_A, 4 * all),
-                          .prob = scratch(SCRATCH_B, 2 * tile),
-                          .q = scratch(SCRATCH_C, 5 * strip)};
-    g.v = g.k + all;
-    g.dk = g.v + all;
-    g.dv = g.dk + all;
-    g.dp = g.prob + tile;
-    g.d_o = g.q + strip;
-    g.dq = g.d_o + strip;
-    g.columns = g.dq + strip;
-    g.d_columns = g.columns + strip;
-    gather(g.k, p->k, k, p->ldk, p->seq, p->seq, dim, p->type);
-    gather(g.v, p->v, v, p->ldv, p->seq, p->seq, dim, p->type);
-    memset(g.dk, 0, (size_t)(2 * all) * sizeof *g.dk);
+    int64_t share = p->heads / p->kv_heads, sequence = task / p->kv_heads, kv_head = task % p->kv_heads;
+    struct gradients g = {.b = b, .w.form = *form, .sequence = sequence, .next = next};
+    struct head_rows k = rows_of(p, p->k, p->ldk, sequence, kv_head, 0, p->seq),
+                     v = rows_of(p, p->v, p->ldv, sequence, kv_head, 0, p->seq), dk = k, dv = v;
+    dk.p = b->dk;
+    dv.p = b->dv;
+    hold(&g, p->seq);
+    backward_send_for_next(&g, kv_head, next);
+    rows_lying(g.k, form, &k, p->seq);
+    rows_lying(g.v, form, &v, p->seq);
+    if (form->pairs)
+        rows_stacked(g.k_stacked, form, &k, p->seq);
+    memset(g.dk, 0, (size_t)(p->seq * form->wide) * sizeof *g.dk);
+    memset(g.dv, 0, (size_t)(p->seq * form->wide) * sizeof *g.dv);
     for (int64_t head = kv_head * share; head < (kv_head + 1) * share; head++)
         for (int64_t from = 0; from < p->seq; from += STRIP)
             backward_strip(&g, head, from);
-    scatter(b->dk, k, p->ldk, g.dk, NULL, p->seq, dim, p->type);
-    scatter(b->dv, v, p->ldv, g.dv, NULL, p->seq, dim, p->type);
+    rows_put(&dk, form, g.dk, NULL);
+    rows_put(&dv, form, g.dv, NULL);
 }
 
 static void cpu_attention_backward(struct stream *s, const struct attention_backward *b)
 {
     const struct attention *p = &b->fwd;
+    struct head_form form = form_of(p);
+    int64_t tasks = p->sequences * p->kv_heads, threads = omp_get_max_threads();
 #pragma omp parallel for schedule(dynamic, 1) if (p->sequences * p->seq * p->heads * p->dim > WORTH)
-    for (int64_t i = 0; i < p->sequences * p->kv_heads; i++)
-        backward_task(b, i / p->kv_heads, i % p->kv_heads);
+    for (int64_t i = 0; i < tasks; i++)
+        backward_task(b, &form, i, min64(i + threads, tasks - 1));
 }
 
 void attention_install(struct backend *be)

@@ -9,7 +9,8 @@
  *
  * bf16 has three ways: `convert` makes f32 of it, `native` uses the processor's bf16 instructions,
  * `onednn` does so by oneDNN (matmul_native.c), which is native's way where the processor multiplies tiles
- * (AMX). MOEKIT_BF16 names one; unset, it is native where the processor has the instructions. */
+ * (AMX). MOEKIT_BF16 names one; unset, it is native where the processor has the instructions. Attention has its
+ * own products (micro.h), and follows where it is asked to convert. */
 #include <omp.h>
 #include <oneapi/dnnl/dnnl.h>
 #include <stdlib.h>
@@ -20,6 +21,7 @@
 #include "base/num.h"
 #include "cpu.h"
 #include "matmul.h"
+#include "micro.h"
 #include "piece.h"
 
 enum { DEPTH = 256 /* K of a converted panel: two of 512 rows fill a 1 MiB L2 */ };
@@ -35,6 +37,7 @@ struct tiled {
 struct abilities {
     bool words, pairs; /* our kernel, with f32 and with pairs of bf16 */
     bool convert;      /* bf16 in f32 */
+    bool native;       /* bf16 by instructions that it has */
 };
 
 static bool has(dnnl_cpu_isa_t wanted)
@@ -49,6 +52,7 @@ static struct abilities find_ways(void)
          bf16 = has(dnnl_cpu_isa_avx512_core_bf16);
     bool any = !way || !*way, onednn = !any && strcmp(way, "onednn") == 0;
     struct abilities w = {.words = words, .convert = any ? !bf16 : strcmp(way, "convert") == 0};
+    w.native = words && bf16 && !w.convert;
     w.pairs = words && bf16 && !onednn && !has(dnnl_cpu_isa_avx512_core_amx);
     if (!any && !w.convert && !onednn && strcmp(way, "native") != 0)
         failure_set("MOEKIT_BF16 is '%.40s', none of native, onednn and convert", way);
@@ -63,6 +67,12 @@ static const struct abilities *ways(void)
         found = find_ways();
     known = true;
     return &found;
+}
+
+/* Those of attention are multiplied as they lie: that oneDNN does it for other products is no matter. */
+bool matmul_has_pairs(void)
+{
+    return ways()->native && micro_has_pairs();
 }
 
 /* Whether our own kernel computes it. In f32 sgemm does better with few columns, most of which would be

@@ -22,4 +22,11 @@ void matmul_words(const struct matmul *p, const struct tile *t, enum packing how
  * where there is no such kernel. */
 int64_t matmul_words_rows(const struct matmul *p, enum packing how);
 
+/* Whether bf16 is multiplied by the processor's own instructions, in pairs of neighbours in K, for
+ * attention. */
+bool matmul_has_pairs(void);
+/* to [ceil(dim/2), width] words: pairs along the rows of x [rows, dim] at ld, a column for each row and zeros
+ * beyond; width at least rows, a multiple of 16. Only where there are pairs. */
+void pairs_columns(float *to, int64_t width, const uint16_t *x, int64_t ld, int64_t rows, int64_t dim);
+
 #endif

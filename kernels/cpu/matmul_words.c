@@ -396,7 +396,22 @@ void matmul_words(const struct matmul *p, const struct tile *t, enum packing how
     look(p, t);
     (how == PACK_F32 ? tile_f32 : how == PACK_PAIRS ? tile_pairs : tile_widened)(p, t);
 }
+
+/* ---- an operand of attention's products ---- */
+
+AVX512 void pairs_columns(float *to, int64_t width, const uint16_t *x, int64_t ld, int64_t rows, int64_t dim)
+{
+    fence_look(x, rows, (size_t)dim * 2, (size_t)ld * 2);
+    for (int64_t c = 0; c < width; c += VECTOR) {
+        struct operand o = {(const char *)(x + c * ld), 2 * ld, 2, 2};
+        pack_rows(&o, rows - c, dim, to + c, width, PACK_PAIRS);
+    }
+}
 #else
+void pairs_columns(float *to, int64_t width, const uint16_t *x, int64_t ld, int64_t rows, int64_t dim)
+{
+}
+
 void matmul_words(const struct matmul *p, const struct tile *t, enum packing how)
 {
 }

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Products of operands that lie in the caches. A library packs both operands of every product; attention, whose
- * blocks are used again and again as they lie, has none of that here. */
+ * blocks are used again and again as they lie, has none of that here.
+ *
+ * A word is 32 bits: an f32, or two bf16 that are neighbours in K (matmul_words.c says more). */
 #ifndef KERNELS_CPU_MICRO_H
 #define KERNELS_CPU_MICRO_H
 
@@ -9,9 +11,23 @@
 
 enum { MICRO_ROWS = 4, MICRO_COLUMNS = 16 };
 
-/* C[m,n] = A·B, added to C if `add`. Element (i,k) of A is a[i·row + k·step], so that A may be transposed; B is
- * [k,n], and n a multiple of MICRO_COLUMNS. C has room for m rounded up to MICRO_ROWS: what is written into the
- * rows from m on means nothing. Each element is summed in order of k, one by one. */
+/* Memory that will be touched soon, in rows of `across` lines, `ld` bytes apart. While a product computes it
+ * asks for a few lines with every few rows that it has done, in this order, and then for those of `then`. */
+enum { ERRANDS = 5 };
+struct errands {
+    struct errand {
+        const char *p;
+        int64_t ld, across, rows;
+    } list[ERRANDS];
+    int count, at;
+    int64_t row, line; /* the next, of list[at] */
+    struct errands *then;
+};
+
+/* C[m,n] = A·B, added to C if `add`; k counts words. Word (i,k) of A is a[i·row + k·step], so that A may be
+ * transposed; B is [k,n], and n a multiple of MICRO_COLUMNS. C is f32 and has room for m rounded up to
+ * MICRO_ROWS: what is written into the rows from m on means nothing. Each element is summed in order of k, one
+ * by one; of a pair, the second product first. `pairs`: only where micro_has_pairs(). */
 struct micro {
     int64_t m, n, k;
     const float *a;
@@ -20,8 +36,12 @@ struct micro {
     int64_t ldb;
     float *c;
     int64_t ldc;
-    bool add;
+    bool add, pairs;
+    struct errands *errands; /* or NULL */
 };
 void micro_product(const struct micro *p);
+
+/* Whether the processor multiplies pairs. */
+bool micro_has_pairs(void);
 
 #endif

@@ -3,9 +3,10 @@
  * GROUP one of products, attention, tokens, routed and loss; without it all. `copy` prints the GB/s of copying
  * alone, `exp` the exponentials a nanosecond of the cpu backend's own.
  * Products are also given as a share of the ceiling, a 2048-cube in tiles by oneDNN's sgemm, one tile a thread;
- * attention as a share of the bound that this and its exponentials set, in f32 for both types, as it computes;
- * all others as a share of what copy_rows reaches with as many bytes. Each is the best of a few measured right
- * after the operation, since a shared machine's speed drifts. */
+ * attention as a share of the bound that this, or in bf16 the same cube by the backend, and its exponentials
+ * set, with rows as a step has them, q, k and v of a token together, and once more `cold`, when no cache has
+ * them; all others as a share of what copy_rows reaches with as many bytes. Each is the best of a few
+ * measured right after the operation, since a shared machine's speed drifts. */
 #include <omp.h>
 #include <oneapi/dnnl/dnnl.h>
 #include <stdio.h>
@@ -40,11 +41,14 @@ static void *tensor(int64_t count, enum type type)
     return p;
 }
 
-/* The shortest of some runs, in seconds. */
-#define BEST(...)                                                                                              \
+/* The shortest of some runs, in seconds, and of some that `before` goes before. */
+#define BEST(...) BEST_AFTER((void)0, __VA_ARGS__)
+#define BEST_AFTER(before, ...)                                                                                \
     ({                                                                                                         \
         double best = 1e9;                                                                                     \
         for (int i_ = 0; i_ < REPEATS; i_++) {                                                                 \
+            before;                                                                                            \
+            be->sync(stream);                                                                                  \
             double start = now_s();                                                                            \
             __VA_ARGS__;                                                                                       \
             be->sync(stream);                                                                                  \
@@ -91,6 +95,19 @@ static void products(const char *what, enum type type, double flops, double seco
            100 * speed / ceiling, ceiling);
 }
 
+/* The same cube in bf16, in whatever way the backend has. */
+static double find_bf16_ceiling(void)
+{
+    static void *a, *b;
+    if (!a) {
+        a = tensor(CUBE * CUBE, BF16);
+        b = tensor(CUBE * CUBE, BF16);
+    }
+    struct matmul p = OP(matmul, .m = CUBE, .n = CUBE, .k = CUBE, .tb = true, .a = a, .lda = CUBE, .b = b,
+                         .ldb = CUBE, .c = cube_c, .ldc = CUBE, .in = BF16, .out = F32);
+    return 2e-9 * CUBE * CUBE * CUBE / BEST(be->matmul(stream, &p));
+}
+
 enum { POWERS = 2048, PASSES = 512 };
 
 HOT static void powers(float *x)
@@ -117,7 +134,8 @@ static double find_exponentials(void)
 /* Pairs of a query and a key that it sees, each with an exponential and so many operations. */
 static void attended(const char *what, enum type type, double pairs, double flops, double seconds)
 {
-    double ceiling = find_ceiling(), exponentials = find_exponentials();
+    double f32 = find_ceiling(), ceiling = type == F32 ? f32 : find_bf16_ceiling(),
+           exponentials = find_exponentials();
     double bound = pairs * (flops / ceiling + 1 / exponentials) * 1e-9;
     printf("%-5s %-34s %8.1f GFLOP/s %5.0f %% of %.0f, from %.0f and %.1f exponentials a ns\n",
            type == F32 ? "f32" : "bf16", what, pairs * flops * 1e-9 / seconds, 100 * bound / seconds,
@@ -212,23 +230,39 @@ static void bench_products(enum type type)
     bench_experts(type, 1024, H);
 }
 
+/* Takes all caches. */
+static void sweep(void)
+{
+    enum { COUNT = 32 << 20 };
+    static float *x;
+    if (!x)
+        x = tensor(COUNT, F32);
+    be->scale(stream, &OP(scale, .count = COUNT, .x = x, .scale = 1));
+}
+
 static void bench_attention(enum type type)
 {
-    enum { SEQ = 512, HEADS = 8, DIM = 64, WIDE = HEADS * DIM };
-    void *t[8];
-    for (int i = 0; i < 8; i++)
-        t[i] = tensor(T * WIDE, type);
+    enum { SEQ = 512, HEADS = 8, DIM = 64, WIDE = HEADS * DIM, FUSED = 3 * WIDE };
+    void *qkv = tensor(T * FUSED, type), *dqkv = tensor(T * FUSED, type), *o = tensor(T * WIDE, type),
+         *d_o = tensor(T * WIDE, type);
     float *lse = tensor(HEADS * T, F32), *delta = tensor(HEADS * T, F32);
-    struct attention p = OP(attention, .sequences = T / SEQ, .seq = SEQ, .heads = HEADS, .kv_heads = HEADS,
-                            .dim = DIM, .q = t[0], .k = t[1], .v = t[2], .ldq = WIDE, .ldk = WIDE, .ldv = WIDE,
-                            .o = t[3], .ldo = WIDE, .lse = lse, .scale = 0.125f, .type = type);
-    struct attention_backward b = OP(attention_backward, .fwd = p, .d_o = t[4], .lddo = WIDE, .dq = t[5],
-                                     .dk = t[6], .dv = t[7], .delta = delta);
+    struct attention p =
+        OP(attention, .sequences = T / SEQ, .seq = SEQ, .heads = HEADS, .kv_heads = HEADS, .dim = DIM, .q = qkv,
+           .k = at(qkv, WIDE, type), .v = at(qkv, 2 * WIDE, type), .ldq = FUSED, .ldk = FUSED, .ldv = FUSED,
+           .o = o, .ldo = WIDE, .lse = lse, .scale = 0.125f, .type = type);
+    struct attention_backward b =
+        OP(attention_backward, .fwd = p, .d_o = d_o, .lddo = WIDE, .dq = dqkv, .dk = at(dqkv, WIDE, type),
+           .dv = at(dqkv, 2 * WIDE, type), .delta = delta);
     double pairs = (double)T * HEADS * (SEQ + 1) / 2;
     attended("attention, 4x512, 8 heads of 64", type, pairs, 4 * DIM, BEST(be->attention(stream, &p)));
+    attended("attention, cold", type, pairs, 4 * DIM, BEST_AFTER(sweep(), be->attention(stream, &p)));
     attended("attention_backward", type, pairs, 10 * DIM, BEST(be->attention_backward(stream, &b)));
-    for (int i = 0; i < 8; i++)
-        be->free(t[i], T * WIDE * type_bytes(type));
+    attended("attention_backward, cold", type, pairs, 10 * DIM,
+             BEST_AFTER(sweep(), be->attention_backward(stream, &b)));
+    be->free(qkv, T * FUSED * type_bytes(type));
+    be->free(dqkv, T * FUSED * type_bytes(type));
+    be->free(o, T * WIDE * type_bytes(type));
+    be->free(d_o, T * WIDE * type_bytes(type));
     be->free(lse, HEADS * T * 4);
     be->free(delta, HEADS * T * 4);
 }

@@ -115,13 +115,12 @@ static void case_norm(struct world *w)
                          form & 4);
 }
 
-static void attention_padded(struct world *w, int64_t sequences, int64_t seq, int64_t heads, int64_t kv,
-                             int64_t dim, int64_t padq, int64_t padk, int64_t pado)
+static void attention_of(struct world *w, int64_t sequences, int64_t seq, int64_t heads, int64_t kv,
+                         int64_t dim, int64_t padq, int64_t padk, int64_t pado, void *k)
 {
     int64_t rows = sequences * seq, ldq = heads * dim + padq, ldk = kv * dim + padk, ldv = kv * dim,
             ldo = heads * dim + pado;
-    void *q = values(w, rows * ldq, w->type, 2), *k = values(w, rows * ldk, w->type, 2),
-         *v = act(w, rows * ldv);
+    void *q = values(w, rows * ldq, w->type, 2), *v = act(w, rows * ldv);
     void *o = act(w, rows * ldo), *d_o = act(w, rows * ldo);
     void *dq = act(w, rows * ldq), *dk = act(w, rows * ldk), *dv = act(w, rows * ldv);
     float *lse = floats(w, heads * rows, 0), *delta = floats(w, heads * rows, 0);
@@ -141,6 +140,24 @@ static void attention_padded(struct world *w, int64_t sequences, int64_t seq, in
     drop(w);
 }
 
+static void attention_padded(struct world *w, int64_t sequences, int64_t seq, int64_t heads, int64_t kv,
+                             int64_t dim, int64_t padq, int64_t padk, int64_t pado)
+{
+    void *k = values(w, sequences * seq * (kv * dim + padk), w->type, 2);
+    attention_of(w, sequences, seq, heads, kv, dim, padq, padk, pado, k);
+}
+
+/* Keys that grow: the largest score rises far from one block of keys to the next. */
+static void attention_rising(struct world *w, int64_t seq, int64_t dim)
+{
+    void *host = xmalloc((size_t)(seq * dim) * 4);
+    for (int64_t i = 0; i < seq * dim; i++)
+        store(host, i, w->type, (float)(uniform(w) * exp2((double)(i / dim) / 96 - 2)));
+    void *k = device(w, host, (size_t)(seq * dim) * type_bytes(w->type));
+    free(host);
+    attention_of(w, 1, seq, 1, 1, dim, 0, 0, 0, k);
+}
+
 static void attention_one(struct world *w, int64_t sequences, int64_t seq, int64_t heads, int64_t kv,
                           int64_t dim)
 {
@@ -156,14 +173,70 @@ static void case_attention(struct world *w)
     attention_one(w, 1, 17, 3, 1, 64);
     attention_one(w, 2, 130, 1, 1, 64);
     attention_one(w, 1, w->type == F32 ? 65 : 256, 2, 1, 128);
-    attention_one(w, 1, w->type == F32 ? 200 : 700, 2, 1, 8);
+    attention_one(w, 1, w->type == F32 ? 530 : 700, 2, 1, 8);
     attention_one(w, 1, 40, 2, 1, 11);
+    attention_one(w, 1, 131, 8, 2, 40);
+    attention_one(w, 2, 65, 6, 1, 80);
+    attention_rising(w, 450, 64);
     /* rows that vectors of 16 bytes can be loaded from */
     attention_padded(w, 1, 150, 4, 2, 64, 8, 16, 0);
     attention_padded(w, 1, w->type == F32 ? 50 : 150, 2, 1, 128, 0, 0, 8);
     attention_padded(w, 1, w->type == F32 ? 33 : 70, 2, 1, 192, 0, 0, 0);
     attention_padded(w, 1, w->type == F32 ? 33 : 70, 1, 1, 256, 8, 0, 8);
     attention_padded(w, 1, 33, 1, 1, 24, 0, 8, 0);
+}
+
+/* The tensors of an attention, one behind the other. */
+enum { Q, K, V, O, D_O, DQ, DK, DV, LSE, DELTA, TENSORS };
+
+/* `heads` heads from `first` on, with the key heads that they share in twos. */
+static void attention_part(struct world *w, void *const t[TENSORS], int64_t seq, int64_t first, int64_t heads)
+{
+    enum { HEADS = 4, DIM = 48 };
+    int64_t at_q = first * DIM, at_k = first / 2 * DIM, at_row = first * seq, ldq = HEADS * DIM, ldk = ldq / 2;
+    struct attention p =
+        OP(attention, .sequences = 1, .seq = seq, .heads = heads, .kv_heads = heads / 2, .dim = DIM,
+           .q = at(t[Q], at_q, w->type), .k = at(t[K], at_k, w->type), .v = at(t[V], at_k, w->type), .ldq = ldq,
+           .ldk = ldk, .ldv = ldk, .o = at(t[O], at_q, w->type), .ldo = ldq, .lse = (float *)t[LSE] + at_row,
+           .scale = 0.2f, .type = w->type);
+    struct attention_backward b =
+        OP(attention_backward, .fwd = p, .d_o = at(t[D_O], at_q, w->type), .lddo = ldq,
+           .dq = at(t[DQ], at_q, w->type), .dk = at(t[DK], at_k, w->type), .dv = at(t[DV], at_k, w->type),
+           .delta = (float *)t[DELTA] + at_row);
+    w->be->attention(w->s, &p);
+    w->be->attention_backward(w->s, &b);
+}
+
+/* What a head comes to depends, to the last bit, neither on the threads nor on the heads beside it. */
+static void test_attention_bits(void **state)
+{
+    enum { SEQ = 600, WIDE = 4 * 48 };
+    static const int64_t width[TENSORS] = {WIDE, WIDE / 2, WIDE / 2, WIDE, WIDE,
+                                           WIDE, WIDE / 2, WIDE / 2, 4,    4};
+    for (enum type type = F32; type <= BF16; type++) {
+        struct world w = {.be = backend_open("cpu", 0, 1), .type = type};
+        void *t[2][TENSORS], *host[2];
+        w.s = w.be->stream_new();
+        for (int run = 0; run < 2; run++) {
+            w.be = backend_open("cpu", 0, run ? 3 : 1);
+            w.seed = 12345;
+            for (int n = 0; n < TENSORS; n++)
+                t[run][n] = values(&w, SEQ * width[n], n < LSE ? w.type : F32, 1);
+            for (int64_t first = 0; first < 4; first += run ? 2 : 4)
+                attention_part(&w, t[run], SEQ, first, run ? 2 : 4);
+            assert_int_equal(w.be->sync(w.s), 0);
+        }
+        for (int n = O; n < TENSORS; n++) {
+            size_t bytes = (size_t)(SEQ * width[n]) * type_bytes(n < LSE ? w.type : F32);
+            for (int run = 0; run < 2; run++)
+                download(&w, host[run] = xmalloc(bytes), t[run][n], bytes);
+            assert_memory_equal(host[0], host[1], bytes);
+            free(host[0]);
+            free(host[1]);
+        }
+        drop(&w);
+        w.be->stream_free(w.s);
+    }
 }
 
 static void case_rope(struct world *w)
@@ -340,9 +413,11 @@ CASE(many_rows)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_matmul),      cmocka_unit_test(test_grouped),  cmocka_unit_test(test_norm),
-        cmocka_unit_test(test_attention),   cmocka_unit_test(test_rope),     cmocka_unit_test(test_swiglu),
-        cmocka_unit_test(test_elementwise), cmocka_unit_test(test_rounding), cmocka_unit_test(test_many_rows),
+        cmocka_unit_test(test_matmul),      cmocka_unit_test(test_grouped),
+        cmocka_unit_test(test_norm),        cmocka_unit_test(test_attention),
+        cmocka_unit_test(test_rope),        cmocka_unit_test(test_swiglu),
+        cmocka_unit_test(test_elementwise), cmocka_unit_test(test_rounding),
+        cmocka_unit_test(test_many_rows),   cmocka_unit_test(test_attention_bits),
     };
     return RUN_CASES(argc, argv, tests);
 }

@@ -65,56 +65,69 @@ LOOP void add_loop(void *y, const void *a, const void *b, int64_t n, enum type T
         store(y, i, T, load(a, i, T) + load(b, i, T));
 }
 
-/* LANES elements, or the n < LANES last ones, of each part in turn: their sums stay in registers. */
-LOOP void sum_piece(void *y, const void *a, const void *b, int parts, int64_t stride, int64_t n, enum type T)
+/* What is summed: a in its turn, which may be missing, and parts that are `stride` apart. */
+struct terms {
+    const void *a, *b;
+    int parts, before;
+    int64_t stride;
+};
+
+/* LANES elements from c on, or the n < LANES last ones, of each term in turn: their sums stay in registers. */
+LOOP void sum_piece(void *y, struct terms t, int64_t c, int64_t n, enum type T)
 {
     float sum[LANES] = {0};
-    if (a)
-        add_to(sum, a, n, T);
-    for (int part = 0; part < parts; part++)
-        add_to(sum, at(b, part * stride, T), n, T);
-    scale_to(y, sum, 1, n, T, F32);
+    for (int part = 0; part < t.before; part++)
+        add_to(sum, at(t.b, part * t.stride + c, T), n, T);
+    if (t.a)
+        add_to(sum, at(t.a, c, T), n, T);
+    for (int part = t.before; part < t.parts; part++)
+        add_to(sum, at(t.b, part * t.stride + c, T), n, T);
+    scale_to(at(y, c, T), sum, 1, n, T, F32);
 }
 
-LOOP void sum_loop(void *y, const void *a, const void *b, int parts, int64_t stride, int64_t width, enum type T)
+LOOP void sum_loop(void *y, struct terms t, int64_t width, enum type T)
 {
     int64_t c = 0;
     for (; c + LANES <= width; c += LANES)
-        sum_piece(at(y, c, T), a ? at(a, c, T) : NULL, at(b, c, T), parts, stride, LANES, T);
-    sum_piece(at(y, c, T), a ? at(a, c, T) : NULL, at(b, c, T), parts, stride, width - c, T);
+        sum_piece(y, t, c, LANES, T);
+    sum_piece(y, t, c, width - c, T);
 }
 
-/* y = a + b[0] + ... in this order, rounded once; parts of b are `stride` apart, a may be missing. */
-HOT static void sum_row(void *y, const void *a, const void *b, int parts, int64_t stride, int64_t width,
-                        enum type type)
+/* y = the sum of the terms in this order, rounded once. */
+HOT static void sum_row(void *y, struct terms t, int64_t width, enum type type)
 {
-    if (parts == 1 && a)
-        BY_TYPE(type, add_loop(y, a, b, width, T));
+    if (t.parts == 1 && t.a)
+        BY_TYPE(type, add_loop(y, t.a, t.b, width, T));
     else
-        BY_TYPE(type, sum_loop(y, a, b, parts, stride, width, T));
+        BY_TYPE(type, sum_loop(y, t, width, T));
 }
 
 static void cpu_add(struct stream *s, const struct add *p)
 {
+    int parts = p->parts > 0 ? p->parts : 1;
 #pragma omp parallel for schedule(static) if (p->count > WORTH)
-    for (int64_t i = 0; i < p->count; i += CHUNK)
-        sum_row(at(p->y, i, p->type), p->a ? at(p->a, i, p->type) : NULL, at(p->b, i, p->type),
-                p->parts > 0 ? p->parts : 1, p->count, min64(CHUNK, p->count - i), p->type);
+    for (int64_t i = 0; i < p->count; i += CHUNK) {
+        struct terms t = {p->a ? at(p->a, i, p->type) : NULL, at(p->b, i, p->type), parts, p->before, p->count};
+        sum_row(at(p->y, i, p->type), t, min64(CHUNK, p->count - i), p->type);
+    }
 }
 
 static void cpu_sum_rows(struct stream *s, const struct sum_rows *p)
 {
 #pragma omp parallel for schedule(static) if (p->rows * p->width > WORTH)
-    for (int64_t r = 0; r < p->rows; r++)
-        sum_row(at(p->y, r * p->ldy, p->type), NULL, at(p->x, r * p->ldx, p->type), p->parts, p->stride,
-                p->width, p->type);
+    for (int64_t r = 0; r < p->rows; r++) {
+        struct terms t = {NULL, at(p->x, r * p->ldx, p->type), p->parts, 0, p->stride};
+        sum_row(at(p->y, r * p->ldy, p->type), t, p->width, p->type);
+    }
 }
 
 static void cpu_bias(struct stream *s, const struct bias *p)
 {
 #pragma omp parallel for schedule(static) if (p->rows * p->width > WORTH)
-    for (int64_t r = 0; r < p->rows; r++)
-        sum_row(at(p->x, r * p->ldx, p->type), at(p->x, r * p->ldx, p->type), p->bias, 1, 0, p->width, p->type);
+    for (int64_t r = 0; r < p->rows; r++) {
+        void *x = at(p->x, r * p->ldx, p->type);
+        sum_row(x, (struct terms){x, p->bias, 1, 0, 0}, p->width, p->type);
+    }
 }
 
 /* A thread owns columns, so the order of the sum is that of the rows. */

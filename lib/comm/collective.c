@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Device operations in terms of messages.
  *
- * Sums: the other peers' pieces land in scratch in peer order, and the backend's `add` sums them with one's own,
+ * Sums: the other peers' pieces land in scratch in peer order, and the backend's `add` sums them and one's own,
  * which it reads in its turn from where it is. The order is the same whoever owns the piece, so all ranks get
  * the same bits. */
 #include <stdlib.h>

@@ -186,7 +186,8 @@ struct swiglu_backward {
 struct add {
     int64_t count;
     const void *a, *b;
-    int parts; /* 0 counts as 1 */
+    int parts;  /* 0 counts as 1 */
+    int before; /* how many of them come before a */
     void *y;
     enum type type;
 };

@@ -139,27 +139,37 @@ static void cpu_swiglu_backward(struct stream *s, const struct swiglu_backward *
         swiglu_backward_row(p, r);
 }
 
-/* y = a + b[0] + ... in this order, rounded once; parts of b are `stride` apart, a may be missing. */
+/* y = b[0] + ... with a after `before` of them, in this order, rounded once; parts of b are `stride` apart, a may
+ * be missing. */
 struct sum_row {
     void *y;
     const void *a, *b;
-    int64_t parts, stride, width;
+    int64_t parts, before, stride, width;
     enum type type;
 };
 
-LOOP void add_parts(const struct sum_row *p, bool with_a, int64_t parts, enum type T)
+/* Parts [from,to) of n elements from c on. */
+LOOP void add_run(struct lane_sum *sum, const struct sum_row *p, int64_t from, int64_t to, int64_t c, int64_t n,
+                  enum type T)
+{
+    float v[LANES];
+    for (int64_t part = from; part < to; part++) {
+        get(v, at(p->b, part * p->stride + c, T), n, T);
+        add_piece(sum, v);
+    }
+}
+
+LOOP void add_parts(const struct sum_row *p, bool with_a, int64_t before, int64_t parts, enum type T)
 {
     PIECES(c, n, p->width, {
         struct lane_sum sum = {0};
         float v[LANES];
+        add_run(&sum, p, 0, before, c, n, T);
         if (with_a) {
             get(v, at(p->a, c, T), n, T);
-            start_sum(&sum, v);
-        }
-        for (int64_t part = 0; part < parts; part++) {
-            get(v, at(p->b, part * p->stride + c, T), n, T);
             add_piece(&sum, v);
         }
+        add_run(&sum, p, before, parts, c, n, T);
         sums_to(v, &sum);
         put(at(p->y, c, T), v, n, T);
     });
@@ -168,21 +178,22 @@ LOOP void add_parts(const struct sum_row *p, bool with_a, int64_t parts, enum ty
 LOOP void sum_row_loop(const struct sum_row *p, enum type T)
 {
     if (p->a && p->parts == 1)
-        add_parts(p, true, 1, T);
+        add_parts(p, true, 0, 1, T); /* of two the order does not matter */
     else if (p->a)
-        add_parts(p, true, p->parts, T);
+        add_parts(p, true, p->before, p->parts, T);
     else
-        add_parts(p, false, p->parts, T);
+        add_parts(p, false, 0, p->parts, T);
 }
 IN_LANES(sum_row, (const struct sum_row *p), (p))
 
 static void cpu_add(struct stream *s, const struct add *p)
 {
+    int parts = p->parts > 0 ? p->parts : 1;
 #pragma omp parallel for schedule(static) if (p->count > WORTH)
     for (int64_t i = 0; i < p->count; i += CHUNK)
         sum_row(&(struct sum_row){at(p->y, i, p->type), p->a ? at(p->a, i, p->type) : NULL,
-                                  at(p->b, i, p->type), p->parts > 0 ? p->parts : 1, p->count,
-                                  min64(CHUNK, p->count - i), p->type});
+                                  at(p->b, i, p->type), parts, p->before, p->count, min64(CHUNK, p->count - i),
+                                  p->type});
 }
 
 static void cpu_sum_rows(struct stream *s, const struct sum_rows *p)
@@ -190,7 +201,7 @@ static void cpu_sum_rows(struct stream *s, const struct sum_rows *p)
 #pragma omp parallel for schedule(static) if (p->rows * p->width > WORTH)
     for (int64_t r = 0; r < p->rows; r++)
         sum_row(&(struct sum_row){at(p->y, r * p->ldy, p->type), NULL, at(p->x, r * p->ldx, p->type), p->parts,
-                                  p->stride, p->width, p->type});
+                                  0, p->stride, p->width, p->type});
 }
 
 static void cpu_bias(struct stream *s, const struct bias *p)
@@ -198,7 +209,7 @@ static void cpu_bias(struct stream *s, const struct bias *p)
 #pragma omp parallel for schedule(static) if (p->rows * p->width > WORTH)
     for (int64_t r = 0; r < p->rows; r++) {
         void *x = at(p->x, r * p->ldx, p->type);
-        sum_row(&(struct sum_row){x, x, p->bias, 1, 0, p->width, p->type});
+        sum_row(&(struct sum_row){x, x, p->bias, 1, 0, 0, p->width, p->type});
     }
 }
 

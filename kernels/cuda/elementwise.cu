@@ -11,10 +11,16 @@ template <class T, int N> __global__ void add_tile(struct add p, unsigned across
     if (at.row > 0 || (at.column >= p.count && !fault("add-tail")))
         return;
     float sum[N] = {}, v[N];
-    if (p.a)
-        load<N>(sum, static_cast<const T *>(p.a) + at.column);
+    const T *a = static_cast<const T *>(p.a), *b = static_cast<const T *>(p.b);
+    if (a && p.before == 0)
+        load<N>(sum, a + at.column);
     for (int part = 0; part < (p.parts > 0 ? p.parts : 1); part++) {
-        load<N>(v, static_cast<const T *>(p.b) + part * p.count + at.column);
+        load<N>(v, b + part * p.count + at.column);
+        for (int j = 0; j < N; j++)
+            sum[j] += v[j];
+        if (!a || part + 1 != p.before)
+            continue;
+        load<N>(v, a + at.column);
         for (int j = 0; j < N; j++)
             sum[j] += v[j];
     }

@@ -44,10 +44,15 @@ void ref_swiglu_backward(struct stream *s, const struct swiglu_backward *p)
 
 void ref_add(struct stream *s, const struct add *p)
 {
+    int parts = p->parts > 0 ? p->parts : 1;
     for (int64_t i = 0; i < p->count; i++) {
-        float sum = p->a ? load(p->a, i, p->type) : 0;
-        for (int part = 0; part < (p->parts > 0 ? p->parts : 1); part++)
-            sum += load(p->b, part * p->count + i, p->type);
+        float sum = 0;
+        for (int part = 0; part <= parts; part++) {
+            if (part == p->before && p->a)
+                sum += load(p->a, i, p->type);
+            if (part < parts)
+                sum += load(p->b, part * p->count + i, p->type);
+        }
         store(p->y, i, p->type, sum);
     }
 }

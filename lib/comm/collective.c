@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* Device operations in terms of messages.
  *
- * Sums: every peer's piece lands in scratch in peer order, one's own included, and the backend's `add` sums
- * them from zero. The order is the same whoever owns the piece, so all ranks get the same bits. */
+ * Sums: the other peers' pieces land in scratch in peer order, and the backend's `add` sums them and one's own,
+ * which it reads in its turn from where it is. The order is the same whoever owns the piece, so all ranks get
+ * the same bits. */
 #include <stdlib.h>
 
 #include "base/error.h"
@@ -16,24 +17,17 @@
 /* Below this an all-reduce gathers everything in one step; above, parts are summed and then gathered. */
 #define SMALL_REDUCE (64 << 10)
 
-/* One piece for each peer, evenly laid out: peer p's is [base + p·step, … + bytes). */
-struct strided {
-    char *base;
-    size_t step, bytes;
-};
-
-static int swap_strided(struct group *g, struct stream *s, const char *what, struct strided send,
-                        struct strided recv)
+/* A list of one piece for each peer, evenly laid out: peer p's is [base + p·step, … + bytes). */
+static void spread(const struct group *g, struct comm_piece *list, const void *base, size_t step, size_t bytes)
 {
-    struct comm_piece *list = xmalloc(2 * (size_t)g->size * sizeof *list);
-    for (int p = 0; p < g->size; p++) {
-        size_t i = (size_t)p;
-        list[p] = (struct comm_piece){p, send.base + i * send.step, send.bytes};
-        list[g->size + p] = (struct comm_piece){p, recv.base + i * recv.step, recv.bytes};
-    }
-    int rc = swap_queue(g, s, what, list, g->size, list + g->size, g->size, NULL);
-    free(list);
-    return rc;
+    for (int p = 0; p < g->size; p++)
+        list[p] = (struct comm_piece){p, (char *)base + (size_t)p * step, bytes};
+}
+
+/* The pieces to send, and then those to receive. */
+static struct comm_piece *lists_new(const struct group *g)
+{
+    return xmalloc(2 * (size_t)g->size * sizeof(struct comm_piece));
 }
 
 /* ---- the collectives ---- */
@@ -48,8 +42,12 @@ int all_gather(struct group *g, struct stream *s, const void *part, void *whole,
 {
     if (g->c->ops->all_gather && g->size > 1 && bytes)
         return g->c->ops->all_gather(g, s, part, whole, bytes);
-    return swap_strided(g, s, "all_gather", (struct strided){(void *)part, 0, bytes},
-                        (struct strided){whole, bytes, bytes});
+    struct comm_piece *list = lists_new(g);
+    spread(g, list, part, 0, bytes);
+    spread(g, list + g->size, whole, bytes, bytes);
+    int rc = swap_queue(g, s, "all_gather", list, g->size, list + g->size, g->size, NULL);
+    free(list);
+    return rc;
 }
 
 /* What sums in this stream use; NULL with error() set. */
@@ -66,13 +64,13 @@ static const struct comm_scratch *scratch_of(struct comm *c, const struct stream
     return &c->scratch;
 }
 
-/* Elements of a sum that fit scratch once for each peer; 0 with error() set. */
+/* Elements of a sum that fit scratch once for each of the others; 0 with error() set. */
 static int64_t chunk_size(struct group *g, const struct comm_scratch *x, const char *what, enum type type)
 {
     if (!x)
         return 0;
     /* Whole cache lines where there is room, so that parts start aligned. */
-    int64_t n = (int64_t)(x->bytes / type_bytes(type)) / g->size;
+    int64_t n = (int64_t)(x->bytes / type_bytes(type)) / (g->size - 1);
     int64_t line = 64 / (int64_t)type_bytes(type);
     if (n > line)
         n -= n % line;
@@ -82,11 +80,21 @@ static int64_t chunk_size(struct group *g, const struct comm_scratch *x, const c
     return n;
 }
 
-/* y = Σ of the parts in scratch. */
-static void sum_parts(struct group *g, struct stream *s, const struct comm_scratch *x, enum type type, void *y,
-                      int64_t count)
+/* y = Σ over peers of count elements: `list` has what each is sent, this rank's own part among it, and room for
+ * what is received, which goes to scratch. */
+static int swap_and_sum(struct group *g, struct stream *s, const char *what, struct comm_piece *list,
+                        const struct comm_scratch *x, enum type type, void *y, int64_t count)
 {
-    g->c->be->add(s, &OP(add, .count = count, .b = x->p, .parts = g->size, .y = y, .type = type));
+    struct comm_piece *recv = list + g->size;
+    spread(g, recv, x->p, 0, (size_t)count * type_bytes(type));
+    for (int p = 0, at = 0; p < g->size; p++)
+        if (p != g->me)
+            recv[p].p = x->p + (size_t)at++ * recv[p].bytes;
+    list[g->me].bytes = recv[g->me].bytes = 0; /* read where it is */
+    TRY(swap_queue(g, s, what, list, g->size, recv, g->size, NULL));
+    g->c->be->add(s, &OP(add, .count = count, .a = list[g->me].p, .before = g->me, .b = x->p,
+                         .parts = g->size - 1, .y = y, .type = type));
+    return 0;
 }
 
 int reduce_scatter(struct group *g, struct stream *s, enum type type, const void *whole, void *part,
@@ -99,27 +107,24 @@ int reduce_scatter(struct group *g, struct stream *s, enum type type, const void
     int64_t chunk = chunk_size(g, scratch, "reduce_scatter", type);
     if (!chunk)
         return -1;
-    for (int64_t at = 0; at < count; at += chunk) {
+    struct comm_piece *list = lists_new(g);
+    int rc = 0;
+    for (int64_t at = 0; at < count && rc == 0; at += chunk) {
         int64_t n = min64(chunk, count - at);
-        size_t len = (size_t)n * unit, skip = (size_t)at * unit;
-        if (swap_strided(g, s, "reduce_scatter", (struct strided){(char *)whole + skip, bytes, len},
-                         (struct strided){scratch->p, len, len}))
-            return -1;
-        sum_parts(g, s, scratch, type, (char *)part + skip, n);
+        size_t skip = (size_t)at * unit;
+        spread(g, list, (const char *)whole + skip, bytes, (size_t)n * unit);
+        rc = swap_and_sum(g, s, "reduce_scatter", list, scratch, type, (char *)part + skip, n);
     }
-    return 0;
+    free(list);
+    return rc;
 }
 
 /* Everyone's whole x to everyone: one step. */
 static int reduce_small(struct group *g, struct stream *s, const struct comm_scratch *scratch, float *x,
-                        int64_t count)
+                        int64_t count, struct comm_piece *list)
 {
-    size_t bytes = (size_t)count * sizeof *x;
-    if (swap_strided(g, s, "all_reduce", (struct strided){(void *)x, 0, bytes},
-                     (struct strided){scratch->p, bytes, bytes}))
-        return -1;
-    sum_parts(g, s, scratch, F32, x, count);
-    return 0;
+    spread(g, list, x, 0, (size_t)count * sizeof *x);
+    return swap_and_sum(g, s, "all_reduce", list, scratch, F32, x, count);
 }
 
 /* One block of at most size·chunk elements: part p of it is summed by peer p, then gathered. Parts are whole
@@ -134,15 +139,12 @@ static int reduce_block(struct group *g, struct stream *s, const struct comm_scr
     for (int p = 0; p < n; p++) {
         int64_t at = min64(count, each * p), len = min64(each, count - at);
         send[p] = (struct comm_piece){p, x + at, (size_t)len * sizeof *x};
-        recv[p] = (struct comm_piece){p, (float *)(void *)scratch->p + mine * p, (size_t)mine * sizeof *x};
     }
-    if (swap_queue(g, s, "all_reduce", send, n, recv, n, NULL))
-        return -1;
-    sum_parts(g, s, scratch, F32, x + first, mine);
-    for (int p = 0; p < n; p++) {
+    TRY(swap_and_sum(g, s, "all_reduce", list, scratch, F32, x + first, mine));
+    for (int p = 0; p < n; p++)
         recv[p] = send[p];
-        send[p] = (struct comm_piece){p, x + first, (size_t)mine * sizeof *x};
-    }
+    spread(g, send, x + first, 0, (size_t)mine * sizeof *x);
+    send[g->me].bytes = 0;
     return swap_queue(g, s, "all_reduce", send, n, recv, n, NULL);
 }
 
@@ -154,13 +156,13 @@ int all_reduce(struct group *g, struct stream *s, float *x, int64_t count)
     int64_t chunk = chunk_size(g, scratch, "all_reduce", F32);
     if (!chunk)
         return -1;
-    if (count <= chunk && count * g->size * (int64_t)sizeof *x <= SMALL_REDUCE)
-        return reduce_small(g, s, scratch, x, count);
-    int64_t block = chunk * g->size;
-    struct comm_piece *list = xmalloc(2 * (size_t)g->size * sizeof *list);
+    bool small = count <= chunk && count * g->size * (int64_t)sizeof *x <= SMALL_REDUCE;
+    int64_t block = small ? count : chunk * g->size;
+    struct comm_piece *list = lists_new(g);
     int rc = 0;
     for (int64_t at = 0; at < count && rc == 0; at += block)
-        rc = reduce_block(g, s, scratch, x + at, min64(block, count - at), chunk, list);
+        rc = small ? reduce_small(g, s, scratch, x, count, list)
+                   : reduce_block(g, s, scratch, x + at, min64(block, count - at), chunk, list);
     free(list);
     return rc;
 }

@@ -57,6 +57,29 @@ static void bench_reduce(struct group *g, int64_t count, int times)
     be->free(x, (size_t)count * 4);
 }
 
+/* What ends a step of replicas: gradients summed in place, weights gathered in place. */
+static void bench_slices(struct group *g, enum type type, size_t bytes, int times)
+{
+    size_t each = bytes / (size_t)group_size(g) / 64 * 64;
+    char *whole = be->alloc(bytes), *part = whole + each * (size_t)group_rank(g);
+    double spent[2] = {0};
+    for (int i = -1; i < times; i++) {
+        double start = now_s();
+        if (reduce_scatter(g, stream, type, whole, part, (int64_t)(each / type_bytes(type))) ||
+            be->sync(stream))
+            comm_abort(c, 1);
+        double middle = now_s();
+        if (all_gather(g, stream, part, whole, each) || be->sync(stream))
+            comm_abort(c, 1);
+        spent[0] += i < 0 ? 0 : middle - start;
+        spent[1] += i < 0 ? 0 : now_s() - middle;
+    }
+    for (int i = 0; i < 2 && group_rank(g) == 0; i++)
+        printf("%s %9zu B of %s: %7.1f us %8.2f GB/s\n", i ? "all_gather    " : "reduce_scatter", bytes,
+               type == F32 ? "f32 " : "bf16", spent[i] / times * 1e6, (double)bytes * times / spent[i] / 1e9);
+    be->free(whole, bytes);
+}
+
 static void bench_gather(struct group *g, int times)
 {
     int64_t v = 0;
@@ -117,6 +140,8 @@ static void bench(double start)
     bench_reduce(world, 2, many);
     bench_reduce(world, 4096, many);
     bench_reduce(world, size > 16 ? 1 << 20 : 16 << 20, 5);
+    bench_slices(world, F32, size > 16 ? 4 << 20 : 256 << 20, 5);
+    bench_slices(world, BF16, size > 16 ? 4 << 20 : 128 << 20, 5);
     bench_gather(world, many);
     bench_point(world, 8, many);
     bench_point(world, 4096, many);

@@ -204,7 +204,7 @@ static void lay_add(struct bench *b, struct add *o)
     int parts = b->form & 1 ? 3 : 0;
     void *a = b->form & 2 ? lay_act(b, b->n) : NULL;
     *o = OP(add, .count = b->n, .a = a, .b = lay_act(b, b->n * (parts ? parts : 1)), .parts = parts,
-            .y = a && b->form & 4 ? a : lay_act(b, b->n), .type = b->w.type);
+            .before = a ? parts / 2 : 0, .y = a && b->form & 4 ? a : lay_act(b, b->n), .type = b->w.type);
 }
 
 static void lay_add_f64(struct bench *b, struct add_f64 *o)

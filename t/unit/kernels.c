@@ -299,6 +299,11 @@ static void case_elementwise(struct world *w)
         show(w, "add parts in place", a, count);
         w->be->add(w->s, &OP(add, .count = count, .b = b, .parts = 3, .y = y, .type = t));
         show(w, "add parts", y, count);
+        for (int before = 1; before <= 3; before++) {
+            w->be->add(w->s, &OP(add, .count = count, .a = a, .before = before, .b = b, .parts = 3, .y = y,
+                                 .type = t));
+            show(w, "add parts, some before", y, count);
+        }
         w->be->add(w->s, &OP(add, .count = count, .a = a, .b = b, .parts = 1, .y = b, .type = t));
         show(w, "add into b", b, count);
         w->be->sum_rows(w->s, &OP(sum_rows, .rows = rows, .width = width, .parts = 3, .x = b, .stride = count,

@@ -136,7 +136,7 @@ like "$status $out" '^0 undecided step_s < 0.93 s: 0.9251 s: .*; the formulas ma
 cat "$top"/README "$top"/share/man/*.1 >text
 moe-partition -q -m moe-tiny --seq 32 --global-batch 2 -o run.plan
 moe-train -q -p run.plan -d text -s 8 --save root --save-every 4 --log run.jsonl
-printf 'save_every = 4\nexpert_load_max_over_mean > 1\nsteps = 8\nstep_s < 1 h\nfaults = 0\nplan/axes/tp = 1\nexposed_share < 2\ngpu_busy > 0\n' >measured
+printf 'save_every = 4\nexpert_load_max_over_mean > 1\nsteps = 8\nstep_s < 1 h\nfaults = 0\nplan/axes/tp = 1\nexposed_share < 200%%\ngpu_busy > 0\n' >measured
 run moe-plan-check --claims measured --log run.jsonl run.plan
 is "$status $(echo "$out" | grep -c '^holds ')" '0 8' 'measured claims hold'
 like "$out" '^holds     save_every = 4: 4: 8 steps / 2 checkpoints' 'by what was measured'
@@ -160,6 +160,7 @@ bad 1:10 "'x' is not a number" 'step_s < x\n'
 bad 1:10 'not a number' 'step_s < nan\n'
 bad 1:9 'not a number' 'step_s < \n'
 bad 1:12 "'GB' is no unit of seconds" 'step_s < 1 GB\n'
+bad 1:10 "5 of a ratio is 500%: write '5%'" 'bubble < 5\n'
 bad 1:14 "'2' after the value" 'step_s < 1 s 2\n'
 bad 1:8 "takes no argument" 'step_s/2 < 1\n'
 bad 1:17 "'x' is not a capacity factor" 'expert_capacity/x < 1\n'

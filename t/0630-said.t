@@ -143,7 +143,7 @@ make_plan half mix --seq 16 --global-batch 2 --precision bf16
 refused 3 "MOEKIT_BF16 is 'nativ', none of native, onednn and convert" 'MOEKIT_BF16 of an unknown word' env MOEKIT_BF16=nativ moe-train -p "$T/half.plan" $go -s 1
 
 echo >"$T/blank.json"
-refused 2 'blank.json: is empty' 'an empty config' moe-partition -m "$T/blank.json"
+refused 2 'blank.json:1:1: is empty' 'an empty config' moe-partition -m "$T/blank.json"
 run moe-partition search -m moe-tiny -c h100
 is "$status:$err" '2:moe-partition search: how many ranks? name them with --world' 'search without ranks says that alone'
 

@@ -139,8 +139,8 @@ static void cpu_swiglu_backward(struct stream *s, const struct swiglu_backward *
         swiglu_backward_row(p, r);
 }
 
-/* y = b[0] + ... with a after `before` of them, in this order, rounded once; parts of b are `stride` apart, a may
- * be missing. */
+/* y = b[0] + ... with a after `before` of them, in this order, rounded once; parts of b are `stride` apart, a
+ * may be missing. */
 struct sum_row {
     void *y;
     const void *a, *b;
@@ -162,7 +162,8 @@ LOOP void add_run(struct lane_sum *sum, const struct sum_row *p, int64_t from, i
 LOOP void add_parts(const struct sum_row *p, bool with_a, int64_t before, int64_t parts, enum type T)
 {
     PIECES(c, n, p->width, {
-        struct lane_sum sum = {0};
+        const floats none = -(floats){0}; /* -0: added to it all is as it was, a -0 too */
+        struct lane_sum sum = {none, none};
         float v[LANES];
         add_run(&sum, p, 0, before, c, n, T);
         if (with_a) {

@@ -5,13 +5,21 @@
 
 /* ---- sums of tensors, and copies; what has no rows is one ---- */
 
+/* -0: added to it all is as it was, a -0 too. */
+template <int N> __device__ void begin_sums(float *sum)
+{
+    for (int j = 0; j < N; j++)
+        sum[j] = -0.0F;
+}
+
 template <class T, int N> __global__ void add_tile(struct add p, unsigned across)
 {
     struct place at = place_in<N>(across);
     if (at.row > 0 || (at.column >= p.count && !fault("add-tail")))
         return;
-    float sum[N] = {}, v[N];
+    float sum[N], v[N];
     const T *a = static_cast<const T *>(p.a), *b = static_cast<const T *>(p.b);
+    begin_sums<N>(sum);
     if (a && p.before == 0)
         load<N>(sum, a + at.column);
     for (int part = 0; part < (p.parts > 0 ? p.parts : 1); part++) {
@@ -37,7 +45,8 @@ template <class T, int N> __global__ void sum_rows_tile(struct sum_rows p, unsig
     struct place at = place_in<N>(across);
     if (at.row >= p.rows || at.column >= p.width)
         return;
-    float sum[N] = {}, v[N];
+    float sum[N], v[N];
+    begin_sums<N>(sum);
     for (int part = 0; part < p.parts; part++) {
         load<N>(v, static_cast<const T *>(p.x) + part * p.stride + at.row * p.ldx + at.column);
         for (int j = 0; j < N; j++)

@@ -42,11 +42,14 @@ void ref_swiglu_backward(struct stream *s, const struct swiglu_backward *p)
     }
 }
 
+/* What sums begin with: added to it all is as it was, a -0 too. */
+#define NOTHING (-0.0F)
+
 void ref_add(struct stream *s, const struct add *p)
 {
     int parts = p->parts > 0 ? p->parts : 1;
     for (int64_t i = 0; i < p->count; i++) {
-        float sum = 0;
+        float sum = NOTHING;
         for (int part = 0; part <= parts; part++) {
             if (part == p->before && p->a)
                 sum += load(p->a, i, p->type);
@@ -61,7 +64,7 @@ void ref_sum_rows(struct stream *s, const struct sum_rows *p)
 {
     for (int64_t r = 0; r < p->rows; r++)
         for (int64_t c = 0; c < p->width; c++) {
-            float sum = 0;
+            float sum = NOTHING;
             for (int part = 0; part < p->parts; part++)
                 sum += load(p->x, part * p->stride + r * p->ldx + c, p->type);
             store(p->y, r * p->ldy + c, p->type, sum);

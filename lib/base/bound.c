@@ -87,6 +87,7 @@ const char *bound_parse(struct bound *b, const char *text, enum unit unit, const
     }
     memcpy(b->op, p, ops);
     *at = p = blanks(p + ops);
+    const char *number = p;
     char *end;
     b->value = strtod(p, &end);
     if (end == p || strspn(p, "0123456789.eE+-") < (size_t)(end - p) || !isfinite(b->value)) {
@@ -97,6 +98,12 @@ const char *bound_parse(struct bound *b, const char *text, enum unit unit, const
     *at = p = blanks(end);
     if (take_unit(b, &p, unit) < 0)
         return NULL;
+    if (unit == UNIT_RATIO && p == *at && fabs(b->value) > 1) {
+        *at = number;
+        error(STATUS_USAGE, "%g of a ratio is %g%%: write '%g%%', or a number up to 1", b->value,
+              100 * b->value, b->value);
+        return NULL;
+    }
     return *at = blanks(p);
 }
 

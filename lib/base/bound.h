@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* What is claimed of a number: OP VALUE[UNIT], OP one of < <= > >= = ~. `=` is to the digits written, `~`
  * within a tenth. Units are those of the figure's kind: % of ratios and plain numbers; s ms us min h; B kB MB
- * GB TB (thousands), KiB MiB GiB TiB; K M G T of what is counted. */
+ * GB TB (thousands), KiB MiB GiB TiB; K M G T of what is counted. A ratio above 1 has its %, lest 'bubble < 5'
+ * be taken for 500%. */
 #ifndef BASE_BOUND_H
 #define BASE_BOUND_H
 

@@ -79,7 +79,7 @@ int json_open(struct json_doc *d, const char *text, size_t bytes, const char *wh
     while (blank < bytes && strchr(" \t\r\n", text[blank]))
         blank++;
     if (blank == bytes)
-        return error(STATUS_USAGE, "%s: is empty", where);
+        return error(STATUS_USAGE, "%s:1:1: is empty", where);
     *d = (struct json_doc){.root = json_loadb(text, bytes, JSON_REJECT_DUPLICATES, &bad)};
     if (!d->root)
         return error(STATUS_USAGE, "%s:%d:%d: %s", where, bad.line > 0 ? bad.line : 1,

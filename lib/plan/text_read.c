@@ -260,6 +260,8 @@ int plan_parse(struct plan *p, const char *text, size_t bytes, const char *where
     memcpy(d.copy, text, bytes);
     d.copy[bytes] = '\0';
     int r = read_all(&d, bytes, where);
+    if (r < 0 && bytes && text[bytes - 1] != '\n')
+        error(error_status(), "%s; the plan ends within a line, as if some of it were missing", error_text());
     if (r == 0 && check_sum && !d.seen[ONCE_SUM])
         notice("%s: the plan has no sum; 'moe-plan-check --seal' checks it and writes one", where);
     records_close(&d.r);

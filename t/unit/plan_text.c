@@ -84,6 +84,8 @@ static void test_truncated(void **state)
     for (size_t n = 0; n < bytes; n++) {
         bool whole = survives(text, n);
         assert_false(whole && n < needed - 30); /* but for digits of the last figure */
+        bool within = n && text[n - 1] != '\n';
+        assert_true(whole || within == (strstr(error_text(), "ends within a line") != NULL));
     }
     free(text);
     plan_release(&p);

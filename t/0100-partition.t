@@ -55,7 +55,7 @@ refuse 'rule stages-cover: .*has 15 layers; the model has 16' -m moe-7b --pp 4 -
 refuse 'rule axes-order' -m moe-7b --order tp-dp-pp
 refuse 'rule nodes-suffice: .*128 ranks; 256' -m moe-7b -c ref-64g -n 256
 refuse "unknown model 'nonsense'" -m nonsense
-refuse "no cluster 'nonsense'" -m moe-7b -c nonsense
+refuse "unknown cluster 'nonsense'" -m moe-7b -c nonsense
 refuse "takes none, selective or full" -m moe-7b --recompute some
 refuse "positive number or none" -m moe-7b --capacity-factor -1
 

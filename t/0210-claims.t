@@ -183,6 +183,7 @@ run moe-plan-check --claims bad a.plan
 is "$status" 2 'a list without end'
 run moe-plan-check --claims none a.plan
 is "$status" 2 'no such list'
+like "$err" "unknown list of claims 'none': .* presets are .*strategy-guide" 'and which lists there are'
 run moe-plan-check --claims "$list" a.plan b.plan
 is "$status" 2 'two plans'
 run moe-plan-check --log run.jsonl a.plan

@@ -2,11 +2,7 @@
 # SPDX-License-Identifier: MIT
 # The comparison of 0600 is itself tested: with each seeded fault (lib/base/faults.h) it must fail, in a layout in which it holds without.
 . "$(dirname "$0")/lib/tap.sh"
-
-bin=$top/.build/faults/bin
-need_for_all faults test -x "$bin/moe-train" # make FAULTS=1 all
-PATH=$bin:$PATH
-. "$(dirname "$0")/lib/layouts.sh"
+. "$(dirname "$0")/lib/faults.sh"
 need_for_all mpi command -v mpirun
 
 steps=3

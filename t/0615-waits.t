@@ -3,11 +3,7 @@
 # Each wait and each copy that can be left out (lib/base/faults.h) is missed: with it a job runs on the backend `late` and communication
 # `strict`, without it the job ends with what was not ordered.
 . "$(dirname "$0")/lib/tap.sh"
-
-bin=$top/.build/faults/bin
-need_for_all faults test -x "$bin/moe-train" # make FAULTS=1 all
-PATH=$bin:$PATH
-. "$(dirname "$0")/lib/layouts.sh"
+. "$(dirname "$0")/lib/faults.sh"
 need_for_all mpi command -v mpirun
 
 write_tokens text 97 2000

@@ -3,11 +3,7 @@
 # Lost ranks: each rank of a job is stopped or killed in each phase. The job ends within the time-out and some slack, and says in the log,
 # or in what the next start puts there, which rank it was. A slow rank is not lost.
 . "$(dirname "$0")/lib/tap.sh"
-
-bin=$top/.build/faults/bin
-need_for_all faults test -x "$bin/moe-train" # make FAULTS=1 all
-PATH=$bin:$PATH
-. "$(dirname "$0")/lib/layouts.sh"
+. "$(dirname "$0")/lib/faults.sh"
 need_for_all mpi command -v mpirun
 
 timeout=3

@@ -2,11 +2,7 @@
 # SPDX-License-Identifier: MIT
 # Checkpoints that are written while training goes on: what training does not feel, what waits, and whatever stops or fails meanwhile.
 . "$(dirname "$0")/lib/tap.sh"
-
-bin=$top/.build/faults/bin
-need_for_all faults test -x "$bin/moe-train" # make FAULTS=1 all
-PATH=$bin:$PATH
-. "$(dirname "$0")/lib/layouts.sh"
+. "$(dirname "$0")/lib/faults.sh"
 need_for_all mpi command -v mpirun
 
 recipe="-d $T/text --lr 2e-3 --eps 1e-6 --loads-every 0 --timeout 60"

@@ -2,11 +2,7 @@
 # SPDX-License-Identifier: MIT
 # moe-train --health: a machine that is well is said to be so; a rank or a link that is slow is named, and so is a rank that stands still.
 . "$(dirname "$0")/lib/tap.sh"
-
-bin=$top/.build/faults/bin
-need_for_all faults test -x "$bin/moe-train" # make FAULTS=1 all
-PATH=$bin:$PATH
-. "$(dirname "$0")/lib/layouts.sh"
+. "$(dirname "$0")/lib/faults.sh"
 
 # health N OPTION…: what N ranks say, with what may be wrong with them in $halt
 halt=

@@ -8,6 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/error.h"
+#include "base/file.h"
 #include "base/memory.h"
 
 /* Where the data files are, from where this program is: TREE/.build/…/bin/NAME has TREE/share, PREFIX/bin/NAME
@@ -38,24 +40,37 @@ const char *data_dir(void)
     return dir;
 }
 
-static int is_json(const struct dirent *e)
+static int is_shown(const struct dirent *e)
 {
-    size_t n = strlen(e->d_name);
-    return n > 5 && e->d_name[0] != '.' && strcmp(e->d_name + n - 5, ".json") == 0;
+    return e->d_name[0] != '.';
 }
 
-char *presets_text(const char *dir)
+/* "a, b, c" by name; "" where there is none. Caller frees. */
+static char *names(const char *dir)
 {
     struct dirent **found = NULL;
-    int count = scandir(dir, &found, is_json, alphasort);
+    int count = scandir(dir, &found, is_shown, alphasort);
     char *list = xstrdup("");
     for (int i = 0; i < count; i++) {
-        char *longer =
-            xasprintf("%s%s%.*s", list, i ? ", " : "", (int)strlen(found[i]->d_name) - 5, found[i]->d_name);
+        size_t n = strlen(found[i]->d_name),
+               end = n > 5 && strcmp(found[i]->d_name + n - 5, ".json") == 0 ? 5 : 0;
+        char *longer = xasprintf("%s%s%.*s", list, i ? ", " : "", (int)(n - end), found[i]->d_name);
         free(list);
         list = longer;
         free(found[i]);
     }
     free(found);
     return list;
+}
+
+int preset_unknown(const char *what, const char *folder, const char *name)
+{
+    char *dir = path_join(data_dir(), folder), *list = names(dir);
+    if (*list)
+        error(STATUS_USAGE, "unknown %s '%.200s': no such file; the presets are %s", what, name, list);
+    else
+        error(STATUS_USAGE, "unknown %s '%.200s': no such file, and no presets in '%s'", what, name, dir);
+    free(list);
+    free(dir);
+    return -1;
 }

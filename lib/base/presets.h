@@ -6,7 +6,8 @@
 /* Directory of the data files (presets): $MOEKIT_DATA, else share/ of the source tree or PREFIX/share/moekit,
  * found from where the program is. Static buffer. */
 const char *data_dir(void);
-/* The presets in a directory, "a, b, c" by name; "" where there is none. Caller frees. */
-char *presets_text(const char *dir);
+/* That `name` is no `what` ("model"): no file, and none of the presets in a folder of it, which are named.
+ * Returns -1. */
+int preset_unknown(const char *what, const char *folder, const char *name);
 
 #endif

@@ -295,10 +295,13 @@ int claims_parse(struct claims *c, const char *text, size_t bytes, const char *w
 int claims_read(struct claims *c, const char *what)
 {
     size_t bytes;
-    char *preset = strchr(what, '/') || file_exists(what) || strcmp(what, "-") == 0
-                       ? NULL
-                       : xasprintf("%s/claims/%s", data_dir(), what);
-    const char *path = preset && file_exists(preset) ? preset : what;
+    bool named = !strchr(what, '/') && !file_exists(what) && strcmp(what, "-") != 0;
+    char *preset = named ? xasprintf("%s/claims/%s", data_dir(), what) : NULL;
+    if (named && !file_exists(preset)) {
+        free(preset);
+        return preset_unknown("list of claims", "claims", what);
+    }
+    const char *path = named ? preset : what;
     char *text = file_read(path, MAX_BYTES, &bytes);
     int r = text ? claims_parse(c, text, bytes, path) : -1;
     free(text);

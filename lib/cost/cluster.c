@@ -142,11 +142,7 @@ static char *find_file(const char *what)
     char *path = preset_file(what);
     if (path)
         return path;
-    char *dir = path_join(data_dir(), "clusters"), *list = presets_text(dir);
-    error(STATUS_USAGE, "no cluster '%s': no such file; the presets are %s", what,
-          *list ? list : "not installed");
-    free(list);
-    free(dir);
+    preset_unknown("cluster", "clusters", what);
     return NULL;
 }
 

@@ -15,18 +15,6 @@
 
 enum { MAX_CONFIG_BYTES = 16 << 20 };
 
-static int unknown_preset(const char *name)
-{
-    char *dir = path_join(data_dir(), "models"), *list = presets_text(dir);
-    if (*list)
-        error(STATUS_USAGE, "unknown model '%.200s': no such file; the presets are %s", name, list);
-    else
-        error(STATUS_USAGE, "unknown model '%.200s': no such file, and no presets in '%s'", name, dir);
-    free(list);
-    free(dir);
-    return -1;
-}
-
 static int load_file(struct model *m, const char *path)
 {
     size_t bytes;
@@ -45,7 +33,7 @@ static int load_file(struct model *m, const char *path)
 static int load_preset(struct model *m, const char *name)
 {
     char *file = xasprintf("%s/models/%s.json", data_dir(), name);
-    int rc = file_exists(file) ? load_file(m, file) : unknown_preset(name);
+    int rc = file_exists(file) ? load_file(m, file) : preset_unknown("model", "models", name);
     free(file);
     return rc;
 }

@@ -219,7 +219,7 @@ none "$(grep -vx 'MOEKIT_FAULTS' "$T/env.told" | grep -vxF -f "$T/env.code" -f "
 # Words of $MOEKIT_REQUIRE: those after need in shell, those that C looks for in it.
 {
     perl -ne 'print "$1\n" if /^\s*(?:if )?need(?:_for_all)? ([a-z0-9-]+) /; print "$1\n" if /strstr\(require, "([a-z]+)"\)/' \
-        $(grep -E '^t/.*\.(t|c|h)$' "$T/files")
+        $(grep -E '^t/.*\.(t|sh|c|h)$' "$T/files")
 } | sort -u >"$T/words"
 grep -hE 'MOEKIT_REQUIRE="[^"$]' $docs .ci/run | grep -oE 'REQUIRE="[^"]*"' | sed 's/.*="//; s/"//' | tr ' ' '\n' | sort -u >"$T/required"
 found 5 "$T/required" 'words of MOEKIT_REQUIRE'

@@ -61,7 +61,7 @@ obj      = $(patsubst %.c,$(BUILD)/%.o,$(wildcard $(1)))
 rooms    = $(call obj,$(1:%=lib/%/*.c))
 # The rooms of lib that each command is linked with; unit tests and the bench may use all.
 PARTITION_O  = $(call rooms,base model plan cost check choose emit)
-PLAN_CHECK_O = $(call rooms,base model plan cost check stat claim)
+PLAN_CHECK_O = $(call rooms,base model plan cost check stat claim draw)
 STAT_O       = $(call rooms,base model plan cost stat draw)
 CKPT_O       = $(filter-out $(BUILD)/lib/ckpt/save% $(BUILD)/lib/ckpt/load%,$(call rooms,base model plan cost check choose tensors ckpt pack recast))
 TRAIN_O      = $(call rooms,base model plan cost check tensors ckpt data comm probe engine train) $(KERNEL_O)

@@ -18,10 +18,11 @@
 #include "cost/cluster.h"
 #include "cost/diagram.h"
 #include "cost/predict.h"
+#include "draw/diagram.h"
 #include "plan/text.h"
 #include "stat/beside.h"
 
-static const char *cluster, *seal_path, *simulate_path, *claims_path, *log_path;
+static const char *cluster, *seal_path, *simulate_path, *svg_path, *claims_path, *log_path;
 static int64_t save_every;
 static bool as_json, as_tap, list_rules;
 
@@ -36,6 +37,8 @@ static const struct opt opts[] = {
      &claims_path},
     {0, "log", "STEPLOG", "and against what this log of a run of it measured", OPT_TEXT, &log_path},
     {0, "simulate", "PLAN", "draw the schedule over time", OPT_TEXT, &simulate_path},
+    {0, "svg", "FILE", "with --simulate: draw a picture, too; '-' is standard output, for it alone", OPT_TEXT,
+     &svg_path},
 };
 
 static const struct command command = {
@@ -43,7 +46,7 @@ static const struct command command = {
     "moe-plan-check [-c CLUSTER] [--save-every N] [--json|--tap] PLAN...\n"
     "moe-plan-check --rules\n"
     "moe-plan-check --seal PLAN\n"
-    "moe-plan-check --simulate PLAN\n"
+    "moe-plan-check --simulate PLAN [--svg FILE]\n"
     "moe-plan-check --claims FILE [-c CLUSTER] [--log STEPLOG] [--json|--tap] PLAN",
     "say whether plans are legal, complete, free of deadlock and fit in memory",
     OPTS(opts),
@@ -177,7 +180,10 @@ static int simulate(void)
     struct plan p;
     if (plan_read(&p, simulate_path) < 0)
         return -1;
-    int r = plan_diagram(&p, stdout);
+    bool text = !svg_path || strcmp(svg_path, "-") != 0;
+    int r = text ? plan_diagram(&p, stdout) : 0;
+    if (r == 0 && svg_path)
+        r = diagram_write(&p, svg_path);
     plan_release(&p);
     return r;
 }
@@ -275,6 +281,10 @@ int main(int argc, char **argv)
     }
     if (claims_path && (list_rules || seal_path || simulate_path)) {
         error(STATUS_USAGE, "--claims goes with a plan");
+        return command_failed(&command);
+    }
+    if (svg_path && !simulate_path) {
+        error(STATUS_USAGE, "--svg goes with --simulate");
         return command_failed(&command);
     }
     if (log_path && !claims_path) {

@@ -52,7 +52,7 @@ layers='base
          train         base model plan cost check tensors data comm engine ckpt
          stat          base model plan cost
          claim         base model plan cost stat
-         draw          base model plan stat'
+         draw          base model plan cost stat'
 is "$(printf '%s\n' "$layers" | awk '{ print $1 }' | sort | tr '\n' ' ')" "$(ls lib | grep -v README | sort | tr '\n' ' ')" 'every room has its place'
 printf '%s\n' "$layers" >"$T/layers"
 while read -r room below; do

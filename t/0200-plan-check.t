@@ -149,6 +149,18 @@ moe-partition -m moe-tiny --pp 2 --global-batch 3 | moe-plan-check --simulate - 
 is "$(sed -n 2p "$T/sim")" 'pp 0    F0 F1 ......B0--- F2 B1--- ...B2--- ' 'the first stage'
 is "$(sed -n 's/^bubble //p' "$T/sim")" 0.25 'its bubble is (p-1)/(m+p-1)'
 is "$(grep -c in_flight "$T/sim")" 2 'microbatches held, a line a stage'
+if need gnuplot command -v gnuplot; then
+    moe-partition -q -m moe-tiny --pp 2 --vpp 2 --global-batch 4 -o "$T/vpp.plan"
+    run moe-plan-check --simulate "$T/vpp.plan" --svg "$T/vpp.svg"
+    is "$status $(printf '%s\n' "$out" | grep -c '^pp ')" '0 2' '--svg: the text as ever'
+    is "$(grep -oE '>[FB][0-3]\.[01]<' "$T/vpp.svg" | sort | uniq -c | awk '{ print $1 }' | tr '\n' ' ')" '2 2 2 2 2 2 2 2 2 2 2 2 2 2 2 2 ' \
+        'and a picture in which each rank has each operation once'
+    is "$(moe-plan-check --simulate "$T/vpp.plan" --svg - | head -c 5)" '<?xml' 'alone on standard output'
+    run moe-plan-check --simulate "$T/vpp.plan" --svg "$T/no/dir.svg"
+    is "$status" 2 'where it cannot be'
+fi
+run moe-plan-check --svg "$T/vpp.svg" "$T/p.plan"
+is "$status" 2 '--svg alone'
 run moe-plan-check --simulate "$T/p.plan" --rules
 is "$status" 2 'one thing at a time'
 

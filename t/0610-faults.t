@@ -72,8 +72,6 @@ caught() {
 
 layout dp2 mix 2 --dp 2
 caught gradients-stale dense-dp expert-edp weights-not-gathered loss-scale-local data-same-dp loads-local norm-missing-dp decay-by-slice
-layout dp2-buckets mix 2 --dp 2 --overlap on --bucket-bytes 20000
-caught bucket-early
 layout dp2-bias glm 2 --dp 2
 caught loads-local
 layout tp2 mix 2 --tp 2

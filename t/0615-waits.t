@@ -46,7 +46,7 @@ missed choices-not-awaited packed-not-awaited rows-not-awaited results-not-await
 layout etp2 2 --etp 2
 missed order-not-awaited
 layout dp2 2 --dp 2 --bucket-bytes 20000
-missed gradients-not-awaited sums-not-awaited update-not-awaited weights-not-awaited
+missed bucket-early gradients-not-awaited sums-not-awaited update-not-awaited weights-not-awaited
 layout one 1
 by=numbers
 missed operation-not-copied upload-not-copied

@@ -32,7 +32,7 @@ static struct chunk_ends *find_ends(const struct engine *e)
             x->forward = i;
         if (g->ops[i].kind == 'B')
             x->backward = i;
-        if (g->ops[i].kind == last && (x->weights < 0 || !fault("bucket-early")))
+        if (g->ops[i].kind == last && (x->weights < 0 || !left_out("bucket-early")))
             x->weights = i;
     }
     return ends;

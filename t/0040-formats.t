@@ -133,7 +133,7 @@ is "$status" 1 'manifest: and is verified'
 like "$err" 'more/state.json: is damaged' 'by name'
 rm "$S/more/state.json"
 run moe-ckpt verify "$S"
-like "$status $err" '^1 .*more/state.json: is missing' 'manifest: and missed'
+like "$status $err" "^1 .*more/state.json': No such file" 'manifest: and missed'
 
 fresh
 edit "$S/manifest.json" 's/("moekit": 1)/$1, "needs": ["later-sums"]/'

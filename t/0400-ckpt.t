@@ -248,13 +248,16 @@ damaged 'a truncated file that the manifest has' 'expert-001.safetensors: .*outs
 damaged 'an empty file' 'plan.moe: has 0 bytes' truncate -s 0 plan.moe
 damaged 'a longer file' 'dense.safetensors: has' truncate -s +8 dense.safetensors
 damaged 'a missing file' 'state.json' rm state.json
-damaged 'a missing expert' 'expert-007.safetensors: is missing' rm expert-007.safetensors
+damaged 'a missing expert' "cannot open '.*expert-007.safetensors': No such file" rm expert-007.safetensors
+is "$(printf '%s\n' "$err" | wc -l) $out" "1 $T/v: not whole: 1 problem" 'and named once'
 damaged 'a missing expert that the manifest does not miss' "expert-007.safetensors'" 'rm expert-007.safetensors; as_if expert-007.safetensors'
 damaged 'missing moments that the manifest does not miss' 'optimizer/expert-007.safetensors' \
     'rm optimizer/expert-007.safetensors; as_if optimizer/expert-007.safetensors'
 damaged 'no manifest' 'manifest.json' rm manifest.json
-damaged 'no config' 'config.json: is missing' rm config.json
-damaged 'no optimizer' 'optimizer/dense.safetensors: is missing' rm -r optimizer
+damaged 'no config' "config.json': No such file" rm config.json
+damaged 'no optimizer' "optimizer/dense.safetensors': No such file" rm -r optimizer
+is "$(printf '%s\n' "$err" | sort | uniq -d | wc -l) $(printf '%s\n' "$err" | wc -l) $out" \
+    "0 $(ls "$T/v/optimizer" | wc -l) $T/v: not whole: $(ls "$T/v/optimizer" | wc -l) problems" 'each of its files once'
 damaged 'a file too many' 'more.txt: a file that the manifest does not list' touch more.txt
 damaged 'a directory too many' 'more: a directory that does not belong' mkdir more
 damaged 'an expert in the place of another' "expert-002.safetensors: has no tensor '.*experts.2" cp expert-001.safetensors expert-002.safetensors

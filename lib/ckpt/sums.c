@@ -32,7 +32,7 @@ static bool has_size(struct problems *p, const struct manifest_file *f, const ch
     struct stat st;
     if (stat(path, &st) != 0) {
         int e = errno;
-        problem(p, "%s: %s", path, e == ENOENT ? "is missing" : strerror(e));
+        problem(p, "cannot open '%s': %s", path, strerror(e)); /* as whoever reads it says: noted once */
         if (e != ENOENT)
             problem_unreadable(p);
         return false;

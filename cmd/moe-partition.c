@@ -290,6 +290,7 @@ static int run_search(int argc, char **argv)
     TRY(take_order());
     if (compare_path)
         return compare();
+    TRY(output_check(out_path));
     if (request.world && request.batch.global == 0)
         notice("the global batch is taken as 4 sequences a rank, %lld (--global-batch)",
                (long long)(4 * request.world));

@@ -243,6 +243,8 @@ int run_replan(int argc, char **argv)
     struct rank_places places = {0};
     struct replan_request r = {.old = &old, .lost = &lost, .made_by = made_by};
     TRY(take_replan(&r));
+    TRY(output_check(new_places_path));
+    TRY(output_check(out_path));
     TRY(plan_read(&old, argv[first]));
     int rc = plan_valid(&old, STATUS_USAGE);
     if (rc == 0 && (places_path || hosts_path))

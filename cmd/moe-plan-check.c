@@ -178,6 +178,7 @@ static int seal(void)
 static int simulate(void)
 {
     struct plan p;
+    TRY(output_check(svg_path));
     if (plan_read(&p, simulate_path) < 0)
         return -1;
     bool text = !svg_path || strcmp(svg_path, "-") != 0;

@@ -366,6 +366,8 @@ static int run(char **logs, int count)
     TRY(check_usage(count));
     if (figures)
         return list_figures();
+    TRY(output_check(output));
+    TRY(pictures_check(&pictures));
     if (compare)
         return compare_runs(logs);
     if (pictures.trace)

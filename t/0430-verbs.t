@@ -56,6 +56,8 @@ moe-ckpt shrink -q --drop-experts 1,4 $S root/step-00000004
 run mpi 2 moe-train -q --threads 1 -p cut/plan.moe -d data -s 5 --resume root --save root --log root.log
 is "$status" 0 'also by its own plan, from a root' || diag "$err"
 is "$(ls root | tr '\n' ' ')" 'step-00000004 step-00000005 ' 'where the next step is of its line'
+run moe-ckpt shrink --drop-experts 1,4 $S ''
+like "$status:$err:$(ls -A | grep tmp)" "^2:.* named '':\$" 'an unset variable is no place, which is said first'
 run moe-ckpt shrink --drop-experts 1,4 $S root/step-00000009
 is "$status" 2 'it cannot be called another step'
 moe-ckpt shrink -q --drop-experts 1,4 $S again

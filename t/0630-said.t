@@ -182,6 +182,34 @@ fi
 run moe-train -p "$P" -d "$T/text" --log "$T/null" -s 1
 is "$status" 0 '--log DEVICE is fine'
 
+# ---- outputs that cannot be are said before what takes long ----
+# early NAME COMMAND…: it ends with 2, names $T/none/x and not what else is wrong, and has made nothing
+early() {
+    local name=$1
+    shift
+    run "$@"
+    is "$status:$out" '2:' "$name: exit 2"
+    like "$err" "^moe-[a-z-]+( [a-z]+)?: cannot write '[^']*none/x[^']*': No such file" 'named, and nothing else'
+}
+early '--health -o' moe-train --health -p "$T/nothing" -o "$T/none/x"
+early '--calibrate -o' moe-train --calibrate --tolerance 0 -o "$T/none/x"
+early '--log' moe-train -p "$P" -d "$T/nothing" -s 9 --log "$T/none/x"
+early '--log, of a run that goes on' moe-train -p "$P" -d "$T/text" -s 9 --resume "$T/nothing/step-00000001" --log "$T/none/x"
+early '--dump-logits' moe-train -p "$P" -d "$T/nothing" -s 9 --dump-logits "$T/none/x"
+mkfifo "$T/log.fifo" # a log that nobody writes: whoever opens it, waits
+for what in -o '--plot=' --html --trace; do
+    case $what in --plot=) set -- "--plot=$T/none/x.svg" ;; *) set -- $what "$T/none/x" ;; esac
+    early "moe-stat $what" timeout 9 moe-stat "$@" "$T/log.fifo"
+done
+run timeout 9 moe-stat --plot "$T/x.pdf" "$T/log.fifo"
+like "$status:$err" "^2:.*ends in neither" 'nor a picture of no known form'
+early 'search -o' moe-partition search -m mixtral-8x7b -c h100 -n 8 --seq 4096 --global-batch 32 -o "$T/none/x"
+early 'replan -o' moe-partition replan "$T/nothing" --lost 0 -o "$T/none/x"
+early 'pack -o' moe-ckpt pack "$T/nothing" -o "$T/none/x"
+early '--svg' moe-plan-check --simulate "$T/nothing" --svg "$T/none/x"
+[ ! -e "$T/none" ]
+ok $? 'nothing is made'
+
 # ---- names that are not UTF-8 ----
 bad=$(printf 'n\351')
 cp "$T/text.bin" "$T/$bad.bin"

@@ -118,7 +118,8 @@ static FILE *open_beside(struct output *o, const char *path, const struct stat *
     if (st &&
         access(path, W_OK) != 0) /* as to write in place: a file that may not be written is not replaced */
         return NULL;
-    o->path = behind_links(path);
+    errno = ENOENT;
+    o->path = *path ? behind_links(path) : NULL; /* "" is what an unset variable gives */
     if (!o->path)
         return NULL;
     o->temporary = xasprintf("%s.%d.tmp", o->path, (int)getpid());
@@ -154,6 +155,22 @@ int output_open(struct output *o, const char *path)
         *o = (struct output){0};
         return -1;
     }
+    return 0;
+}
+
+int output_check(const char *path)
+{
+    struct output o;
+    struct stat st;
+    if (!path || strcmp(path, "-") == 0)
+        return 0;
+    int fd = descriptor_of(path);
+    if (fd >= 0)
+        return fcntl(fd, F_GETFD) < 0 ? error_errno("cannot write '%s'", path) : 0;
+    if (stat(path, &st) == 0 && !S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode)) /* a FIFO waits to be opened */
+        return access(path, W_OK) < 0 ? error_errno("cannot write '%s'", path) : 0;
+    TRY(output_open(&o, path));
+    output_abandon(&o);
     return 0;
 }
 

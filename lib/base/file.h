@@ -20,6 +20,8 @@ struct output {
     char *path, *temporary; /* both NULL for stdout; temporary is NULL in place */
 };
 int output_open(struct output *o, const char *path);
+/* For a command that works for long before it writes: fails where output_open() would, and leaves nothing. */
+int output_check(const char *path);
 /* Flush, sync, rename, sync of the directory. An error of any earlier write is found here. */
 int output_commit(struct output *o);
 void output_abandon(struct output *o);

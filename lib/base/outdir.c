@@ -49,7 +49,9 @@ int outdir_fill(const char *name, int (*fill)(void *with, const char *dir), void
     for (size_t n = strlen(target); n > 1 && target[n - 1] == '/'; n--)
         target[n - 1] = '\0';
     char *dir = xasprintf("%s.%d.tmp", target, (int)getpid());
-    if (lstat(target, &st) == 0 && !(S_ISDIR(st.st_mode) && is_empty_dir(target))) {
+    if (!*target) {
+        rc = error(STATUS_USAGE, "the directory to make is named ''");
+    } else if (lstat(target, &st) == 0 && !(S_ISDIR(st.st_mode) && is_empty_dir(target))) {
         rc = error(STATUS_USAGE, "'%s' is there already", target);
     } else {
         rc = fill(with, dir);

@@ -42,6 +42,13 @@ int pictures_steps(const char *arg, void *to)
     return ok ? 0 : error(STATUS_USAGE, "--steps '%s': A or A-B is wanted, with A <= B", arg);
 }
 
+int pictures_check(const struct pictures *w)
+{
+    TRY(w->plot ? plot_check(w->plot) : 0);
+    TRY(output_check(w->html));
+    return output_check(w->trace);
+}
+
 int pictures_sort(char **paths, int count)
 {
     int logs = 0;

@@ -20,6 +20,8 @@ struct pictures {
 int pictures_panels(const char *arg, void *pictures);
 int pictures_steps(const char *arg, void *pictures);
 
+/* Whether what is to be written can be, before logs are read: 0, or -1 with error() set. */
+int pictures_check(const struct pictures *w);
 /* Puts logs before timelines; returns how many are logs. */
 int pictures_sort(char **paths, int count);
 /* The plot or page that is asked for: of a run, and the timelines behind its logs; `report` is NULL where there

@@ -136,16 +136,26 @@ static int draw_terminal(FILE *out, const struct picture *p, const struct plot *
     return 0;
 }
 
+/* Where the picture goes, as output_open() has it. */
+static const char *target(const char *path)
+{
+    return strcmp(path, "-.svg") == 0 || strcmp(path, "-.png") == 0 ? "-" : path;
+}
+
+int plot_check(const char *path)
+{
+    if (strcmp(path, "-") != 0 && !ends_in(path, ".svg") && !ends_in(path, ".png"))
+        return error(STATUS_USAGE, "'%s' ends in neither .png nor .svg", path);
+    return output_check(target(path));
+}
+
 int plot_write(const char *path, const struct picture *p, const bool wanted[PANELS])
 {
     bool terminal = strcmp(path, "-") == 0, svg = ends_in(path, ".svg");
-    bool is_stdout = terminal || strcmp(path, "-.svg") == 0 || strcmp(path, "-.png") == 0;
     struct plot plot = {.count = 0};
     struct output o;
-    if (!terminal && !svg && !ends_in(path, ".png"))
-        return error(STATUS_USAGE, "'%s' ends in neither .png nor .svg", path);
     TRY(choose(&plot, p, wanted));
-    TRY(output_open(&o, is_stdout ? NULL : path));
+    TRY(output_open(&o, target(path)));
     int r = terminal ? draw_terminal(o.stream, p, &plot) : draw_file(o.stream, p, &plot, svg);
     if (r < 0) {
         output_abandon(&o);

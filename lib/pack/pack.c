@@ -258,6 +258,7 @@ int pack_dir(const struct pack_request *r, struct packed *done)
     bool to_stdout = !r->out || strcmp(r->out, "-") == 0;
     if (to_stdout && isatty(STDOUT_FILENO))
         return error(STATUS_USAGE, "an archive is nothing for a terminal: use -o FILE or a pipe");
+    TRY(output_check(r->out));
     TRY(prepare(&k.p, r));
     int rc = output_open(&o, r->out);
     if (rc == 0) {

@@ -66,6 +66,7 @@ int probe_open(struct probe *p, const struct probe_options *o, size_t (*bytes_of
         notice_open("moe-train", NOTICE_SILENT, 0); /* the first rank speaks for all */
     error_clear();
     process_host(p->host);
+    TRY(probe_agree(p, probe_is_first(p) ? output_check(o->output) : 0));
     TRY(take_machine(p));
     p->threads = comm_threads(p->comm, o->threads);
     const struct backend *be = comm_backend(p->comm, o->backend, device_name[p->machine.device], p->threads);

@@ -17,6 +17,13 @@
 #include "model/size.h"
 #include "plan/schedule.h"
 
+int log_check(const char *path)
+{
+    if (!path || !file_exists(path) || is_dir(path))
+        return output_check(path);
+    return access(path, W_OK) < 0 ? error_errno("cannot write '%s'", path) : 0; /* its directory need not be */
+}
+
 int log_open(struct log *l, const char *path)
 {
     struct stat st;

@@ -15,6 +15,8 @@ struct log {
     const char *path; /* for messages */
 };
 
+/* Whether log_open() could open it; nothing is made. */
+int log_check(const char *path);
 /* Appends to path (NULL or "-": stdout), first ending a line that an earlier run left half written. */
 int log_open(struct log *l, const char *path);
 int log_close(struct log *l);

@@ -38,6 +38,15 @@ static int check_plan(struct run *run)
     return 0;
 }
 
+/* What is written only after the weights are there, or later. */
+static int check_outputs(const struct train_options *o)
+{
+    if (o->dump_gradients && file_exists(o->dump_gradients))
+        return error(STATUS_USAGE, "--dump-gradients '%s' is there already", o->dump_gradients);
+    TRY(output_check(o->dump_logits));
+    return log_check(o->log);
+}
+
 /* Rank 0 reads it, for all. */
 static int take_plan(struct run *run)
 {
@@ -121,9 +130,7 @@ int run_start(struct run *run)
     TRY(truth_options(run));
     const struct train_options *o = run->o;
     TRY(take_plan(run));
-    TRY(run_agree(run, run_is_first(run) && o->dump_gradients && file_exists(o->dump_gradients)
-                           ? error(STATUS_USAGE, "--dump-gradients '%s' is there already", o->dump_gradients)
-                           : 0));
+    TRY(run_agree(run, run_is_first(run) && !o->dry_run ? check_outputs(o) : 0));
     if (!o->dry_run)
         TRY(saves_open(run));
     TRY(run_agree(run, device_open(run)));

@@ -138,6 +138,34 @@ static void failed_sync_keeps_the_old_file(void **state)
     holds(in("f"), "old");
 }
 
+/* A command that works for long asks first: as output_open() would answer, and nothing is there afterwards. */
+static void outputs_that_cannot_be(void **state)
+{
+    const char *bad[] = {dir, in("none/f"), "", in("f/g"), "/dev/fd/987"};
+    assert_int_equal(put(in("f"), "before"), 0);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        struct output o;
+        assert_int_equal(output_check(bad[i]), -1);
+        char *said = xstrdup(error_text());
+        assert_int_equal(output_open(&o, bad[i]), -1);
+        assert_string_equal(said, error_text());
+        free(said);
+    }
+    const char *good[] = {NULL, "-", "/dev/null", "/dev/stdout", in("f"), in("new")};
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++)
+        assert_int_equal(output_check(good[i]), 0);
+    holds(in("f"), "before");
+    assert_int_equal(remove(in("f")), 0);
+    assert_int_equal(mkfifo(in("f"), 0666), 0);
+    assert_int_equal(output_check(in("f")), 0); /* and nobody has opened its other end */
+    assert_int_equal(log_check(in("none/f")), -1);
+    assert_int_equal(log_check(dir), -1);
+    assert_int_equal(log_check(in("new")), 0);
+    assert_int_equal(remove(in("f")), 0);
+    assert_int_equal(rmdir(dir), 0); /* it is empty */
+    assert_int_equal(mkdir(dir, 0777), 0);
+}
+
 static void links_stay_links(void **state)
 {
     char to[128];
@@ -366,6 +394,7 @@ int main(void)
         CASE(parents_are_synced),
         CASE(parents),
         CASE(failed_sync_keeps_the_old_file),
+        CASE(outputs_that_cannot_be),
         CASE(links_stay_links),
         CASE(mode_is_kept),
         CASE(others_are_written_in_place),

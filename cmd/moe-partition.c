@@ -44,10 +44,12 @@ static int set_capacity(const char *arg, void *value)
     }
 
 static const struct opt plan_opts[] = {
-    {'m', "model", "MODEL", "config.json, model directory or preset", OPT_TEXT, &request.model},
-    {'c', "cluster", "CLUSTER", "cluster file or preset (local)", OPT_TEXT, &request.cluster},
+    {'m', "model", "MODEL", "config.json, model directory or preset", OPT_TEXT, &request.model,
+     .presets = "models"},
+    {'c', "cluster", "CLUSTER", "cluster file or preset (local)", OPT_TEXT, &request.cluster,
+     .presets = "clusters"},
     {'n', "world", "N", "ranks (the least the axes need)", OPT_INT, &request.world, 1, 1 << 20},
-    {0, "strategy", "NAME", "ep16-tp4-pp2 or ep16-tp4-pp2-folded", OPT_TEXT, &request.strategy},
+    {0, "strategy", "NAME", "%s", OPT_CHOICE, &request.strategy, .words = &strategy_words},
     {'o', "output", "FILE", "write the plan here (standard output)", OPT_TEXT, &out_path},
     {0, NULL, NULL, "Axes (those not given are derived, or 1):", OPT_FLAG},
     AXIS(tp, "tensor parallelism of the dense part"),
@@ -58,7 +60,8 @@ static const struct opt plan_opts[] = {
     AXIS(pp, "pipeline parallelism"),
     AXIS(vpp, "virtual stages a pipeline rank"),
     {0, "order", "ORDER", "axes, fastest first (tp-cp-ep-dp-pp)", OPT_TEXT, &order},
-    {0, "split", "LIST", "layers of each virtual stage, or auto (even)", OPT_TEXT, &request.split},
+    {0, "split", "LIST", "layers of each virtual stage, or auto (even)", OPT_TEXT, &request.split,
+     .choices = "auto"},
     {0, NULL, NULL, "Run:", OPT_FLAG},
     {0, "seq", "N", "tokens a sequence (2048, or what the model allows)", OPT_INT, &request.batch.seq, 1,
      1 << 30},
@@ -70,7 +73,7 @@ static const struct opt plan_opts[] = {
     {0, "precision", "TYPE", "%s (the config's)", OPT_CHOICE, &request.precision, .words = &precision_words},
     {0, "zero", "N", "optimizer sharding, 0 to 3 (1)", OPT_INT, &request.zero, 0, 3},
     {0, "capacity-factor", "X", "drop tokens beyond X times the mean, or none (none)", OPT_CALL,
-     &request.routing.capacity, 0, 0, NULL, set_capacity},
+     &request.routing.capacity, .choices = "none", .call = set_capacity},
     {0, "capacity-scope", "SCOPE", "what capacity counts the tokens of: %s (microbatch)", OPT_CHOICE,
      &request.scope, .words = &scope_words},
     {0, "drop", "BY", "drop by %s (prob)", OPT_CHOICE, &request.drop, .words = &drop_words},
@@ -317,17 +320,17 @@ static const struct command emit_command = {
     OPTS(emit_opts),
     "Exit status: 0 done, 2 bad usage, bad input, or a layout that the tool cannot have, 3 the environment "
     "failed.",
+    .operand = "FORM",
+    .operands = &emitter_words,
 };
 
 static int run_emit(int argc, char **argv)
 {
-    char list[200], notes[300];
-    struct command c = emit_command;
-    snprintf(notes, sizeof notes, "FORM: %s.\n%s", words_text(&emitter_words, list, sizeof list), c.notes);
-    c.notes = notes;
-    int first = options_parse(&c, argc, argv);
+    char list[200];
+    int first = options_parse(&emit_command, argc, argv);
     if (first < 0)
         return -1;
+    words_text(&emitter_words, list, sizeof list);
     if (argc - first != 2)
         return error(STATUS_USAGE, "takes a form and a plan: FORM is %s (see 'moe-partition emit -h')", list);
     int form = word_index(&emitter_words, argv[first]);

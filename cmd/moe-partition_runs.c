@@ -143,7 +143,7 @@ static const struct opt replan_opts[] = {
      &drop_experts},
     {0, "loads", "FILE", "with --drop-experts: of the other layers the least loaded", OPT_TEXT, &loads_path},
     {0, "global-batch", "N", "sequences a step, or auto: the nearest legal number (as it was)", OPT_TEXT,
-     &batch_asked},
+     &batch_asked, .choices = "auto"},
     {'o', "output", "FILE", "write the plan here", OPT_TEXT, &out_path},
 };
 

@@ -27,14 +27,15 @@ static int64_t save_every;
 static bool as_json, as_tap, list_rules;
 
 static const struct opt opts[] = {
-    {'c', "cluster", "CLUSTER", "check against this cluster, not the plan's", OPT_TEXT, &cluster},
+    {'c', "cluster", "CLUSTER", "check against this cluster, not the plan's", OPT_TEXT, &cluster,
+     .presets = "clusters"},
     {0, "save-every", "N", "judge a save every N steps by rule save-interval", OPT_INT, &save_every, 1, 1e12},
     {'j', "json", NULL, "one JSON object a plan", OPT_FLAG, &as_json},
     {0, "tap", NULL, "TAP, for prove", OPT_FLAG, &as_tap},
     {0, "rules", NULL, "list the rules and what each proves", OPT_FLAG, &list_rules},
     {0, "seal", "PLAN", "check an edited plan, then write its predictions and sum anew", OPT_TEXT, &seal_path},
     {0, "claims", "FILE", "judge the claims in this file (or a list's name) against the plan", OPT_TEXT,
-     &claims_path},
+     &claims_path, .presets = "claims"},
     {0, "log", "STEPLOG", "and against what this log of a run of it measured", OPT_TEXT, &log_path},
     {0, "simulate", "PLAN", "draw the schedule over time", OPT_TEXT, &simulate_path},
     {0, "svg", "FILE", "with --simulate: draw a picture, too; '-' is standard output, for it alone", OPT_TEXT,

@@ -97,7 +97,7 @@ static const struct opt table[] = {
     {0, "health", NULL, "measure ranks and links, name what is slow, run nothing", OPT_FLAG, &health},
     {0, "calibrate", NULL, "measure what a cluster file says of it, and write one", OPT_FLAG, &calibrate},
     {'c', "cluster", "CLUSTER", "what --health expects: a file or preset (the plan's, or local)", OPT_TEXT,
-     &probe.cluster},
+     &probe.cluster, .presets = "clusters"},
     {0, "tolerance", "X", "how much less than expected is well (0.4), or measurements vary (0.15)", OPT_NUM,
      &probe.tolerance, 0, 1e6},
     {0, "json", NULL, "the report as JSON, on one line", OPT_FLAG, &probe.json},

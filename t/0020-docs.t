@@ -251,6 +251,39 @@ END
         ok $? 'and is installed under its name'
     done
     is "$(bash "$T/complete.bash" moe-train --dump-l)" --dump-logits 'a beginning is completed'
+    # offers WORDS… -- VALUES: behind these words, of a command in an empty directory
+    mkdir "$T/empty"
+    offers() {
+        offers_words=
+        while [ "$1" != -- ]; do offers_words="$offers_words $1" && shift; done
+        shift
+        is "$(cd "$T/empty" && bash -c "cd '$top' && . contrib/completions/moekit.bash && cd '$T/empty'"'
+            COMP_WORDS=("$@") COMP_CWORD=$(($# - 1)); _moekit; echo "${COMPREPLY[@]}"' - $offers_words "$last")" "$*" "after$offers_words '$last': $*"
+    }
+    presets=$(ls share/models | sed 's/\.json$//')
+    last='' offers moe-partition -m -- $presets
+    last=gpt offers moe-stat log --model -- $(echo "$presets" | grep ^gpt)
+    last='' offers moe-train --health -c -- $(ls share/clusters | sed 's/\.json$//')
+    last=h2 offers moe-partition search --cluster = -- h200 # --cluster=h2 in bash
+    last='' offers moe-plan-check --claims -- $(ls share/claims)
+    last='' offers moe-partition emit -- megatron deepspeed torchtitan slurm rankfile json
+    last='' offers moe-partition --schedule -- gpipe 1f1b interleaved zb-h1
+    last== offers moe-partition --precision -- f32 bf16 fp8
+    last='' offers moe-partition search --zero -- 0 1 2 3
+    last='' offers moe-partition --strategy -- ep16-tp4-pp2 ep16-tp4-pp2-folded
+    last=loss,sp offers moe-stat --panels -- loss,speed
+    last='' offers moe-ckpt pack --codec -- $(moe-ckpt pack --values=codec)
+    touch "$T/empty/one" # among these: files where more than the list can be
+    last='' offers moe-partition --lambda -- one
+    last=o offers moe-partition -m -- one $(echo "$presets" | grep ^o)
+    last='' offers moe-ckpt verify -- one
+    last='' offers moe-ckpt list --json -- one
+    last='' offers moe-train --backend -- $(moe-train --values=--backend)
+    is "$(moe-train --values comm | tr '\n' ' ')" 'auto self mpi strict nccl ' '--values lists what an option can be'
+    run moe-partition --values=-c
+    is "$status:$(echo "$out" | head -n 1)" 1:a100-80g 'and exits 1 where that is not all'
+    run moe-stat --values colour
+    is "$status:$out" 2: 'and 2 where there is none'
     touch "$T/some-file.json"
     is "$(cd "$T" && bash -c '. "$1/contrib/completions/moekit.bash"
         COMP_WORDS=(moe-stat some-) COMP_CWORD=1
@@ -267,5 +300,7 @@ _moekit
 printf '%s\n' "${COMPREPLY[@]}"
 END
     is "$(zsh -f "$T/complete.zsh" moe-ckpt diff -- | sort)" "$(moe-ckpt diff -h | from_help | awk '{ print "--" $2 }' | sort)" 'completion works in zsh too'
+    zsh -f "$T/complete.zsh" moe-partition --schedule=z | grep -qx -e --schedule=zb-h1 # zsh itself leaves out what does not begin so
+    ok $? 'with values'
 fi
 done_testing

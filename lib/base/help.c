@@ -94,6 +94,7 @@ static void print_usage(const struct command *c)
 
 void help_print(const struct command *c, const struct opt *all_have, int count)
 {
+    char list[200];
     print_usage(c);
     putchar('\n');
     fill(c->about, 0, 0, false);
@@ -110,8 +111,10 @@ void help_print(const struct command *c, const struct opt *all_have, int count)
         putchar('\n');
     for (int i = 0; i < count; i++)
         print_option(&all_have[i]);
-    if (c->notes) {
+    if (c->operand || c->notes)
         putchar('\n');
+    if (c->operand)
+        printf("%s: %s.\n", c->operand, words_text(c->operands, list, sizeof list));
+    if (c->notes)
         fill(c->notes, 0, 0, false);
-    }
 }

@@ -13,6 +13,7 @@
 #include "base/memory.h"
 #include "base/notice.h"
 #include "base/num.h"
+#include "base/presets.h"
 
 #define MAX_OPTS 96
 
@@ -21,6 +22,7 @@ static const struct opt standard[] = {
     {'q', "quiet", NULL, "say only what went wrong", OPT_FLAG, &quiet_flag},
     {'v', "verbose", NULL, "say more", OPT_FLAG, &verbose_flag},
     {0, "progress", NULL, "show progress even when stderr is not a terminal", OPT_FLAG, &progress_flag},
+    {0, "values", "NAME", "list what this option or operand can be; 1 if not that alone", OPT_TEXT},
     {'h', "help", NULL, "show this text", OPT_FLAG, NULL},
     {0, "version", NULL, "show the version", OPT_FLAG, NULL},
 };
@@ -188,6 +190,43 @@ static int bad_option(const struct command *c, int v, char **argv)
     return no_option(c, name);
 }
 
+/* ---- --values ---- */
+
+/* Prints what an option can be where that is a list, a line each; whether it can be nothing else. */
+static bool show_values(const struct opt *o)
+{
+    char choices[200];
+    bool counted = o->kind == OPT_INT && o->max - o->min < 10;
+    choices_of(o, choices, sizeof choices);
+    for (char *p = choices; *p; p++)
+        *p = *p == '|' ? '\n' : *p;
+    if (*choices)
+        puts(choices);
+    for (int64_t i = (int64_t)o->min; counted && i <= (int64_t)o->max; i++)
+        printf("%lld\n", (long long)i);
+    char *names = o->presets ? preset_names(o->presets, "\n") : NULL;
+    if (names && *names)
+        puts(names);
+    free(names);
+    return o->kind == OPT_CHOICE || o->words || counted;
+}
+
+/* NAME as it is typed, or without its dashes; or the operand's. -1 with error(). */
+static int answer_values(const struct command *c, const char *name)
+{
+    if (c->operand && strcmp(name, c->operand) == 0)
+        return show_values(&(struct opt){.kind = OPT_CHOICE, .words = c->operands}) ? STATUS_DONE : STATUS_NO;
+    if (name[0] == '-' && name[1] && name[1] != '-' && !name[2] && letter_index(c, name[1]) >= 0)
+        return show_values(find(c, letter_index(c, name[1]))) ? STATUS_DONE : STATUS_NO;
+    const char *text = strncmp(name, "--", 2) == 0 ? name + 2 : name;
+    for (int i = 0; i < c->count + STANDARD; i++) {
+        const struct opt *o = find(c, 1000 + i);
+        if (o->name && strcmp(o->name, text) == 0)
+            return show_values(o) ? STATUS_DONE : STATUS_NO;
+    }
+    return no_option(c, name) < 0 ? error_prefix("--values") : -1;
+}
+
 int options_parse(const struct command *c, int argc, char **argv)
 {
     struct option longs[MAX_OPTS + 1] = {0};
@@ -222,6 +261,12 @@ int options_parse(const struct command *c, int argc, char **argv)
         if (strcmp(o->name, "version") == 0) {
             printf("%s (moekit) %s\n", c->name, VERSION);
             exit(stdout_close() < 0 ? STATUS_ENV : STATUS_DONE);
+        }
+        if (strcmp(o->name, "values") == 0) {
+            int status = answer_values(c, optarg);
+            if (status < 0)
+                return -1;
+            exit(stdout_close() < 0 ? STATUS_ENV : status);
         }
         if (take(o, optarg) < 0)
             return -1;

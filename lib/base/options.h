@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Command lines. One table of options drives parsing (getopt_long), -h, and through -h the completions and the
- * check of the man pages. -h, --help, --version, -q, -v and --progress are in every command without being
- * listed. */
+/* Command lines. One table of options drives parsing (getopt_long), -h and --values, and through these the
+ * completions and the check of the man pages. -h, --help, --version, --values, -q, -v and --progress are in
+ * every command without being listed. */
 #ifndef BASE_OPTIONS_H
 #define BASE_OPTIONS_H
 
@@ -29,9 +29,10 @@ struct opt {
     enum opt_kind kind;
     void *value;
     double min, max;
-    const char *choices;
+    const char *choices; /* of another kind: words that it takes besides, for --values */
     int (*call)(const char *arg, void *value);
     const struct words *words; /* of a table */
+    const char *presets;       /* a folder of presets whose names it takes (base/presets.h), or NULL */
 };
 
 /* What a command of several does, by its first operand. */
@@ -47,14 +48,17 @@ struct command {
     const char *about;    /* one sentence, lowercase, no full stop */
     const struct opt *opts;
     int count;
-    const char *notes;        /* after the options, or NULL */
-    const struct verb *verbs; /* -h lists them, with what each is about; or NULL */
+    const char *notes;            /* after the options, or NULL */
+    const struct verb *verbs;     /* -h lists them, with what each is about; or NULL */
+    const char *operand;          /* the first operand, as the synopsis calls it, where it is */
+    const struct words *operands; /* one of these; or NULL */
 };
 
 #define OPTS(table) .opts = (table), .count = (int)(sizeof(table) / sizeof *(table))
 
-/* Parses argv[1…]; operands end up in argv[first…argc-1] (options may come after operands). Prints and exits 0
- * for -h and --version; opens notices (-q, -v, --progress). Returns `first`, or -1 with error() set, status 2.
+/* Parses argv[1…]; operands end up in argv[first…argc-1] (options may come after operands). Prints and exits
+ * for -h, --version and --values; opens notices (-q, -v, --progress). Returns `first`, or -1 with error() set,
+ * status 2.
  * An option given is remembered: option_given(table entry's name). */
 int options_parse(const struct command *c, int argc, char **argv);
 bool option_given(const char *name);

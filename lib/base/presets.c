@@ -45,27 +45,27 @@ static int is_shown(const struct dirent *e)
     return e->d_name[0] != '.';
 }
 
-/* "a, b, c" by name; "" where there is none. Caller frees. */
-static char *names(const char *dir)
+char *preset_names(const char *folder, const char *between)
 {
     struct dirent **found = NULL;
+    char *dir = path_join(data_dir(), folder), *list = xstrdup("");
     int count = scandir(dir, &found, is_shown, alphasort);
-    char *list = xstrdup("");
     for (int i = 0; i < count; i++) {
         size_t n = strlen(found[i]->d_name),
                end = n > 5 && strcmp(found[i]->d_name + n - 5, ".json") == 0 ? 5 : 0;
-        char *longer = xasprintf("%s%s%.*s", list, i ? ", " : "", (int)(n - end), found[i]->d_name);
+        char *longer = xasprintf("%s%s%.*s", list, i ? between : "", (int)(n - end), found[i]->d_name);
         free(list);
         list = longer;
         free(found[i]);
     }
     free(found);
+    free(dir);
     return list;
 }
 
 int preset_unknown(const char *what, const char *folder, const char *name)
 {
-    char *dir = path_join(data_dir(), folder), *list = names(dir);
+    char *dir = path_join(data_dir(), folder), *list = preset_names(folder, ", ");
     if (*list)
         error(STATUS_USAGE, "unknown %s '%.200s': no such file; the presets are %s", what, name, list);
     else

@@ -48,7 +48,9 @@ static const struct strategy {
       .precision = "bf16",
       .recompute = "none",
       .zero = 1}},
+    {NULL},
 };
+const struct words strategy_words = WORDS(strategies);
 
 static void fill(int64_t *value, int64_t from)
 {
@@ -64,14 +66,12 @@ static void fill_text(const char **value, const char *from)
 
 static int apply_strategy(struct request *r)
 {
-    const struct strategy *s = NULL;
-    for (size_t i = 0; i < sizeof strategies / sizeof *strategies; i++)
-        if (strcmp(strategies[i].name, r->strategy) == 0)
-            s = &strategies[i];
-    if (!s)
-        return error(STATUS_USAGE, "no strategy '%s'; there are ep16-tp4-pp2 and ep16-tp4-pp2-folded",
-                     r->strategy);
-    const struct request *from = &s->request;
+    char list[200];
+    int i = word_index(&strategy_words, r->strategy);
+    if (i < 0)
+        return error(STATUS_USAGE, "no strategy '%s'; there are %s", r->strategy,
+                     words_text(&strategy_words, list, sizeof list));
+    const struct request *from = &strategies[i].request;
     fill_text(&r->model, from->model);
     fill_text(&r->cluster, from->cluster);
     fill(&r->world, from->world);

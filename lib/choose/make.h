@@ -3,6 +3,7 @@
 #ifndef CHOOSE_MAKE_H
 #define CHOOSE_MAKE_H
 
+#include "base/words.h"
 #include "plan/plan.h"
 
 /* What a plan is asked to be. 0 / negative / NULL means: derive it or take the default. */
@@ -26,6 +27,8 @@ struct request {
     const struct plan *like;
     const char *made_by; /* command line to note in the plan, or NULL */
 };
+
+extern const struct words strategy_words;
 
 /* Makes the plan, predictions included. A request that cannot be met: -1, status 2, naming the rule, the
  * numbers and the nearest legal values. */

@@ -153,8 +153,9 @@ const struct command replan_command = {
     "[--keep-experts | --drop-experts [--loads FILE]] [--global-batch N|auto] [-o PLAN]",
     "make a plan for what a loss has left",
     OPTS(replan_opts),
-    "Exit status: 0 done; 1 by a report of health nothing of the plan is lost; 2 bad usage, bad input, or "
-    "nothing that is left fits; 3 the environment failed.",
+    "Exit status: 0 done, also where by a report of health nothing of the plan is lost; 2 bad usage, bad "
+    "input, "
+    "or nothing that is left fits; 3 the environment failed.",
 };
 
 static int show_replan(const struct replan_request *r, const struct replanned *n)

@@ -83,6 +83,7 @@ if need mandoc command -v mandoc; then
         none "$(mandoc -Tascii "$page" | sed 's/.\x08//g' | expand | awk 'length > 80 && !/[={]/')" 'and fits 80 columns, but for what files look like'
     done
 fi
+none "$(sed -n 's/^\.Dl //p' share/man/* | sed 's/\\&//g; s/\\(../x/g; s/\\e/x/g' | awk 'length > 67')" 'lines to be copied are not broken by the margin'
 none "$(grep -hoE '^\.Xr moe-[a-z-]+ [157]' share/man/* | sort -u | while read -r _ name section; do
     [ -e "share/man/$name.$section" ] || echo "$name($section)"
 done)" 'pages that pages refer to are there'

@@ -34,7 +34,7 @@ static int set_capacity(const char *arg, void *value)
     double *x = value;
     *x = 0;
     if (strcmp(arg, "none") != 0 && !(parse_num(arg, 0, 1e6, x) && *x > 0))
-        return error(STATUS_USAGE, "takes a positive number or none, not '%s'", arg);
+        return error(STATUS_USAGE, "takes a number above 0 and to 1000000, or none, not '%s'", arg);
     return 0;
 }
 
@@ -142,7 +142,7 @@ int write_plan(const struct plan *p, const char *path, int (*write)(const struct
 
 static int take_order(void)
 {
-    if (order && strlen(order) >= sizeof request.axes.order)
+    if (order && (!*order || strlen(order) >= sizeof request.axes.order))
         return error(STATUS_USAGE, "rule axes-order: order '%s' must name tp, cp, ep, dp and pp once each",
                      order);
     if (order)
@@ -188,12 +188,16 @@ enum {
     PLAN_OPTS = sizeof plan_opts / sizeof *plan_opts,
     SEARCH_ALONE = sizeof search_alone / sizeof *search_alone
 };
-static struct opt search_opts[PLAN_OPTS + SEARCH_ALONE]; /* plan's, then those: search_options() */
+static struct opt search_opts[PLAN_OPTS - 1 + SEARCH_ALONE]; /* plan's, then those: search_options() */
 
+/* All of plan's but --strategy, which is a layout: --compare tells how good it is. */
 static void search_options(void)
 {
-    memcpy(search_opts, plan_opts, sizeof plan_opts);
-    memcpy(search_opts + PLAN_OPTS, search_alone, sizeof search_alone);
+    int n = 0;
+    for (int i = 0; i < PLAN_OPTS; i++)
+        if (plan_opts[i].value != &request.strategy)
+            search_opts[n++] = plan_opts[i];
+    memcpy(search_opts + n, search_alone, sizeof search_alone);
 }
 
 static const struct command search_command = {
@@ -250,9 +254,9 @@ static int report(const struct layout_search *s)
 static int check_compare(void)
 {
     static const char *const of_job[] = {
-        "model",     "cluster",      "world",           "strategy",       "seq",    "global-batch",
-        "precision", "lambda",       "capacity-factor", "capacity-scope", "drop",   "dispatcher",
-        "overlap",   "bucket-bytes", "grad-dtype",      "moment-dtype",   "output", "top"};
+        "model",        "cluster",         "world",          "seq",    "global-batch", "precision",
+        "lambda",       "capacity-factor", "capacity-scope", "drop",   "dispatcher",   "overlap",
+        "bucket-bytes", "grad-dtype",      "moment-dtype",   "output", "top"};
     for (size_t i = 0; i < sizeof of_job / sizeof *of_job; i++)
         if (option_given(of_job[i]))
             return error(STATUS_USAGE, "--%s does not go with --compare, which takes the job of the plan",

@@ -43,7 +43,7 @@ static const struct opt place_opts[] = {
 const struct command place_command = {
     "moe-partition place",
     "moe-partition place LOADS -p PLAN [--by PLACEMENT] [--slots R | --redundant X] [-o PLAN]\n"
-    "moe-partition place LOADS --map (--slots R | --redundant X) [--groups G] [--nodes N] --gpus D [-o FILE]",
+    "moe-partition place LOADS --map [--slots R | --redundant X] [--groups G] [--nodes N] --gpus D [-o FILE]",
     "place experts by their measured loads",
     OPTS(place_opts),
     "LOADS: a line a MoE layer, a number an expert, as 'moe-stat --loads' prints them.\n"

@@ -140,8 +140,6 @@ static int check_all(char **paths, int count)
     int worst = 0, number = 0;
     if (count == 0)
         return error(STATUS_USAGE, "no plan: name a file, or '-' for standard input (see 'moe-plan-check -h')");
-    if (as_json && as_tap)
-        return error(STATUS_USAGE, "--json and --tap are one too many");
     int rules = 0;
     while (rule_at(rules))
         rules++;
@@ -257,8 +255,6 @@ static int judge(char **paths, int count)
     struct claims c;
     if (count != 1)
         return error(STATUS_USAGE, "--claims takes one plan (see 'moe-plan-check -h')");
-    if (as_json && as_tap)
-        return error(STATUS_USAGE, "--json and --tap are one too many");
     TRY(claims_read(&c, claims_path));
     if (plan_read(&p, paths[0]) < 0) {
         claims_release(&c);
@@ -272,27 +268,32 @@ static int judge(char **paths, int count)
     return r;
 }
 
+/* What does not go together. */
+static int check_usage(int plans)
+{
+    if (list_rules + (seal_path != NULL) + (simulate_path != NULL) + (plans > 0) > 1)
+        return error(STATUS_USAGE, "one of --rules, --seal, --simulate or plans at a time");
+    bool other = list_rules || seal_path || simulate_path;
+    if (claims_path && other)
+        return error(STATUS_USAGE, "--claims goes with a plan");
+    if (other && (as_json || as_tap || cluster))
+        return error(STATUS_USAGE,
+                     "--json, --tap and --cluster go with plans to check, not with --rules, --seal "
+                     "or --simulate");
+    if (save_every && (other || claims_path))
+        return error(STATUS_USAGE, "--save-every goes with plans to check alone");
+    if (svg_path && !simulate_path)
+        return error(STATUS_USAGE, "--svg goes with --simulate");
+    if (log_path && !claims_path)
+        return error(STATUS_USAGE, "--log goes with --claims");
+    return as_json && as_tap ? error(STATUS_USAGE, "--json and --tap are one too many") : 0;
+}
+
 int main(int argc, char **argv)
 {
     int first = options_parse(&command, argc, argv), r;
-    if (first < 0)
+    if (first < 0 || check_usage(argc - first) < 0)
         return command_failed(&command);
-    if (list_rules + (seal_path != NULL) + (simulate_path != NULL) + (first < argc) > 1) {
-        error(STATUS_USAGE, "one of --rules, --seal, --simulate or plans at a time");
-        return command_failed(&command);
-    }
-    if (claims_path && (list_rules || seal_path || simulate_path)) {
-        error(STATUS_USAGE, "--claims goes with a plan");
-        return command_failed(&command);
-    }
-    if (svg_path && !simulate_path) {
-        error(STATUS_USAGE, "--svg goes with --simulate");
-        return command_failed(&command);
-    }
-    if (log_path && !claims_path) {
-        error(STATUS_USAGE, "--log goes with --claims");
-        return command_failed(&command);
-    }
     r = claims_path     ? judge(argv + first, argc - first)
         : list_rules    ? show_rules()
         : seal_path     ? seal()

@@ -210,6 +210,35 @@ early '--svg' moe-plan-check --simulate "$T/nothing" --svg "$T/none/x"
 [ ! -e "$T/none" ]
 ok $? 'nothing is made'
 
+# ---- standard streams: closed, or asked for twice ----
+moe-ckpt pack --progress -o "$T/closed.tar" "$T/root/step-00000003" 2>&-
+is "$?:$(moe-ckpt verify "$T/closed.tar" | grep -c ': whole')" 0:1 'what is said where nobody listens is not in the file that is written'
+moe-ckpt pack -q -o "$T/closed.tar" "$T/root/step-00000003" >&- 2>"$T/err"
+is "$?:$(cat "$T/err")" 0: 'a closed stdout is no error to who prints nothing'
+moe-plan-check "$P" >&- 2>"$T/err"
+is "$?:$(cat "$T/err")" '3:moe-plan-check: cannot write to standard output: Bad file descriptor' 'and is one to who prints'
+run moe-plan-check - <&-
+is "$status:$err" "3:moe-plan-check: cannot read '-': Bad file descriptor" 'a closed stdin cannot be read'
+twice() {
+    run "$@"
+    is "$status:${err#*: }" "2:standard input can be read once: '-' is named twice" "$1 $2: '-' twice is refused"
+}
+twice moe-partition -m - -c - <"$T/mix.json"
+twice moe-plan-check - - -q <"$P"
+twice moe-stat - - <"$T/log"
+twice moe-stat --plan - - <"$P"
+twice moe-stat --plan - --follow - <"$P"
+
+# ---- options that would do nothing ----
+for wrong in "--rules --json" "--simulate $P --tap" "--seal $P -c h100" "--seal $P --save-every 3" "--claims strategy-guide --save-every 3 $P"; do
+    run moe-plan-check $wrong
+    is "$status:$out" 2: "moe-plan-check $(echo "$wrong" | sed "s|$P|PLAN|"): refused"
+done
+refused 2 "order '' must name" '--order of an unset variable' moe-partition -m moe-tiny --order ''
+refused 2 "no option '--strategy'" 'search --strategy, which would fix nothing' moe-partition search --strategy ep16-tp4-pp2 -n 128
+sed 's/$/\r/' "$P" >"$T/crlf.plan"
+refused 2 'carriage return' 'a plan with the line ends of another system' moe-plan-check "$T/crlf.plan"
+
 # ---- names that are not UTF-8 ----
 bad=$(printf 'n\351')
 cp "$T/text.bin" "$T/$bad.bin"

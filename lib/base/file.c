@@ -25,9 +25,20 @@ int64_t file_bytes_read(void)
     return atomic_load(&bytes_read);
 }
 
+int stdin_take(void)
+{
+    static bool taken;
+    if (taken)
+        return error(STATUS_USAGE, "standard input can be read once: '-' is named twice");
+    taken = true;
+    return 0;
+}
+
 char *file_read(const char *path, size_t max, size_t *size)
 {
     bool is_stdin = strcmp(path, "-") == 0;
+    if (is_stdin && stdin_take() < 0)
+        return NULL;
     FILE *f = is_stdin ? stdin : fopen(path, "rb");
     if (!f) {
         error_errno("cannot open '%s'", path);
@@ -448,6 +459,13 @@ char *path_parent(const char *path)
     while (n > 1 && path[n - 1] == '/')
         n--;
     return n ? xasprintf("%.*s", (int)n, path) : xstrdup(".");
+}
+
+void standard_streams(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) /* open() takes the least number that is free */
+        if (fcntl(fd, F_GETFD) < 0 && errno == EBADF)
+            (void)!open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);
 }
 
 int stdout_close(void)

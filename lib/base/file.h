@@ -10,6 +10,8 @@
 
 /* The whole file (`-`: stdin), NUL-terminated, at most `max` bytes; caller frees. NULL with error() set. */
 char *file_read(const char *path, size_t max, size_t *size);
+/* For who reads standard input: -1 with error() where somebody has, to whom all of it went. */
+int stdin_take(void);
 
 /* What a command writes. `-` and NULL are stdout, and so is /dev/stdout; /dev/fd/N is descriptor N. A file, or
  * one that is not there yet, is written beside its name and renamed by output_commit(): it keeps its mode, and
@@ -63,7 +65,11 @@ char *path_join(const char *dir, const char *name); /* caller frees */
 char *path_absolute(const char *path);              /* from the root, links as they are; caller frees */
 char *path_parent(const char *path);                /* the directory that this name is in; caller frees */
 
-/* fclose(stdout) checked, for the end of main: 0 or -1. */
+/* For the begin of main: a standard stream that is closed (>&-) becomes one that fails, lest a file that is
+ * opened gets its number, and has in it what was meant for people. */
+void standard_streams(void);
+/* fclose(stdout) checked, for the end of main: 0 or -1. One that was closed from the start is no error where
+ * nothing was printed. */
 int stdout_close(void);
 
 #endif

@@ -244,6 +244,7 @@ int options_parse(const struct command *c, int argc, char **argv)
         }
     }
     shorts[s] = '\0';
+    standard_streams();
     opterr = 0;
     optind = 0; /* start anew: a command with verbs parses twice */
     givens = 0;

@@ -17,6 +17,7 @@
 
 #include "base/alive.h"
 #include "base/error.h"
+#include "base/file.h"
 #include "base/memory.h"
 #include "base/num.h"
 #include "pack/index.h"
@@ -245,6 +246,8 @@ struct tape_reader *tape_open(const char *path)
 {
     bool is_stdin = strcmp(path, "-") == 0;
     struct stat st;
+    if (is_stdin && stdin_take() < 0)
+        return NULL;
     int fd = is_stdin ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0) {
         error_errno("cannot open '%s'", path);

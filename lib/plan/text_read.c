@@ -205,6 +205,9 @@ static int check_complete(const struct reading *d)
 static int read_head(struct reading *d)
 {
     char *line = record_raw_line(&d->r);
+    if (line && strcmp(line, "moe-plan 1\r") == 0)
+        return error(STATUS_USAGE, "%s:1:11: a line ends in a carriage return, as no plan's does (tr -d '\\r')",
+                     d->r.where);
     if (!line || strcmp(line, "moe-plan 1") != 0) {
         bool other = line && strncmp(line, "moe-plan ", 9) == 0;
         return error(STATUS_USAGE,

@@ -220,7 +220,10 @@ static void pause_at_rest(struct state *f)
 static int open_log(struct state *f)
 {
     struct stat st;
-    f->fd = strcmp(f->o->path, "-") == 0 ? STDIN_FILENO : open(f->o->path, O_RDONLY | O_CLOEXEC);
+    bool is_stdin = strcmp(f->o->path, "-") == 0;
+    if (is_stdin)
+        TRY(stdin_take());
+    f->fd = is_stdin ? STDIN_FILENO : open(f->o->path, O_RDONLY | O_CLOEXEC);
     if (f->fd < 0)
         return errno == ENOENT ? 0 : error_errno("cannot open '%s'", f->o->path);
     if (fstat(f->fd, &st) < 0)

@@ -38,6 +38,8 @@ int log_source_open(struct log_source *s, const char *path)
 {
     bool is_stdin = strcmp(path, "-") == 0;
     struct stat st;
+    if (is_stdin)
+        TRY(stdin_take());
     int fd = is_stdin ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC), r = 0;
     *s = (struct log_source){.path = is_stdin ? "stdin" : path, .fd = -1};
     if (fd < 0 || fstat(fd, &st) < 0)

@@ -54,15 +54,16 @@ static int list(int argc, char **argv)
         return -1;
     if (argc - first != 1)
         return error(STATUS_USAGE, "list takes one PATH (see 'moe-ckpt list -h')");
-    if (want_tensors && (want_json || want_experts))
-        return error(STATUS_USAGE, "--tensors and --%s exclude each other", want_json ? "json" : "experts");
+    if (want_tensors && want_experts)
+        return error(STATUS_USAGE, "--tensors and --experts exclude each other");
     if (is_archive(argv[first]) && (want_tensors || want_experts || want_stats))
         return error(STATUS_USAGE, "'%s' is a file: of archives list shows the files", argv[first]);
     if (is_archive(argv[first]))
         return contents_list(argv[first], want_json, stdout);
-    enum list_form form = want_experts                                 ? LIST_EXPERTS
-                          : want_tensors || (want_stats && !want_json) ? LIST_TENSORS
-                                                                       : LIST_FILES;
+    enum list_form form = want_experts ? LIST_EXPERTS
+                          : (want_tensors || want_stats) && !want_json
+                              ? LIST_TENSORS /* which JSON has anyway */
+                              : LIST_FILES;
     return list_dir(&(struct list_request){argv[first], form, want_json, want_stats}, stdout);
 }
 

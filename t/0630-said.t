@@ -182,6 +182,25 @@ fi
 run moe-train -p "$P" -d "$T/text" --log "$T/null" -s 1
 is "$status" 0 '--log DEVICE is fine'
 
+# ---- standard streams: closed, or asked for twice ----
+moe-ckpt pack --progress -o "$T/closed.tar" "$T/root/step-00000003" 2>&-
+is "$?:$(moe-ckpt verify "$T/closed.tar" | grep -c ': whole')" 0:1 'what is said where nobody listens is not in the file that is written'
+moe-ckpt pack -q -o "$T/closed.tar" "$T/root/step-00000003" >&- 2>"$T/err"
+is "$?:$(cat "$T/err")" 0: 'a closed stdout is no error to who prints nothing'
+moe-plan-check "$P" >&- 2>"$T/err"
+is "$?:$(cat "$T/err")" '3:moe-plan-check: cannot write to standard output: Bad file descriptor' 'and is one to who prints'
+run moe-plan-check - <&-
+is "$status:$err" "3:moe-plan-check: cannot read '-': Bad file descriptor" 'a closed stdin cannot be read'
+twice() {
+    run "$@"
+    is "$status:${err#*: }" "2:standard input can be read once: '-' is named twice" "$1 $2: '-' twice is refused"
+}
+twice moe-partition -m - -c - <"$T/mix.json"
+twice moe-plan-check - - -q <"$P"
+twice moe-stat - - <"$T/log"
+twice moe-stat --plan - - <"$P"
+twice moe-stat --plan - --follow - <"$P"
+
 # ---- outputs that cannot be are said before what takes long ----
 # early NAME COMMAND…: it ends with 2, names $T/none/x and not what else is wrong, and has made nothing
 early() {
@@ -209,25 +228,18 @@ early 'pack -o' moe-ckpt pack "$T/nothing" -o "$T/none/x"
 early '--svg' moe-plan-check --simulate "$T/nothing" --svg "$T/none/x"
 [ ! -e "$T/none" ]
 ok $? 'nothing is made'
-
-# ---- standard streams: closed, or asked for twice ----
-moe-ckpt pack --progress -o "$T/closed.tar" "$T/root/step-00000003" 2>&-
-is "$?:$(moe-ckpt verify "$T/closed.tar" | grep -c ': whole')" 0:1 'what is said where nobody listens is not in the file that is written'
-moe-ckpt pack -q -o "$T/closed.tar" "$T/root/step-00000003" >&- 2>"$T/err"
-is "$?:$(cat "$T/err")" 0: 'a closed stdout is no error to who prints nothing'
-moe-plan-check "$P" >&- 2>"$T/err"
-is "$?:$(cat "$T/err")" '3:moe-plan-check: cannot write to standard output: Bad file descriptor' 'and is one to who prints'
-run moe-plan-check - <&-
-is "$status:$err" "3:moe-plan-check: cannot read '-': Bad file descriptor" 'a closed stdin cannot be read'
-twice() {
-    run "$@"
-    is "$status:${err#*: }" "2:standard input can be read once: '-' is named twice" "$1 $2: '-' twice is refused"
-}
-twice moe-partition -m - -c - <"$T/mix.json"
-twice moe-plan-check - - -q <"$P"
-twice moe-stat - - <"$T/log"
-twice moe-stat --plan - - <"$P"
-twice moe-stat --plan - --follow - <"$P"
+ln -s "$T/root/step-00000003" "$T/link"
+for out in "$T/root/step-00000003/x" "$T/link/optimizer/x"; do
+    run moe-ckpt pack "$T/root/step-00000003" -o "$out"
+    like "$status:$err:$(find "$T/root" -name 'x*')" "^2:.* would lie in .*:$" 'an archive does not go into what it is of'
+done
+run moe-ckpt extract -e 0 -o "$T/x" "$T/closed.tar"
+like "$status:$err" "^2:.*closed.tar' is not a directory" 'nor are tensors got out of one'
+for what in -t -e -s; do
+    run moe-ckpt list $what "$T/root"
+    like "$status:$err" "^2:.*'$T/root' is a directory of steps: name one of them, like '" "list $what of a root says what to name"
+done
+is "$(moe-ckpt list -t --json "$T/root/step-00000003" | cksum)" "$(moe-ckpt list --json "$T/root/step-00000003" | cksum)" 'list --json has the tensors'
 
 # ---- options that would do nothing ----
 for wrong in "--rules --json" "--simulate $P --tap" "--seal $P -c h100" "--seal $P --save-every 3" "--claims strategy-guide --save-every 3 $P"; do

@@ -461,6 +461,32 @@ char *path_parent(const char *path)
     return n ? xasprintf("%.*s", (int)n, path) : xstrdup(".");
 }
 
+/* The nearest directory above the path that is there, as the system knows it; caller frees. */
+static char *real_parent(const char *path)
+{
+    char *at = path_absolute(path), *real = NULL;
+    while (!real && strcmp(at, "/") != 0) {
+        char *above = path_parent(at);
+        free(at);
+        at = above;
+        real = realpath(at, NULL);
+    }
+    free(at);
+    return real;
+}
+
+bool path_within(const char *path, const char *dir)
+{
+    char *whole = realpath(dir, NULL), *target = realpath(path, NULL);
+    char *above = real_parent(target ? target : path);
+    size_t n = whole ? strlen(whole) : 0;
+    bool within = whole && above && strncmp(above, whole, n) == 0 && (above[n] == '/' || !above[n]);
+    free(whole);
+    free(target);
+    free(above);
+    return within;
+}
+
 void standard_streams(void)
 {
     for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) /* open() takes the least number that is free */

@@ -61,9 +61,10 @@ int make_dirs(const char *path);   /* mkdir -p; what it makes is synced */
 int remove_tree(const char *path); /* rm -r; a path that is not there is fine */
 bool is_dir(const char *path);
 bool file_exists(const char *path);
-char *path_join(const char *dir, const char *name); /* caller frees */
-char *path_absolute(const char *path);              /* from the root, links as they are; caller frees */
-char *path_parent(const char *path);                /* the directory that this name is in; caller frees */
+char *path_join(const char *dir, const char *name);  /* caller frees */
+char *path_absolute(const char *path);               /* from the root, links as they are; caller frees */
+char *path_parent(const char *path);                 /* the directory that this name is in; caller frees */
+bool path_within(const char *path, const char *dir); /* whether it lies there, or would, links followed */
 
 /* For the begin of main: a standard stream that is closed (>&-) becomes one that fails, lest a file that is
  * opened gets its number, and has in it what was meant for people. */

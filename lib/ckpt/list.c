@@ -382,12 +382,14 @@ int list_dir(const struct list_request *r, FILE *out)
     int aside, count = steps_list(path, &steps, &aside), complete = 0;
     for (int i = 0; i < count; i++)
         complete += steps[i].complete;
-    if (complete > 0 && r->form == LIST_FILES) {
+    if (complete > 0 && r->form == LIST_FILES && !r->stats) {
         int rc = list_root(path, steps, count, aside, r->json, out);
         free(steps);
         return rc;
     }
     free(steps);
+    if (count > 0)
+        TRY(steps_refuse_root(path));
     struct listing l = {.path = path, .stats = r->stats};
     if (count < 0 || hf_open(&l.weights, path) < 0)
         return -1;

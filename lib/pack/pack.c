@@ -258,6 +258,8 @@ int pack_dir(const struct pack_request *r, struct packed *done)
     bool to_stdout = !r->out || strcmp(r->out, "-") == 0;
     if (to_stdout && isatty(STDOUT_FILENO))
         return error(STATUS_USAGE, "an archive is nothing for a terminal: use -o FILE or a pipe");
+    if (!to_stdout && path_within(r->out, r->dir))
+        return error(STATUS_USAGE, "'%s' would lie in '%s', which is to stay as it is", r->out, r->dir);
     TRY(output_check(r->out));
     TRY(prepare(&k.p, r));
     int rc = output_open(&o, r->out);

@@ -50,6 +50,8 @@ int origin_open(struct origin *o, const char *path, bool verify)
         TRY(verified(o, path));
     else
         o->step = is_step_dir(path);
+    if (file_exists(path) && !is_dir(path))
+        return error(STATUS_USAGE, "'%s' is not a directory (of an archive moe-ckpt restore makes one)", path);
     TRY(steps_refuse_root(path));
     TRY(model_load(&o->model, path));
     int rc = inventory_init(&o->inventory, &o->model);
@@ -119,30 +121,11 @@ static int put_companions(const struct origin *o, const char *dir, struct manife
     return rc;
 }
 
-/* The nearest directory above the path that is there, as the system knows it; caller frees. */
-static char *real_parent(const char *path)
-{
-    char *at = path_absolute(path), *real = NULL;
-    while (!real && strcmp(at, "/") != 0) {
-        char *above = path_parent(at);
-        free(at);
-        at = above;
-        real = realpath(at, NULL);
-    }
-    free(at);
-    return real;
-}
-
 int origin_apart(const struct origin *o, const char *out)
 {
-    char *dir = realpath(o->path, NULL), *target = realpath(out, NULL);
-    char *above = real_parent(target ? target : out);
-    size_t n = dir ? strlen(dir) : 0;
-    bool within = dir && above && strncmp(above, dir, n) == 0 && (above[n] == '/' || !above[n]);
-    free(dir);
-    free(target);
-    free(above);
-    return within ? error(STATUS_USAGE, "'%s' would lie in '%s', which is to stay as it is", out, o->path) : 0;
+    return path_within(out, o->path)
+               ? error(STATUS_USAGE, "'%s' would lie in '%s', which is to stay as it is", out, o->path)
+               : 0;
 }
 
 int origin_put(const struct origin *o, const char *dir, const char *config, struct manifest *m)

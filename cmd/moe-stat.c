@@ -312,10 +312,12 @@ static int compare_runs(char **paths)
 static int list_figures(void)
 {
     static const char *const origin[] = {[MEASURED] = "log", [PREDICTED] = "plan", [BOTH] = "both"};
+    struct output o;
+    TRY(output_open(&o, output));
     for (int i = 0; i < FIGURES; i++)
-        printf("%s\t%s\t%s\t%s\n", figure_table[i].name, unit_name[figure_table[i].unit],
-               origin[figure_table[i].origin], figure_table[i].meaning);
-    return 0;
+        fprintf(o.stream, "%s\t%s\t%s\t%s\n", figure_table[i].name, unit_name[figure_table[i].unit],
+                origin[figure_table[i].origin], figure_table[i].meaning);
+    return output_commit(&o);
 }
 
 /* What does not go together. */
@@ -342,6 +344,10 @@ static int check_usage(int logs)
     if ((plot || html || trace) && output)
         return error(STATUS_USAGE,
                      "--plot, --html and --trace name their own file: --output does not go with them");
+    if ((option_given("last") || option_given("every")) && !follow)
+        return error(STATUS_USAGE, "--last and --every go with --follow");
+    if (option_given("skip") && (loads || experts || trace || figures))
+        return error(STATUS_USAGE, "--skip does not go with --loads, --experts, --trace and --figures");
     if (option_given("panels") && !plot)
         return error(STATUS_USAGE, "--panels goes with --plot");
     if (option_given("steps") && !(plot || html || trace))
@@ -352,6 +358,8 @@ static int check_usage(int logs)
     if ((model_path || seq) && (compare || loads || experts || trace || figures))
         return error(STATUS_USAGE,
                      "--model and --seq do not go with --compare, --loads, --experts, --trace and --figures");
+    if (figures && logs)
+        return error(STATUS_USAGE, "--figures takes no log: it lists what there is");
     if (!figures && logs < 1)
         return error(STATUS_USAGE, "no log: name a file, or '-' for standard input (see 'moe-stat -h')");
     if (compare && logs != 2)

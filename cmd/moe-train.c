@@ -136,13 +136,20 @@ static int check_machine(void)
 {
     if (health && calibrate)
         return error(STATUS_USAGE, "--health or --calibrate, not both");
-    if (o.dry_run || o.data || o.steps >= 0)
-        return error(STATUS_USAGE, "--%s trains nothing: it takes neither --dry-run nor --data nor --steps",
-                     health ? "health" : "calibrate");
+    static const char *const takes[] = {"health",  "calibrate", "plan",    "save",      "backend", "comm",
+                                        "threads", "timeout",   "cluster", "tolerance", "json",    "output"};
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        bool taken = !table[i].name || !option_given(table[i].name);
+        for (size_t k = 0; k < sizeof takes / sizeof *takes && !taken; k++)
+            taken = strcmp(table[i].name, takes[k]) == 0;
+        if (!taken)
+            return error(STATUS_USAGE, "--%s trains nothing: it does not take --%s",
+                         health ? "health" : "calibrate", table[i].name);
+    }
     if (health && probe.tolerance >= 1)
         return error(STATUS_USAGE, "--tolerance %g: with 1 or more nothing would be slow", probe.tolerance);
-    if (calibrate && (o.plan || probe.cluster || probe.json))
-        return error(STATUS_USAGE, "--calibrate takes no --plan, --cluster or --json");
+    if (calibrate && (o.plan || o.save || probe.cluster || probe.json))
+        return error(STATUS_USAGE, "--calibrate takes no --plan, --save, --cluster or --json");
     return 0;
 }
 
@@ -166,8 +173,8 @@ static int check_usage(const char *operand)
         return error(STATUS_USAGE, "needs --steps S");
     if ((o.save_every || o.keep) && !o.save)
         return error(STATUS_USAGE, "--save-every and --keep need --save ROOT");
-    if (o.eval_every && !o.eval)
-        return error(STATUS_USAGE, "--eval-every needs --eval DATA");
+    if ((o.eval_every || option_given("eval-steps")) && !o.eval)
+        return error(STATUS_USAGE, "--eval-every and --eval-steps need --eval DATA");
     return 0;
 }
 

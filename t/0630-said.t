@@ -246,6 +246,23 @@ for wrong in "--rules --json" "--simulate $P --tap" "--seal $P -c h100" "--seal 
     run moe-plan-check $wrong
     is "$status:$out" 2: "moe-plan-check $(echo "$wrong" | sed "s|$P|PLAN|"): refused"
 done
+for wrong in "--health --lr 1" "--health --log x" "--calibrate --save x" "--calibrate --resume x"; do
+    run moe-train $wrong
+    is "$status:$out" 2: "moe-train $wrong: refused"
+done
+refused 2 '--eval-every and --eval-steps need --eval' '--eval-steps of nothing' moe-train -p "$P" $go -s 1 --eval-steps 3
+for wrong in "--last 5 $T/log" "--every 5 $T/log" "--loads --skip 1 $T/log" "--figures $T/log"; do
+    run moe-stat $wrong
+    is "$status:$out" 2: "moe-stat ${wrong%$T*}: refused"
+done
+moe-stat --figures -o "$T/figures"
+is "$?:$(cksum <"$T/figures")" "0:$(moe-stat --figures | cksum)" 'moe-stat --figures has --output'
+run moe-train -p "$P" $go -s 1 --min-lr 1e-5 --decay-steps 3 --lr-steps 7
+is "$status:$err" '0:moe-train: --min-lr has no effect: the learning rate is constant (--lr-schedule)
+moe-train: --lr-steps has no effect: the learning rate is constant (--lr-schedule)
+moe-train: --decay-steps has no effect: --lr-schedule is constant, not wsd' 'numbers of another schedule are said'
+run moe-train -p "$P" $go -s 1 --min-lr 1e-5 --decay-steps 1 --lr-steps 7 --lr-schedule wsd
+is "$status:$err" 0: 'and are not where it is that'
 refused 2 "order '' must name" '--order of an unset variable' moe-partition -m moe-tiny --order ''
 refused 2 "no option '--strategy'" 'search --strategy, which would fix nothing' moe-partition search --strategy ep16-tp4-pp2 -n 128
 sed 's/$/\r/' "$P" >"$T/crlf.plan"

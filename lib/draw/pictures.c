@@ -39,7 +39,7 @@ int pictures_steps(const char *arg, void *to)
     bool ok = parse_int(dash ? from : arg, 0, INT64_MAX, &w->first);
     w->last = w->first;
     ok = ok && (!dash || parse_int(dash + 1, w->first, INT64_MAX, &w->last));
-    return ok ? 0 : error(STATUS_USAGE, "--steps '%s': A or A-B is wanted, with A <= B", arg);
+    return ok ? 0 : error(STATUS_USAGE, "'%s': A or A-B is wanted, with A <= B", arg);
 }
 
 int pictures_check(const struct pictures *w)

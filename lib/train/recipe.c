@@ -193,11 +193,24 @@ int recipe_restore(struct recipe *r, const struct json_doc *state)
     return 0;
 }
 
+/* Given, and of another schedule. */
+static void say_idle(const struct recipe *r)
+{
+    static const char *const falls[] = {"min-lr", "lr-steps"};
+    bool flat = strcmp(r->lr_schedule, "constant") == 0, wsd = strcmp(r->lr_schedule, "wsd") == 0;
+    for (size_t i = 0; i < sizeof falls / sizeof *falls && flat; i++)
+        if (option_given(falls[i]))
+            notice("--%s has no effect: the learning rate is constant (--lr-schedule)", falls[i]);
+    if (option_given("decay-steps") && !wsd)
+        notice("--decay-steps has no effect: --lr-schedule is %s, not wsd", r->lr_schedule);
+}
+
 void recipe_settle(struct recipe *r, int64_t steps, bool resumed)
 {
     bool flat = strcmp(r->lr_schedule, "constant") == 0, none = r->lr_steps == 0;
     if (none)
         r->lr_steps = steps;
+    say_idle(r);
     if (flat || !resumed)
         return;
     if (none)

@@ -28,7 +28,8 @@ double recipe_lr(const struct recipe *r, int64_t step);
  * that is not known is refused, as the numbers would not be those of the run (-1, status 2). */
 char *recipe_json(const struct recipe *r);
 int recipe_restore(struct recipe *r, const struct json_doc *state);
-/* What is left to say at a start of `steps` steps: a horizon that nobody gave is that. `resumed`: says what
+/* What is left to say at a start of `steps` steps: what was given and does nothing; a horizon that nobody gave
+ * is that. `resumed`: says what
  * the checkpoint did not have, and that steps lie beyond the horizon. */
 void recipe_settle(struct recipe *r, int64_t steps, bool resumed);
 

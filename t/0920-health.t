@@ -56,6 +56,12 @@ if need mpi command -v mpirun; then
         is "$(jq -c '[.kind, .healthy, .ranks, (.hosts | length), [.sick[] | .rank, .local], .sick[0].why, .checks.products.rank]' "$T/report.json")" \
             '["health",false,2,1,[1,1],["products","bandwidth"],1]' 'as JSON too'
     fi
+    halt=slow:third:1
+    health 2 --tolerance 0.6
+    is "$status $(printf '%s\n' "$out" | tail -n 1 | sed "s/ on '.*//")" '1 not healthy: rank 1' 'one that stands still in one of three rounds is named'
+    halt=slow:once:1
+    health 2 --tolerance 0.85
+    is "$status" 0 'one that did once is not' || diag "$out"
     halt=slow:link:1
     echo '{"device": "cpu", "intra_Bps": 1e13}' >"$T/links.json"
     health 2 --tolerance 0.95 -c "$T/links.json"

@@ -42,9 +42,17 @@ void halt_io(const char *place)
     halt_at(place);
 }
 
+static int rounds;
+
+void halt_round(void)
+{
+    rounds++;
+}
+
 void halt_slow(const char *place, double took_s)
 {
-    if (told("slow", place))
+    if (told("slow", place) || (rounds % 3 == 2 && told("slow", "third")) ||
+        (rounds == 2 && told("slow", "once")))
         rest(9 * took_s);
 }
 #endif

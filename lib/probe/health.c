@@ -25,7 +25,8 @@
 #define PAUSE_S    0.05 /* and between rounds */
 #define TURN_LEAST 0.01
 enum {
-    ROUNDS = 3,
+    ROUNDS = 3,         /* of which the middle one counts; */
+    MORE = 6,           /* and where one of them stands out so many more, and of all the third slowest */
     CUBE = 512,         /* a product of some milliseconds on a core, */
     DEVICE_CUBE = 4096, /* and of half a millisecond on a device, or as large as fits */
 };
@@ -103,23 +104,46 @@ static double crowd_of(const struct probe *p)
 }
 
 /* Seconds of one operation while all ranks do theirs, as if each had its processors to itself: what it waits
- * for a turn says who else is there, not how fast the rank is. The middle one of three rounds: what is wrong
- * with a rank is so each time, what others do comes and goes. */
-static int measure_work(struct probe *p, struct health_rank *r, bench_work *work, const void *what,
-                        double *middle_s)
+ * for a turn says who else is there, not how fast the rank is. */
+static int take_rounds(struct probe *p, struct health_rank *r, bench_work *work, const void *what, double *s,
+                       int rounds)
 {
-    double s[ROUNDS];
-    for (int i = 0; i < ROUNDS; i++) {
+    for (int i = 0; i < rounds; i++) {
         struct timing t;
-        if (i > 0)
-            nanosleep(&(struct timespec){.tv_nsec = (long)(PAUSE_S * 1e9)}, NULL);
+        nanosleep(&(struct timespec){.tv_nsec = (long)(PAUSE_S * 1e9)}, NULL);
+        halt_round();
         TRY(bench_time(&p->bench, work, what, WINDOW_S, &t));
         bool turns = !p->bench.be->device && t.waited > 0; /* not where it is unknown */
         s[i] = t.mean_s * (turns ? fmax(1 - t.waited, TURN_LEAST) : 1);
         if (!p->bench.be->device)
             r->value[HEALTH_BUSY] = fmin(r->value[HEALTH_BUSY], t.waited); /* of NaN and a number the number */
     }
-    *middle_s = fmax(fmin(s[0], s[1]), fmin(fmax(s[0], s[1]), s[2]));
+    return 0;
+}
+
+static int by_value(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* The middle one of three rounds: what is wrong with a rank is so each time, what others do comes and goes. But
+ * a rank may stand still in one of three, again and again: where any rank has a round that much slower than its
+ * middle one, more of them tell whether that was once. */
+static int measure_work(struct probe *p, struct health_rank *r, bench_work *work, const void *what, double *s)
+{
+    double each[ROUNDS + MORE];
+    TRY(take_rounds(p, r, work, what, each, ROUNDS));
+    qsort(each, ROUNDS, sizeof *each, by_value);
+    int64_t stood = each[ROUNDS / 2] < (1 - p->o->tolerance) * each[ROUNDS - 1];
+    TRY(host_max(comm_world(p->comm), &stood));
+    if (!stood) {
+        *s = each[ROUNDS / 2];
+        return 0;
+    }
+    TRY(take_rounds(p, r, work, what, each + ROUNDS, MORE));
+    qsort(each, ROUNDS + MORE, sizeof *each, by_value);
+    *s = each[ROUNDS + MORE - (ROUNDS + MORE) / ROUNDS];
     return 0;
 }
 
@@ -185,12 +209,6 @@ static int measure(struct probe *p, struct health_rank *r, struct link **links)
 }
 
 /* ---- what is expected, at rank 0 ---- */
-
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
 
 /* What half of the ranks have at least; NaN where there is nobody to compare with, or half have too much. */
 static double most_have(const struct health *h, enum health_check check)

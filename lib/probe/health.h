@@ -4,9 +4,10 @@
  * plan needs; what the cluster file says, counted as plans count it (cost/); else what most ranks have.
  *
  * Measured together, ranks compete as they do in a run. What a rank computes is a mean over a tenth of a
- * second, so that one which stands still half the time is half as fast, of three rounds the middle one; the
- * time for which another process or rank had its processor does not count (process_waited_s()). How much that
- * is, is a check of its own: a host with other programs is busy, which makes no rank of it sick.
+ * second, so that one which stands still half the time is half as fast, of three rounds the middle one; where
+ * one of the three stands out, of nine the third slowest: once is nothing, one time in three is slow. The time
+ * for which another process or rank had its processor does not count (process_waited_s()). How much that is, is
+ * a check of its own: a host with other programs is busy, which makes no rank of it sick.
  */
 #ifndef PROBE_HEALTH_H
 #define PROBE_HEALTH_H

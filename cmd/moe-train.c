@@ -171,6 +171,8 @@ static int check_usage(const char *operand)
         return error(STATUS_USAGE, "needs --data DATA");
     if (o.steps < 0)
         return error(STATUS_USAGE, "needs --steps S");
+    if (o.resume && !*o.resume)
+        return error(STATUS_USAGE, "--resume '' names no checkpoint and no directory of them");
     if ((o.save_every || o.keep) && !o.save)
         return error(STATUS_USAGE, "--save-every and --keep need --save ROOT");
     if ((o.eval_every || option_given("eval-steps")) && !o.eval)

@@ -250,6 +250,12 @@ for wrong in "--health --lr 1" "--health --log x" "--calibrate --save x" "--cali
     run moe-train $wrong
     is "$status:$out" 2: "moe-train $wrong: refused"
 done
+mkdir "$T/model"
+cp "$T/root/step-00000003/"*.safetensors "$T/root/step-00000003/"{config,model.safetensors.index}.json "$T/model"
+refused 2 "resume '' names no" '--resume of an unset variable' moe-train -p "$P" $go -s 1 --resume ''
+refused 2 "model' is a model, .* go behind --init" '--resume of a model' moe-train -p "$P" $go -s 1 --resume "$T/model"
+refused 2 "no directory '.*nowhere' to take weights from" '--init of nothing' moe-train -p "$P" $go -s 1 --init "$T/nowhere"
+refused 2 "nowhere' does not exist" 'extract from nothing' moe-ckpt extract -e 0 -o "$T/x" "$T/nowhere"
 refused 2 '--eval-every and --eval-steps need --eval' '--eval-steps of nothing' moe-train -p "$P" $go -s 1 --eval-steps 3
 for wrong in "--last 5 $T/log" "--every 5 $T/log" "--loads --skip 1 $T/log" "--figures $T/log"; do
     run moe-stat $wrong

@@ -50,8 +50,11 @@ int origin_open(struct origin *o, const char *path, bool verify)
         TRY(verified(o, path));
     else
         o->step = is_step_dir(path);
-    if (file_exists(path) && !is_dir(path))
-        return error(STATUS_USAGE, "'%s' is not a directory (of an archive moe-ckpt restore makes one)", path);
+    if (!is_dir(path))
+        return error(STATUS_USAGE,
+                     file_exists(path) ? "'%s' is not a directory (of an archive moe-ckpt restore makes one)"
+                                       : "'%s' does not exist",
+                     path);
     TRY(steps_refuse_root(path));
     TRY(model_load(&o->model, path));
     int rc = inventory_init(&o->inventory, &o->model);

@@ -167,6 +167,14 @@ static bool is_one(const char *path, int steps)
     return steps == 0 && (holds(path, PLAN_FILE) || holds(path, CONFIG_FILE));
 }
 
+/* A model that no run has made: what it has is weights. */
+static bool is_model(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return is_dir(path) && step_of(slash ? slash + 1 : path) < 0 && !holds(path, MANIFEST_FILE) &&
+           !holds(path, STATE_FILE) && !holds(path, PLAN_FILE);
+}
+
 static int find_choices(const char *path, struct choices *c)
 {
     char *plain = xstrdup(path);
@@ -178,6 +186,9 @@ static int find_choices(const char *path, struct choices *c)
     c->one = r == 0 && is_one(plain, count + c->aside);
     if (c->one && !is_dir(plain))
         r = error(STATUS_USAGE, "no checkpoint '%s'", plain);
+    if (c->one && is_model(plain))
+        r = error(STATUS_USAGE,
+                  "'%s' is a model, and no checkpoint to go on from: its weights go behind --init", plain);
     c->count = c->one ? 1 : max64(count, 0);
     c->dirs = xcalloc((size_t)max64(c->count, 1), sizeof *c->dirs);
     for (int i = 0; i < c->count && r == 0; i++)

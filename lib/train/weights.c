@@ -68,8 +68,11 @@ static int check_config(const struct run *run, const char *dir, bool first_weigh
     char differ[900] = "";
     size_t used = 0;
     TRY(steps_refuse_root(dir));
-    if (file_exists(dir) && !is_dir(dir))
-        return error(STATUS_USAGE, "'%s' is a file: weights come from the directory that it is in", dir);
+    if (!is_dir(dir))
+        return error(STATUS_USAGE,
+                     file_exists(dir) ? "'%s' is a file: weights come from the directory that it is in"
+                                      : "no directory '%s' to take weights from",
+                     dir);
     TRY(model_load(&m, dir));
     struct model planned = run->plan.model; /* windows that cannot act are as good as none */
     m.window = m.window < run->plan.batch.seq ? m.window : 0;

@@ -268,11 +268,11 @@ static void recipe_out_of_range(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(advice_overflows),    cmocka_unit_test(divisors_take_long),
-        cmocka_unit_test(memory_overflows),    cmocka_unit_test(experts_again_and_again),
-        cmocka_unit_test(nul_in_config),       cmocka_unit_test(loads_of_another_shape),
-        cmocka_unit_test(too_few_ranges),      cmocka_unit_test(long_mark),
-        cmocka_unit_test(digits_overflow),     cmocka_unit_test(recipe_out_of_range),
+        cmocka_unit_test(advice_overflows), cmocka_unit_test(divisors_take_long),
+        cmocka_unit_test(memory_overflows), cmocka_unit_test(experts_again_and_again),
+        cmocka_unit_test(nul_in_config),    cmocka_unit_test(loads_of_another_shape),
+        cmocka_unit_test(too_few_ranges),   cmocka_unit_test(long_mark),
+        cmocka_unit_test(digits_overflow),  cmocka_unit_test(recipe_out_of_range),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

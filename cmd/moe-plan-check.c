@@ -139,8 +139,6 @@ static int check_all(char **paths, int count)
     int worst = 0, number = 0;
     if (count == 0)
         return error(STATUS_USAGE, "no plan: name a file, or '-' for standard input (see 'moe-plan-check -h')");
-    if (as_json && as_tap)
-        return error(STATUS_USAGE, "--json and --tap are one too many");
     int rules = 0;
     while (rule_at(rules))
         rules++;
@@ -255,8 +253,6 @@ static int judge(char **paths, int count)
     struct claims c;
     if (count != 1)
         return error(STATUS_USAGE, "--claims takes one plan (see 'moe-plan-check -h')");
-    if (as_json && as_tap)
-        return error(STATUS_USAGE, "--json and --tap are one too many");
     TRY(claims_read(&c, claims_path));
     if (plan_read(&p, paths[0]) < 0) {
         claims_release(&c);
@@ -270,27 +266,40 @@ static int judge(char **paths, int count)
     return r;
 }
 
+/* Whether each option that is given means something beside the others. */
+static int check_options(bool plans)
+{
+    bool other = list_rules || seal_path || simulate_path; /* than a verdict on plans */
+    if (list_rules + (seal_path != NULL) + (simulate_path != NULL) + plans > 1)
+        return error(STATUS_USAGE, "one of --rules, --seal, --simulate or plans at a time");
+    if (claims_path && other)
+        return error(STATUS_USAGE, "--claims goes with a plan");
+    if (svg_path && !simulate_path)
+        return error(STATUS_USAGE, "--svg goes with --simulate");
+    if (log_path && !claims_path)
+        return error(STATUS_USAGE, "--log goes with --claims");
+    const struct {
+        const char *name;
+        bool given;
+    } verdicts[] = {{"cluster", cluster}, {"save-every", save_every}, {"json", as_json}, {"tap", as_tap}};
+    for (size_t i = 0; i < sizeof verdicts / sizeof *verdicts && other; i++)
+        if (verdicts[i].given)
+            return error(STATUS_USAGE, "--%s goes with verdicts, not with --%s", verdicts[i].name,
+                         list_rules  ? "rules"
+                         : seal_path ? "seal"
+                                     : "simulate");
+    if (save_every && claims_path)
+        return error(STATUS_USAGE, "--save-every goes with rules, not with --claims");
+    if (as_json && as_tap)
+        return error(STATUS_USAGE, "--json and --tap are one too many");
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
     int first = options_parse(&command, argc, argv), r;
-    if (first < 0)
+    if (first < 0 || check_options(first < argc) < 0)
         return command_failed(&command);
-    if (list_rules + (seal_path != NULL) + (simulate_path != NULL) + (first < argc) > 1) {
-        error(STATUS_USAGE, "one of --rules, --seal, --simulate or plans at a time");
-        return command_failed(&command);
-    }
-    if (claims_path && (list_rules || seal_path || simulate_path)) {
-        error(STATUS_USAGE, "--claims goes with a plan");
-        return command_failed(&command);
-    }
-    if (svg_path && !simulate_path) {
-        error(STATUS_USAGE, "--svg goes with --simulate");
-        return command_failed(&command);
-    }
-    if (log_path && !claims_path) {
-        error(STATUS_USAGE, "--log goes with --claims");
-        return command_failed(&command);
-    }
     r = claims_path     ? judge(argv + first, argc - first)
         : list_rules    ? show_rules()
         : seal_path     ? seal()

@@ -10,6 +10,7 @@
 #include "base/memory.h"
 #include "base/notice.h"
 #include "base/num.h"
+#include "base/words.h"
 #include "cost/cluster.h"
 #include "cost/predict.h"
 #include "model/config.h"
@@ -48,7 +49,9 @@ static const struct strategy {
       .precision = "bf16",
       .recompute = "none",
       .zero = 1}},
+    {NULL},
 };
+static const struct words strategy_words = WORDS(strategies);
 
 static void fill(int64_t *value, int64_t from)
 {
@@ -64,14 +67,12 @@ static void fill_text(const char **value, const char *from)
 
 static int apply_strategy(struct request *r)
 {
-    const struct strategy *s = NULL;
-    for (size_t i = 0; i < sizeof strategies / sizeof *strategies; i++)
-        if (strcmp(strategies[i].name, r->strategy) == 0)
-            s = &strategies[i];
-    if (!s)
-        return error(STATUS_USAGE, "no strategy '%s'; there are ep16-tp4-pp2 and ep16-tp4-pp2-folded",
-                     r->strategy);
-    const struct request *from = &s->request;
+    char list[120];
+    int i = word_index(&strategy_words, r->strategy);
+    if (i < 0)
+        return error(STATUS_USAGE, "no strategy '%s': there is %s", r->strategy,
+                     words_text(&strategy_words, list, sizeof list));
+    const struct request *from = &strategies[i].request;
     fill_text(&r->model, from->model);
     fill_text(&r->cluster, from->cluster);
     fill(&r->world, from->world);
@@ -140,7 +141,7 @@ static int set_axes(struct plan *p, const struct request *r)
     enum axis order[AXES];
     p->axes = r->axes;
     if (!*p->axes.order)
-        strcpy(p->axes.order, "tp-cp-ep-dp-pp");
+        strcpy(p->axes.order, DEFAULT_ORDER);
     if (order_parse(p->axes.order, order) < 0 || axes_derive(&p->axes, &world) < 0)
         return -1;
     p->world = (int)world;

@@ -110,7 +110,7 @@ static const struct command plan_command = {
 void warn_if_too_large(const struct plan *p)
 {
     char needs[24], has[24], advice[400];
-    if (!(p->machine.memory_bytes > 0) || needed_bytes(&p->predict) <= p->machine.memory_bytes)
+    if (plan_fits(p))
         return;
     fit_advice(p, p->predict.memory_rank, arena_room(p), advice);
     notice("the plan does not fit: rank %d needs %s, a rank has %s; %s", p->predict.memory_rank,

@@ -268,31 +268,39 @@ static int judge(char **paths, int count)
     return r;
 }
 
-/* What does not go together. */
-static int check_usage(int plans)
+/* Whether each option that is given means something beside the others. */
+static int check_options(bool plans)
 {
-    if (list_rules + (seal_path != NULL) + (simulate_path != NULL) + (plans > 0) > 1)
+    bool other = list_rules || seal_path || simulate_path; /* than a verdict on plans */
+    if (list_rules + (seal_path != NULL) + (simulate_path != NULL) + plans > 1)
         return error(STATUS_USAGE, "one of --rules, --seal, --simulate or plans at a time");
-    bool other = list_rules || seal_path || simulate_path;
     if (claims_path && other)
         return error(STATUS_USAGE, "--claims goes with a plan");
-    if (other && (as_json || as_tap || cluster))
-        return error(STATUS_USAGE,
-                     "--json, --tap and --cluster go with plans to check, not with --rules, --seal "
-                     "or --simulate");
-    if (save_every && (other || claims_path))
-        return error(STATUS_USAGE, "--save-every goes with plans to check alone");
     if (svg_path && !simulate_path)
         return error(STATUS_USAGE, "--svg goes with --simulate");
     if (log_path && !claims_path)
         return error(STATUS_USAGE, "--log goes with --claims");
-    return as_json && as_tap ? error(STATUS_USAGE, "--json and --tap are one too many") : 0;
+    const struct {
+        const char *name;
+        bool given;
+    } verdicts[] = {{"cluster", cluster}, {"save-every", save_every}, {"json", as_json}, {"tap", as_tap}};
+    for (size_t i = 0; i < sizeof verdicts / sizeof *verdicts && other; i++)
+        if (verdicts[i].given)
+            return error(STATUS_USAGE, "--%s goes with verdicts, not with --%s", verdicts[i].name,
+                         list_rules  ? "rules"
+                         : seal_path ? "seal"
+                                     : "simulate");
+    if (save_every && claims_path)
+        return error(STATUS_USAGE, "--save-every goes with rules, not with --claims");
+    if (as_json && as_tap)
+        return error(STATUS_USAGE, "--json and --tap are one too many");
+    return 0;
 }
 
 int main(int argc, char **argv)
 {
     int first = options_parse(&command, argc, argv), r;
-    if (first < 0 || check_usage(argc - first) < 0)
+    if (first < 0 || check_options(first < argc) < 0)
         return command_failed(&command);
     r = claims_path     ? judge(argv + first, argc - first)
         : list_rules    ? show_rules()

@@ -57,6 +57,12 @@ says 'faster +ep [0-9]+ would be predicted'
 replan B.drop B --lost 21 --global-batch auto --drop-experts
 says '60 of 64 in every layer, 4 a rank'
 
+# ---- where the layout as it was has room for its arena, and not for the communicators beside it ----
+sed 's/"memory_bytes": [0-9.e]*/"memory_bytes": 5.5e9/' "$top/share/clusters/ref-64g.json" >"$T/tight.json"
+moe-partition -q --strategy ep16-tp4-pp2 -c "$T/tight.json" -o "$T/tight"
+replan tight.keep tight --lost 21 --global-batch auto
+says 'memory +rank 0 needs most, 5\.[0-4][0-9]* GB of 5\.5 GB'
+
 # ---- more, and otherwise said ----
 replan host A --lost host:3 --global-batch auto
 says 'ranks 24-31: 8 of 128'
@@ -64,7 +70,8 @@ says 'dp 14.*'
 perl -e 'print "node$_ slots=8\n" for 0 .. 15' >"$T/hosts"
 run moe-partition replan "$T/A" --lost host:node3 --hosts "$T/hosts" --global-batch auto
 is "$(printf '%s\n' "$out" | head -1)" 'lost          ranks 24-31: 8 of 128' 'a host by its name'
-printf '{"kind":"start"}\n{"kind":"fault","rank":5}\n{"kind":"start"}\n{"kind":"step","step":1}\n{"kind":"fault","rank":17,"host":"x"}\n{"kind":"fault","rank":null}\n{"kind":"fau' >"$T/log"
+# zeros: what a crash of its host may leave of a log that goes on behind them
+printf '{"kind":"start"}\n{"kind":"fault","rank":5}\n\0\0{"kind":"start"}\n{"kind":"step","step":1}\n{"kind":"fault","rank":17,"host":"x"}\n{"kind":"fault","rank":null}\n{"kind":"fau' >"$T/log"
 run moe-partition replan "$T/A" --lost "@$T/log" --global-batch auto
 is "$(printf '%s\n' "$out" | head -1)" 'lost          rank 17: 1 of 128' 'a log: who was at fault since its last start'
 # a report of health: of the plan's ranks, and of others, by the places of both

@@ -163,5 +163,15 @@ run moe-plan-check --svg "$T/vpp.svg" "$T/p.plan"
 is "$status" 2 '--svg alone'
 run moe-plan-check --simulate "$T/p.plan" --rules
 is "$status" 2 'one thing at a time'
+said=
+for aside in --rules "--seal $T/p.plan" "--simulate $T/p.plan"; do
+    for option in '-c local' '--save-every 5' --json --tap; do
+        run moe-plan-check $aside $option
+        said="$said$status:$(printf '%s\n' "$err" | grep -c 'goes with verdicts') "
+    done
+done
+is "$said" '2:1 2:1 2:1 2:1 2:1 2:1 2:1 2:1 2:1 2:1 2:1 2:1 ' 'an option for verdicts is refused where none is given'
+run moe-plan-check --claims strategy-guide --save-every 5 "$T/p.plan"
+is "$status" 2 'and one for rules where claims are judged'
 
 done_testing

@@ -266,7 +266,13 @@ until_has() {
     done
     return 1
 }
-is "$(moe-stat --follow - <"$T/made.jsonl" --every 0 >/dev/null 2>&1 & pid=$!; sleep 0.5; kill $pid 2>/dev/null; echo done)" done 'a follower ends when it is told to'
+moe-stat --follow - <"$T/made.jsonl" --every 0 >"$T/told.out" 2>"$T/told.err" &
+pid=$!
+until_has "$T/told.out" '^step '
+ok $? 'a file on standard input is followed' || diag "$(cat "$T/told.err")"
+kill $pid
+wait $pid
+is $? 0 'until SIGTERM'
 run bash -c 'head -50 "$1" | moe-stat --follow --every 0 -' - "$T/a.jsonl"
 is "$status" 0 '--follow: a pipe ends where it ends'
 like "$(printf '%s\n' "$out" | tail -1)" '^step 49  loss [0-9.]+  [0-9]+ tokens/s  step 0\.[0-9]+ s  MFU ' 'with a line on its last steps'

@@ -172,6 +172,10 @@ near "$(figure tokens_per_s "$logs/deepspeed-engine.log" --check 'steps > 0' --p
     sed -n 's/.*"measured_as": "tokens_per_s".*"measured": \([0-9.]*\).*/\1/p')" 18724.571428571428 1e-9 'the length of a sequence'
 run moe-stat --plan "$T/plan" --check 'mfu > 0' --check 'mfu < 0.01' "$logs/deepspeed-engine.log"
 is "$status" 0 'FLOP a token, and the peak' || diag "$out $err"
+moe-partition -m moe-tiny -c h100 -n 8 --seq 512 --global-batch 64 --precision fp8 -o "$T/fp8" 2>/dev/null
+mfu() { moe-stat --plan "$1" -f json "$logs/deepspeed-engine.log" 2>/dev/null | sed -n 's/.*"figure": "mfu".*"measured": \([0-9.e-]*\),.*/\1/p'; }
+near "$(mfu "$T/fp8")" "$(awk -v mfu="$(mfu "$T/plan")" -v f="$(tr ' ' '\n' <"$T/plan" | sed -n 's/^flops_\(bf16\|fp8\)=//p' | tr '\n' ' ')" \
+    'BEGIN { split(f, at, " "); printf "%.17g", mfu * at[1] / at[2] }')" 1e-9 'of the precision that the plan has'
 
 # ---- logs that are not as they should be ----
 want=$(moe-stat -f csv "$logs/megatron-core.log" 2>/dev/null)

@@ -36,7 +36,8 @@ if need mpi command -v mpirun; then
         rm -f "$T/two.log"
     }
     common="-p $T/two.plan -d $T/text $recipe -s 2 --log $T/two.log"
-    pair '--min-lr 1e-5' '--min-lr 2e-5'
+    many=$(printf -- '--eps 1e-6 %.0s' $(seq 100)) # of one that is repeated the last counts, and hides no other
+    pair "$many --min-lr 1e-5" "$many --min-lr 2e-5"
     refused 2 "options: '--min-lr' is 2e-5 on host '.*', and 1e-5 on rank 0's" 'two options'
     pair '' '--no-shuffle'
     refused 2 "options: '--no-shuffle' is given on host .* not there on rank 0's" 'an option of one rank'
@@ -263,8 +264,13 @@ is "$status" 0 'a root whose run was killed on this host: taken over at once' ||
 is "$(ls -A "$T/busy")" step-00000002 'and no mark is left at the end'
 one_beside -s 100000 --save "$T/stolen" --save-every 1000 --log "$T/stolen.log" 2>"$T/stolen.err" &
 stolen=$!
-for _ in $(seq 100); do [ -e "$T/stolen/.moekit-run" ] && break; sleep 0.1; done
-sed 's/"run": "[^"]*"/"run": "fedcba9876543210"/' "$T/stolen/.moekit-run" >"$T/mark" && cp "$T/mark" "$T/stolen/.moekit-run"
+for _ in $(seq 100); do [ -s "$T/stolen.log" ] && break; sleep 0.1; done
+sed 's/"run": "[^"]*"/"run": "fedcba9876543210"/' "$T/stolen/.moekit-run" >"$T/mark"
+for _ in $(seq 600); do # again, should the run be just about to renew its own
+    cp "$T/mark" "$T/stolen/.moekit-run"
+    kill -0 $stolen 2>/dev/null || break
+    sleep 0.1
+done
 wait $stolen
 is "$?" 3 'a run whose root was taken over: exit 3'
 like "$(cat "$T/stolen.err")" "is no longer this run's" 'a run whose root was taken over: says so'
@@ -287,11 +293,12 @@ is "$(ls -d "$T/space" 2>/dev/null)" '' 'a root that vanishes: not made anew'
 mkdir "$T/small"
 if need tmpfs unshare -m mount -t tmpfs -o size=64k none "$T/small"; then
     run unshare -m bash -c "mount -t tmpfs -o size=600k none '$T/small' &&
-        { moe-train -p '$T/one.plan' -d '$T/text' $recipe -s 300 --save '$T/small' --save-every 20 --keep 1 --log '$T/small.log' & job=\$!
-        for _ in \$(seq 300); do grep -q fault '$T/small.log' 2>/dev/null && break; sleep 0.05; done
-        mount -o remount,size=40m '$T/small'; wait \$job; echo status \$?; ls '$T/small'; moe-ckpt verify '$T'/small/step-*; }"
-    like "$out" 'status 0' 'a disk that was full for a while: exit 0' || diag "$err"
-    like "$out" 'step-00000300: whole' 'a disk that was full for a while: the last checkpoint is whole'
+        { moe-train -p '$T/one.plan' -d '$T/text' $recipe -s 100000 --save '$T/small' --save-every 20 --keep 1 --log '$T/small.log' & job=\$!
+        for _ in \$(seq 1200); do grep -q fault '$T/small.log' 2>/dev/null && break; sleep 0.05; done
+        mount -o remount,size=40m '$T/small'; kill -USR1 \$job; wait \$job; echo status \$?; ls '$T/small'; moe-ckpt verify '$T'/small/step-*; }"
+    like "$out" 'status 75' 'a disk that was full for a while: exit 75' || diag "$err"
+    like "$out" "$(printf 'step-%08d: whole' "$(sed -n 's/.*"kind":"end","step":\([0-9]*\).*/\1/p' "$T/small.log")")" \
+        'a disk that was full for a while: the step it stopped at is whole'
     is "$(printf '%s\n' "$out" | grep -c '^step-')" 1 'a disk that was full for a while: no leavings' || diag "$out"
     like "$err" 'the checkpoint of step [0-9]*0 was not saved: .*No space left' 'a disk that was full for a while: said'
     like "$(grep '"kind":"fault"' "$T/small.log" | head -1)" '"reason":".*No space left' 'a disk that was full for a while: logged'

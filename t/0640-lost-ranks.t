@@ -84,11 +84,14 @@ is "$(grep -c '"kind":"fault"' "$T/slow.log")" 0 'and no fault'
 MOEKIT_HALT=stop:init:1 mpirun --oversubscribe --bind-to none -n 3 moe-train -p "$T/job.plan" --log "$T/term.log" -d "$T/text" -s 1 \
     2>"$T/term.err" </dev/null &
 job=$!
-for _ in $(seq 100); do
-    [ "$(pgrep -P $job -x moe-train -c)" -lt 3 ] || break
+for _ in $(seq 600); do # until all hold SIGTERM back for their watchdogs, which then must see it however early it comes
+    held=0
+    for pid in $(pgrep -P $job -x moe-train); do
+        ! grep -q '^SigBlk:.*[4567c-f]...$' "/proc/$pid/status" 2>/dev/null || held=$((held + 1))
+    done
+    [ $held -lt 3 ] || break
     sleep 0.1
 done
-sleep 1
 begin=$SECONDS
 for pid in $(pgrep -P $job -x moe-train); do kill -TERM "$pid"; done
 ( sleep 60; kill -KILL $job 2>/dev/null ) &

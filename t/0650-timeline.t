@@ -11,11 +11,14 @@ write_tokens text 97 2000
 write_model mix mixtral num_hidden_layers=2
 make_plan pp2 mix --seq 16 --global-batch 4 --pp 2 || diag "$(cat "$T/pp2.err")"
 
+SLURMD_NODENAME=$(printf 'n\377') # a host's name is text from outside: any bytes
+export SLURMD_NODENAME
 train pp2 2 -d "$T/text" -s 4 --timeline "2-3:$T/times"
-is "$?" 0 'two stages of a pipeline' || diag "$(head -3 "$T/pp2.err")"
+is "$?" 0 'two stages of a pipeline, on a host whose name is no UTF-8' || diag "$(head -3 "$T/pp2.err")"
+unset SLURMD_NODENAME
 for rank in 0 1; do
     f=$T/times.$rank
-    is "$(head -1 "$f" | jq -c '[.kind, .format, .rank, .ranks, (.unix_s > 1e9)]')" "[\"timeline\",1,$rank,2,true]" "rank $rank: the head"
+    is "$(head -1 "$f" | jq -c '[.kind, .format, .rank, .ranks, .host, (.unix_s > 1e9)]')" "[\"timeline\",1,$rank,2,\"n�\",true]" "rank $rank: the head"
     is "$(jq -s '[.[] | select(.kind == "op") | .step] | unique' -c "$f")" '[2,3]' "rank $rank: the steps asked for"
     is "$(jq -s '[.[] | select(.kind == "op") | select(.start_s > .end_s or .start_s < 0)] | length' "$f")" 0 'none ends before it starts'
     is "$(jq -s '[map(select(.kind == "op")) | group_by(.stream)[] | . as $s | range(1; length) | select($s[.].start_s < $s[. - 1].end_s)] | length' "$f")" 0 \

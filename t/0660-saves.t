@@ -96,6 +96,8 @@ if need strace command -v strace; then
             grep -q 'Input/output error' "$T/eio.err" || failed="$failed $call:$n:silent($status)"
         done
     done
+    [ $tried -ge 6 ]
+    ok $? "calls that can fail were found ($tried)"
     is "$failed" '' "an I/O error in $tried places: said, and no step that has its name is broken"
 fi
 done_testing

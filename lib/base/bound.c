@@ -40,7 +40,8 @@ static const char *blanks(const char *p)
 /* One in the last place of the number as it is written: "1.50" 0.01, "12e3" 1000. */
 static double last_digit(const char *p, const char *end)
 {
-    int places = 0, exponent = 0;
+    int places = 0;
+    double exponent = 0;
     bool fraction = false;
     for (; p < end && *p != 'e' && *p != 'E'; p++) {
         if (*p == '.')
@@ -49,7 +50,7 @@ static double last_digit(const char *p, const char *end)
             places++;
     }
     if (p < end)
-        exponent = atoi(p + 1);
+        exponent = (double)strtol(p + 1, NULL, 10);
     return pow(10, exponent - places);
 }
 

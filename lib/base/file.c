@@ -356,6 +356,13 @@ static void write_back(int fd)
     }
 }
 
+int file_close(int fd, int r, const char *path)
+{
+    if (fd >= 0 && close(fd) != 0 && r == 0)
+        return error_errno("cannot write '%s'", path);
+    return r;
+}
+
 int file_sync(int fd, const char *path)
 {
     write_back(fd);

@@ -50,6 +50,9 @@ int64_t file_bytes_read(void);
  * written: EROFS) that is no error. `path` is for messages. A file goes to the disk piece by piece, with
  * signs of life. */
 int file_sync(int fd, const char *path);
+/* Closes a descriptor that was written through; -1 is none. `r`, or -1 with error() where that was 0 and the
+ * close fails, in which network file systems tell of writes that were lost. */
+int file_close(int fd, int r, const char *path);
 int sync_dir(const char *path);
 int sync_parent(const char *path); /* of the directory that this name is in */
 

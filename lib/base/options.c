@@ -122,7 +122,7 @@ char *options_given(const struct command *c)
 {
     char *text = xasprintf("%s: %s\n", c->name, VERSION);
     for (int i = 0; i < c->count; i++)
-        for (int g = givens - 1; g >= 0 && c->opts[i].name; g--) { /* of several the last counts */
+        for (int g = 0; g < givens && c->opts[i].name; g++) {
             if (strcmp(given[g].name, c->opts[i].name) != 0)
                 continue;
             char *longer =
@@ -132,6 +132,16 @@ char *options_given(const struct command *c)
             break;
         }
     return text;
+}
+
+/* Of several of one name the last counts. */
+static void note_given(const char *name, const char *arg)
+{
+    int i = 0;
+    while (i < givens && strcmp(given[i].name, name) != 0)
+        i++;
+    given[i] = (typeof(*given)){name, arg};
+    givens = i == givens ? i + 1 : givens;
 }
 
 /* Which of the tables' options getopt's value `v` is (1000 + index for every option). */
@@ -271,8 +281,7 @@ int options_parse(const struct command *c, int argc, char **argv)
         }
         if (take(o, optarg) < 0)
             return -1;
-        if (givens < MAX_OPTS)
-            given[givens++] = (typeof(*given)){o->name, optarg};
+        note_given(o->name, optarg);
     }
     notice_open(c->name,
                 quiet_flag     ? NOTICE_QUIET

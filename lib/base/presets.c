@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/memory.h"
+#include "base/words.h"
 
 /* Where the data files are, from where this program is: TREE/.build/…/bin/NAME has TREE/share, PREFIX/bin/NAME
  * has PREFIX/share/moekit. So an installed tree may be moved. */
@@ -51,9 +52,8 @@ char *preset_names(const char *folder, const char *between)
     char *dir = path_join(data_dir(), folder), *list = xstrdup("");
     int count = scandir(dir, &found, is_shown, alphasort);
     for (int i = 0; i < count; i++) {
-        size_t n = strlen(found[i]->d_name),
-               end = n > 5 && strcmp(found[i]->d_name + n - 5, ".json") == 0 ? 5 : 0;
-        char *longer = xasprintf("%s%s%.*s", list, i ? between : "", (int)(n - end), found[i]->d_name);
+        size_t n = strlen(found[i]->d_name) - (ends_in(found[i]->d_name, ".json") ? 5 : 0);
+        char *longer = xasprintf("%s%s%.*s", list, i ? between : "", (int)n, found[i]->d_name);
         free(list);
         list = longer;
         free(found[i]);

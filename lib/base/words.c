@@ -83,3 +83,9 @@ bool words_near(const struct words *w, const char *text, const char *prefix, cha
     }
     return *buf != '\0';
 }
+
+bool ends_in(const char *text, const char *end)
+{
+    size_t n = strlen(text), m = strlen(end);
+    return n > m && strcmp(text + n - m, end) == 0;
+}

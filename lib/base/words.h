@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The words for 0, 1, 2 … as people write them: the names of an enum's values, or of the rows of a table. */
+/* The words for 0, 1, 2 … as people write them: the names of an enum's values, or of the rows of a table. And
+ * what a word ends in. */
 #ifndef BASE_WORDS_H
 #define BASE_WORDS_H
 
@@ -28,5 +29,8 @@ char *words_text(const struct words *w, char *buf, size_t room);
 int word_distance(const char *text, const char *word);
 /* The words that `text` is nearest to, each after `prefix`, as "a or b" into buf; whether there are any. */
 bool words_near(const struct words *w, const char *text, const char *prefix, char *buf, size_t room);
+
+/* Whether `text` is something with this behind it: the suffix of a name, say. */
+bool ends_in(const char *text, const char *end);
 
 #endif

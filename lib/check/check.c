@@ -364,9 +364,7 @@ static enum verdict predict_matches(const struct plan *p, char text[static 400])
             return say(text, VERDICT_FAIL, "%s is %s; the plan says %s", f->key, here, there);
     }
     if (counted)
-        return say(text,
-                   p->machine.memory_bytes > 0 && needed_bytes(is) > p->machine.memory_bytes ? VERDICT_FAIL
-                                                                                             : VERDICT_WARN,
+        return say(text, plan_fits(&q) ? VERDICT_WARN : VERDICT_FAIL,
                    "%s is %s; the plan says %s, which another moekit counted (arena %d, not %d)", counted->key,
                    field_text(counted, &q, here), field_text(counted, p, there), was->arena, is->arena);
     return say(text, VERDICT_OK, "memory,%s flops and bubble come out the same",
@@ -385,8 +383,7 @@ static enum verdict memory_fits(const struct plan *p, char text[static 400])
     if (!(have > 0))
         return say(text, VERDICT_OK, "rank %d needs %s%s; the memory of %s is not known",
                    p->predict.memory_rank, needs, beside, p->machine.name);
-    bool fits = need <= have;
-    return say(text, fits ? VERDICT_OK : VERDICT_FAIL, "rank %d needs %s of %s, %.1f%%%s",
+    return say(text, plan_fits(p) ? VERDICT_OK : VERDICT_FAIL, "rank %d needs %s of %s, %.1f%%%s",
                p->predict.memory_rank, needs, has, 100 * need / have, beside);
 }
 

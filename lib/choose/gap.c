@@ -11,6 +11,7 @@
 #include "base/num.h"
 #include "check/limits.h"
 #include "check/runnable.h"
+#include "cost/communicators.h"
 #include "cost/predict.h"
 #include "plan/schedule.h"
 
@@ -85,8 +86,8 @@ static bool price(const struct gap *g, const struct layout_choice *c, struct lay
     p.training.zero = c->zero;
     p.training.recompute = c->recompute;
     bool good = plan_finish(&p, split, NULL) == 0;
-    good = good && (!(p.machine.memory_bytes > 0) || p.predict.memory_bytes <= p.machine.memory_bytes) &&
-           (!g->only_runnable || plan_within_limits(&p) == 0) && !isnan(p.predict.step_s);
+    good =
+        good && plan_fits(&p) && (!g->only_runnable || plan_within_limits(&p) == 0) && !isnan(p.predict.step_s);
     error_clear();
     out->at = *c;
     out->step_s = p.predict.step_s;

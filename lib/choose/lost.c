@@ -85,10 +85,13 @@ static int lose_object(const struct naming *n, const struct json_doc *d)
     return kind && strcmp(kind, "fault") == 0 ? lose_named(n, d, d->root) : 0;
 }
 
-/* JSON Lines: those that can matter. The last line may be half written. */
-static int lose_lines(const struct naming *n, char *text, const char *where)
+/* JSON Lines: those that can matter. The last line may be half written. A crash of its host may have left zeros
+ * in a log, behind which it goes on: they are blanks. */
+static int lose_lines(const struct naming *n, char *text, size_t size, const char *where)
 {
     int line = 1;
+    for (char *zero = text; (zero = memchr(zero, '\0', (size_t)(text + size - zero)));)
+        *zero = ' ';
     for (char *at = text, *end; *at; at = end, line++) {
         end = at + strcspn(at, "\n");
         bool whole = *end == '\n';
@@ -126,7 +129,7 @@ static int lose_by_file(const struct naming *n, const char *path)
         json_close(&d);
     } else {
         error_clear();
-        rc = lose_lines(n, text, path);
+        rc = lose_lines(n, text, bytes, path);
     }
     free(text);
     if (rc == 0 && n->l->count == 0 && !*n->report)

@@ -10,6 +10,7 @@
 #include "base/memory.h"
 #include "base/notice.h"
 #include "base/num.h"
+#include "base/words.h"
 #include "cost/cluster.h"
 #include "cost/predict.h"
 #include "model/config.h"
@@ -66,7 +67,7 @@ static void fill_text(const char **value, const char *from)
 
 static int apply_strategy(struct request *r)
 {
-    char list[200];
+    char list[120];
     int i = word_index(&strategy_words, r->strategy);
     if (i < 0)
         return error(STATUS_USAGE, "no strategy '%s'; there are %s", r->strategy,
@@ -140,7 +141,7 @@ static int set_axes(struct plan *p, const struct request *r)
     enum axis order[AXES];
     p->axes = r->axes;
     if (!*p->axes.order)
-        strcpy(p->axes.order, "tp-cp-ep-dp-pp");
+        strcpy(p->axes.order, DEFAULT_ORDER);
     if (order_parse(p->axes.order, order) < 0 || axes_derive(&p->axes, &world) < 0)
         return -1;
     p->world = (int)world;

@@ -10,6 +10,7 @@
 #include "base/num.h"
 #include "base/ranges.h"
 #include "choose/make.h"
+#include "cost/communicators.h"
 #include "cost/predict.h"
 #include "model/config.h"
 #include "model/edit.h"
@@ -284,11 +285,6 @@ static int make_plan(struct replanning *x, const struct rest_layout *s, int64_t 
 
 /* ---- the choice ---- */
 
-static bool plan_fits(const struct plan *p)
-{
-    return !(p->machine.memory_bytes > 0) || p->predict.memory_bytes <= p->machine.memory_bytes;
-}
-
 /* That fits; as it was, with an ep nearer to what that was; of layouts found anew, with more tokens a second
  * or, where that is not known, more ranks. */
 static bool better(const struct replanning *x, const struct replanned *n, const struct replanned *m)
@@ -453,7 +449,7 @@ static int choose(struct replanning *x)
         return 0;
     return error(
         STATUS_USAGE, "nothing that is left fits in memory: the least needs %s a rank, and a rank has %s",
-        human_bytes(x->best.p.predict.memory_bytes, needs), human_bytes(old->machine.memory_bytes, has));
+        human_bytes(needed_bytes(&x->best.p.predict), needs), human_bytes(old->machine.memory_bytes, has));
 }
 
 int plan_replan(struct replanned *n, const struct replan_request *r)

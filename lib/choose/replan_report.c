@@ -8,6 +8,7 @@
 #include "base/memory.h"
 #include "base/num.h"
 #include "base/ranges.h"
+#include "cost/communicators.h"
 #include "cost/snapshot.h"
 #include "plan/shard.h"
 #include "plan/slots.h"
@@ -240,7 +241,7 @@ int replan_report(const struct replan_request *r, const struct replanned *n, FIL
                 was->step_s);
     if (n->fastest > x->tokens_per_s * 1.005)
         fprintf(out, "  faster      ep %lld would be predicted %.4g tokens/s\n", (ll)n->fastest_ep, n->fastest);
-    fprintf(out, "memory        rank %d needs most, %s", x->memory_rank, human_bytes(x->memory_bytes, need));
+    fprintf(out, "memory        rank %d needs most, %s", x->memory_rank, human_bytes(needed_bytes(x), need));
     if (n->p.machine.memory_bytes > 0)
         fprintf(out, " of %s", human_bytes(n->p.machine.memory_bytes, have));
     fputc('\n', out);

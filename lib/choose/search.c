@@ -116,9 +116,9 @@ struct zeros {
 
 static struct zeros zeros_of(const struct layout_search *s)
 {
-    int only = (int)s->request.zero;
-    return only >= 0 ? (struct zeros){only, only, s->everything, {0}}
-                     : (struct zeros){0, s->only_runnable ? 1 : 3, s->everything, {0}};
+    struct zeros z = {.all = s->everything};
+    space_zeros(s, &z.first, &z.last);
+    return z;
 }
 
 /* The leaves that differ in ZeRO alone, given the span that they share. */

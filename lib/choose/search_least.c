@@ -19,11 +19,10 @@ static bool node_fits(const struct layout_search *s, const struct node *n)
 {
     struct opened o;
     const struct ways *w = &s->ways[n->ways];
-    int from = s->request.zero >= 0 ? (int)s->request.zero : 0, to = s->request.zero >= 0 ? from
-                                                                     : s->only_runnable   ? 1
-                                                                                          : 3;
+    int from, to;
     bool fits = false;
     opened_init(&o, &s->base, &s->splits, n);
+    space_zeros(s, &from, &to);
     for (int k = 0; k < w->count && !fits; k++) {
         o.p.training.schedule = w->list[k].schedule;
         opened_stages(&o, w->list[k].vpp, w->list[k].automatic);

@@ -77,16 +77,19 @@ static const struct ways *ways_of(struct layout_search *s, struct plan *p, int64
 
 /* ---- nodes ---- */
 
-static int zeros_of(const struct layout_search *s)
+void space_zeros(const struct layout_search *s, int *first, int *last)
 {
-    return s->request.zero >= 0 ? 1 : s->only_runnable ? 2 : 4;
+    int only = (int)s->request.zero;
+    *first = only >= 0 ? only : 0;
+    *last = only >= 0 ? only : s->only_runnable ? 1 : 3;
 }
 
 static void add_node(struct layout_search *s, struct plan *p, int first_spread, enum recompute recompute)
 {
     p->training.recompute = recompute;
     const struct ways *w = ways_of(s, p, p->model.layers);
-    int spreads = s->spread_count - first_spread;
+    int spreads = s->spread_count - first_spread, first, last;
+    space_zeros(s, &first, &last);
     if (!w->count)
         return;
     if ((s->node_count & (s->node_count - 1)) == 0)
@@ -99,7 +102,7 @@ static void add_node(struct layout_search *s, struct plan *p, int first_spread, 
                        .first_spread = first_spread,
                        .spreads = spreads,
                        .ways = (int)(w - s->ways),
-                       .leaves = (int64_t)spreads * w->count * zeros_of(s)};
+                       .leaves = (int64_t)spreads * w->count * (last - first + 1)};
     n->axes.vpp = 1;
     s->legal += n->leaves;
 }
@@ -266,7 +269,7 @@ static int make_orders(struct layout_search *s)
     }
     s->order_count = n;
     for (int i = 0; i < n; i++) /* the default comes first, and stands for those alike */
-        if (strcmp(s->orders[i].text, "tp-cp-ep-dp-pp") == 0) {
+        if (strcmp(s->orders[i].text, DEFAULT_ORDER) == 0) {
             struct order first = s->orders[i];
             s->orders[i] = s->orders[0];
             s->orders[0] = first;

@@ -9,6 +9,8 @@
 int space_init(struct layout_search *s);
 /* Nodes, their spreads and ways. */
 void space_enumerate(struct layout_search *s);
+/* The ways to divide states (ZeRO) that are searched. */
+void space_zeros(const struct layout_search *s, int *first, int *last);
 void space_release(struct layout_search *s);
 
 #endif

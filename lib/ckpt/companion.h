@@ -3,12 +3,10 @@
 #ifndef CKPT_COMPANION_H
 #define CKPT_COMPANION_H
 
-#include <stdbool.h>
-#include <stddef.h>
+#include "ckpt/manifest.h"
 
-#define COMPANION_BYTES ((size_t)64 << 20) /* at most */
-
-/* Whether a file beside a model is neither the model nor ours. */
-bool is_companion(const char *dir, const char *name);
+/* Writes copies of them into directory `to`, synced, and adds them to the manifest (or NULL). Not the one that
+ * is called `but` (or NULL); and, said by complain(), not those that a manifest cannot name. -1: status 3. */
+int companions_put(struct manifest *m, const char *from, const char *to, const char *but);
 
 #endif

@@ -319,13 +319,11 @@ static int listing_json(struct listing *l, bool experts, FILE *out)
 static int64_t step_bytes(const char *dir, bool *refused)
 {
     struct manifest m;
-    int64_t bytes = 0;
     int rc = manifest_read(&m, dir);
     *refused = m.refused;
     if (rc < 0)
         return -1;
-    for (int i = 0; i < m.count; i++)
-        bytes += m.files[i].bytes;
+    int64_t bytes = manifest_bytes(&m);
     manifest_release(&m);
     return bytes;
 }

@@ -18,7 +18,6 @@
 #include "tensors/sum.h"
 
 #define SUM_FORMAT ",\n  \"sum\": \"%08" PRIx32 "\"\n}\n"
-#define SUM_BYTES  24
 
 struct manifest_file *manifest_add(struct manifest *m, char *name, int64_t bytes, uint32_t crc)
 {
@@ -41,6 +40,14 @@ int manifest_put(struct manifest *m, const char *dir, const char *name, const ch
     if (rc == 0 && m)
         manifest_add(m, xstrdup(name), (int64_t)bytes, sum_bytes(0, text, bytes));
     return rc;
+}
+
+int64_t manifest_bytes(const struct manifest *m)
+{
+    int64_t bytes = 0;
+    for (int i = 0; i < m->count; i++)
+        bytes += m->files[i].bytes;
+    return bytes;
 }
 
 const struct manifest_file *manifest_find(const struct manifest *m, const char *name)
@@ -192,11 +199,12 @@ static int read_file(struct manifest *m, const char *name, const json_t *v, cons
 static int read_text(struct manifest *m, const char *text, size_t size, const char *path)
 {
     char sum[64];
-    if (size < SUM_BYTES)
+    if (size < MANIFEST_SUM_BYTES)
         return bad(path, "is truncated");
-    m->sum = sum_bytes(0, text, size - SUM_BYTES);
+    m->sum = sum_bytes(0, text, size - MANIFEST_SUM_BYTES);
     snprintf(sum, sizeof sum, SUM_FORMAT, m->sum);
-    if (strlen(sum) != SUM_BYTES || memcmp(text + size - SUM_BYTES, sum, SUM_BYTES) != 0)
+    if (strlen(sum) != MANIFEST_SUM_BYTES ||
+        memcmp(text + size - MANIFEST_SUM_BYTES, sum, MANIFEST_SUM_BYTES) != 0)
         return bad(path, "its sum does not match its text: it is damaged or was edited");
     struct json_doc d;
     if (json_open(&d, text, size, path) < 0)

@@ -19,6 +19,8 @@
 
 #define RANGE_BYTES ((int64_t)4 << 20) /* of a range, in what is written */
 
+enum { MANIFEST_SUM_BYTES = 24 }; /* the sum, at the end of a manifest's text */
+
 struct manifest_tensor {
     char *name;
     uint32_t crc32;
@@ -47,6 +49,8 @@ struct manifest {
 struct manifest_file *manifest_add(struct manifest *m, char *name, int64_t bytes, uint32_t crc32);
 /* Writes dir/name, which must not be there, syncs it, and adds it (m NULL: does not). -1: status 3. */
 int manifest_put(struct manifest *m, const char *dir, const char *name, const char *text, size_t bytes);
+/* Of all its files. */
+int64_t manifest_bytes(const struct manifest *m);
 /* The file of that name, and the tensor in it, or NULL. */
 const struct manifest_file *manifest_find(const struct manifest *m, const char *name);
 const struct manifest_tensor *manifest_tensor(const struct manifest_file *f, const char *name);

@@ -20,7 +20,7 @@
 #include "base/process.h"
 #include "ckpt/line.h"
 
-enum { MARK_BYTES = 512 }; /* room for its text */
+enum { MARK_BYTES = 2048 }; /* room for its text: of a name's bytes JSON may make six each */
 
 struct mark {
     char *root, *path;

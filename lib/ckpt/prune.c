@@ -93,11 +93,9 @@ static int keep_line(struct pruning *k, int tip, int64_t keep)
 static int64_t bytes_of(const char *dir)
 {
     struct manifest m;
-    int64_t bytes = 0;
     if (manifest_read(&m, dir) < 0)
         return 0;
-    for (int i = 0; i < m.count; i++)
-        bytes += m.files[i].bytes;
+    int64_t bytes = manifest_bytes(&m);
     manifest_release(&m);
     return bytes;
 }

@@ -3,7 +3,6 @@
  * that shows. */
 #include "ckpt/save.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -14,7 +13,6 @@
 
 #include "base/error.h"
 #include "base/file.h"
-#include "base/json.h"
 #include "base/memory.h"
 #include "base/notice.h"
 #include "base/num.h"
@@ -96,27 +94,12 @@ static int put_companions(struct saver *v, struct manifest *m, const char *root)
     if (!v->s->companions || v->gradients)
         return 0;
     char *from = is_dir(v->s->companions) ? xstrdup(v->s->companions) : checkpoint_newest(root, NULL);
-    DIR *d = from ? opendir(from) : NULL;
     int rc = 0;
-    if (!d)
+    if (from && access(from, R_OK | X_OK) == 0)
+        rc = companions_put(m, from, v->dir, v->as.algorithms ? ALGORITHMS_FILE : NULL);
+    else
         complain("the small files of '%s', the tokenizer's say, do not go along: it cannot be opened",
                  v->s->companions);
-    for (struct dirent *e; d && rc == 0 && (e = readdir(d));) {
-        if (!is_companion(from, e->d_name) || (v->as.algorithms && strcmp(e->d_name, ALGORITHMS_FILE) == 0))
-            continue;
-        if (!utf8_valid(e->d_name)) {
-            complain("%s/%s: left out of the checkpoint: its name is not UTF-8, which a manifest is", from,
-                     e->d_name);
-            continue;
-        }
-        size_t bytes;
-        char *path = path_join(from, e->d_name), *text = file_read(path, COMPANION_BYTES, &bytes);
-        rc = text ? manifest_put(m, v->dir, e->d_name, text, bytes) : -1;
-        free(text);
-        free(path);
-    }
-    if (d)
-        closedir(d);
     free(from);
     return rc;
 }
@@ -178,6 +161,12 @@ static bool is_ours(const struct saver *v, const char *final)
     return ours;
 }
 
+/* Whether a renameat2() has failed because the system has none of this kind for the file system. */
+static bool cannot_rename_so(void)
+{
+    return errno == EINVAL || errno == ENOSYS || errno == ENOTSUP;
+}
+
 /* Another directory has the name, and is set aside as *aside. The new one takes that name first and then
  * changes places with the old one: whenever the host stops, the old one has a name that stays. */
 static int change_places(struct saver *v, const char *final, const char *aside)
@@ -186,12 +175,9 @@ static int change_places(struct saver *v, const char *final, const char *aside)
         return error_errno("cannot rename '%s' to '%s'", v->dir, aside);
     if (renameat2(AT_FDCWD, aside, AT_FDCWD, final, RENAME_EXCHANGE) == 0)
         return 0;
-    int e = errno; /* a file system that cannot: one after the other */
+    int rc = cannot_rename_so() ? 0 : error_errno("cannot rename '%s' to '%s'", v->dir, final);
     rename(aside, v->dir);
-    if (e != EINVAL && e != ENOSYS && e != ENOTSUP) {
-        errno = e;
-        return error_errno("cannot rename '%s' to '%s'", v->dir, final);
-    }
+    TRY(rc); /* else one after the other */
     if (rename(final, aside) != 0)
         return error_errno("cannot rename '%s' to '%s'", final, aside);
     if (rename(v->dir, final) == 0)
@@ -228,7 +214,7 @@ static int give_name(struct saver *v, const char *final)
     const char *why = "";
     int rc = v->as.mark ? mark_check(v->as.mark) : 0;
     if (rc == 0 && renameat2(AT_FDCWD, v->dir, AT_FDCWD, final, RENAME_NOREPLACE) != 0 &&
-        (errno != EINVAL || rename(v->dir, final) != 0)) {
+        (!cannot_rename_so() || rename(v->dir, final) != 0)) {
         bool there = errno == EEXIST || errno == ENOTEMPTY;
         if (there && !v->gradients && !is_ours(v, final))
             rc = change_places(v, final, aside = name_aside(v, final, &why));
@@ -276,9 +262,7 @@ static int seal(struct saver *v, const char *final, int64_t *bytes)
         rc = sync_dir(v->dir);
     if (rc == 0)
         rc = give_name(v, final);
-    *bytes = (int64_t)strlen(text);
-    for (int i = 0; i < m.count; i++)
-        *bytes += m.files[i].bytes;
+    *bytes = (int64_t)strlen(text) + manifest_bytes(&m);
     free(text);
     free(root);
     free(index);

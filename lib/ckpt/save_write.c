@@ -60,8 +60,7 @@ static int sync_file(struct writer *w, int file)
     int rc = open_file(w, file);
     if (rc == 0)
         rc = file_sync(f->fd, name);
-    if (f->fd >= 0 && close(f->fd) != 0 && rc == 0)
-        rc = error_errno("cannot write '%s'", name);
+    rc = file_close(f->fd, rc, name);
     f->fd = -1;
     close_both(f);
     return rc;

@@ -14,6 +14,7 @@
 #include "base/memory.h"
 #include "base/notice.h"
 #include "base/num.h"
+#include "base/words.h"
 #include "ckpt/names.h"
 #include "model/model.h"
 
@@ -54,12 +55,6 @@ char *step_hidden_path(const char *root, int64_t step, const char *run, const ch
 {
     char name[STEP_NAME];
     return xasprintf("%s/.%s%s%s.%s", root, step_name(step, name), *run ? "." : "", run, suffix);
-}
-
-static bool ends_in(const char *name, const char *end)
-{
-    size_t n = strlen(name), m = strlen(end);
-    return n > m && strcmp(name + n - m, end) == 0;
 }
 
 /* ---- what there is ---- */

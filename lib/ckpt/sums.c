@@ -92,11 +92,17 @@ static void check_step(struct problems *p, const struct manifest *m, const struc
             problem(p, "%s: is of step %s, and the checkpoint of step %" PRId64, st->path, x[1], m->step);
 }
 
-/* Whether the sums of a tensor's ranges are as many as it has, and make its own. */
+/* Whether there are as many sums of a tensor's ranges as it has. */
+static bool has_ranges(const struct manifest *m, const struct manifest_tensor *t, int64_t bytes)
+{
+    return t->ranges && t->range_count == ceil_div(bytes, m->range);
+}
+
+/* Whether they make its own, where any are listed. */
 static bool ranges_fit(const struct manifest *m, const struct manifest_tensor *t, int64_t bytes)
 {
     uint32_t crc = 0;
-    if (!t->ranges || t->range_count != ceil_div(bytes, m->range))
+    if (!has_ranges(m, t, bytes))
         return !t->ranges;
     for (int i = 0; i < t->range_count; i++)
         crc = sum_join(crc, t->ranges[i], min64(m->range, bytes - i * m->range));
@@ -169,13 +175,15 @@ static void add_tensor(struct summing *s, const struct manifest *m, const struct
                        const struct st_file *st, const struct st_tensor *t)
 {
     const struct manifest_tensor *listed = manifest_tensor(f, t->name);
-    int64_t bytes = t->end - t->begin, range = listed && listed->ranges ? m->range : bytes;
+    int64_t bytes = t->end - t->begin;
+    bool cut = listed && has_ranges(m, listed, bytes); /* too few or too many are noted: then as a whole */
+    int64_t range = cut ? m->range : bytes;
     for (int64_t i = 0; listed && i * range < bytes; i++)
         add_task(s, (struct sum_task){.file = f,
                                       .tensor = listed,
                                       .at = st->data + t->begin + i * range,
                                       .bytes = min64(range, bytes - i * range),
-                                      .crc32 = listed->ranges ? listed->ranges[i] : listed->crc32});
+                                      .crc32 = cut ? listed->ranges[i] : listed->crc32});
 }
 
 static void add_file(struct summing *s, const struct manifest *m, const struct manifest_file *f)

@@ -14,6 +14,7 @@
 #include "base/memory.h"
 #include "base/notice.h"
 #include "base/num.h"
+#include "base/words.h"
 #include "ckpt/map.h"
 #include "ckpt/names.h"
 #include "ckpt/steps.h"
@@ -211,7 +212,7 @@ static void check_side_file(struct verified *v, const char *path)
     char start[LFS_BYTES];
     struct stat st;
     json_error_t bad;
-    size_t n = strlen(path), got = 0;
+    size_t got = 0;
     FILE *f = stat(path, &st) == 0 && S_ISREG(st.st_mode) ? fopen(path, "rb") : NULL;
     if (!f)
         return;
@@ -219,7 +220,7 @@ static void check_side_file(struct verified *v, const char *path)
     if (lfs_pointer(start, got)) {
         lfs_error(path);
         recorded(v);
-    } else if (n > 5 && strcmp(path + n - 5, ".json") == 0) {
+    } else if (ends_in(path, ".json")) {
         rewind(f);
         json_t *root = json_loadf(f, JSON_DECODE_ANY | JSON_ALLOW_NUL, &bad);
         if (!root)
@@ -236,9 +237,7 @@ static void check_side_files(struct verified *v, const char *dir)
     if (!d)
         return; /* said already */
     for (struct dirent *e; (e = readdir(d));) {
-        size_t n = strlen(e->d_name);
-        bool weights = n > 12 && strcmp(e->d_name + n - 12, ".safetensors") == 0;
-        if (e->d_name[0] == '.' || weights || strcmp(e->d_name, CONFIG_FILE) == 0)
+        if (e->d_name[0] == '.' || ends_in(e->d_name, ".safetensors") || strcmp(e->d_name, CONFIG_FILE) == 0)
             continue;
         char *path = path_join(dir, e->d_name);
         check_side_file(v, path);
@@ -319,8 +318,7 @@ static int verify_step(struct verified *v, const char *path)
         return 0;
     }
     v->files = m.count + 1;
-    for (int i = 0; i < m.count; i++)
-        v->bytes += m.files[i].bytes;
+    v->bytes = manifest_bytes(&m);
     whole_check(&v->problems, &m, path);
     find_unlisted(v, &m, path, "");
     sums_verify(&v->problems, &m, path);

@@ -8,7 +8,8 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/num.h"
-#include "claim/figures.h"
+#include "claim/facts.h"
+#include "cost/cluster.h"
 #include "cost/memory.h"
 #include "model/size.h"
 
@@ -100,7 +101,7 @@ static bool decided_by_worlds(const struct worlds *w, const struct claim *c)
 static double seconds_at_peak(const struct worlds *w, const struct world *at, double flops)
 {
     return (double)w->p->batch.global * (double)at->seq * flops /
-           (w->p->world * peak_of(&w->p->machine, at->precision));
+           (w->p->world * machine_peak(&w->p->machine, at->precision));
 }
 
 /* The step times at which the claim holds. */
@@ -384,7 +385,7 @@ static void visit_all(struct worlds *w)
     const struct plan *p = w->p;
     int64_t from = p->model.moe_layers ? 1 : p->model.top_k;
     for (int precision = 0; precision < PRECISIONS; precision++) {
-        if (!(peak_of(&p->machine, precision) > 0))
+        if (!(machine_peak(&p->machine, precision) > 0))
             continue;
         for (int64_t k = from; k <= w->top_ks; k++) {
             for (int i = 0; i < w->a->count; i++)

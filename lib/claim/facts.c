@@ -8,12 +8,12 @@
 #include "base/error.h"
 #include "base/num.h"
 #include "cost/seconds.h"
+#include "plan/axes.h"
 #include "plan/layout.h"
 #include "plan/schedule.h"
 #include "plan/slots.h"
 
 typedef long long ll;
-#define NO_RATES "the cluster says too little to count seconds with"
 
 void found_is(struct known_value *f, double value, const char *fmt, ...)
 {
@@ -107,7 +107,7 @@ static void link_used(const struct about *a, struct known_value *f)
     struct seconds t;
     if (plan_seconds(p, 1, &t) < 0 || isnan(t.step_s)) {
         error_clear();
-        found_is(f, NAN, NO_RATES);
+        found_is(f, NAN, NO_SECONDS);
         return;
     }
     double sending = t.part_s[PART_TP] + t.part_s[PART_DISPATCH] + t.dp_s;
@@ -128,7 +128,7 @@ static void gpu_busy(const struct about *a, struct known_value *f)
     }
     if (plan_seconds(a->p, 1, &t) < 0 || isnan(t.step_s)) {
         error_clear();
-        found_is(f, NAN, NO_RATES);
+        found_is(f, NAN, NO_SECONDS);
         return;
     }
     found_is(f, 1 - (t.part_s[PART_HOST] + t.idle_s) / t.step_s,
@@ -146,7 +146,7 @@ static int one_rank_seconds(const struct plan *p, double *step_s)
         .model = p->model,
         .inventory = p->inventory,
         .world = 1,
-        .axes = {1, 1, 1, 1, 1, 1, 1, 1, "tp-cp-ep-dp-pp"},
+        .axes = {1, 1, 1, 1, 1, 1, 1, 1, DEFAULT_ORDER},
         .batch = p->batch,
         .routing = p->routing,
         .training = p->training,
@@ -173,7 +173,7 @@ static void scaling(const struct about *a, struct known_value *f)
     double one, here = p->predict.step_s;
     if (isnan(here) || one_rank_seconds(p, &one) < 0) {
         error_clear();
-        found_is(f, NAN, NO_RATES);
+        found_is(f, NAN, NO_SECONDS);
         return;
     }
     found_is(f, one / (p->world * here), "%.4g s on one rank, had it the memory, / (%d ranks * %.4g s)", one,

@@ -31,6 +31,9 @@ struct fact {
 };
 extern const struct fact facts[]; /* a NULL name ends them */
 
+/* `how`, where there are no figures to count a step's seconds with. */
+#define NO_SECONDS "the cluster says too little to count seconds with"
+
 void found_is(struct known_value *f, double value, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 /* Of a microbatch of so many tokens, in a plan whose top-k and factor may be others. */
 double capacity_with(const struct plan *p, int64_t seq, int64_t top_k, double factor);

@@ -5,18 +5,11 @@
 
 #include "base/error.h"
 #include "base/num.h"
+#include "cost/cluster.h"
 #include "cost/seconds.h"
 #include "plan/schedule.h"
 
 typedef long long ll;
-#define UNKNOWN_S "the cluster says too little to count seconds with"
-
-double peak_of(const struct machine *m, enum precision precision)
-{
-    return precision == PRECISION_F32    ? m->flops_f32
-           : precision == PRECISION_BF16 ? m->flops_bf16
-                                         : m->flops_fp8;
-}
 
 /* ---- seconds: all from the step's ---- */
 
@@ -26,7 +19,7 @@ static void of_step(const struct plan *p, struct known_value *f)
     double busy = 0;
     if (plan_seconds(p, 1, &t) < 0 || isnan(t.step_s)) {
         error_clear();
-        found_is(f, NAN, UNKNOWN_S);
+        found_is(f, NAN, NO_SECONDS);
         return;
     }
     for (int i = 0; i < PARTS; i++)
@@ -41,9 +34,9 @@ static void of_step(const struct plan *p, struct known_value *f)
 static void of_rate(const struct plan *p, enum figure_id id, struct known_value *f)
 {
     double step = p->predict.step_s, g = (double)p->batch.global, s = (double)p->batch.seq;
-    double peak = peak_of(&p->machine, p->training.precision);
+    double peak = machine_peak(&p->machine, p->training.precision);
     if (isnan(step)) {
-        found_is(f, NAN, UNKNOWN_S);
+        found_is(f, NAN, NO_SECONDS);
         return;
     }
     if (id == FIGURE_tokens_per_s)
@@ -70,7 +63,7 @@ static void of_communication(const struct plan *p, enum figure_id id, struct kno
     }
     if (id == FIGURE_overlap || plan_seconds(p, 1, &t) < 0 || isnan(t.step_s)) {
         error_clear();
-        found_is(f, NAN, id == FIGURE_overlap ? "the formulas give no share: a log would (--log)" : UNKNOWN_S);
+        found_is(f, NAN, id == FIGURE_overlap ? "the formulas give no share: a log would (--log)" : NO_SECONDS);
         return;
     }
     double exposed = t.part_s[PART_TP] + t.part_s[PART_DISPATCH] + t.dp_s;

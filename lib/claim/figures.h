@@ -7,7 +7,5 @@
 
 /* Of the log where there is one, else of the plan's predictions. */
 void figure_find_value(const struct about *a, const struct figure *x, struct known_value *f);
-/* FLOP/s of a rank at this precision; 0: unknown. */
-double peak_of(const struct machine *m, enum precision precision);
 
 #endif

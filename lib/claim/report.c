@@ -5,7 +5,7 @@
 
 #include "base/json.h"
 #include "base/num.h"
-#include "claim/figures.h"
+#include "cost/cluster.h"
 
 enum { SUBSETS_SHOWN = 5 };
 
@@ -169,7 +169,7 @@ static void put_agreement(const struct claims_report *r, FILE *f)
     if (a->subset_count) {
         fputs("\nLargest sets that agree at some sequence length, top-k and precision (", f);
         for (int i = 0, n = 0; precision_name[i]; i++)
-            if (peak_of(m, (enum precision)i) > 0)
+            if (machine_peak(m, (enum precision)i) > 0)
                 fprintf(f, "%s%s", n++ ? ", " : "", precision_name[i]);
         fputs(", whose peaks are known):\n", f);
     }

@@ -9,9 +9,12 @@
 #include "comm/host.h"
 
 /* The largest of all is the worst status and, of the ranks that have it, the lowest with a text: after an
- * agreement inside of this one only that rank has any. */
+ * agreement inside of this one only that rank has any. A failure that nobody has called error() for must not
+ * pass for none. */
 static int64_t outcome(const struct comm *c, int r)
 {
+    if (r < 0 && error_status() == STATUS_DONE)
+        error(STATUS_ENV, "something has failed, and it is not known what");
     return r < 0 ? (int64_t)error_status() << 32 | (*error_text() ? INT32_MAX - comm_rank(c) : 0) : 0;
 }
 
@@ -48,8 +51,8 @@ int comm_share_text(struct comm *c, int r, char **text, size_t *bytes, bool *agr
 
 int comm_hear(struct comm *c, int r, struct heard *h)
 {
-    int64_t worst = outcome(c, r);
     *h = (struct heard){0};
+    int64_t worst = outcome(c, r);
     if (r < 0)
         snprintf(h->text, sizeof h->text, "%s", error_text());
     if (host_max(comm_world(c), &worst) < 0)

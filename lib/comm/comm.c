@@ -3,6 +3,7 @@
 #include "comm/comm.h"
 
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -57,7 +58,7 @@ static struct group *group_new(struct comm *c, const char *name, const int *rank
     return g;
 }
 
-static bool told_to_end;
+static atomic_bool told_to_end; /* a watchdog asks too */
 
 void comm_end(void)
 {

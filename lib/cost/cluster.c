@@ -207,3 +207,10 @@ int cluster_preset(struct machine *m, const char *name, int64_t world)
     return path ? load(m, path, name, world)
                 : error(STATUS_USAGE, "no preset of a cluster has the name '%s'", name);
 }
+
+double machine_peak(const struct machine *m, enum precision precision)
+{
+    return precision == PRECISION_F32    ? m->flops_f32
+           : precision == PRECISION_BF16 ? m->flops_bf16
+                                         : m->flops_fp8;
+}

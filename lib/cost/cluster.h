@@ -11,5 +11,7 @@
 int cluster_load(struct machine *m, const char *what, int64_t world);
 /* The same of a preset alone: -1 where there is none of the name. */
 int cluster_preset(struct machine *m, const char *name, int64_t world);
+/* FLOP/s of a rank at this precision; 0: unknown. */
+double machine_peak(const struct machine *m, enum precision precision);
 
 #endif

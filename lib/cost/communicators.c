@@ -76,6 +76,11 @@ double needed_bytes(const struct predict *x)
     return x->memory_bytes + (isnan(x->communicator_bytes) ? 0 : x->communicator_bytes);
 }
 
+bool plan_fits(const struct plan *p)
+{
+    return !(p->machine.memory_bytes > 0) || needed_bytes(&p->predict) <= p->machine.memory_bytes;
+}
+
 int64_t arena_room(const struct plan *p)
 {
     return (int64_t)(p->machine.memory_bytes - (needed_bytes(&p->predict) - p->predict.memory_bytes));

@@ -32,6 +32,8 @@ int64_t communicator_bytes(const struct plan *p, const struct reaches *r);
 int64_t plan_communicator_bytes(const struct plan *p);
 /* What must fit: the arena and, where they are counted, the communicators. */
 double needed_bytes(const struct predict *x);
+/* Whether it does, by the plan's predictions, or nobody knows how much memory there is. */
+bool plan_fits(const struct plan *p);
 /* What a rank of the machine has for its arena, beside communicators. */
 int64_t arena_room(const struct plan *p);
 

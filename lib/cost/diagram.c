@@ -24,7 +24,7 @@ static void draw_rank(const struct plan *p, const struct simulation *s, int i, i
     for (int k = 0; k < g->count; k++) {
         char name[OP_TEXT];
         int length = (int)strlen(op_text(&g->ops[k], p->axes.vpp > 1, name)),
-            units = g->ops[k].kind == 'B' && !split ? 2 : 1;
+            units = op_units(&g->ops[k], split);
         draw_op(row + (int64_t)s->start_s[i][k] * unit, units * unit, name, length);
     }
 }

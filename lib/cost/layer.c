@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/num.h"
+#include "cost/cluster.h"
 #include "plan/schedule.h"
 #include "plan/slots.h"
 
@@ -43,9 +44,7 @@ int costing_of_shape(struct costing *c, const struct plan *p, double lambda, con
                           .n = (double)plan_local_tokens(p),
                           .e = (double)plan_type_bytes(p)};
     c->T = c->n * (double)p->axes.tp;
-    const double rates[] = {
-        [PRECISION_F32] = m->flops_f32, [PRECISION_BF16] = m->flops_bf16, [PRECISION_FP8] = m->flops_fp8};
-    c->rate = rates[p->training.precision];
+    c->rate = machine_peak(m, p->training.precision);
     c->attend = p->training.precision == PRECISION_FP8 ? m->flops_bf16 : c->rate;
     if (!(c->rate > 0 && c->attend > 0 && m->memory_Bps > 0))
         c->rate = NAN;

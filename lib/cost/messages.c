@@ -101,7 +101,7 @@ static double *message_times(const struct plan *p, const struct simulation *s)
         double freed_s = 0;
         for (int k = 0; k < g->count; k++) {
             const struct op *o = &g->ops[k];
-            double end_s = s->start_s[i][k] + (o->kind == 'B' && !split ? 2 : 1);
+            double end_s = s->start_s[i][k] + op_units(o, split);
             if (has_message(p, i, o, true))
                 later(&at[number_of(p, i, o, true)], end_s);
             if (o->kind == 'F' && has_message(p, i, o, false))

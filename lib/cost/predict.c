@@ -4,6 +4,7 @@
 #include <math.h>
 
 #include "base/error.h"
+#include "cost/cluster.h"
 #include "cost/memory.h"
 #include "cost/seconds.h"
 #include "cost/simulate.h"
@@ -12,10 +13,8 @@
 /* Operations over what all ranks could do at their peak. */
 static double of_peak(const struct plan *p, double flops_per_token)
 {
-    const struct machine *m = &p->machine;
-    const double rates[] = {
-        [PRECISION_F32] = m->flops_f32, [PRECISION_BF16] = m->flops_bf16, [PRECISION_FP8] = m->flops_fp8};
-    return p->predict.tokens_per_s * flops_per_token / (p->world * rates[p->training.precision]);
+    double peak = machine_peak(&p->machine, p->training.precision);
+    return p->predict.tokens_per_s * flops_per_token / (p->world * peak);
 }
 
 static int predict_seconds(struct plan *p)

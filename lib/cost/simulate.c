@@ -247,6 +247,11 @@ int plan_simulate(const struct plan *p, double f_s, double b_s, double w_s, stru
     return r;
 }
 
+int op_units(const struct op *o, bool splits_backward)
+{
+    return o->kind == 'B' && !splits_backward ? 2 : 1;
+}
+
 int plan_simulate_stages(const struct plan *p, const struct stage_times *times, double message_s,
                          struct simulation *out)
 {

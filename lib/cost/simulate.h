@@ -27,6 +27,9 @@ int plan_simulate_stages(const struct plan *p, const struct stage_times *times, 
  * W, whatever the stage's layers. -1 with error() (status 1) when the programs deadlock, miss or repeat an
  * op, or order one wrongly: the text says which op of which stage waits for what. */
 int plan_simulate(const struct plan *p, double f_s, double b_s, double w_s, struct simulation *out);
+/* What an op takes in plan_simulate(p, 1, 1, 1, …): F and W one, B two where the program does not split its W
+ * off. */
+int op_units(const struct op *o, bool splits_backward);
 /* Only whether each program has every op once: -1 with error() (status 1). */
 int plan_programs_complete(const struct plan *p);
 void simulation_release(struct simulation *s);

@@ -20,6 +20,7 @@
 #include "base/lfs.h"
 #include "base/memory.h"
 #include "base/num.h"
+#include "base/words.h"
 #include "data/idx.h"
 #include "data/shuffle.h"
 
@@ -42,12 +43,6 @@ struct data {
 };
 
 /* ---- opening ---- */
-
-static bool ends_in(const char *s, const char *end)
-{
-    size_t n = strlen(s), m = strlen(end);
-    return n > m && strcmp(s + n - m, end) == 0;
-}
 
 /* Opens the file that holds the tokens; *bytes is its size. */
 static int open_tokens(struct source *s, int64_t *bytes)

@@ -10,8 +10,8 @@
  * Several sources are blended by weight: the n-th sample of the run comes from the source that is furthest
  * behind its share (lowest index on ties). So a position is just how many samples each source has given, and
  * does not depend on the layout. */
-#ifndef TRAIN_DATA_H
-#define TRAIN_DATA_H
+#ifndef DATA_DATA_H
+#define DATA_DATA_H
 
 #include <stdbool.h>
 #include <stddef.h>

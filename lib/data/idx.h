@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Megatron's PREFIX.idx: where the sequences of PREFIX.bin lie. Everything in it is checked against the .bin's
  * size, so that what idx_read() accepts can be read without looking again. */
-#ifndef TRAIN_IDX_H
-#define TRAIN_IDX_H
+#ifndef DATA_IDX_H
+#define DATA_IDX_H
 
 #include <stdint.h>
 

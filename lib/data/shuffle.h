@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Permutations of [0,n) without a table: any element is computed from the key alone, in constant expected time.
  * Integer arithmetic only, so the same everywhere. */
-#ifndef TRAIN_SHUFFLE_H
-#define TRAIN_SHUFFLE_H
+#ifndef DATA_SHUFFLE_H
+#define DATA_SHUFFLE_H
 
 #include <stdint.h>
 

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "draw/diagram.h"
 
-#include <string.h>
-
 #include "base/error.h"
 #include "base/file.h"
 #include "cost/simulate.h"
@@ -37,8 +35,8 @@ static int64_t write_ops(FILE *f, const struct plan *p, const struct simulation 
         bool split = program_splits_backward(g);
         for (int k = 0; k < g->count; k++, count++) {
             char name[OP_TEXT];
-            double from = s->start_s[i][k], units = g->ops[k].kind == 'B' && !split ? 2 : 1;
-            fprintf(f, "%g %g %d 0x%s %s\n", from, from + units, i, look_of(g->ops[k].kind)->colour,
+            double from = s->start_s[i][k], to = from + op_units(&g->ops[k], split);
+            fprintf(f, "%g %g %d 0x%s %s\n", from, to, i, look_of(g->ops[k].kind)->colour,
                     op_text(&g->ops[k], p->axes.vpp > 1, name));
         }
     }
@@ -87,7 +85,7 @@ int diagram_write(const struct plan *p, const char *path)
     struct simulation s;
     struct output o;
     TRY(plan_simulate(p, 1, 1, 1, &s));
-    int r = output_open(&o, strcmp(path, "-") == 0 ? NULL : path);
+    int r = output_open(&o, path);
     if (r == 0) {
         r = draw(o.stream, p, &s);
         if (r < 0)

@@ -8,18 +8,13 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/words.h"
 #include "draw/gnuplot.h"
 
 struct plot {
     enum panel panel[PANELS];
     int count;
 };
-
-static bool ends_in(const char *s, const char *end)
-{
-    size_t n = strlen(s), m = strlen(end);
-    return n > m && strcmp(s + n - m, end) == 0;
-}
 
 static int choose(struct plot *plot, const struct picture *p, const bool wanted[PANELS])
 {

@@ -9,6 +9,7 @@
 #include "base/memory.h"
 #include "base/num.h"
 #include "base/ranges.h"
+#include "base/words.h"
 #include "model/inventory.h"
 #include "model/load.h"
 #include "plan/states.h"
@@ -164,12 +165,12 @@ static const struct expert_name *find_name(const struct expert_names *n, const c
     struct expert_name key = {xstrdup(name)};
     const struct expert_name *found = bsearch(&key, n->list, n->count, sizeof *n->list, by_name);
     for (int s = 0; s < STATES && !found; s++) {
-        size_t all = strlen(name), end = strlen(states[s].suffix);
-        if (all <= end || strcmp(name + all - end, states[s].suffix) != 0)
+        if (!ends_in(name, states[s].suffix))
             continue;
-        key.name[all - end] = '\0';
+        char *suffix = key.name + strlen(name) - strlen(states[s].suffix);
+        *suffix = '\0';
         found = bsearch(&key, n->list, n->count, sizeof *n->list, by_name);
-        key.name[all - end] = *states[s].suffix;
+        *suffix = *states[s].suffix;
     }
     free(key.name);
     return found;

@@ -13,6 +13,7 @@
 #include "base/memory.h"
 #include "base/notice.h"
 #include "base/num.h"
+#include "base/words.h"
 #include "ckpt/manifest.h"
 #include "ckpt/names.h"
 #include "ckpt/steps.h"
@@ -38,12 +39,9 @@ static int width_of(const char *dtype)
 /* Each state of the optimizer is spread in its own way. */
 static int kind_of(const char *name)
 {
-    size_t n = strlen(name);
-    for (int s = 0; s < STATES && s + 1 < SPLIT_KINDS; s++) {
-        size_t end = strlen(states[s].suffix);
-        if (n > end && strcmp(name + n - end, states[s].suffix) == 0)
+    for (int s = 0; s < STATES && s + 1 < SPLIT_KINDS; s++)
+        if (ends_in(name, states[s].suffix))
             return s + 1;
-    }
     return 0;
 }
 

@@ -49,12 +49,22 @@ static char *path_of(const struct restoring *k, int file)
     return path_join(k->dir, k->u.index.files[file].name);
 }
 
+static int close_output(struct restoring *k, struct restore_hand *h, int r)
+{
+    if (h->fd < 0)
+        return r;
+    char *path = path_of(k, h->file);
+    r = file_close(h->fd, r, path);
+    h->fd = -1;
+    free(path);
+    return r;
+}
+
 static int open_output(struct restoring *k, struct restore_hand *h, int file)
 {
     if (h->fd >= 0 && h->file == file)
         return 0;
-    if (h->fd >= 0)
-        close(h->fd);
+    TRY(close_output(k, h, 0));
     char *path = path_of(k, file);
     h->fd = open(path, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
     h->file = file;
@@ -166,8 +176,7 @@ static int make_file(void *with, int i, int hand)
     int rc = m.fd < 0 ? error_errno("cannot write '%s'", path) : make_spans(k, &m, f);
     if (rc == 0)
         rc = sum_file(&m, f);
-    if (m.fd >= 0)
-        close(m.fd);
+    rc = file_close(m.fd, rc, path);
     free(m.in);
     free(m.out);
     free(path);
@@ -235,8 +244,7 @@ static int finish_file(void *with, int i, int hand)
         fd < 0 ? error_errno("cannot write '%s'", path) : set_stamp(fd, path, f->mode, f->mtime, f->mtime_ns);
     if (rc == 0)
         rc = file_sync(fd, path);
-    if (fd >= 0)
-        close(fd);
+    rc = file_close(fd, rc, path);
     free(path);
     return rc;
 }
@@ -316,8 +324,7 @@ static int write_files(struct restoring *k)
     int rc = unpack_files(u, write_part, k, true);
     for (int i = 0; i < u->threads; i++) {
         kept_close(&k->hands[i].base);
-        if (k->hands[i].fd >= 0)
-            close(k->hands[i].fd);
+        rc = close_output(k, &k->hands[i], rc);
         free(k->hands[i].scratch);
     }
     free(k->hands);

@@ -11,6 +11,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "base/notice.h"
+#include "base/words.h"
 
 enum { MOST_DEPTH = 16 };
 
@@ -90,6 +91,5 @@ int tree_walk(struct pack_index *ix, const char *dir)
 
 bool tree_is_safetensors(const char *name)
 {
-    size_t n = strlen(name), end = strlen(".safetensors");
-    return n > end && strcmp(name + n - end, ".safetensors") == 0;
+    return ends_in(name, ".safetensors");
 }

@@ -12,7 +12,8 @@
 enum axis { AXIS_TP, AXIS_CP, AXIS_EP, AXIS_DP, AXIS_PP, AXES };
 extern const char *const axis_name[AXES];
 
-#define MAX_WORLD (1 << 20)
+#define MAX_WORLD     (1 << 20)
+#define DEFAULT_ORDER "tp-cp-ep-dp-pp"
 
 /* The order as axes, leftmost first: 0, or -1 with error() when it does not name each axis once. */
 int order_parse(const char *order, enum axis out[static AXES]);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* A plan being read: read.c has the records that come once and the whole, read_tables.c those that come many
  * times. */
-#ifndef PLAN_READING_H
-#define PLAN_READING_H
+#ifndef PLAN_TEXT_READ_H
+#define PLAN_TEXT_READ_H
 
 #include "base/record.h"
 #include "plan/fields.h"

@@ -102,11 +102,6 @@ static int draft_pattern(struct extracting *x)
 
 /* ---- all ---- */
 
-static int by_name(const void *a, const void *b)
-{
-    return strcmp(((const struct manifest_tensor *)a)->name, ((const struct manifest_tensor *)b)->name);
-}
-
 static int check_sums(const struct extracting *x)
 {
     struct manifest m;
@@ -117,9 +112,7 @@ static int check_sums(const struct extracting *x)
     for (int i = 0; i < x->draft.count && rc == 0; i++) {
         const struct made_tensor *t = &x->draft.list[i];
         const struct manifest_file *f = manifest_find(&m, x->files[i]);
-        struct manifest_tensor key = {.name = t->name}, *sum = NULL;
-        if (f && f->count)
-            sum = bsearch(&key, f->tensors, (size_t)f->count, sizeof *f->tensors, by_name);
+        const struct manifest_tensor *sum = f ? manifest_tensor(f, t->name) : NULL;
         if (!sum || sum->crc32 != t->crc32)
             rc = error(STATUS_USAGE, "%s/%s: tensor '%s' is damaged: its sum is not the manifest's", x->r->dir,
                        x->files[i], t->name);

@@ -1,15 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include "recast/origin.h"
 
-#include <dirent.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/error.h"
 #include "base/file.h"
-#include "base/json.h"
-#include "base/memory.h"
-#include "base/notice.h"
 #include "base/outdir.h"
 #include "ckpt/companion.h"
 #include "ckpt/names.h"
@@ -102,28 +98,6 @@ int origin_piece(struct origin *o, const struct tensor *t, int state, struct pie
     return x != NULL;
 }
 
-static int put_companions(const struct origin *o, const char *dir, struct manifest *m)
-{
-    DIR *d = opendir(o->path);
-    int rc = d ? 0 : error_errno("cannot open '%s'", o->path);
-    for (struct dirent *e; d && rc == 0 && (e = readdir(d));) {
-        if (!is_companion(o->path, e->d_name))
-            continue;
-        if (m && !utf8_valid(e->d_name)) {
-            complain("%s/%s: left out: its name is not UTF-8, which a manifest is", o->path, e->d_name);
-            continue;
-        }
-        size_t bytes;
-        char *path = path_join(o->path, e->d_name), *text = file_read(path, COMPANION_BYTES, &bytes);
-        rc = text ? manifest_put(m, dir, e->d_name, text, bytes) : -1;
-        free(text);
-        free(path);
-    }
-    if (d)
-        closedir(d);
-    return rc;
-}
-
 int origin_apart(const struct origin *o, const char *out)
 {
     return path_within(out, o->path)
@@ -134,7 +108,7 @@ int origin_apart(const struct origin *o, const char *out)
 int origin_put(const struct origin *o, const char *dir, const char *config, struct manifest *m)
 {
     TRY(manifest_put(m, dir, CONFIG_FILE, config, strlen(config)));
-    return put_companions(o, dir, m);
+    return companions_put(m, o->path, dir, NULL);
 }
 
 struct like_writing {

@@ -7,6 +7,7 @@
 
 #include "base/notice.h"
 #include "base/num.h"
+#include "cost/cluster.h"
 #include "cost/seconds.h"
 #include "stat/texts.h"
 
@@ -69,7 +70,7 @@ static int worst_first(const void *a, const void *b)
 
 struct known_figures beside_known(const struct plan *p)
 {
-    double peak = p->training.precision == PRECISION_F32 ? p->machine.flops_f32 : p->machine.flops_bf16;
+    double peak = machine_peak(&p->machine, p->training.precision);
     return (struct known_figures){.flops_per_token = p->predict.flops_per_token,
                                   .peak_flops = peak > 0 ? peak : NAN,
                                   .device_bytes = p->machine.memory_bytes > 0 ? p->machine.memory_bytes : NAN};

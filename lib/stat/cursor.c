@@ -170,7 +170,8 @@ static bool number(struct json_cursor *c, struct json_number *n)
         n->real = strtod(from, NULL);
     } else {
         n->whole = !fraction && w <= (uint64_t)INT64_MAX;
-        n->integer = minus ? -(int64_t)w : (int64_t)w;
+        if (n->whole)
+            n->integer = minus ? -(int64_t)w : (int64_t)w;
         n->real = minus ? -n->real : n->real;
     }
     return true;

@@ -334,14 +334,15 @@ static int tell(struct state *f)
     return output_commit(&o);
 }
 
-/* Until there is something to read, or time has come to tell or to look again. */
+/* Until there is something to read, or time has come to tell or to look again: for a moment, as a signal that
+ * came just before does not end it. */
 static void wait_for(const struct state *f)
 {
     struct pollfd p = {.fd = f->fd, .events = POLLIN};
     double left = f->told_s + f->o->every_s - now_s();
     int ms = f->news && left < 0.25 ? (int)(1000 * fmax(0, left)) + 1 : 250;
     if (f->fd >= 0 && !f->is_file)
-        poll(&p, 1, f->news || (f->foreign && !f->paused) ? ms : -1);
+        poll(&p, 1, ms);
     else
         nanosleep(&(struct timespec){0, ms * 1000000L}, NULL);
 }

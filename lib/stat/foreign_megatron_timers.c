@@ -45,7 +45,7 @@ static const struct timer {
 };
 enum { TIMERS = sizeof timers / sizeof *timers };
 
-static bool ends_in(const char *line, const char *end, const char *name)
+static bool ends_here(const char *line, const char *end, const char *name)
 {
     size_t n = strlen(name), have = (size_t)(end - line);
     return have >= n && memcmp(end - n, name, n) == 0 && (have == n || end[-(ptrdiff_t)n - 1] == ' ');
@@ -55,7 +55,7 @@ static bool ends_in(const char *line, const char *end, const char *name)
 static int timer_before(const char *line, const char *end)
 {
     for (int i = 0; i < TIMERS; i++)
-        if (ends_in(line, end, timers[i].name))
+        if (ends_here(line, end, timers[i].name))
             return i;
     return -1;
 }
@@ -105,10 +105,10 @@ static bool read_dotted(struct foreign *g, const char *line)
         return true;
     if (!foreign_number(value, "", &most) || !(most >= 0) || least < 0 || least > most)
         return true;
-    if (ends_in(line, dots, "save-checkpoint") && g->save.step >= 0)
+    if (ends_here(line, dots, "save-checkpoint") && g->save.step >= 0)
         g->save.time_s = most / 1000;
     int i = timer_before(line, dots);
-    bool together = ends_in(line, dots, "forward-backward");
+    bool together = ends_here(line, dots, "forward-backward");
     if (g->step.step < 0 || (i < 0 && !together))
         return true;
     if (g->phases == FOREIGN_NONE)

@@ -175,10 +175,9 @@ int loads_read(struct loads *l, struct steplog *log, int threads)
     for (int b = 0; b < j.bins; b++)
         for (size_t k = 0; k < size; k++)
             l->sum[k] += l->bin[b][k];
-    if (j.text)
-        error(j.status, "%s", j.text);
+    int r = j.text ? error(j.status, "%s", j.text) : 0;
     free(j.text);
-    return j.text ? -1 : 0;
+    return r;
 }
 
 void loads_release(struct loads *l)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Numbers of files to numbers of memory: f32, bf16 and f16 to f32 or bf16. */
-#ifndef CKPT_CONVERT_H
-#define CKPT_CONVERT_H
+#ifndef TENSORS_CONVERT_H
+#define TENSORS_CONVERT_H
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -12,6 +12,7 @@
 #include "base/memory.h"
 #include "base/notice.h"
 #include "base/num.h"
+#include "base/words.h"
 #include "tensors/sum.h"
 
 #define MAX_INDEX ((size_t)256 << 20)
@@ -225,12 +226,6 @@ static int file_order(const void *a, const void *b)
 static int text_order(const void *a, const void *b)
 {
     return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
-static bool ends_in(const char *s, const char *end)
-{
-    size_t n = strlen(s), m = strlen(end);
-    return n > m && strcmp(s + n - m, end) == 0;
 }
 
 /* Weights, or what says where they are, in the forms that transformers looks for. */

@@ -2,8 +2,8 @@
 /* A directory of safetensors files, as transformers opens it: model.safetensors if it is there, whatever else
  * is; then the files that model.safetensors.index.json names. One that has neither is no model to transformers
  * (`loose`): all its safetensors files are taken then. */
-#ifndef CKPT_HFDIR_H
-#define CKPT_HFDIR_H
+#ifndef TENSORS_HFDIR_H
+#define TENSORS_HFDIR_H
 
 #include <stdbool.h>
 

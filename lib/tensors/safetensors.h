@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* One safetensors file: u64 header size, JSON header, data (huggingface/safetensors README). */
-#ifndef CKPT_SAFETENSORS_H
-#define CKPT_SAFETENSORS_H
+#ifndef TENSORS_SAFETENSORS_H
+#define TENSORS_SAFETENSORS_H
 
 #include <stdint.h>
 #include <stdio.h>

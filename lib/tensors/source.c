@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/notice.h"
+#include "base/words.h"
 
 char *source_fused_name(const struct model *m, const struct tensor *t, int64_t *row, int64_t *rows,
                         char buf[static 128])
@@ -99,12 +100,6 @@ int source_has(struct hf_dir *d, const struct model *m, const struct tensor *t)
 }
 
 /* ---- names that are not the model's ---- */
-
-static bool ends_in(const char *s, const char *end)
-{
-    size_t n = strlen(s), k = strlen(end);
-    return n >= k && strcmp(s + n - k, end) == 0;
-}
 
 /* Whether this name, which the inventory does not have, may be there all the same. */
 static bool tolerated(const struct model *m, const char *name)

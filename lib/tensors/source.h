@@ -2,8 +2,8 @@
 /* Where a model's tensors are found in a Hugging Face directory: each under its own name, or within a fused
  * tensor that holds all experts of a layer (mlp.experts.gate_up_proj [E,2F,H], mlp.experts.down_proj [E,H,F]).
  */
-#ifndef CKPT_SOURCE_H
-#define CKPT_SOURCE_H
+#ifndef TENSORS_SOURCE_H
+#define TENSORS_SOURCE_H
 
 #include "model/inventory.h"
 #include "tensors/convert.h"

@@ -86,23 +86,22 @@ static int look(struct candidate *c, bool *refused)
 
 /* ---- everyone ---- */
 
-/* The last bytes of a manifest are its sum. */
-enum { TAIL = 24 };
-
-/* The manifest that this rank sees must be rank 0's. What its sums cover is then the same, or found damaged. */
+/* The manifest that this rank sees must be rank 0's, by its own sum. What its sums cover is then the same, or
+ * found damaged. */
 static int compare_manifest(struct run *run, const struct candidate *c)
 {
     struct stat st;
-    char tail[TAIL];
+    char tail[MANIFEST_SUM_BYTES];
     size_t size = strlen(c->manifest);
     char *path = path_join(c->dir, MANIFEST_FILE);
     int fd = open(path, O_RDONLY | O_CLOEXEC), r = 0;
     if (fd < 0 || fstat(fd, &st) != 0)
         r = error(STATUS_ENV, "host '%s' cannot read '%s', which rank 0's, '%s', can: %s", run->host, path,
                   run->first_host, strerror(errno));
-    else if ((size_t)st.st_size == size && pread_all(fd, tail, TAIL, (int64_t)size - TAIL, path) < 0)
+    else if ((size_t)st.st_size == size &&
+             pread_all(fd, tail, sizeof tail, (int64_t)(size - sizeof tail), path) < 0)
         r = -1;
-    else if ((size_t)st.st_size != size || memcmp(tail, c->manifest + size - TAIL, TAIL) != 0)
+    else if ((size_t)st.st_size != size || memcmp(tail, c->manifest + size - sizeof tail, sizeof tail) != 0)
         r = error(STATUS_USAGE, "'%s' on host '%s' is not the one on rank 0's, '%s'", path, run->host,
                   run->first_host);
     if (fd >= 0)
@@ -116,8 +115,7 @@ static int load(struct run *run, struct candidate *c, struct heard *h)
 {
     struct manifest m;
     TRY(run_agree(run, manifest_parse(&m, c->manifest, strlen(c->manifest), c->dir)));
-    for (int i = 0; i < m.count; i++)
-        c->bytes += m.files[i].bytes;
+    c->bytes = manifest_bytes(&m);
     int r = weights_resume(run, c->dir, &m, h);
     manifest_release(&m);
     return r;

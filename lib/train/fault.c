@@ -16,6 +16,7 @@
 #include "base/launcher.h"
 #include "base/memory.h"
 #include "base/notice.h"
+#include "base/words.h"
 
 #define MARK       ".fault."
 #define UNFINISHED ".tmp"
@@ -187,12 +188,6 @@ static int drop(const char *path, bool earlier)
     return 0;
 }
 
-static bool ends_with(const char *s, const char *end)
-{
-    size_t n = strlen(s), m = strlen(end);
-    return n >= m && strcmp(s + n - m, end) == 0;
-}
-
 int fault_gather(struct log *l, const char *log, bool earlier)
 {
     if (!has_markers(log))
@@ -206,7 +201,7 @@ int fault_gather(struct log *l, const char *log, bool earlier)
         if (strncmp(e->d_name, head, strlen(head)) != 0)
             continue;
         char *path = path_join(dir, e->d_name);
-        int r = ends_with(path, UNFINISHED) ? drop(path, earlier) : take(l, path, earlier);
+        int r = ends_in(path, UNFINISHED) ? drop(path, earlier) : take(l, path, earlier);
         count = r < 0 ? -1 : count + r;
         free(path);
     }

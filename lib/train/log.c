@@ -14,6 +14,7 @@
 #include "base/format.h"
 #include "base/json.h"
 #include "base/losses.h"
+#include "cost/cluster.h"
 #include "model/size.h"
 #include "plan/schedule.h"
 
@@ -109,7 +110,7 @@ json_t *log_start_record(const struct engine *e, const struct train_options *o, 
 {
     const struct plan *p = e->plan;
     const struct model *m = e->model;
-    double peak = p->training.precision == PRECISION_F32 ? p->machine.flops_f32 : p->machine.flops_bf16;
+    double peak = machine_peak(&p->machine, p->training.precision);
     char crc[16], when[40];
     time_t now = time(NULL);
     snprintf(crc, sizeof crc, "%08x", p->crc32);

@@ -168,9 +168,10 @@ static int write_head(struct timeline *t, int rank, int world)
     clock_gettime(CLOCK_REALTIME, &now);
     t->opened_s = now_s();
     process_host(host);
-    return write_line(t, json_pack("{s:s,s:i,s:i,s:i,s:s,s:f}", "kind", "timeline", timeline_format.key,
-                                   timeline_format.version, "rank", rank, "ranks", world, "host", host,
-                                   "unix_s", (double)now.tv_sec + 1e-9 * (double)now.tv_nsec));
+    return write_line(t,
+                      json_pack("{s:s,s:i,s:i,s:i,s:o,s:f}", "kind", "timeline", timeline_format.key,
+                                timeline_format.version, "rank", rank, "ranks", world, "host", json_bytes(host),
+                                "unix_s", (double)now.tv_sec + 1e-9 * (double)now.tv_nsec));
 }
 
 static void release_records(struct timeline *t)

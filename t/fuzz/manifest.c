@@ -26,7 +26,7 @@ static void try(const char *text, size_t bytes)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    enum { END = 24 }; /* bytes of the sum's line and the brace: the sum covers what is before */
+    enum { END = MANIFEST_SUM_BYTES }; /* the sum covers what is before */
     char *text = malloc(size + 1), end[END + 1];
     memcpy(text, data, size);
     try(text, size);

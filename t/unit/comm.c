@@ -4,6 +4,7 @@
 
 #include "base/bf16.h"
 #include "base/memory.h"
+#include "comm/agree.h"
 #include "lib/comm.h"
 
 /* ---- sums ---- */
@@ -330,6 +331,32 @@ static bool small_scratch(struct group *world)
     return true;
 }
 
+/* A failure of the last rank, with the error that it has set: all learn of it, and that rank keeps the text. */
+static bool agreement(enum status status)
+{
+    bool agreed = false, last = rank == size - 1;
+    struct heard h;
+    error_clear();
+    OK(comm_agree(c, 0, &agreed) == 0 && !agreed);
+    for (int hear = 0; hear < 2; hear++) {
+        if (last && status != STATUS_DONE)
+            error(status, "it is full");
+        if (hear)
+            OK(comm_hear(c, last ? -1 : 0, &h) == 1 && h.rank == size - 1 && *h.text && !*error_text());
+        else
+            OK(comm_agree(c, last ? -1 : 0, &agreed) == -1 && agreed && !*error_text() == !last);
+        OK((hear ? h.status : error_status()) == (status == STATUS_DONE ? STATUS_ENV : status));
+        error_clear();
+    }
+    return true;
+}
+
+static bool agreements(struct group *world)
+{
+    return agreement(STATUS_USAGE) && agreement(STATUS_ENV) &&
+           agreement(STATUS_DONE); /* one that nobody has called error() for */
+}
+
 static bool kinds(struct group *world)
 {
     OK(word_index(&comm_words, "self") == 0 && word_index(&comm_words, "mpi") == 1);
@@ -353,6 +380,7 @@ static void tests(void)
     test("strided groups", strided);
     test("groups of one", alone);
     test("bad groups", bad_groups);
+    test("agreements", agreements);
     test("little scratch", small_scratch);
 }
 

@@ -13,10 +13,14 @@
 #include <cmocka.h>
 #include <unistd.h>
 
+#include "base/bound.h"
 #include "base/error.h"
+#include "base/file.h"
 #include "base/memory.h"
 #include "check/check.h"
 #include "choose/make.h"
+#include "ckpt/mark.h"
+#include "ckpt/sums.h"
 #include "model/config.h"
 #include "plan/text.h"
 #include "stat/loads.h"
@@ -169,6 +173,72 @@ static void loads_of_another_shape(void **state)
     steplog_release(&log);
 }
 
+/* ---- checkpoints ---- */
+
+static char *new_dir(void)
+{
+    char *path = xstrdup("/tmp/hostile-XXXXXX");
+    if (!mkdtemp(path))
+        fail_msg("cannot make '%s'", path);
+    return path;
+}
+
+/* Fewer sums in the manifest than the tensor has ranges: others were read behind the end of the table. */
+static void too_few_ranges(void **state)
+{
+    static const char header[] = "{\"t\":{\"dtype\":\"U8\",\"shape\":[64],\"data_offsets\":[0,64]}}";
+    unsigned char file[8 + sizeof header - 1 + 64] = {sizeof header - 1};
+    char *dir = new_dir();
+    memcpy(file + 8, header, sizeof header - 1);
+    struct manifest m = {.range = 8}, parts = {0};
+    assert_int_equal(manifest_put(&parts, dir, "f.safetensors", (const char *)file, sizeof file), 0);
+    struct manifest_file *f = manifest_add(&m, xstrdup("f.safetensors"), sizeof file, parts.files[0].crc32);
+    f->tensors = xcalloc(1, sizeof *f->tensors);
+    f->count = 1;
+    f->tensors[0] = (struct manifest_tensor){.name = xstrdup("t"), .crc32 = 0x758d6336, .range_count = 2};
+    f->tensors[0].ranges = xcalloc(2, sizeof *f->tensors[0].ranges);
+    struct problems p = {0};
+    sums_verify(&p, &m, dir);
+    assert_int_not_equal(p.count, 0);
+    assert_non_null(strstr(p.list[0], "tensor 't': its ranges in the manifest do not make it"));
+    for (int i = 1; i < p.count; i++)
+        assert_null(strstr(p.list[i], "tensor 't'")); /* whose bytes are right */
+    problems_release(&p);
+    manifest_release(&m);
+    manifest_release(&parts);
+    remove_tree(dir);
+    free(dir);
+}
+
+/* A job's name that JSON makes six times as long: its mark was cut, and what lay behind it written too. */
+static void long_mark(void **state)
+{
+    char job[64], *dir = new_dir();
+    memset(job, 1, sizeof job - 1);
+    job[sizeof job - 1] = '\0';
+    setenv("SLURM_JOB_ID", job, 1);
+    struct mark *m = mark_take(dir, "0123456789abcdef", NULL);
+    if (!m)
+        fail_msg("%s", error_text());
+    unsetenv("SLURM_JOB_ID");
+    assert_int_equal(mark_check(m), 0);
+    mark_release(m);
+    remove_tree(dir);
+    free(dir);
+}
+
+/* ---- bounds ---- */
+
+/* The exponent of the last digit overflowed, and then any number was within half a digit. */
+static void digits_overflow(void **state)
+{
+    struct bound b;
+    const char *at;
+    assert_non_null(bound_parse(&b, "= 0.0e-2147483648", UNIT_NUMBER, &at));
+    assert_true(bound_holds(&b, 0));
+    assert_false(bound_holds(&b, 1));
+}
+
 /* ---- recipes ---- */
 
 /* A beta of 1 divides by 0 in the update; options refuse it, and so must a recipe that was stored. */
@@ -198,10 +268,11 @@ static void recipe_out_of_range(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(advice_overflows),    cmocka_unit_test(divisors_take_long),
-        cmocka_unit_test(memory_overflows),    cmocka_unit_test(experts_again_and_again),
-        cmocka_unit_test(nul_in_config),       cmocka_unit_test(loads_of_another_shape),
-        cmocka_unit_test(recipe_out_of_range),
+        cmocka_unit_test(advice_overflows), cmocka_unit_test(divisors_take_long),
+        cmocka_unit_test(memory_overflows), cmocka_unit_test(experts_again_and_again),
+        cmocka_unit_test(nul_in_config),    cmocka_unit_test(loads_of_another_shape),
+        cmocka_unit_test(too_few_ranges),   cmocka_unit_test(long_mark),
+        cmocka_unit_test(digits_overflow),  cmocka_unit_test(recipe_out_of_range),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

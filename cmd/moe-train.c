@@ -219,6 +219,7 @@ int main(int argc, char **argv)
     o.last_words = last_words;
     train_hold_signals(o.save && launcher_kind() == LAUNCHER_NONE);
     signal(SIGXFSZ, SIG_IGN); /* a file size limit is then an error of the write, like a full disk */
+    signal(SIGPIPE, SIG_IGN); /* and so it is when who reads the log has gone */
 
     struct comm *comm;
     bool broken;

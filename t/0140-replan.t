@@ -70,6 +70,9 @@ says 'dp 14.*'
 perl -e 'print "node$_ slots=8\n" for 0 .. 15' >"$T/hosts"
 run moe-partition replan "$T/A" --lost host:node3 --hosts "$T/hosts" --global-batch auto
 is "$(printf '%s\n' "$out" | head -1)" 'lost          ranks 24-31: 8 of 128' 'a host by its name'
+perl -e 'print "node$_\n" x 8 for 0 .. 15' >"$T/ranks.hosts" # as srun hostname has it, a line a rank
+run moe-partition replan "$T/A" --lost host:node3 --hosts "$T/ranks.hosts" --global-batch auto
+is "$status $err" "2 moe-partition replan: $T/ranks.hosts: ranks 0 and 8 would both be number 0 on host 'node0'" 'a host twice is no list of nodes'
 # zeros: what a crash of its host may leave of a log that goes on behind them
 printf '{"kind":"start"}\n{"kind":"fault","rank":5}\n\0\0{"kind":"start"}\n{"kind":"step","step":1}\n{"kind":"fault","rank":17,"host":"x"}\n{"kind":"fault","rank":null}\n{"kind":"fau' >"$T/log"
 run moe-partition replan "$T/A" --lost "@$T/log" --global-batch auto

@@ -241,6 +241,13 @@ for what in -t -e -s; do
 done
 is "$(moe-ckpt list -t --json "$T/root/step-00000003" | cksum)" "$(moe-ckpt list --json "$T/root/step-00000003" | cksum)" 'list --json has the tensors'
 
+moe-train -q -p "$P" -d "$T/text" -s 40 2>"$T/err" | head -n 1 >"$T/first"
+is "${PIPESTATUS[0]}:$(cat "$T/err"):$(grep -c '"kind":"start"' "$T/first")" \
+    '3:moe-train: cannot write to standard output: Broken pipe:1' 'a run whose log nobody reads any more says so'
+printf '{"kind":"timeline","format":1,"rank":0,"ranks":1}\n' >"$T/times"
+run moe-stat --trace "$T/x" "$T/times"
+is "$status:$err" "2:moe-stat: no operation is in '$T/times'" 'a timeline without operations'
+
 # ---- options that would do nothing ----
 for wrong in "--rules --json" "--simulate $P --tap" "--seal $P -c h100" "--seal $P --save-every 3" "--claims strategy-guide --save-every 3 $P"; do
     run moe-plan-check $wrong

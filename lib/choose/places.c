@@ -40,6 +40,31 @@ static int take_place(struct place *p, char *word[], int words)
     return 0;
 }
 
+static int by_place(const void *a, const void *b)
+{
+    const struct place *x = *(const struct place *const *)a, *y = *(const struct place *const *)b;
+    int c = strcmp(x->host, y->host);
+    return c ? c : (x->local > y->local) - (x->local < y->local);
+}
+
+/* A list with a line a rank in the place of one with a line a node names hosts twice, as does one that was put
+ * together by hand. */
+static int check_apart(const struct rank_places *s, int ranks)
+{
+    int rc = 0;
+    const struct place **sorted = xcalloc((size_t)ranks, sizeof *sorted);
+    for (int r = 0; r < ranks; r++)
+        sorted[r] = &s->of[r];
+    qsort(sorted, (size_t)ranks, sizeof *sorted, by_place);
+    for (int i = 1; i < ranks && rc == 0; i++)
+        if (by_place(&sorted[i - 1], &sorted[i]) == 0)
+            rc = error(STATUS_USAGE, "ranks %d and %d would both be number %" PRId64 " on host '%s'",
+                       (int)min64(sorted[i - 1] - s->of, sorted[i] - s->of),
+                       (int)max64(sorted[i - 1] - s->of, sorted[i] - s->of), sorted[i]->local, sorted[i]->host);
+    free(sorted);
+    return rc;
+}
+
 int places_read(struct rank_places *s, const char *path, int ranks)
 {
     size_t bytes;
@@ -54,6 +79,8 @@ int places_read(struct rank_places *s, const char *path, int ranks)
             rc = error(STATUS_USAGE, "%s: rank %d: a line is 'HOST NUMBER', where the rank is", path, r);
     if (rc == 0 && r != ranks)
         rc = error(STATUS_USAGE, "%s: has places of %d ranks, the plan has %d", path, r, ranks);
+    if (rc == 0 && check_apart(s, ranks) < 0)
+        rc = error_prefix("%s", path);
     free(text);
     if (rc < 0)
         places_release(s);
@@ -100,7 +127,7 @@ int places_on(struct rank_places *s, const struct plan *p, const char *const *ho
         s->of[r].local = count[node]++;
     }
     free(count);
-    return 0;
+    return check_apart(s, p->world);
 }
 
 void places_release(struct rank_places *s)

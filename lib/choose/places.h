@@ -17,7 +17,7 @@ struct rank_places {
     } * of; /* [ranks of the plan]; NULL: not known */
 };
 
-/* A line for each of `ranks` ranks; -1 with error(). */
+/* A line for each of `ranks` ranks; -1 with error(), also where two are at one place. */
 int places_read(struct rank_places *s, const char *path, int ranks);
 /* From a file with the host of each node, a line each, of which the first word counts. */
 int places_of_nodes(struct rank_places *s, const char *path, const struct plan *p);

@@ -319,6 +319,8 @@ static int write_events(struct trace *t, char *const *paths, int count, int64_t 
           t->out);
     for (int i = 0; i < count; i++)
         TRY(write_file(t, paths[i], first, last));
+    if (!t->c->operations && last == INT64_MAX)
+        return error(STATUS_USAGE, "no operation is in '%s'%s", paths[0], count > 1 ? " or the others" : "");
     if (!t->c->operations)
         return error(STATUS_USAGE, "no operation of the steps %" PRId64 " to %" PRId64 " is in '%s'%s", first,
                      last, paths[0], count > 1 ? " or the others" : "");

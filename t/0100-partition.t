@@ -57,7 +57,7 @@ refuse 'rule nodes-suffice: .*128 ranks; 256' -m moe-7b -c ref-64g -n 256
 refuse "unknown model 'nonsense'" -m nonsense
 refuse "unknown cluster 'nonsense'" -m moe-7b -c nonsense
 refuse "takes none, selective or full" -m moe-7b --recompute some
-refuse "positive number or none" -m moe-7b --capacity-factor -1
+refuse "number above 0 and to 1000000, or none" -m moe-7b --capacity-factor -1
 
 # ---- a plan that does not fit is written, and said so ----
 run moe-partition -m moe-7b -c h100 -n 1 --precision bf16

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Matrix products. A product, or a whole grouped product, is a list of output tiles; the threads take
- * tiles as they come, and one thread computes a tile from start to end, so who computed it does not show.
+ * tiles as they come, the largest products first, and one thread computes a tile from start to end, so who
+ * computed it does not show.
  *
  * A tile is computed by our own kernel on x86 with AVX-512 (matmul_words.c), and else by oneDNN, which
  * then runs on one thread inside a parallel region: f32 goes to sgemm as it lies, but for long products
@@ -201,12 +202,13 @@ static int64_t tiles_of(const struct tiled *t)
     return ceil_div(t->product.m, t->mb) * ceil_div(t->product.n, t->nb);
 }
 
-/* The last rows of C, about an eighth, as a product of their own. */
+/* The last rows of C, about a sixteenth, as a product of their own, if they are worth it. */
 static int64_t split_last(struct tiled *list, int64_t count)
 {
+    enum { FEW = 16 };
     struct matmul *p = &list[count - 1].product, last = *p;
-    int64_t rows = p->m / 8;
-    if (rows == 0)
+    int64_t rows = p->m / 16;
+    if (rows < FEW)
         return count;
     p->m -= rows;
     last.m = rows;
@@ -220,38 +222,48 @@ static int64_t split_last(struct tiled *list, int64_t count)
  * where oneDNN sums in bf16: there a tile is read as well as written, and stays in the cache with 256. */
 static struct tile largest(const struct matmul *p)
 {
-    enum { LARGEST = 512, SUMMED = 256, COLUMNS = 1024 };
+    enum { LARGEST = 512, SUMMED = 256, COLUMNS = 2048 };
     bool summed = p->in == BF16 && !ways()->convert && p->ta;
     if (of_words(p))
         return (struct tile){.m = matmul_words_rows(p, packing(p)), .n = COLUMNS};
     return summed ? (struct tile){.m = SUMMED, .n = SUMMED} : (struct tile){.m = LARGEST, .n = LARGEST};
 }
 
-enum { SMALLEST = 128, LAST = 256 }; /* sides of tiles */
+enum { SMALLEST = 128, LAST = 256, LAST_ROWS = 64, STEP = 32 }; /* sides of tiles */
 
-/* A side cut evenly into parts of at most `most`, in steps of 32: as many for each thread, if they are not too
- * small for it. */
-static int64_t even_side(int64_t side, int64_t most, int64_t threads)
+/* A side cut evenly into parts of at most `most`, multiples of `step`: as many for each thread, if they are
+ * not too small for it. */
+static int64_t even_side(int64_t side, int64_t most, int64_t threads, int64_t step)
 {
     int64_t parts = ceil_div(side, most), fair = round_up(parts, threads);
-    return min64(most, round_up(ceil_div(side, side / fair < SMALLEST ? parts : fair), 32));
+    return min64(most, round_up(ceil_div(side, side / fair < SMALLEST ? parts : fair), step));
 }
 
-/* Halves the longer side of every tile until there are enough of them to share; the last eighth or so of
- * the work is cut smaller still, so that the threads end together. What is one product has its rows shared
+/* For qsort: the most work first. */
+static int by_work(const void *a, const void *b)
+{
+    const struct matmul *x = &((const struct tiled *)a)->product, *y = &((const struct tiled *)b)->product;
+    int64_t one = x->m * x->k, other = y->m * y->k;
+    return one != other ? (one < other) - (one > other) : (x->c > y->c) - (x->c < y->c);
+}
+
+/* Halves the longer side of every tile until there are enough of them to share; the last of the products
+ * are cut smaller still, so that the threads end together. What is one product has its rows shared
  * evenly, and then few tiles are enough: less is packed. */
 static int64_t cut(struct tiled *list, int64_t count, int64_t threads)
 {
     int64_t fair = count <= 2 ? threads : 1, wanted = threads == 1 ? 1 : count <= 2 ? 2 * threads : 4 * threads;
     struct tile most = largest(&list->product);
+    bool any_rows = of_words(&list->product) && !list->product.ta; /* no two share a line of A */
     int64_t tiles;
     for (;; *(most.m > most.n ? &most.m : &most.n) /= 2) {
         tiles = 0;
         for (int64_t i = 0; i < count; i++) {
             bool last = wanted > 1 && i >= count - max64(1, count / 8);
-            list[i].mb = even_side(list[i].product.m, most.m, last ? 1 : fair);
+            list[i].mb = even_side(list[i].product.m, last ? min64(LAST_ROWS, most.m) : most.m, last ? 1 : fair,
+                                   any_rows ? 1 : STEP);
             list[i].nb =
-                even_side(list[i].product.n, last ? max64(SMALLEST, min64(LAST, most.n / 2)) : most.n, 1);
+                even_side(list[i].product.n, last ? max64(SMALLEST, min64(LAST, most.n / 2)) : most.n, 1, STEP);
             list[i].first = tiles;
             tiles += tiles_of(&list[i]);
         }
@@ -265,6 +277,8 @@ static void run(struct tiled *list, int64_t count)
     static uint64_t operations;
     uint64_t serial = ++operations;
     int threads = omp_get_max_threads();
+    if (threads > 1)
+        qsort(list, (size_t)count, sizeof *list, by_work);
     if (count == 1 && threads > 1)
         count = split_last(list, count);
     int64_t tiles = cut(list, count, threads);

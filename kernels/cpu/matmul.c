@@ -179,22 +179,36 @@ static void tile_panels(const struct matmul *p, const struct tile *t, uint64_t s
         write_tile(p, t, c);
 }
 
-static void run_tile(const struct tiled *list, int64_t number, uint64_t serial)
+static struct turn find_turn(const struct tiled *list, int64_t count, int64_t number)
 {
-    const struct matmul *p = &list->product;
-    int64_t across = ceil_div(p->n, list->nb);
-    int64_t i = number / across * list->mb, j = number % across * list->nb;
-    struct tile t = {i, j, min64(list->mb, p->m - i), min64(list->nb, p->n - j)};
+    int64_t lo = 0, hi = count - 1;
+    while (lo < hi) {
+        int64_t mid = (lo + hi + 1) / 2;
+        if (list[mid].first <= number)
+            lo = mid;
+        else
+            hi = mid - 1;
+    }
+    const struct matmul *p = &list[lo].product;
+    int64_t mb = list[lo].mb, nb = list[lo].nb, across = ceil_div(p->n, nb);
+    int64_t i = (number - list[lo].first) / across * mb, j = (number - list[lo].first) % across * nb;
+    return (struct turn){p, {i, j, min64(mb, p->m - i), min64(nb, p->n - j)}};
+}
+
+static void run_turn(const struct turn *now, const struct turn *soon, uint64_t serial)
+{
+    const struct matmul *p = now->product;
+    const struct tile *t = &now->tile;
     if (p->k == 0 && p->beta == 0)
-        zero_tile(p, &t);
+        zero_tile(p, t);
     else if (p->k > 0 && of_words(p))
-        matmul_words(p, &t, packing(p));
+        matmul_words(p, t, soon, packing(p));
     else if (p->k > 0 && p->in == F32 && !(p->ta && p->k > DEPTH))
-        tile_f32(p, &t);
+        tile_f32(p, t);
     else if (p->k > 0 && p->in == BF16 && !ways()->convert)
-        matmul_native(p, &t);
+        matmul_native(p, t);
     else if (p->k > 0)
-        tile_panels(p, &t, serial);
+        tile_panels(p, t, serial);
 }
 
 static int64_t tiles_of(const struct tiled *t)
@@ -284,15 +298,10 @@ static void run(struct tiled *list, int64_t count)
     int64_t tiles = cut(list, count, threads);
 #pragma omp parallel for schedule(dynamic, 1) if (tiles > 1)
     for (int64_t t = 0; t < tiles; t++) {
-        int64_t lo = 0, hi = count - 1;
-        while (lo < hi) {
-            int64_t mid = (lo + hi + 1) / 2;
-            if (list[mid].first <= t)
-                lo = mid;
-            else
-                hi = mid - 1;
-        }
-        run_tile(list + lo, t - list[lo].first, serial);
+        struct turn now = find_turn(list, count, t), soon = {0};
+        if (t + threads < tiles) /* as a rule, the threads take turns */
+            soon = find_turn(list, count, t + threads);
+        run_turn(&now, &soon, serial);
     }
 }
 

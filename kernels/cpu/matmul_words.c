@@ -103,7 +103,7 @@ INLINE void fetch(struct fetch *l)
 }
 
 /* What is asked for while a panel multiplies: the panel behind it, the strip that is packed next, and at last
- * the next block's first panel and its part of A. */
+ * the next block's first panel and what is packed of its A before that. */
 struct ahead {
     struct fetch panel, strip, next_panel, next_a;
 };
@@ -426,11 +426,12 @@ INLINE void plan_ahead(struct ahead *h, const struct slab *x, const struct slab 
     if (next->k > 0 && !h->next_a.p && j >= late) {
         calls *= ceil_div(x->n - j, NR);
         h->next_panel = fetch_of(&next->b, 0, min64(NR, next->n), next->k, calls);
-        h->next_a = fetch_of(&next->a, 0, next->m, next->k, calls);
+        h->next_a =
+            fetch_of(&next->a, 0, along_k(&next->a) ? strip_begin(1, next->m) : next->m, next->k, calls);
     }
 }
 
-/* C (+)= A·B; `next` is the block behind it, or has k = 0. */
+/* C (+)= A·B; `next` is the block behind it, or that of the next tile, or has k = 0. */
 INLINE void block(const struct slab *x, const struct slab *next, struct corner c, enum packing how)
 {
     int64_t depth = how == PACK_PAIRS ? (x->k + 1) / 2 : x->k, strips = ceil_div(x->m, MR);
@@ -461,7 +462,7 @@ INLINE void block(const struct slab *x, const struct slab *next, struct corner c
 }
 
 /* A bf16 C that is summed in several blocks, or added to, is summed in f32 and rounded once. */
-INLINE void tile(const struct matmul *p, const struct tile *t, enum packing how)
+INLINE void tile(const struct matmul *p, const struct tile *t, const struct turn *soon, enum packing how)
 {
     int64_t out = (int64_t)type_bytes(p->out), each = block_depth(p->k, how);
     bool apart = p->out == BF16 && (how != PACK_PAIRS || each < p->k || p->beta != 0);
@@ -475,6 +476,8 @@ INLINE void tile(const struct matmul *p, const struct tile *t, enum packing how)
         struct slab x = slab_of(p, t, k, how), next = {0};
         if (k + each < p->k)
             next = slab_of(p, t, k + each, how);
+        else if (soon->product)
+            next = slab_of(soon->product, &soon->tile, 0, how);
         c.add = k > 0 || p->beta != 0;
         block(&x, &next, c, how);
     }
@@ -482,17 +485,17 @@ INLINE void tile(const struct matmul *p, const struct tile *t, enum packing how)
         narrow(at(p->c, (t->i + r) * p->ldc + t->j, BF16), (float *)(c.p + r * c.ld), t->n);
 }
 
-AVX512 static void tile_f32(const struct matmul *p, const struct tile *t)
+AVX512 static void tile_f32(const struct matmul *p, const struct tile *t, const struct turn *soon)
 {
-    tile(p, t, PACK_F32);
+    tile(p, t, soon, PACK_F32);
 }
-AVX512 static void tile_pairs(const struct matmul *p, const struct tile *t)
+AVX512 static void tile_pairs(const struct matmul *p, const struct tile *t, const struct turn *soon)
 {
-    tile(p, t, PACK_PAIRS);
+    tile(p, t, soon, PACK_PAIRS);
 }
-AVX512 static void tile_widened(const struct matmul *p, const struct tile *t)
+AVX512 static void tile_widened(const struct matmul *p, const struct tile *t, const struct turn *soon)
 {
-    tile(p, t, PACK_WIDENED);
+    tile(p, t, soon, PACK_WIDENED);
 }
 
 /* Loads through masks are not watched. */
@@ -506,10 +509,10 @@ static void look(const struct matmul *p, const struct tile *t)
                (size_t)p->ldc * type_bytes(p->out));
 }
 
-void matmul_words(const struct matmul *p, const struct tile *t, enum packing how)
+void matmul_words(const struct matmul *p, const struct tile *t, const struct turn *soon, enum packing how)
 {
     look(p, t);
-    (how == PACK_F32 ? tile_f32 : how == PACK_PAIRS ? tile_pairs : tile_widened)(p, t);
+    (how == PACK_F32 ? tile_f32 : how == PACK_PAIRS ? tile_pairs : tile_widened)(p, t, soon);
 }
 
 /* ---- an operand of attention's products ---- */
@@ -527,7 +530,7 @@ void pairs_columns(float *to, int64_t width, const uint16_t *x, int64_t ld, int6
 {
 }
 
-void matmul_words(const struct matmul *p, const struct tile *t, enum packing how)
+void matmul_words(const struct matmul *p, const struct tile *t, const struct turn *soon, enum packing how)
 {
 }
 

@@ -179,7 +179,7 @@ static void tile_panels(const struct matmul *p, const struct tile *t, uint64_t s
         write_tile(p, t, c);
 }
 
-static struct turn find_turn(const struct tiled *list, int64_t count, int64_t number)
+static struct product_tile find_tile(const struct tiled *list, int64_t count, int64_t number)
 {
     int64_t lo = 0, hi = count - 1;
     while (lo < hi) {
@@ -192,10 +192,10 @@ static struct turn find_turn(const struct tiled *list, int64_t count, int64_t nu
     const struct matmul *p = &list[lo].product;
     int64_t mb = list[lo].mb, nb = list[lo].nb, across = ceil_div(p->n, nb);
     int64_t i = (number - list[lo].first) / across * mb, j = (number - list[lo].first) % across * nb;
-    return (struct turn){p, {i, j, min64(mb, p->m - i), min64(nb, p->n - j)}};
+    return (struct product_tile){p, {i, j, min64(mb, p->m - i), min64(nb, p->n - j)}};
 }
 
-static void run_turn(const struct turn *now, const struct turn *soon, uint64_t serial)
+static void run_tile(const struct product_tile *now, const struct product_tile *soon, uint64_t serial)
 {
     const struct matmul *p = now->product;
     const struct tile *t = &now->tile;
@@ -298,10 +298,10 @@ static void run(struct tiled *list, int64_t count)
     int64_t tiles = cut(list, count, threads);
 #pragma omp parallel for schedule(dynamic, 1) if (tiles > 1)
     for (int64_t t = 0; t < tiles; t++) {
-        struct turn now = find_turn(list, count, t), soon = {0};
+        struct product_tile now = find_tile(list, count, t), soon = {0};
         if (t + threads < tiles) /* as a rule, the threads take turns */
-            soon = find_turn(list, count, t + threads);
-        run_turn(&now, &soon, serial);
+            soon = find_tile(list, count, t + threads);
+        run_tile(&now, &soon, serial);
     }
 }
 

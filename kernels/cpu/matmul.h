@@ -11,7 +11,7 @@ struct tile {
 };
 
 /* What a thread computes in one go; product NULL: nothing. */
-struct turn {
+struct product_tile {
     const struct matmul *product;
     struct tile tile;
 };
@@ -23,7 +23,8 @@ void matmul_native(const struct matmul *p, const struct tile *t);
  * that multiply those, or f32 made of bf16. */
 enum packing { PACK_F32, PACK_PAIRS, PACK_WIDENED };
 /* One tile; K > 0. `soon`: what the thread will probably compute next, in the same way: asked for ahead. */
-void matmul_words(const struct matmul *p, const struct tile *t, const struct turn *soon, enum packing how);
+void matmul_words(const struct matmul *p, const struct tile *t, const struct product_tile *soon,
+                  enum packing how);
 /* How many rows a tile of such a product should have at most, for A's part of it to stay in the cache; 0
  * where there is no such kernel. */
 int64_t matmul_words_rows(const struct matmul *p, enum packing how);

@@ -462,7 +462,8 @@ INLINE void block(const struct slab *x, const struct slab *next, struct corner c
 }
 
 /* A bf16 C that is summed in several blocks, or added to, is summed in f32 and rounded once. */
-INLINE void tile(const struct matmul *p, const struct tile *t, const struct turn *soon, enum packing how)
+INLINE void tile(const struct matmul *p, const struct tile *t, const struct product_tile *soon,
+                 enum packing how)
 {
     int64_t out = (int64_t)type_bytes(p->out), each = block_depth(p->k, how);
     bool apart = p->out == BF16 && (how != PACK_PAIRS || each < p->k || p->beta != 0);
@@ -485,15 +486,15 @@ INLINE void tile(const struct matmul *p, const struct tile *t, const struct turn
         narrow(at(p->c, (t->i + r) * p->ldc + t->j, BF16), (float *)(c.p + r * c.ld), t->n);
 }
 
-AVX512 static void tile_f32(const struct matmul *p, const struct tile *t, const struct turn *soon)
+AVX512 static void tile_f32(const struct matmul *p, const struct tile *t, const struct product_tile *soon)
 {
     tile(p, t, soon, PACK_F32);
 }
-AVX512 static void tile_pairs(const struct matmul *p, const struct tile *t, const struct turn *soon)
+AVX512 static void tile_pairs(const struct matmul *p, const struct tile *t, const struct product_tile *soon)
 {
     tile(p, t, soon, PACK_PAIRS);
 }
-AVX512 static void tile_widened(const struct matmul *p, const struct tile *t, const struct turn *soon)
+AVX512 static void tile_widened(const struct matmul *p, const struct tile *t, const struct product_tile *soon)
 {
     tile(p, t, soon, PACK_WIDENED);
 }
@@ -509,7 +510,8 @@ static void look(const struct matmul *p, const struct tile *t)
                (size_t)p->ldc * type_bytes(p->out));
 }
 
-void matmul_words(const struct matmul *p, const struct tile *t, const struct turn *soon, enum packing how)
+void matmul_words(const struct matmul *p, const struct tile *t, const struct product_tile *soon,
+                  enum packing how)
 {
     look(p, t);
     (how == PACK_F32 ? tile_f32 : how == PACK_PAIRS ? tile_pairs : tile_widened)(p, t, soon);
@@ -530,7 +532,8 @@ void pairs_columns(float *to, int64_t width, const uint16_t *x, int64_t ld, int6
 {
 }
 
-void matmul_words(const struct matmul *p, const struct tile *t, const struct turn *soon, enum packing how)
+void matmul_words(const struct matmul *p, const struct tile *t, const struct product_tile *soon,
+                  enum packing how)
 {
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Matrix products. A product, or a whole grouped product, is a list of output tiles; the threads take
- * tiles as they come, and one thread computes a tile from start to end, so who computed it does not show.
+ * tiles as they come, the largest products first, and one thread computes a tile from start to end, so who
+ * computed it does not show.
  *
  * A tile is computed by our own kernel on x86 with AVX-512 (matmul_words.c), and else by oneDNN, which
  * then runs on one thread inside a parallel region: f32 goes to sgemm as it lies, but for long products
@@ -178,22 +179,36 @@ static void tile_panels(const struct matmul *p, const struct tile *t, uint64_t s
         write_tile(p, t, c);
 }
 
-static void run_tile(const struct tiled *list, int64_t number, uint64_t serial)
+static struct product_tile find_tile(const struct tiled *list, int64_t count, int64_t number)
 {
-    const struct matmul *p = &list->product;
-    int64_t across = ceil_div(p->n, list->nb);
-    int64_t i = number / across * list->mb, j = number % across * list->nb;
-    struct tile t = {i, j, min64(list->mb, p->m - i), min64(list->nb, p->n - j)};
+    int64_t lo = 0, hi = count - 1;
+    while (lo < hi) {
+        int64_t mid = (lo + hi + 1) / 2;
+        if (list[mid].first <= number)
+            lo = mid;
+        else
+            hi = mid - 1;
+    }
+    const struct matmul *p = &list[lo].product;
+    int64_t mb = list[lo].mb, nb = list[lo].nb, across = ceil_div(p->n, nb);
+    int64_t i = (number - list[lo].first) / across * mb, j = (number - list[lo].first) % across * nb;
+    return (struct product_tile){p, {i, j, min64(mb, p->m - i), min64(nb, p->n - j)}};
+}
+
+static void run_tile(const struct product_tile *now, const struct product_tile *soon, uint64_t serial)
+{
+    const struct matmul *p = now->product;
+    const struct tile *t = &now->tile;
     if (p->k == 0 && p->beta == 0)
-        zero_tile(p, &t);
+        zero_tile(p, t);
     else if (p->k > 0 && of_words(p))
-        matmul_words(p, &t, packing(p));
+        matmul_words(p, t, soon, packing(p));
     else if (p->k > 0 && p->in == F32 && !(p->ta && p->k > DEPTH))
-        tile_f32(p, &t);
+        tile_f32(p, t);
     else if (p->k > 0 && p->in == BF16 && !ways()->convert)
-        matmul_native(p, &t);
+        matmul_native(p, t);
     else if (p->k > 0)
-        tile_panels(p, &t, serial);
+        tile_panels(p, t, serial);
 }
 
 static int64_t tiles_of(const struct tiled *t)
@@ -201,12 +216,13 @@ static int64_t tiles_of(const struct tiled *t)
     return ceil_div(t->product.m, t->mb) * ceil_div(t->product.n, t->nb);
 }
 
-/* The last rows of C, about an eighth, as a product of their own. */
+/* The last rows of C, about a sixteenth, as a product of their own, if they are worth it. */
 static int64_t split_last(struct tiled *list, int64_t count)
 {
+    enum { FEW = 16 };
     struct matmul *p = &list[count - 1].product, last = *p;
-    int64_t rows = p->m / 8;
-    if (rows == 0)
+    int64_t rows = p->m / 16;
+    if (rows < FEW)
         return count;
     p->m -= rows;
     last.m = rows;
@@ -220,38 +236,48 @@ static int64_t split_last(struct tiled *list, int64_t count)
  * where oneDNN sums in bf16: there a tile is read as well as written, and stays in the cache with 256. */
 static struct tile largest(const struct matmul *p)
 {
-    enum { LARGEST = 512, SUMMED = 256, COLUMNS = 1024 };
+    enum { LARGEST = 512, SUMMED = 256, COLUMNS = 2048 };
     bool summed = p->in == BF16 && !ways()->convert && p->ta;
     if (of_words(p))
         return (struct tile){.m = matmul_words_rows(p, packing(p)), .n = COLUMNS};
     return summed ? (struct tile){.m = SUMMED, .n = SUMMED} : (struct tile){.m = LARGEST, .n = LARGEST};
 }
 
-enum { SMALLEST = 128, LAST = 256 }; /* sides of tiles */
+enum { SMALLEST = 128, LAST = 256, LAST_ROWS = 64, STEP = 32 }; /* sides of tiles */
 
-/* A side cut evenly into parts of at most `most`, in steps of 32: as many for each thread, if they are not too
- * small for it. */
-static int64_t even_side(int64_t side, int64_t most, int64_t threads)
+/* A side cut evenly into parts of at most `most`, multiples of `step`: as many for each thread, if they are
+ * not too small for it. */
+static int64_t even_side(int64_t side, int64_t most, int64_t threads, int64_t step)
 {
     int64_t parts = ceil_div(side, most), fair = round_up(parts, threads);
-    return min64(most, round_up(ceil_div(side, side / fair < SMALLEST ? parts : fair), 32));
+    return min64(most, round_up(ceil_div(side, side / fair < SMALLEST ? parts : fair), step));
 }
 
-/* Halves the longer side of every tile until there are enough of them to share; the last eighth or so of
- * the work is cut smaller still, so that the threads end together. What is one product has its rows shared
+/* For qsort: the most work first. */
+static int by_work(const void *a, const void *b)
+{
+    const struct matmul *x = &((const struct tiled *)a)->product, *y = &((const struct tiled *)b)->product;
+    int64_t one = x->m * x->k, other = y->m * y->k;
+    return one != other ? (one < other) - (one > other) : (x->c > y->c) - (x->c < y->c);
+}
+
+/* Halves the longer side of every tile until there are enough of them to share; the last of the products
+ * are cut smaller still, so that the threads end together. What is one product has its rows shared
  * evenly, and then few tiles are enough: less is packed. */
 static int64_t cut(struct tiled *list, int64_t count, int64_t threads)
 {
     int64_t fair = count <= 2 ? threads : 1, wanted = threads == 1 ? 1 : count <= 2 ? 2 * threads : 4 * threads;
     struct tile most = largest(&list->product);
+    bool any_rows = of_words(&list->product) && !list->product.ta; /* no two share a line of A */
     int64_t tiles;
     for (;; *(most.m > most.n ? &most.m : &most.n) /= 2) {
         tiles = 0;
         for (int64_t i = 0; i < count; i++) {
             bool last = wanted > 1 && i >= count - max64(1, count / 8);
-            list[i].mb = even_side(list[i].product.m, most.m, last ? 1 : fair);
+            list[i].mb = even_side(list[i].product.m, last ? min64(LAST_ROWS, most.m) : most.m, last ? 1 : fair,
+                                   any_rows ? 1 : STEP);
             list[i].nb =
-                even_side(list[i].product.n, last ? max64(SMALLEST, min64(LAST, most.n / 2)) : most.n, 1);
+                even_side(list[i].product.n, last ? max64(SMALLEST, min64(LAST, most.n / 2)) : most.n, 1, STEP);
             list[i].first = tiles;
             tiles += tiles_of(&list[i]);
         }
@@ -265,20 +291,17 @@ static void run(struct tiled *list, int64_t count)
     static uint64_t operations;
     uint64_t serial = ++operations;
     int threads = omp_get_max_threads();
+    if (threads > 1)
+        qsort(list, (size_t)count, sizeof *list, by_work);
     if (count == 1 && threads > 1)
         count = split_last(list, count);
     int64_t tiles = cut(list, count, threads);
 #pragma omp parallel for schedule(dynamic, 1) if (tiles > 1)
     for (int64_t t = 0; t < tiles; t++) {
-        int64_t lo = 0, hi = count - 1;
-        while (lo < hi) {
-            int64_t mid = (lo + hi + 1) / 2;
-            if (list[mid].first <= t)
-                lo = mid;
-            else
-                hi = mid - 1;
-        }
-        run_tile(list + lo, t - list[lo].first, serial);
+        struct product_tile now = find_tile(list, count, t), soon = {0};
+        if (t + threads < tiles) /* as a rule, the threads take turns */
+            soon = find_tile(list, count, t + threads);
+        run_tile(&now, &soon, serial);
     }
 }
 

@@ -10,14 +10,21 @@ struct tile {
     int64_t i, j, m, n;
 };
 
+/* What a thread computes in one go; product NULL: nothing. */
+struct product_tile {
+    const struct matmul *product;
+    struct tile tile;
+};
+
 /* One tile of a bf16 product by oneDNN's own bf16 matmul; K > 0. */
 void matmul_native(const struct matmul *p, const struct tile *t);
 
 /* Our own kernel for AVX-512 (matmul_words.c). What its words are: f32, pairs of bf16 for the instructions
  * that multiply those, or f32 made of bf16. */
 enum packing { PACK_F32, PACK_PAIRS, PACK_WIDENED };
-/* One tile; K > 0. */
-void matmul_words(const struct matmul *p, const struct tile *t, enum packing how);
+/* One tile; K > 0. `soon`: what the thread will probably compute next, in the same way: asked for ahead. */
+void matmul_words(const struct matmul *p, const struct tile *t, const struct product_tile *soon,
+                  enum packing how);
 /* How many rows a tile of such a product should have at most, for A's part of it to stay in the cache; 0
  * where there is no such kernel. */
 int64_t matmul_words_rows(const struct matmul *p, enum packing how);

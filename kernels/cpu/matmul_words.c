@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Tiles of products on x86 with AVX-512, made for what a step has most of: an expert's few rows with
  * weights that nobody has read since the last step. Each operand of a tile is packed once, however ragged
- * the rows, and while it multiplies memory is asked for the weights and sums that come next.
+ * the rows, and while it multiplies memory is asked for the operands and sums that come next.
  *
  * A word is 32 bits: an f32, or two bf16 that are neighbours in K. A product is one of words; only the
  * instruction that multiplies and adds differs. Operands are packed (BLIS, van Zee and van de Geijn 2015):
@@ -10,8 +10,11 @@
  *     B   panels of NR columns, one at a time:  [word of K][NR]
  *
  * so that the innermost loop broadcasts words of a strip and reads a panel from the first caches, with all
- * of an MR x NR piece of C in registers. An element of C is summed in the order of K, in one chain a
- * block: its bits depend neither on the tiles nor on the threads. */
+ * of an MR x NR piece of C in registers. What can be packed on the way is: a panel whose rows lie in memory
+ * as they are packed by the first strip's product, and a strip just before that of the first panel.
+ *
+ * An element of C is summed in the order of K, in one chain a block: its bits depend neither on the tiles nor
+ * on the threads. */
 #include "matmul.h"
 
 #ifdef __x86_64__
@@ -34,7 +37,9 @@ enum {
     KEPT = 160 * 1024, /* words of A, packed: two thirds of a 1 MiB L2 */
     MOST = 1024,       /* rows of a tile */
     LINE = 64,
-    NEAR = 4, /* rows of K: their lines, and those of the next, stay in the first cache at any stride */
+    NEAR = 4,  /* rows of K: their lines, and those of the next, stay in the first cache at any stride */
+    SOON = 8,  /* words of K by which B is asked for ahead while it is packed and multiplied */
+    EACH = 16, /* words of K from one look_ahead() to the next */
 };
 
 /* Elements of K a block. */
@@ -58,21 +63,57 @@ struct operand {
     int64_t bytes; /* of an element */
 };
 
-/* Lines of memory that will be read: `across` of each of `rows` rows. */
-struct ahead {
+INLINE bool along_k(const struct operand *o)
+{
+    return o->inner == o->bytes;
+}
+
+INLINE struct operand outer_from(const struct operand *o, int64_t i)
+{
+    return (struct operand){o->p + i * o->outer, o->outer, o->inner, o->bytes};
+}
+
+/* Lines of memory that will be read, `across` of each of `rows` rows, and `each` are asked for at a time. */
+struct fetch {
     const char *p;
     int64_t ld, across, row, rows, at, each;
 };
 
-INLINE void look_ahead(struct ahead *a)
+/* Of `count` of the outer dimension from `first`, by k; within so many calls of fetch(). */
+INLINE struct fetch fetch_of(const struct operand *o, int64_t first, int64_t count, int64_t k, int64_t calls)
 {
-    for (int64_t i = 0; i < a->each && a->row < a->rows; i++) {
-        _mm_prefetch(a->p + a->row * a->ld + a->at * LINE, _MM_HINT_T0);
-        if (++a->at == a->across) {
-            a->at = 0;
-            a->row++;
+    bool rows = along_k(o);
+    struct fetch l = {.p = o->p + first * o->outer,
+                      .ld = rows ? o->outer : o->inner,
+                      .across = ceil_div((rows ? k : count) * o->bytes, LINE),
+                      .rows = rows ? count : k};
+    l.each = ceil_div(max64(l.rows, 0) * max64(l.across, 0), calls);
+    return l;
+}
+
+INLINE void fetch(struct fetch *l)
+{
+    for (int64_t i = 0; i < l->each && l->row < l->rows; i++) {
+        _mm_prefetch(l->p + l->row * l->ld + l->at * LINE, _MM_HINT_T0);
+        if (++l->at == l->across) {
+            l->at = 0;
+            l->row++;
         }
     }
+}
+
+/* What is asked for while a panel multiplies: the panel behind it, the strip that is packed next, and at last
+ * the next block's first panel and what is packed of its A before that. */
+struct ahead {
+    struct fetch panel, strip, next_panel, next_a;
+};
+
+INLINE void look_ahead(struct ahead *h)
+{
+    fetch(&h->panel);
+    fetch(&h->strip);
+    fetch(&h->next_panel);
+    fetch(&h->next_a);
 }
 
 INLINE __mmask16 first_lanes(int64_t n)
@@ -146,10 +187,14 @@ INLINE __mmask32 first_halves(int64_t n)
     return n >= 2 * VECTOR ? ~0u : n <= 0 ? 0 : (1u << n) - 1;
 }
 
+struct two {
+    __m512 low, high;
+};
+
 /* Up to NR of the outer dimension, which are neighbours, of elements k and, in pairs, k + 1 (`pair`: it is
- * there): two vectors, or the first alone. */
-INLINE void column_words(float *to, const char *p, int64_t inner, int64_t count, bool pair, bool both,
-                         enum packing how)
+ * there): two vectors, or (!both) the first alone. */
+INLINE struct two column_words(const char *p, int64_t inner, int64_t count, bool pair, bool both,
+                               enum packing how)
 {
     __m512i low, high;
     if (how == PACK_F32) {
@@ -168,21 +213,21 @@ INLINE void column_words(float *to, const char *p, int64_t inner, int64_t count,
         high =
             both ? _mm512_permutex2var_epi16(a, _mm512_add_epi16(firsts, _mm512_set1_epi16(VECTOR)), b) : low;
     }
-    _mm512_store_si512(to, low);
-    if (both)
-        _mm512_store_si512(to + VECTOR, high);
+    return (struct two){_mm512_castsi512_ps(low), _mm512_castsi512_ps(high)};
 }
 
-/* The same of elements [from, end) of K, `from` even; to[word of K][width]. */
+/* Up to 16 of the outer dimension, which are neighbours, of elements [from, end) of K, `from` even: to[word
+ * of K][16]. */
 INLINE void pack_columns(const struct operand *o, int64_t count, int64_t from, int64_t end, float *to,
-                         int64_t width, enum packing how)
+                         enum packing how)
 {
     int64_t step = how == PACK_PAIRS ? 2 : 1;
     for (int64_t k = from; k < end; k += step) {
         const char *p = o->p + k * o->inner;
         for (int64_t i = 0; i < step; i++)
             _mm_prefetch(p + (NEAR + i) * o->inner, _MM_HINT_T0);
-        column_words(to + k / step * width, p, o->inner, count, k + 1 < end, width == NR, how);
+        struct two w = column_words(p, o->inner, count, k + 1 < end, false, how);
+        _mm512_store_ps(to + k / step * VECTOR, w.low);
     }
 }
 
@@ -198,29 +243,30 @@ INLINE int64_t strip_words(int64_t depth)
     return (depth + 1) * VECTOR;
 }
 
-INLINE void pack_a(const struct operand *a, int64_t m, int64_t k, int64_t depth, float *to, enum packing how)
+/* A strip of A where K's elements are neighbours. */
+INLINE void pack_strip(const struct operand *a, int64_t m, int64_t s, int64_t k, float *strip, enum packing how)
 {
-    bool rows = a->inner == a->bytes;
-    for (int64_t from = 0; from < k; from += rows ? k : NEAR)
+    struct operand o = outer_from(a, strip_begin(s, m));
+    pack_rows(&o, strip_begin(s + 1, m) - strip_begin(s, m), k, strip, VECTOR, how);
+}
+
+/* All strips where a strip's elements are: a few of K at a time, since a line is of several strips. */
+INLINE void pack_strips(const struct operand *a, int64_t m, int64_t k, int64_t depth, float *to,
+                        enum packing how)
+{
+    for (int64_t from = 0; from < k; from += NEAR)
         for (int64_t s = 0; s < ceil_div(m, MR); s++) {
             int64_t i = strip_begin(s, m), count = strip_begin(s + 1, m) - i;
-            struct operand o = {a->p + i * a->outer, a->outer, a->inner, a->bytes};
-            float *strip = to + s * strip_words(depth);
-            if (rows)
-                pack_rows(&o, count, k, strip, VECTOR, how);
-            else
-                pack_columns(&o, count, from, min64(k, from + NEAR), strip, VECTOR, how);
+            struct operand o = outer_from(a, i);
+            pack_columns(&o, count, from, min64(k, from + NEAR), to + s * strip_words(depth), how);
         }
 }
 
+/* A panel of B where K's elements are neighbours. */
 INLINE void pack_b(const struct operand *b, int64_t n, int64_t k, float *to, enum packing how)
 {
-    if (b->inner != b->bytes) {
-        pack_columns(b, n, 0, k, to, NR, how);
-        return;
-    }
     for (int half = 0; half < 2; half++) {
-        struct operand o = {b->p + half * VECTOR * b->outer, b->outer, b->inner, b->bytes};
+        struct operand o = outer_from(b, half * VECTOR);
         pack_rows(&o, min64(VECTOR, n - half * VECTOR), k, to + half * VECTOR, NR, how);
     }
 }
@@ -254,26 +300,62 @@ INLINE __m512 multiply_add(__m512 a, __m512 b, __m512 sum, enum packing how)
     return how == PACK_PAIRS ? _mm512_dpbf16_ps(sum, (__m512bh)a, (__m512bh)b) : _mm512_fmadd_ps(a, b, sum);
 }
 
-INLINE void multiply(const float *a, const float *b, int64_t depth, const struct corner *c, struct ahead *next,
-                     const int rows, enum packing how)
+/* A panel of B whose columns are neighbours in memory, as it lies there; n columns, k elements of K. */
+struct lying {
+    struct operand b;
+    int64_t n, k;
+};
+
+/* Word k of each column, which is packed on the way. */
+INLINE struct two pack_word(const struct lying *x, int64_t k, float *to, enum packing how)
+{
+    const int64_t step = how == PACK_PAIRS ? 2 : 1;
+    const char *p = x->b.p + k * step * x->b.inner;
+    struct two w = column_words(p, x->b.inner, x->n, k * step + 1 < x->k, true, how);
+    for (int64_t i = 0; i < step; i++) {
+        const char *soon = p + (SOON * step + i) * x->b.inner;
+        _mm_prefetch(soon, _MM_HINT_T0);
+        if (how == PACK_F32)
+            _mm_prefetch(soon + LINE, _MM_HINT_T0);
+    }
+    _mm512_store_ps(to, w.low);
+    _mm512_store_ps(to + VECTOR, w.high);
+    return w;
+}
+
+/* Rows [from, end) of C. They are asked for little by little: what waits for memory keeps the few places of
+ * the first cache's misses, and operands that come from the second one would wait for those. */
+INLINE void ask_sums(const struct corner *c, int64_t from, int64_t end)
+{
+    for (const char *row = c->p + from * c->ld; from < end; from++, row += c->ld) {
+        __builtin_prefetch(row, 1);
+        __builtin_prefetch(row + LINE, 1);
+    }
+}
+
+/* `packs`: B is as it lies, and packed into b on the way; else it is in b. */
+INLINE void multiply(const float *a, float *b, int64_t depth, const struct corner *c, struct ahead *next,
+                     const struct lying *lies, const int rows, const bool packs, enum packing how)
 {
     __m512 sum[MR][2];
+    int64_t asked = 0, each = ceil_div(rows * EACH, depth);
 #pragma GCC unroll 14
-    for (int i = 0; i < rows; i++) {
+    for (int i = 0; i < rows; i++)
         sum[i][0] = sum[i][1] = _mm512_setzero_ps();
-        __builtin_prefetch(c->p + i * c->ld, 1);
-        __builtin_prefetch(c->p + i * c->ld + LINE, 1);
-    }
     for (int64_t k = 0; k < depth;) {
         look_ahead(next);
+        ask_sums(c, asked, min64(rows, asked + each));
+        asked += each;
 #pragma GCC unroll 2
-        for (int64_t end = min64(depth, k + 16); k < end; k++) {
-            __m512 b0 = _mm512_load_ps(b + k * NR), b1 = _mm512_load_ps(b + k * NR + VECTOR);
+        for (int64_t end = min64(depth, k + EACH); k < end; k++) {
+            struct two x = packs
+                               ? pack_word(lies, k, b + k * NR, how)
+                               : (struct two){_mm512_load_ps(b + k * NR), _mm512_load_ps(b + k * NR + VECTOR)};
 #pragma GCC unroll 14
             for (int i = 0; i < rows; i++) {
-                __m512 x = _mm512_set1_ps(a[k * VECTOR + i]);
-                sum[i][0] = multiply_add(x, b0, sum[i][0], how);
-                sum[i][1] = multiply_add(x, b1, sum[i][1], how);
+                __m512 y = _mm512_set1_ps(a[k * VECTOR + i]);
+                sum[i][0] = multiply_add(y, x.low, sum[i][0], how);
+                sum[i][1] = multiply_add(y, x.high, sum[i][1], how);
             }
         }
     }
@@ -286,69 +368,105 @@ INLINE void multiply(const float *a, const float *b, int64_t depth, const struct
 
 /* A loop for each number of rows of a strip: all of its sums must be registers. */
 #define EACH_STRIP(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14)
-#define MULTIPLY(name, STRIP)                                                                                  \
-    AVX512 static void name(const float *a, const float *b, int64_t depth, const struct corner *c,             \
-                            struct ahead *next, int64_t rows)                                                  \
+#define STRIP(r)                                                                                               \
+    case r:                                                                                                    \
+        multiply(a, b, depth, c, next, lies, r, packs, how);                                                   \
+        break;
+#define MULTIPLY(name, PACKS, HOW)                                                                             \
+    AVX512 static void name(const float *a, float *b, int64_t depth, const struct corner *c,                   \
+                            struct ahead *next, const struct lying *lies, int64_t rows)                        \
     {                                                                                                          \
+        const bool packs = PACKS;                                                                              \
+        const enum packing how = HOW;                                                                          \
         switch (rows) {                                                                                        \
             EACH_STRIP(STRIP)                                                                                  \
         }                                                                                                      \
     }
-#define SINGLES(r)                                                                                             \
-    case r:                                                                                                    \
-        multiply(a, b, depth, c, next, r, PACK_F32);                                                           \
-        break;
-#define PAIRS(r)                                                                                               \
-    case r:                                                                                                    \
-        multiply(a, b, depth, c, next, r, PACK_PAIRS);                                                         \
-        break;
-MULTIPLY(multiply_singles, SINGLES)
-MULTIPLY(multiply_pairs, PAIRS)
+MULTIPLY(multiply_f32, false, PACK_F32)
+MULTIPLY(multiply_pairs, false, PACK_PAIRS)
+MULTIPLY(pack_multiply_f32, true, PACK_F32)
+MULTIPLY(pack_multiply_pairs, true, PACK_PAIRS)
+MULTIPLY(pack_multiply_widened, true, PACK_WIDENED)
 
-/* The panel behind this one, over all strips of this one. */
-INLINE struct ahead panel_ahead(const struct operand *b, int64_t k, int64_t columns, int64_t calls)
+INLINE void multiply_strip(const float *a, float *b, int64_t depth, const struct corner *c, struct ahead *next,
+                           const struct lying *lies, int64_t rows, enum packing how)
 {
-    bool rows = b->inner == b->bytes;
-    int64_t n = min64(columns - NR, NR), across = ceil_div((rows ? k : n) * b->bytes, LINE);
-    struct ahead a = {.p = b->p + NR * b->outer,
-                      .ld = rows ? b->outer : b->inner,
-                      .across = across,
-                      .rows = n <= 0 ? 0
-                              : rows ? n
-                                     : k};
-    a.each = ceil_div(a.rows * across, calls);
-    return a;
+    if (!lies)
+        (how == PACK_PAIRS ? multiply_pairs : multiply_f32)(a, b, depth, c, next, lies, rows);
+    else if (how == PACK_PAIRS)
+        pack_multiply_pairs(a, b, depth, c, next, lies, rows);
+    else
+        (how == PACK_F32 ? pack_multiply_f32 : pack_multiply_widened)(a, b, depth, c, next, lies, rows);
 }
 
-/* C (+)= A·B over k elements of K, at most WHOLE words. */
-INLINE void block(const struct operand *a, const struct operand *b, int64_t m, int64_t n, int64_t k,
-                  struct corner c, enum packing how)
+/* What is packed at once: m rows of A and n columns of B, by at most WHOLE words of K. */
+struct slab {
+    struct operand a, b;
+    int64_t m, n, k;
+};
+
+INLINE struct slab slab_of(const struct matmul *p, const struct tile *t, int64_t k, enum packing how)
 {
-    int64_t depth = how == PACK_PAIRS ? (k + 1) / 2 : k, strips = ceil_div(m, MR);
+    int64_t bytes = (int64_t)type_bytes(p->in);
+    struct slab x = {.a = {p->a, (p->ta ? 1 : p->lda) * bytes, (p->ta ? p->lda : 1) * bytes, bytes},
+                     .b = {p->b, (p->tb ? p->ldb : 1) * bytes, (p->tb ? 1 : p->ldb) * bytes, bytes},
+                     .m = t->m,
+                     .n = t->n,
+                     .k = min64(block_depth(p->k, how), p->k - k)};
+    x.a.p += t->i * x.a.outer + k * x.a.inner;
+    x.b.p += t->j * x.b.outer + k * x.b.inner;
+    return x;
+}
+
+/* What is asked for while panel j multiplies, in so many calls. */
+INLINE void plan_ahead(struct ahead *h, const struct slab *x, const struct slab *next, int64_t j, int64_t calls)
+{
+    int64_t late = x->n - max64(NR, x->n / 4);
+    h->panel = fetch_of(&x->b, j + NR, min64(NR, x->n - j - NR), x->k, calls);
+    if (next->k > 0 && !h->next_a.p && j >= late) {
+        calls *= ceil_div(x->n - j, NR);
+        h->next_panel = fetch_of(&next->b, 0, min64(NR, next->n), next->k, calls);
+        h->next_a =
+            fetch_of(&next->a, 0, along_k(&next->a) ? strip_begin(1, next->m) : next->m, next->k, calls);
+    }
+}
+
+/* C (+)= A·B; `next` is the block behind it, or that of the next tile, or has k = 0. */
+INLINE void block(const struct slab *x, const struct slab *next, struct corner c, enum packing how)
+{
+    int64_t depth = how == PACK_PAIRS ? (x->k + 1) / 2 : x->k, strips = ceil_div(x->m, MR);
+    int64_t calls = ceil_div(depth, EACH); /* a strip */
     float *as = scratch(SCRATCH_A, strips * strip_words(depth)), *bs = scratch(SCRATCH_B, depth * NR);
-    pack_a(a, m, k, depth, as, how);
-    for (int64_t j = 0; j < n; j += NR) {
-        struct operand panel = {b->p + j * b->outer, b->outer, b->inner, b->bytes};
-        struct ahead next = panel_ahead(&panel, k, n - j, strips * ceil_div(depth, 16));
+    struct ahead h = {0};
+    if (!along_k(&x->a))
+        pack_strips(&x->a, x->m, x->k, depth, as, how);
+    for (int64_t j = 0; j < x->n; j += NR) {
+        struct lying lies = {outer_from(&x->b, j), min64(NR, x->n - j), x->k};
         struct corner to = c;
-        to.columns[0] = first_lanes(n - j);
-        to.columns[1] = first_lanes(n - j - VECTOR);
-        pack_b(&panel, min64(NR, n - j), k, bs, how);
+        to.columns[0] = first_lanes(lies.n);
+        to.columns[1] = first_lanes(lies.n - VECTOR);
+        plan_ahead(&h, x, next, j, calls * strips);
+        if (along_k(&x->b))
+            pack_b(&lies.b, lies.n, x->k, bs, how);
         for (int64_t s = 0; s < strips; s++) {
-            int64_t i = strip_begin(s, m);
+            int64_t i = strip_begin(s, x->m), end = strip_begin(s + 1, x->m);
+            float *strip = as + s * strip_words(depth);
+            if (j == 0 && along_k(&x->a)) {
+                pack_strip(&x->a, x->m, s, x->k, strip, how);
+                h.strip = fetch_of(&x->a, end, min64(strip_begin(s + 2, x->m), x->m) - end, x->k, calls);
+            }
             to.p = c.p + i * c.ld + j * (c.bf16 ? 2 : 4);
-            (how == PACK_PAIRS ? multiply_pairs : multiply_singles)(as + s * strip_words(depth), bs, depth, &to,
-                                                                    &next, strip_begin(s + 1, m) - i);
+            multiply_strip(strip, bs, depth, &to, &h, s == 0 && !along_k(&x->b) ? &lies : NULL, end - i, how);
         }
     }
 }
 
 /* A bf16 C that is summed in several blocks, or added to, is summed in f32 and rounded once. */
-INLINE void tile(const struct matmul *p, const struct tile *t, enum packing how)
+INLINE void tile(const struct matmul *p, const struct tile *t, const struct product_tile *soon,
+                 enum packing how)
 {
-    int64_t bytes = (int64_t)type_bytes(p->in), out = (int64_t)type_bytes(p->out);
-    int64_t each = block_depth(p->k, how), blocks = ceil_div(p->k, each);
-    bool apart = p->out == BF16 && (how != PACK_PAIRS || blocks > 1 || p->beta != 0);
+    int64_t out = (int64_t)type_bytes(p->out), each = block_depth(p->k, how);
+    bool apart = p->out == BF16 && (how != PACK_PAIRS || each < p->k || p->beta != 0);
     struct corner c = {
         .p = (char *)p->c + (t->i * p->ldc + t->j) * out, .ld = p->ldc * out, .bf16 = p->out == BF16};
     if (apart)
@@ -356,28 +474,29 @@ INLINE void tile(const struct matmul *p, const struct tile *t, enum packing how)
     for (int64_t r = 0; apart && p->beta != 0 && r < t->m; r++)
         widen((float *)(c.p + r * c.ld), at(p->c, (t->i + r) * p->ldc + t->j, BF16), t->n);
     for (int64_t k = 0; k < p->k; k += each) {
-        struct operand a = {p->a, (p->ta ? 1 : p->lda) * bytes, (p->ta ? p->lda : 1) * bytes, bytes};
-        struct operand b = {p->b, (p->tb ? p->ldb : 1) * bytes, (p->tb ? 1 : p->ldb) * bytes, bytes};
-        a.p += t->i * a.outer + k * a.inner;
-        b.p += t->j * b.outer + k * b.inner;
+        struct slab x = slab_of(p, t, k, how), next = {0};
+        if (k + each < p->k)
+            next = slab_of(p, t, k + each, how);
+        else if (soon->product)
+            next = slab_of(soon->product, &soon->tile, 0, how);
         c.add = k > 0 || p->beta != 0;
-        block(&a, &b, t->m, t->n, min64(each, p->k - k), c, how);
+        block(&x, &next, c, how);
     }
     for (int64_t r = 0; apart && r < t->m; r++)
         narrow(at(p->c, (t->i + r) * p->ldc + t->j, BF16), (float *)(c.p + r * c.ld), t->n);
 }
 
-AVX512 static void tile_f32(const struct matmul *p, const struct tile *t)
+AVX512 static void tile_f32(const struct matmul *p, const struct tile *t, const struct product_tile *soon)
 {
-    tile(p, t, PACK_F32);
+    tile(p, t, soon, PACK_F32);
 }
-AVX512 static void tile_pairs(const struct matmul *p, const struct tile *t)
+AVX512 static void tile_pairs(const struct matmul *p, const struct tile *t, const struct product_tile *soon)
 {
-    tile(p, t, PACK_PAIRS);
+    tile(p, t, soon, PACK_PAIRS);
 }
-AVX512 static void tile_widened(const struct matmul *p, const struct tile *t)
+AVX512 static void tile_widened(const struct matmul *p, const struct tile *t, const struct product_tile *soon)
 {
-    tile(p, t, PACK_WIDENED);
+    tile(p, t, soon, PACK_WIDENED);
 }
 
 /* Loads through masks are not watched. */
@@ -391,10 +510,11 @@ static void look(const struct matmul *p, const struct tile *t)
                (size_t)p->ldc * type_bytes(p->out));
 }
 
-void matmul_words(const struct matmul *p, const struct tile *t, enum packing how)
+void matmul_words(const struct matmul *p, const struct tile *t, const struct product_tile *soon,
+                  enum packing how)
 {
     look(p, t);
-    (how == PACK_F32 ? tile_f32 : how == PACK_PAIRS ? tile_pairs : tile_widened)(p, t);
+    (how == PACK_F32 ? tile_f32 : how == PACK_PAIRS ? tile_pairs : tile_widened)(p, t, soon);
 }
 
 /* ---- an operand of attention's products ---- */
@@ -412,7 +532,8 @@ void pairs_columns(float *to, int64_t width, const uint16_t *x, int64_t ld, int6
 {
 }
 
-void matmul_words(const struct matmul *p, const struct tile *t, enum packing how)
+void matmul_words(const struct matmul *p, const struct tile *t, const struct product_tile *soon,
+                  enum packing how)
 {
 }
 

@@ -2,60 +2,35 @@
 #include "base/num.h"
 #include "cpu.h"
 #include "lanes.h"
+#include "powers.h"
 
-/* e^-x for |x| <= 86, so that the power of two can be added to the exponent. A sigmoid then ends at 4.5e-38
- * instead of falling on, which only a product with 1e30 would show. The polynomial for 2^r, |r| <= 1/2, is
- * fitted for the least relative error: 1e-7, or 3e-6 beside bf16, which is 1/700 of what they are rounded by.
- * One multiply-add after the other: fewer than in pairs, and other lanes fill the time. */
-LOOP float exp_minus(float x, enum type T)
+/* x between -128·ln 2, from where on e^-x is infinite, and 88, NaN too: of the integers that the numbers are,
+ * those above 0 are the larger the more they are, and those below, without a sign, the larger the less. */
+LOOP void limit(float *x)
 {
-    const float log2e = 1.44269504f, magic = 0x1.8p23f;
-    float t = magic - log2e * x, r = -log2e * x - (t - magic), power;
-    if (T == F32) {
-        power = 1.3264727e-3f * r + 9.671513e-3f;
-        power = power * r + 5.5507336e-2f;
-        power = power * r + 0.24022242f;
-        power = power * r + 0.693147f;
-    } else {
-        power = 9.5828529e-3f * r + 5.5906426e-2f;
-        power = power * r + 0.24024099f;
-        power = power * r + 0.69312418f;
-    }
-    power = power * r + 1;
-    return of_bits(bits_of(power) + (bits_of(t) << 23));
-}
-
-/* x, or 86 with its sign where it is more or NaN: in the integers that the numbers are, larger is more. */
-LOOP void get_limited(float *v, const void *x, int64_t n, enum type T)
-{
-    if (T == F32) {
-        get(v, x, n, T);
-        EACH_LANE
-        {
-            uint32_t sign = bits_of(v[l]) & 0x80000000, size = bits_of(v[l]) & 0x7fffffff;
-            v[l] = of_bits((size < 0x42ac0000 ? size : 0x42ac0000) | sign);
-        }
-    } else {
-        uint16_t limited[LANES] = {0};
-        memcpy(limited, x, (size_t)n * sizeof *limited);
-        EACH_LANE
-        {
-            uint16_t sign = limited[l] & 0x8000, size = limited[l] & 0x7fff;
-            limited[l] = (uint16_t)((size < 0x42ac ? size : 0x42ac) | sign);
-        }
-        get(v, limited, LANES, T);
+    EACH_LANE
+    {
+        int32_t bits = (int32_t)bits_of(x[l]), most = 0x42b00000;
+        uint32_t limited = (uint32_t)(bits < most ? bits : most), least = 0xc2b17218;
+        x[l] = of_bits(limited < least ? limited : least);
     }
 }
 
-/* exps[i] = e^-gate[i], in the order of lanes, in whole pieces. In a pass of its own: what waits for an
- * exponential would else fill the processor's queues, and no other would be begun. */
-LOOP void exps_of(float *exps, const void *gate, int64_t count, enum type T)
+/* above[i] = 1 + e^-gate[i], in the order of lanes, in whole pieces, near enough to numbers of a type. In a
+ * pass of its own: what waits for an exponential would else fill the processor's queues, and no other would be
+ * begun. */
+LOOP void divisors_of(float *above, const void *gate, int64_t count, enum type near, enum type T)
 {
     PIECES(c, n, count, {
-        float g[LANES];
-        get_limited(g, at(gate, c, T), n, T);
+        float g[LANES], power[LANES], scale[LANES];
+        get(g, at(gate, c, T), n, T);
+        limit(g);
         ask_ahead(at(gate, c, T), T);
-        EACH_LANE exps[c + l] = exp_minus(g[l], T);
+        if (T == F32 || T == BF16)
+            power_parts(power, scale, g, -1.44269504f, near);
+        else
+            picked_parts(power, scale, g, -1.44269504f, near);
+        EACH_LANE above[c + l] = power[l] * scale[l] + 1;
     });
 }
 
@@ -63,15 +38,17 @@ LOOP void swiglu_columns(const struct swiglu *p, int64_t r, int64_t from, int64_
 {
     const void *gate = at(p->gate_up, r * 2 * p->width + from, T), *up = at(gate, p->width, T);
     void *y = at(p->y, r * p->width + from, T);
-    float weight = p->weight ? p->weight[r] : 1, exps[CHUNK];
-    exps_of(exps, gate, count, T);
+    float weight = p->weight ? p->weight[r] : 1, above[CHUNK] __attribute__((aligned(64)));
+    divisors_of(above, gate, count, T, T);
     PIECES(c, n, count, {
-        float g[LANES], u[LANES];
+        float g[LANES], u[LANES], sig[LANES];
+        copy_lanes(sig, above + c);
+        invert(sig, T);
         get(g, at(gate, c, T), n, T);
         get(u, at(up, c, T), n, T);
         ask_ahead(at(up, c, T), T);
         ask_ahead(at(y, c, T), T);
-        EACH_LANE u[l] *= weight * g[l] / (1 + exps[c + l]);
+        EACH_LANE u[l] *= weight * g[l] * sig[l];
         put(at(y, c, T), u, n, T);
     });
 }
@@ -91,19 +68,21 @@ static void cpu_swiglu(struct stream *s, const struct swiglu *p)
         swiglu_row(p, r);
 }
 
-/* Columns from c on of the gradients, as derived in ref/elementwise.c; returns their part of d_weight. */
+/* Columns from c on of the gradients, as derived in ref/elementwise.c; returns their part of d_weight, which is
+ * f32. */
 LOOP float swiglu_gradient(const struct swiglu_backward *p, int64_t r, int64_t c, int64_t count, enum type T)
 {
     const void *gate = at(p->gate_up, r * 2 * p->width + c, T), *up = at(gate, p->width, T);
     const void *dy = at(p->dy, r * p->width + c, T);
     void *dg = at(p->d_gate_up, r * 2 * p->width + c, T), *du = at(dg, p->width, T);
-    float weight = p->weight ? p->weight[r] : 1, exps[CHUNK];
+    float weight = p->weight ? p->weight[r] : 1, above[CHUNK] __attribute__((aligned(64)));
     struct lane_sum d_weight = {0};
-    exps_of(exps, gate, count, T);
+    divisors_of(above, gate, count, F32, T);
     PIECES(i, n, count, {
         float g[LANES], u[LANES], y[LANES], sig[LANES], silu[LANES];
+        copy_lanes(sig, above + i);
+        invert(sig, F32);
         get(g, at(gate, i, T), n, T);
-        EACH_LANE sig[l] = 1 / (1 + exps[i + l]);
         EACH_LANE silu[l] = g[l] * sig[l];
         get(u, at(up, i, T), n, T);
         get(y, at(dy, i, T), n, T);

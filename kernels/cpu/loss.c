@@ -2,6 +2,7 @@
 #include "base/num.h"
 #include "cpu.h"
 #include "lanes.h"
+#include "powers.h"
 
 static void cpu_embedding(struct stream *s, const struct embedding *p)
 {
@@ -38,34 +39,66 @@ static void cpu_embedding_backward(struct stream *s, const struct embedding_back
         embedding_columns(p, c);
 }
 
-/* Σ e^(z - shift) over n <= CHUNK numbers. What the next row has there comes in meanwhile: its largest is
- * looked for faster than memory gives it. */
-HOT static float sum_chunk(const float *z, float shift, int64_t n, int64_t width)
+enum { BLOCK = 4 * CHUNK }; /* logits that are looked through for the largest before they are summed */
+
+/* Σ e^(z - shift) over n <= CHUNK numbers. What is summed a block later comes in meanwhile. */
+LOOP float sum_chunk_loop(const float *z, float shift, int64_t n, bool pick)
 {
     struct lane_sum sum = {0};
-    float rest = 0;
+    float rest = 0, least = -88.02969f; /* which gives 0 */
     int64_t c = 0;
+    __asm__("" : "+m"(least)); /* a maximum with a constant would become two instructions */
     for (; c + LANES <= n; c += LANES) {
-        float v[LANES];
+        float v[LANES], power[LANES], scale[LANES];
         get(v, z + c, LANES, F32);
-        ask_for(z + c + width, sizeof v);
+        ask_for(z + c + BLOCK, sizeof v);
         EACH_LANE v[l] -= shift;
-        EACH_LANE v[l] = v[l] < -88 ? -88 : v[l];
-        EACH_LANE v[l] = power_of_two(v[l], 1.44269504f);
-        add_piece(&sum, v);
+        EACH_LANE v[l] = v[l] < least ? least : v[l];
+        if (pick)
+            picked_parts(power, scale, v, 1.44269504f, F32);
+        else
+            power_parts(power, scale, v, 1.44269504f, F32);
+        add_products(&sum, power, scale);
     }
     for (; c < n; c++)
         rest += exp_fast(z[c] - shift);
     return total_of(&sum) + rest;
 }
 
+HOT static float sum_chunk_hot(const float *z, float shift, int64_t n)
+{
+    return sum_chunk_loop(z, shift, n, false);
+}
+
+#ifdef HOT_LEVELS
+__attribute__((target("arch=x86-64-v4"))) static float sum_chunk_native(const float *z, float shift, int64_t n)
+{
+    return sum_chunk_loop(z, shift, n, true);
+}
+static float sum_chunk(const float *z, float shift, int64_t n)
+{
+    return __builtin_cpu_supports("x86-64-v4") ? sum_chunk_native(z, shift, n) : sum_chunk_hot(z, shift, n);
+}
+#else
+#define sum_chunk sum_chunk_hot
+#endif
+
+/* The row is read once: what is summed is relative to the largest so far. */
 static void stats_row(const struct softmax_stats *p, int64_t t)
 {
     const float *z = p->logits + t * p->width;
-    float max = max_of(z, p->width), shift = max == -INFINITY ? 0 : max;
+    float max = -INFINITY;
     double sum = 0;
-    for (int64_t c = 0; c < p->width; c += CHUNK)
-        sum += sum_chunk(z + c, shift, min64(CHUNK, p->width - c), p->width);
+    for (int64_t b = 0; b < p->width; b += BLOCK) {
+        int64_t end = min64(b + BLOCK, p->width);
+        float before = max, largest = max_of(z + b, end - b);
+        if (largest > max) {
+            max = largest;
+            sum *= exp(before - max);
+        }
+        for (int64_t c = b; c < end; c += CHUNK)
+            sum += sum_chunk(z + c, max == -INFINITY ? 0 : max, min64(CHUNK, end - c));
+    }
     int64_t target = p->target[t] - p->first;
     p->stats[3 * t] = max;
     p->stats[3 * t + 1] = (float)sum;

@@ -30,7 +30,7 @@ LOOP float kept(float dy, float normed, bool cut, float clip)
     return cut && fabsf(normed) >= clip ? 0 : dy;
 }
 
-/* What is summed: squares, dots or both, and dots with or without a clip. */
+/* What is summed: dots, with or without a clip, and squares beside them. */
 struct wanted {
     bool squares, dot, cut;
     float clip, rstd;
@@ -40,10 +40,10 @@ LOOP void add_sums(struct lane_sums *sum, const void *x, const void *dy, const v
                    const struct wanted *want, enum type T)
 {
     float v[LANES], g[LANES], by[LANES];
-    get(v, at(x, c, T), n, T);
     if (want->squares)
-        add_products(&sum->squares, v, v);
+        add_squares(&sum->squares, at(x, c, T), n, T);
     if (want->dot) {
+        get(v, at(x, c, T), n, T);
         get(g, at(dy, c, T), n, T);
         get(by, at(w, c, T), n, T);
         EACH_LANE g[l] = kept(g[l], v[l] * want->rstd * by[l], want->cut, want->clip) * by[l];
@@ -85,8 +85,30 @@ LOOP struct norm_sums sums_of(const void *x, const void *dy, const void *w, int6
     return sum;
 }
 
-#define SQUARES ((struct wanted){.squares = true})
-#define BOTH    ((struct wanted){.squares = true, .dot = true})
+/* Σ x². Several pieces at a time: a sum of one would wait for itself. */
+LOOP double squares_of(const void *x, int64_t width, enum type T)
+{
+    enum { SUMS = 4 };
+    double total = 0;
+    for (int64_t c = 0; c < width; c += CHUNK) {
+        struct lane_sum a = {0}, b = {0}, d = {0}, e = {0};
+        int64_t end = min64(c + CHUNK, width), k = c;
+        for (; k + SUMS * LANES <= end; k += SUMS * LANES) {
+            add_squares(&a, at(x, k, T), LANES, T);
+            add_squares(&b, at(x, k + LANES, T), LANES, T);
+            add_squares(&d, at(x, k + 2 * LANES, T), LANES, T);
+            add_squares(&e, at(x, k + 3 * LANES, T), LANES, T);
+        }
+        for (; k < end; k += LANES)
+            add_squares(&a, at(x, k, T), min64(LANES, end - k), T);
+        a.even = (a.even + b.even) + (d.even + e.even);
+        a.odd = (a.odd + b.odd) + (d.odd + e.odd);
+        total += total_of(&a);
+    }
+    return total;
+}
+
+#define BOTH ((struct wanted){.squares = true, .dot = true})
 
 LOOP float rstd_of(double sumsq, double width, double eps)
 {
@@ -97,55 +119,69 @@ LOOP float rstd_of(double sumsq, double width, double eps)
 LOOP struct norm_sums clipped_sums(const void *x, const void *dy, const void *w, int64_t width, float clip,
                                    float eps, enum type T)
 {
-    struct norm_sums sum = sums_of(x, dy, w, width, SQUARES, T);
+    struct norm_sums sum = {.squares = squares_of(x, width, T)};
     struct wanted dot = {
         .dot = true, .cut = true, .clip = clip, .rstd = rstd_of(sum.squares, (double)width, eps)};
     sum.dot = sums_of(x, dy, w, width, dot, T).dot;
     return sum;
 }
 
-LOOP void normalise(const struct rmsnorm *p, int64_t i, float rstd, bool cut, enum type T)
+/* A piece of the weights serves all rows. Those of bf16 that come next are asked for: they are computed faster
+ * than memory gives them. */
+LOOP void normalise(const struct rmsnorm *p, int64_t first, int64_t count, const float *rstd, bool cut,
+                    enum type T)
 {
-    const void *x = at(p->x, unit_at(i, p->heads, p->ldx, p->width), T);
-    void *y = at(p->y, unit_at(i, p->heads, p->ldy, p->width), T);
+    const int64_t ahead = ROWS * (p->heads > 1 ? p->width : p->ldx);
+    const void *x[ROWS];
+    void *y[ROWS];
+    for (int64_t j = 0; j < count; j++) {
+        x[j] = at(p->x, unit_at(first + j, p->heads, p->ldx, p->width), T);
+        y[j] = at(p->y, unit_at(first + j, p->heads, p->ldy, p->width), T);
+    }
     PIECES(c, n, p->width, {
         float v[LANES], w[LANES];
-        get(v, at(x, c, T), n, T);
         get(w, at(p->w, c, T), n, T);
-        EACH_LANE v[l] = v[l] * rstd * w[l];
-        if (cut) {
-            EACH_LANE v[l] = v[l] > p->clip ? p->clip : v[l];
-            EACH_LANE v[l] = v[l] < -p->clip ? -p->clip : v[l];
+        for (int64_t j = 0; j < count; j++) {
+            get(v, at(x[j], c, T), n, T);
+            if (T != F32)
+                ask_for(at(x[j], ahead + c, T), 1);
+            EACH_LANE v[l] = v[l] * rstd[j] * w[l];
+            if (cut) {
+                EACH_LANE v[l] = v[l] > p->clip ? p->clip : v[l];
+                EACH_LANE v[l] = v[l] < -p->clip ? -p->clip : v[l];
+            }
+            put(at(y[j], c, T), v, n, T);
         }
-        put(at(y, c, T), v, n, T);
     });
 }
 
-LOOP void forward_rows_loop(const struct rmsnorm *p, int64_t first, int64_t last, enum type T)
+LOOP void forward_rows_loop(const struct rmsnorm *p, int64_t first, int64_t count, enum type T)
 {
     double sumsq[ROWS] = {0}, width = (double)(p->sumsq ? p->full_width : p->width), eps = p->eps;
     float rstd[ROWS];
-    for (int64_t i = first; i < last; i++) {
-        const void *x = at(p->x, unit_at(i, p->heads, p->ldx, p->width), T);
-        sumsq[i - first] = p->sumsq ? p->sumsq[i / p->heads] : sums_of(x, x, x, p->width, SQUARES, T).squares;
+    for (int64_t j = 0; j < count; j++) {
+        int64_t i = first + j;
+        sumsq[j] = p->sumsq ? p->sumsq[i / p->heads]
+                            : squares_of(at(p->x, unit_at(i, p->heads, p->ldx, p->width), T), p->width, T);
     }
 #pragma omp simd
     for (int j = 0; j < ROWS; j++)
         rstd[j] = rstd_of(sumsq[j], width, eps);
-    for (int64_t i = first; i < last; i++)
+    const int64_t together = T == F32 ? 1 : ROWS; /* f32 wait for memory, which likes one after the other */
+    for (int64_t j = 0; j < count; j += together)
         if (p->clip > 0)
-            normalise(p, i, rstd[i - first], true, T);
+            normalise(p, first + j, min64(together, count - j), rstd + j, true, T);
         else
-            normalise(p, i, rstd[i - first], false, T);
+            normalise(p, first + j, min64(together, count - j), rstd + j, false, T);
 }
-IN_LANES(forward_rows, (const struct rmsnorm *p, int64_t first, int64_t last), (p, first, last))
+IN_LANES(forward_rows, (const struct rmsnorm *p, int64_t first, int64_t count), (p, first, count))
 
 static void cpu_rmsnorm(struct stream *s, const struct rmsnorm *p)
 {
     int64_t units = p->rows * p->heads;
 #pragma omp parallel for schedule(static) if (units * p->width > WORTH)
     for (int64_t i = 0; i < units; i += ROWS)
-        forward_rows(p, i, min64(i + ROWS, units));
+        forward_rows(p, i, min64(ROWS, units - i));
 }
 
 /* Rows of the backward pass: a piece of the weights, and of their gradient, serves all of them. */
@@ -200,12 +236,14 @@ LOOP void gradient(const struct rmsnorm_backward *p, float *dw, const struct nor
             EACH_LANE g[l] = kept(g[l], v[l] * r->rstd[j] * w[l], cut, p->clip);
             EACH_LANE d[l] = v[l] * r->rstd[j];
             add_products(&sum, g, d);
-            EACH_LANE v[l] = g[l] * w[l] * r->rstd[j] - v[l] * r->shrink[j];
             if (accumulate) {
                 get(d, at(r->dx[j], c, T), n, T);
-                EACH_LANE v[l] += d[l];
+                EACH_LANE d[l] -= v[l] * r->shrink[j];
+            } else {
+                EACH_LANE d[l] = -v[l] * r->shrink[j];
             }
-            put(at(r->dx[j], c, T), v, n, T);
+            EACH_LANE d[l] += g[l] * w[l] * r->rstd[j];
+            put(at(r->dx[j], c, T), d, n, T);
         }
         sums_to(v, &sum);
         put_beside(dw + c, v, n, T);
@@ -262,7 +300,7 @@ LOOP void sums_of_row_loop(const struct row_sums *p, int64_t r, enum type T)
     const void *x = at(p->x, r * p->ldx, T), *dy = at(p->dy, r * p->lddy, T);
     struct wanted dot = {.dot = true}, cut = {.dot = true, .cut = true, .clip = p->clip};
     if (p->sumsq)
-        p->sumsq[r] = (float)sums_of(x, x, x, p->width, SQUARES, T).squares;
+        p->sumsq[r] = (float)squares_of(x, p->width, T);
     if (!p->dot)
         return;
     if (p->clip > 0)

@@ -21,19 +21,31 @@ HOT void narrow(uint16_t *restrict dst, const float *restrict src, int64_t n)
         dst[i] = f32_to_bf16(src[i]);
 }
 
-/* In lanes: the compiler may not reorder a maximum that ignores NaNs. */
+/* x = the larger of both, x where y is NaN. */
+LOOP void larger_of(float *x, const float *y, int n)
+{
+#pragma omp simd
+    for (int i = 0; i < n; i++)
+        x[i] = y[i] > x[i] ? y[i] : x[i];
+}
+
+/* In lanes: the compiler may not reorder a maximum that ignores NaNs. So many that none waits for itself. */
 HOT float max_of(const float *x, int64_t n)
 {
-    float lane[LANES], max = -INFINITY;
+    enum { MANY = 4 * LANES };
+    float lane[MANY], max = -INFINITY;
     int64_t i = 0;
-    for (int l = 0; l < LANES; l++)
+    for (int l = 0; l < MANY; l++)
         lane[l] = -INFINITY;
-    for (; i + LANES <= n; i += LANES)
-        for (int l = 0; l < LANES; l++)
-            lane[l] = x[i + l] > lane[l] ? x[i + l] : lane[l];
+    for (; i + MANY <= n; i += MANY)
+        larger_of(lane, x + i, MANY);
     for (; i < n; i++)
         max = x[i] > max ? x[i] : max;
-    for (int l = 0; l < LANES; l++)
+    larger_of(lane, lane + MANY / 2, MANY / 2);
+    larger_of(lane, lane + MANY / 4, MANY / 4);
+    larger_of(lane, lane + MANY / 8, MANY / 8);
+    larger_of(lane, lane + MANY / 16, MANY / 16);
+    for (int l = 0; l < MANY / 16; l++)
         max = lane[l] > max ? lane[l] : max;
     return max;
 }

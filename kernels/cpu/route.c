@@ -174,6 +174,21 @@ static void cpu_permute(struct stream *s, const struct permute *p)
     }
 }
 
+/* y = 0 + the rows. */
+LOOP void add_up(void *y, const void *const *row, int64_t count, int64_t width, enum type T)
+{
+    PIECES(c, n, width, {
+        struct lane_sum sum = {0};
+        float v[LANES];
+        for (int64_t i = 0; i < count; i++) {
+            get(v, at(row[i], c, T), n, T);
+            add_piece(&sum, v);
+        }
+        sums_to(v, &sum);
+        put(at(y, c, T), v, n, T);
+    });
+}
+
 LOOP void unpermute_row_loop(const struct unpermute *p, int64_t t, enum type T)
 {
     enum { FEW = 16 };
@@ -186,16 +201,11 @@ LOOP void unpermute_row_loop(const struct unpermute *p, int64_t t, enum type T)
         if (t + ROWS_AHEAD < p->tokens && later[k] >= 0)
             ask_for_row(at(p->x, later[k] * p->ldx, T), p->width, T);
     }
-    PIECES(c, n, p->width, {
-        struct lane_sum sum = {0};
-        float v[LANES];
-        for (int64_t i = 0; i < rows; i++) {
-            get(v, at(row[i], c, T), n, T);
-            add_piece(&sum, v);
-        }
-        sums_to(v, &sum);
-        put(at(p->y, t * p->width + c, T), v, n, T);
-    });
+    void *y = at(p->y, t * p->width, T);
+    if (rows == 2)
+        add_up(y, row, 2, p->width, T); /* without a loop in the loop */
+    else
+        add_up(y, row, rows, p->width, T);
     for (int64_t k = 0; p->weight_in && k < p->top_k; k++)
         p->weight_out[t * p->top_k + k] = position[k] < 0 ? 0 : p->weight_in[position[k] * p->ldw];
 }

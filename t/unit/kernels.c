@@ -283,6 +283,25 @@ static void case_swiglu(struct world *w)
             }
 }
 
+/* Gates whose exponentials end the range of f32, and gates that are no numbers. */
+static void case_far_gates(struct world *w)
+{
+    static const float gates[] = {0,   -0.0f, 16,   -16,  87,    -87,   88,     -88,   88.5f,  -88.5f,   89,
+                                  -89, 100,   -100, 1e4f, -1e4f, 1e30f, -1e30f, 3e38f, -3e38f, INFINITY, NAN};
+    enum { WIDTH = 3 * COUNT(gates), ROWS = 2 };
+    enum type t = w->type;
+    char host[2 * ROWS * WIDTH * sizeof(float)];
+    for (int64_t i = 0; i < 2 * ROWS * WIDTH; i++)
+        store(host, i, t, i / WIDTH % 2 ? 0.75f : gates[i % (int64_t)COUNT(gates)]);
+    void *gate_up = device(w, host, 2 * ROWS * WIDTH * type_bytes(t)), *y = act(w, ROWS * WIDTH);
+    void *dy = act(w, ROWS * WIDTH), *d = act(w, 2 * ROWS * WIDTH);
+    w->be->swiglu(w->s, &OP(swiglu, .rows = ROWS, .width = WIDTH, .gate_up = gate_up, .y = y, .type = t));
+    show(w, "swiglu of far gates", y, ROWS * WIDTH);
+    w->be->swiglu_backward(w->s, &OP(swiglu_backward, .rows = ROWS, .width = WIDTH, .gate_up = gate_up,
+                                     .dy = dy, .d_gate_up = d, .type = t));
+    show(w, "swiglu_backward of far gates", d, 2 * ROWS * WIDTH);
+}
+
 static void case_elementwise(struct world *w)
 {
     static const int64_t shapes[][2] = {{0, 4}, {1, 1}, {3, 17}, {65, 130}, {17, 1500}, {260, 130}};
@@ -411,6 +430,7 @@ CASE(norm)
 CASE(attention)
 CASE(rope)
 CASE(swiglu)
+CASE(far_gates)
 CASE(elementwise)
 CASE(rounding)
 CASE(many_rows)
@@ -418,11 +438,12 @@ CASE(many_rows)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_matmul),      cmocka_unit_test(test_grouped),
-        cmocka_unit_test(test_norm),        cmocka_unit_test(test_attention),
-        cmocka_unit_test(test_rope),        cmocka_unit_test(test_swiglu),
-        cmocka_unit_test(test_elementwise), cmocka_unit_test(test_rounding),
-        cmocka_unit_test(test_many_rows),   cmocka_unit_test(test_attention_bits),
+        cmocka_unit_test(test_matmul),         cmocka_unit_test(test_grouped),
+        cmocka_unit_test(test_norm),           cmocka_unit_test(test_attention),
+        cmocka_unit_test(test_rope),           cmocka_unit_test(test_swiglu),
+        cmocka_unit_test(test_far_gates),      cmocka_unit_test(test_elementwise),
+        cmocka_unit_test(test_rounding),       cmocka_unit_test(test_many_rows),
+        cmocka_unit_test(test_attention_bits),
     };
     return RUN_CASES(argc, argv, tests);
 }

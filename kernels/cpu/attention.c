@@ -83,30 +83,31 @@ static void scores(struct hands *w, float *s, struct sight of, const float *rows
 /* y [STRIP, wide] = sᵀ · x, s [words(keys), STRIP], x of rows_stacked(); added to y if `add`. */
 static void over_keys(struct hands *w, float *y, struct sight of, const float *s, const float *x, bool add)
 {
-    int64_t group = of.square < of.keys ? GROUP : STRIP, wide = w->form.wide;
-    for (int64_t c = 0; c < STRIP; c += group)
-        micro_product(&(struct micro){.m = group,
-                                      .n = wide,
-                                      .k = words(&w->form, min64(of.keys, of.square + c + group)),
-                                      .a = s + c,
-                                      .row = 1,
-                                      .step = STRIP,
-                                      .b = x,
-                                      .ldb = wide,
-                                      .c = y + c * wide,
-                                      .ldc = wide,
-                                      .add = add,
-                                      .pairs = w->form.pairs,
-                                      .errands = &w->soon});
+    int64_t wide = w->form.wide;
+    micro_product(&(struct micro){.m = STRIP,
+                                  .n = wide,
+                                  .k = words(&w->form, of.keys),
+                                  .first = words(&w->form, of.square + MICRO_ROWS),
+                                  .climb = words(&w->form, MICRO_ROWS),
+                                  .a = s,
+                                  .row = 1,
+                                  .step = STRIP,
+                                  .b = x,
+                                  .ldb = wide,
+                                  .c = y,
+                                  .ldc = wide,
+                                  .add = add,
+                                  .pairs = w->form.pairs,
+                                  .errands = &w->soon});
 }
 
 /* y [keys, wide] += s · x, s words(STRIP) of [keys, STRIP], x of rows_stacked(). */
 static void over_queries(struct hands *w, float *y, struct sight of, const float *s, const float *x)
 {
-    int64_t wide = w->form.wide, strip = words(&w->form, STRIP);
+    int64_t wide = w->form.wide;
     struct micro all = {.m = min64(of.keys, of.square),
                         .n = wide,
-                        .k = strip,
+                        .k = words(&w->form, STRIP),
                         .a = s,
                         .row = STRIP,
                         .step = 1,
@@ -117,17 +118,13 @@ static void over_queries(struct hands *w, float *y, struct sight of, const float
                         .add = true,
                         .pairs = w->form.pairs,
                         .errands = &w->soon};
+    struct micro square = all;
+    square.m = of.keys - of.square;
+    square.skip = words(&w->form, MICRO_ROWS);
+    square.a += of.square * STRIP;
+    square.c += of.square * wide;
     micro_product(&all);
-    for (int64_t i = of.square; i < of.keys; i += GROUP) {
-        struct micro group = all;
-        int64_t skip = words(&w->form, i - of.square);
-        group.m = min64(GROUP, of.keys - i);
-        group.k = strip - skip;
-        group.a += i * STRIP + skip;
-        group.b += skip * wide;
-        group.c += i * wide;
-        micro_product(&group);
-    }
+    micro_product(&square);
 }
 
 /* A strip of queries on its way through the keys: its sum of unscaled outputs, and of each query what its

@@ -13,11 +13,12 @@
 #include <immintrin.h>
 #endif
 
-enum { MOST_ROWS = 16, LINE = 64, EACH = 12 };
+enum { LINE = 64, EACH = 12 };
 
-/* The rows of A that a tile reads: those beyond the last are the last again. */
+/* The rows of A that a tile reads, and of which words of K: those beyond the last are the last again. */
 struct rows {
-    const float *at[MOST_ROWS];
+    const float *at[MICRO_MOST];
+    int64_t begin, end;
 };
 
 LOOP void run_errands(struct errands *e)
@@ -45,9 +46,9 @@ LOOP void run_errands(struct errands *e)
     TARGET LOOP void tile_##NAME(const struct micro *p, const struct rows *a, const float *b, float *c,        \
                                  const int high, const int count)                                              \
     {                                                                                                          \
-        value_##NAME sum[MOST_ROWS][4];                                                                        \
+        value_##NAME sum[MICRO_MOST][4];                                                                       \
         const bool add = p->add;                                                                               \
-        int64_t ldb = p->ldb, ldc = p->ldc, step = p->step, at = 0, end = p->k * step;                         \
+        int64_t ldb = p->ldb, ldc = p->ldc, step = p->step, at = a->begin * step, end = a->end * step;         \
         _Pragma("GCC unroll 16") for (int r = 0; r < high; r++)                                                \
             _Pragma("GCC unroll 4") for (int v = 0; v < count; v++) sum[r][v] = (value_##NAME){0};             \
         do {                                                                                                   \
@@ -73,7 +74,7 @@ LOOP void run_errands(struct errands *e)
     {                                                                                                          \
         for (; i + (high == MICRO_ROWS ? 1 : high) <= p->m; i += high) {                                       \
             struct rows a = rows_of(p, i, high);                                                               \
-            tile_##NAME(p, &a, p->b + j, p->c + i * p->ldc + j, high, count);                                  \
+            tile_##NAME(p, &a, p->b + a.begin * p->ldb + j, p->c + i * p->ldc + j, high, count);               \
             if (p->errands)                                                                                    \
                 run_errands(p->errands);                                                                       \
         }                                                                                                      \
@@ -95,7 +96,8 @@ LOOP void run_errands(struct errands *e)
 
 LOOP struct rows rows_of(const struct micro *p, int64_t i, const int high)
 {
-    struct rows a;
+    int64_t step = i / MICRO_ROWS, last = (i + high) / MICRO_ROWS - 1;
+    struct rows a = {.begin = step * p->skip, .end = p->climb ? min64(p->k, p->first + last * p->climb) : p->k};
     for (int r = 0; r < high; r++)
         a.at[r] = p->a + min64(i + r, p->m - 1) * p->row;
     return a;

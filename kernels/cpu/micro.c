@@ -13,30 +13,11 @@
 #include <immintrin.h>
 #endif
 
-enum { LINE = 64, EACH = 12 };
-
 /* The rows of A that a tile reads, and of which words of K: those beyond the last are the last again. */
 struct rows {
     const float *at[MICRO_MOST];
     int64_t begin, end;
 };
-
-LOOP void run_errands(struct errands *e)
-{
-    while (e->at == e->count && e->then)
-        e = e->then;
-    for (int left = EACH; left > 0 && e->at < e->count; left--) {
-        const struct errand *of = e->list + e->at;
-        __builtin_prefetch(of->p + e->row * of->ld + e->line * LINE, 0, 3);
-        if (++e->line < of->across)
-            continue;
-        e->line = 0;
-        if (++e->row == of->rows) {
-            e->row = 0;
-            e->at++;
-        }
-    }
-}
 
 /* product_NAME: all of C in tiles of at most `most` vectors of N floats, all rows of a column of tiles before
  * the next, so that the column of B is read from near. ADD(sum, a, x): sum += a·x, a a word and x a vector. */
@@ -76,7 +57,7 @@ LOOP void run_errands(struct errands *e)
             struct rows a = rows_of(p, i, high);                                                               \
             tile_##NAME(p, &a, p->b + a.begin * p->ldb + j, p->c + i * p->ldc + j, high, count);               \
             if (p->errands)                                                                                    \
-                run_errands(p->errands);                                                                       \
+                micro_errands(p->errands);                                                                     \
         }                                                                                                      \
         return i;                                                                                              \
     }                                                                                                          \

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* FlashAttention on the host: a STRIP of queries against a block of KEYS at a time, two or five small
  * products (micro.h) on one thread. Scores lie transposed, [keys, STRIP], a column for each query: maxima,
- * sums and exponentials then run along whole vectors, and keys and values are read as they lie. In the square
- * on the diagonal, which begins at a strip's first query, keys go in groups that skip the queries that see
- * none of them. A task owns what it writes, and a strip meets its keys in the same blocks whatever the tasks
- * are: so the order of every sum is fixed. What a task reads first is asked of memory while the one before it
- * computes. */
+ * sums and exponentials then run along whole vectors, and keys and values are read as they lie; of pairs,
+ * scores become operands before they leave the registers (attention_pairs.c). In the square on the diagonal,
+ * which begins at a strip's first query, keys go in groups that skip the queries that see none of them. A task
+ * owns what it writes, and a strip meets its keys in the same blocks whatever the tasks are: so the order of
+ * every sum is fixed. What a task reads first is asked of memory while the one before it computes. */
 #include <omp.h>
 #include <stdlib.h>
 
@@ -48,67 +48,74 @@ struct hands {
     struct errands soon, later; /* in this task, and behind it */
 };
 
-/* s [keys, STRIP] = rows · columns, of rows_lying() and rows_columns(); `hidden` where a query does not see the
- * key. */
-static void scores(struct hands *w, float *s, struct sight of, const float *rows, const float *columns,
-                   float hidden)
+/* s [keys, STRIP] = the scores; `hidden` where a query does not see the key. */
+static void scores(float *s, struct sight of, const struct score_product *x, float hidden)
 {
-    int64_t wide = words(&w->form, w->form.wide);
     struct micro all = {.m = min64(of.keys, of.square),
                         .n = STRIP,
-                        .k = words(&w->form, w->form.dim),
-                        .a = rows,
-                        .row = wide,
+                        .k = x->k,
+                        .a = x->rows,
+                        .row = x->row,
                         .step = 1,
-                        .b = columns,
+                        .b = x->columns,
                         .ldb = STRIP,
                         .c = s,
                         .ldc = STRIP,
-                        .pairs = w->form.pairs,
-                        .errands = &w->soon};
+                        .errands = x->errands};
     micro_product(&all);
     for (int64_t i = of.square; i < of.keys; i += GROUP) {
         struct micro group = all;
         int64_t skip = i - of.square;
         group.m = min64(GROUP, of.keys - i);
         group.n = STRIP - skip;
-        group.a += i * wide;
+        group.a += i * x->row;
         group.b += skip;
         group.c += i * STRIP + skip;
         micro_product(&group);
     }
-    score_hide(&w->form, s, of, hidden);
+    score_hide(s, of, hidden);
+}
+
+static struct score_product score_product(struct hands *w, const float *rows, const float *columns)
+{
+    return (struct score_product){.rows = rows,
+                                  .row = words(&w->form, w->form.wide),
+                                  .k = words(&w->form, w->form.dim),
+                                  .columns = columns,
+                                  .errands = &w->soon};
 }
 
 /* y [STRIP, wide] = sᵀ · x, s [words(keys), STRIP], x of rows_stacked(); added to y if `add`. */
 static void over_keys(struct hands *w, float *y, struct sight of, const float *s, const float *x, bool add)
 {
-    int64_t group = of.square < of.keys ? GROUP : STRIP, wide = w->form.wide;
-    for (int64_t c = 0; c < STRIP; c += group)
-        micro_product(&(struct micro){.m = group,
-                                      .n = wide,
-                                      .k = words(&w->form, min64(of.keys, of.square + c + group)),
-                                      .a = s + c,
-                                      .row = 1,
-                                      .step = STRIP,
-                                      .b = x,
-                                      .ldb = wide,
-                                      .c = y + c * wide,
-                                      .ldc = wide,
-                                      .add = add,
-                                      .pairs = w->form.pairs,
-                                      .errands = &w->soon});
+    int64_t wide = w->form.wide;
+    micro_product(&(struct micro){.m = STRIP,
+                                  .n = wide,
+                                  .k = words(&w->form, of.keys),
+                                  .first = words(&w->form, of.square + MICRO_ROWS),
+                                  .climb = words(&w->form, MICRO_ROWS),
+                                  .a = s,
+                                  .row = 1,
+                                  .step = STRIP,
+                                  .b = x,
+                                  .ldb = wide,
+                                  .c = y,
+                                  .ldc = wide,
+                                  .add = add,
+                                  .pairs = w->form.pairs,
+                                  .errands = &w->soon});
 }
 
-/* y [keys, wide] += s · x, s words(STRIP) of [keys, STRIP], x of rows_stacked(). */
-static void over_queries(struct hands *w, float *y, struct sight of, const float *s, const float *x)
+/* y [keys, wide] += s · x, s [keys, words(STRIP)], x of rows_stacked(). The `first` is not added but put where
+ * the square on the diagonal is. */
+static void over_queries(struct hands *w, float *y, struct sight of, const float *s, const float *x, bool first)
 {
-    int64_t wide = w->form.wide, strip = words(&w->form, STRIP);
+    int64_t wide = w->form.wide;
     struct micro all = {.m = min64(of.keys, of.square),
                         .n = wide,
-                        .k = strip,
+                        .k = words(&w->form, STRIP),
                         .a = s,
-                        .row = STRIP,
+                        .row = words(&w->form, STRIP),
                         .step = 1,
                         .b = x,
                         .ldb = wide,
@@ -117,41 +124,41 @@ static void over_queries(struct hands *w, float *y, struct sight of, const float
                         .add = true,
                         .pairs = w->form.pairs,
                         .errands = &w->soon};
+    struct micro square = all;
+    square.m = of.keys - of.square;
+    square.skip = words(&w->form, MICRO_ROWS);
+    square.add = !first;
+    square.a += of.square * words(&w->form, STRIP);
+    square.c += of.square * wide;
     micro_product(&all);
-    for (int64_t i = of.square; i < of.keys; i += GROUP) {
-        struct micro group = all;
-        int64_t skip = words(&w->form, i - of.square);
-        group.m = min64(GROUP, of.keys - i);
-        group.k = strip - skip;
-        group.a += i * STRIP + skip;
-        group.b += skip * wide;
-        group.c += i * wide;
-        micro_product(&group);
-    }
+    micro_product(&square);
 }
 
-/* A strip of queries on its way through the keys: its sum of unscaled outputs, and of each query what its
- * scores are relative to and the sum of exponentials, in powers of two. */
+/* A strip of queries on its way through the keys, and its sum of unscaled outputs. */
 struct running {
-    float shift[STRIP], sum[STRIP];
+    struct softmax of;
     float *q, *o; /* [words(dim), STRIP], [STRIP, wide] */
 };
 
-/* Scores are relative to the largest of the first block; later to a larger one where they exceed it by 2^FAR,
- * which is far from what overflows, and happens seldom. What was summed before fades then by what lies
- * between the two. */
-HOT static void fade(struct running *run, const float *max, float scale, int64_t wide)
+/* Scores are relative to one of the first block, the largest, or of pairs the first; later to a larger one
+ * where they exceed it by 2^FAR, which is far from what overflows, and happens seldom. What was summed before
+ * fades then by what lies between the two. Returns whether any did. */
+HOT static bool fade(struct running *run, const float *max, float scale, int64_t wide)
 {
-    enum { FAR = 16 };
+    enum { FAR = 32 };
+    bool any = false;
     for (int64_t c = 0; c < STRIP; c++) {
         float shift = scale * max[c], by;
-        if (!(shift > run->shift[c] + FAR))
+        if (!(shift > run->of.shift[c] + FAR))
             continue;
-        by = exp2_fast(run->shift[c] - shift);
-        run->shift[c] = shift;
-        run->sum[c] *= by;
+        by = exp2_fast(run->of.shift[c] - shift);
+        run->of.shift[c] = shift;
+        run->of.sum[c] *= by;
+        run->of.weight[c] *= by;
         scale_to(run->o + c * wide, run->o + c * wide, by, wide, F32, F32);
+        any = true;
     }
+    return any;
 }
 
 /* What a task of the forward pass holds: some queries of a head, in strips, and a block of its keys. */
@@ -163,18 +170,59 @@ struct forward {
     float *k, *v; /* [KEYS, words(wide)], [words(KEYS), wide] */
 };
 
-static void see(struct forward *f, struct running *run, struct sight of, bool first)
+static void begin_shift(struct running *run, const float *max, float scale)
 {
+    for (int c = 0; c < STRIP; c++)
+        run->of.shift[c] = max[c] == -INFINITY ? 0 : scale * max[c];
+}
+
+static void see_f32(struct forward *f, struct running *run, struct sight of, bool first)
+{
+    struct score_product x = score_product(&f->w, f->k, run->q);
     float max[STRIP], scale = f->p->scale * LOG2E;
     for (int c = 0; c < STRIP; c++)
         max[c] = -INFINITY;
-    scores(&f->w, f->s, of, f->k, run->q, -INFINITY);
+    scores(f->s, of, &x, -INFINITY);
     score_maxima(max, f->s, of);
-    for (int c = 0; first && c < STRIP; c++)
-        run->shift[c] = max[c] == -INFINITY ? 0 : scale * max[c];
-    if (!first)
+    if (first)
+        begin_shift(run, max, scale);
+    else
         fade(run, max, scale, f->w.form.wide);
-    score_powers(&f->w.form, f->s, of, scale, run->shift, run->sum);
+    score_powers(f->s, of, scale, run->of.shift, run->of.sum);
+    memcpy(run->of.weight, run->of.sum, sizeof run->of.weight);
+}
+
+/* Powers of scores that nobody has seen: should one exceed the shift by too much, once more. */
+static void see_pairs(struct forward *f, struct running *run, struct sight of, bool first)
+{
+    struct score_product x = score_product(&f->w, f->k, run->q);
+    float scale = f->p->scale * LOG2E;
+    struct softmax now;
+    if (first) {
+        micro_product(&(struct micro){.m = 1,
+                                      .n = STRIP,
+                                      .k = x.k,
+                                      .a = x.rows,
+                                      .step = 1,
+                                      .b = x.columns,
+                                      .ldb = STRIP,
+                                      .c = f->s,
+                                      .ldc = STRIP,
+                                      .pairs = true});
+        begin_shift(run, f->s, scale);
+    }
+    do {
+        now = run->of;
+        for (int c = 0; c < STRIP; c++)
+            now.max[c] = -INFINITY;
+        pairs_powers(f->s, of, &x, scale, &now);
+    } while (fade(run, now.max, scale, first ? 0 : f->w.form.wide));
+    run->of = now;
+}
+
+static void see(struct forward *f, struct running *run, struct sight of, bool first)
+{
+    (f->w.form.pairs ? see_pairs : see_f32)(f, run, of, first);
     over_keys(&f->w, run->o, of, f->s, f->v, !first);
 }
 
@@ -183,17 +231,17 @@ static void begin_strip(struct forward *f, struct running *run, const struct hea
     if (!f->w.form.pairs)
         rows_lying(f->k, &f->w.form, q, STRIP);
     rows_columns(run->q, &f->w.form, q, f->k);
-    memset(run->sum, 0, sizeof run->sum);
+    memset(&run->of, 0, sizeof run->of);
 }
 
 static void end_strip(const struct forward *f, const struct running *run, const struct head_rows *o, float *lse)
 {
     float by[STRIP];
     for (int64_t c = 0; c < o->rows; c++) {
-        by[c] = 1 / run->sum[c];
-        lse[c] = run->shift[c] * LN2 + logf(run->sum[c]);
+        by[c] = 1 / run->of.weight[c];
+        lse[c] = run->of.shift[c] * LN2 + logf(run->of.sum[c]);
     }
-    rows_put(o, &f->w.form, run->o, by);
+    rows_put(o, &f->w.form, run->o, by, 1);
 }
 
 /* Some queries of a head, in the order in which tasks are done: the last ones see the most keys and go
@@ -276,7 +324,7 @@ static void forward_task(const struct attention *p, const struct head_form *form
     }
     for (int64_t key = 0; key < end; key += KEYS) {
         struct head_rows k = keys_of(p, &at, key), v = values_of(p, &at, key);
-        rows_lying(f.k, form, &k, k.rows);
+        rows_lying(f.k, form, &k, round_up(k.rows, GROUP));
         rows_stacked(f.v, form, &v, v.rows);
         send_for_block(&f, &at, key + KEYS);
         for (int64_t i = 0; i < strips; i++) {
@@ -315,19 +363,25 @@ struct gradients {
     float *columns, *d_columns; /* [words(dim), STRIP]: q and d_o */
 };
 
-/* A strip's queries and gradients against the keys from `key`. */
-static void backward_tile(struct gradients *g, struct sight of, int64_t key, const float *lse,
+/* A strip's queries and gradients against the keys from `key`; `first`: of the first head that has them. */
+static void backward_tile(struct gradients *g, struct sight of, int64_t key, bool first, const float *lse,
                           const float *delta)
 {
     const struct attention *p = &g->b->fwd;
     const struct head_form *form = &g->w.form;
     const struct score_tile *t = &g->tile;
     int64_t wide = form->wide, at = key * words(form, wide);
-    scores(&g->w, t->dp, of, g->v + at, g->d_columns, 0);
-    scores(&g->w, t->s, of, g->k + at, g->columns, -INFINITY);
-    score_gradients(form, t, of, p->scale * LOG2E, lse, delta, p->scale);
-    over_queries(&g->w, g->dv + key * wide, of, t->s, g->d_o);
-    over_queries(&g->w, g->dk + key * wide, of, t->dp, g->q);
+    const struct score_product x[2] = {score_product(&g->w, g->k + at, g->columns),
+                                       score_product(&g->w, g->v + at, g->d_columns)};
+    if (form->pairs) {
+        pairs_gradients(t, of, x, p->scale * LOG2E, lse, delta);
+    } else {
+        scores(t->dp, of, x + 1, 0);
+        scores(t->s, of, x, -INFINITY);
+        score_gradients(t->s, t->dp, of, p->scale * LOG2E, lse, delta);
+    }
+    over_queries(&g->w, g->dv + key * wide, of, t->s, g->d_o, first);
+    over_queries(&g->w, g->dk + key * wide, of, t->dp, g->q, first);
     over_keys(&g->w, g->dq, of, t->down, g->k_stacked + words(form, key) * wide, key > 0);
 }
 
@@ -414,21 +468,25 @@ static void backward_strip(struct gradients *g, int64_t head, int64_t from)
     rows_stacked(g->d_o, form, &d_o, STRIP);
     rows_columns(g->columns, form, &q, g->q);
     rows_columns(g->d_columns, form, &d_o, g->d_o);
-    deltas(delta, &d_o, &o, p->dim, p->type);
+    if (form->pairs) {
+        rows_columns(g->dq, form, &o, NULL); /* where there is nothing yet */
+        pairs_dots(delta, g->d_columns, g->dq, words(form, p->dim));
+    } else {
+        deltas(delta, &d_o, &o, p->dim, p->type);
+    }
     memcpy(b->delta + row, delta, (size_t)q.rows * sizeof *delta);
     for (int64_t c = 0; c < STRIP; c++)
         lse[c] = c < q.rows ? p->lse[row + c] * LOG2E : INFINITY;
     backward_send_for_strip(g, head, from);
     for (int64_t key = 0; key < from + q.rows; key += KEYS)
-        backward_tile(g, sight_of(from, q.rows, key), key, lse, delta);
-    rows_put(&dq, form, g->dq, NULL);
+        backward_tile(g, sight_of(from, q.rows, key), key, head % (p->heads / p->kv_heads) == 0, lse, delta);
+    rows_put(&dq, form, g->dq, NULL, p->scale);
 }
 
 static void hold(struct gradients *g, int64_t seq)
 {
     const struct head_form *form = &g->w.form;
-    int64_t wide = form->wide, strip = STRIP * wide, tile = KEYS * STRIP,
-            all = round_up(seq, MICRO_ROWS) * wide;
+    int64_t wide = form->wide, strip = STRIP * wide, tile = KEYS * STRIP, all = round_up(seq, GROUP) * wide;
     bool pairs = form->pairs;
     g->dk = scratch(SCRATCH_A, 5 * all);
     g->dv = g->dk + all;
@@ -456,17 +514,15 @@ static void backward_task(const struct attention_backward *b, const struct head_
     dv.p = b->dv;
     hold(&g, p->seq);
     backward_send_for_next(&g, kv_head, next);
-    rows_lying(g.k, form, &k, p->seq);
-    rows_lying(g.v, form, &v, p->seq);
+    rows_lying(g.k, form, &k, round_up(p->seq, GROUP));
+    rows_lying(g.v, form, &v, round_up(p->seq, GROUP));
     if (form->pairs)
         rows_stacked(g.k_stacked, form, &k, p->seq);
-    memset(g.dk, 0, (size_t)(p->seq * form->wide) * sizeof *g.dk);
-    memset(g.dv, 0, (size_t)(p->seq * form->wide) * sizeof *g.dv);
     for (int64_t head = kv_head * share; head < (kv_head + 1) * share; head++)
         for (int64_t from = 0; from < p->seq; from += STRIP)
             backward_strip(&g, head, from);
-    rows_put(&dk, form, g.dk, NULL);
-    rows_put(&dv, form, g.dv, NULL);
+    rows_put(&dk, form, g.dk, NULL, p->scale);
+    rows_put(&dv, form, g.dv, NULL, 1);
 }
 
 static void cpu_attention_backward(struct stream *s, const struct attention_backward *b)

@@ -74,18 +74,20 @@ void rows_columns(float *to, const struct head_form *f, const struct head_rows *
         transpose(to, lying, f->wide);
 }
 
-HOT static void put(const struct head_rows *y, const struct head_form *f, const float *x, const float *by)
+HOT static void put(const struct head_rows *y, const struct head_form *f, const float *x, const float *by,
+                    float scale)
 {
     for (int64_t r = 0; r < y->rows; r++)
-        BY_TYPE(f->type, scale_to(row_of(y, r, T), x + r * f->wide, by ? by[r] : 1, f->dim, T, F32));
+        BY_TYPE(f->type, scale_to(row_of(y, r, T), x + r * f->wide, by ? by[r] : scale, f->dim, T, F32));
 }
 
-void rows_put(const struct head_rows *y, const struct head_form *f, const float *x, const float *by)
+void rows_put(const struct head_rows *y, const struct head_form *f, const float *x, const float *by,
+              float scale)
 {
     if (f->pairs)
-        pairs_put(row_of(y, 0, BF16), y->ld, x, f->wide, by, y->rows, f->dim);
+        pairs_put(row_of(y, 0, BF16), y->ld, x, f->wide, by, scale, y->rows, f->dim);
     else
-        put(y, f, x, by);
+        put(y, f, x, by, scale);
 }
 
 void rows_ask(struct errands *e, const struct head_form *f, const struct head_rows *x)

@@ -13,29 +13,11 @@
 #include <immintrin.h>
 #endif
 
-enum { MOST_ROWS = 16, LINE = 64, EACH = 12 };
-
-/* The rows of A that a tile reads: those beyond the last are the last again. */
+/* The rows of A that a tile reads, and of which words of K: those beyond the last are the last again. */
 struct rows {
-    const float *at[MOST_ROWS];
+    const float *at[MICRO_MOST];
+    int64_t begin, end;
 };
-
-LOOP void run_errands(struct errands *e)
-{
-    while (e->at == e->count && e->then)
-        e = e->then;
-    for (int left = EACH; left > 0 && e->at < e->count; left--) {
-        const struct errand *of = e->list + e->at;
-        __builtin_prefetch(of->p + e->row * of->ld + e->line * LINE, 0, 3);
-        if (++e->line < of->across)
-            continue;
-        e->line = 0;
-        if (++e->row == of->rows) {
-            e->row = 0;
-            e->at++;
-        }
-    }
-}
 
 /* product_NAME: all of C in tiles of at most `most` vectors of N floats, all rows of a column of tiles before
  * the next, so that the column of B is read from near. ADD(sum, a, x): sum += a·x, a a word and x a vector. */
@@ -45,9 +27,9 @@ LOOP void run_errands(struct errands *e)
     TARGET LOOP void tile_##NAME(const struct micro *p, const struct rows *a, const float *b, float *c,        \
                                  const int high, const int count)                                              \
     {                                                                                                          \
-        value_##NAME sum[MOST_ROWS][4];                                                                        \
+        value_##NAME sum[MICRO_MOST][4];                                                                       \
         const bool add = p->add;                                                                               \
-        int64_t ldb = p->ldb, ldc = p->ldc, step = p->step, at = 0, end = p->k * step;                         \
+        int64_t ldb = p->ldb, ldc = p->ldc, step = p->step, at = a->begin * step, end = a->end * step;         \
         _Pragma("GCC unroll 16") for (int r = 0; r < high; r++)                                                \
             _Pragma("GCC unroll 4") for (int v = 0; v < count; v++) sum[r][v] = (value_##NAME){0};             \
         do {                                                                                                   \
@@ -73,9 +55,9 @@ LOOP void run_errands(struct errands *e)
     {                                                                                                          \
         for (; i + (high == MICRO_ROWS ? 1 : high) <= p->m; i += high) {                                       \
             struct rows a = rows_of(p, i, high);                                                               \
-            tile_##NAME(p, &a, p->b + j, p->c + i * p->ldc + j, high, count);                                  \
+            tile_##NAME(p, &a, p->b + a.begin * p->ldb + j, p->c + i * p->ldc + j, high, count);               \
             if (p->errands)                                                                                    \
-                run_errands(p->errands);                                                                       \
+                micro_errands(p->errands);                                                                     \
         }                                                                                                      \
         return i;                                                                                              \
     }                                                                                                          \
@@ -95,7 +77,8 @@ LOOP void run_errands(struct errands *e)
 
 LOOP struct rows rows_of(const struct micro *p, int64_t i, const int high)
 {
-    struct rows a;
+    int64_t step = i / MICRO_ROWS, last = (i + high) / MICRO_ROWS - 1;
+    struct rows a = {.begin = step * p->skip, .end = p->climb ? min64(p->k, p->first + last * p->climb) : p->k};
     for (int r = 0; r < high; r++)
         a.at[r] = p->a + min64(i + r, p->m - 1) * p->row;
     return a;

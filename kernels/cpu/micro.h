@@ -9,7 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { MICRO_ROWS = 4, MICRO_COLUMNS = 16 };
+enum { MICRO_ROWS = 4, MICRO_MOST = 16, MICRO_COLUMNS = 16 };
 
 /* Memory that will be touched soon, in rows of `across` lines, `ld` bytes apart. While a product computes it
  * asks for a few lines with every few rows that it has done, in this order, and then for those of `then`. */
@@ -23,13 +23,35 @@ struct errands {
     int64_t row, line; /* the next, of list[at] */
     struct errands *then;
 };
+static inline void micro_errands(struct errands *e)
+{
+    enum { LINE = 64, EACH = 12 };
+    while (e->at == e->count && e->then)
+        e = e->then;
+    for (int left = EACH; left > 0 && e->at < e->count; left--) {
+        const struct errand *of = e->list + e->at;
+        __builtin_prefetch(of->p + e->row * of->ld + e->line * LINE, 0, 3);
+        if (++e->line < of->across)
+            continue;
+        e->line = 0;
+        if (++e->row == of->rows) {
+            e->row = 0;
+            e->at++;
+        }
+    }
+}
 
 /* C[m,n] = A·B, added to C if `add`; k counts words. Word (i,k) of A is a[i·row + k·step], so that A may be
  * transposed; B is [k,n], and n a multiple of MICRO_COLUMNS. C is f32 and has room for m rounded up to
  * MICRO_ROWS: what is written into the rows from m on means nothing. Each element is summed in order of k, one
- * by one; of a pair, the second product first. `pairs`: only where micro_has_pairs(). */
+ * by one; of a pair, the second product first. `pairs`: only where micro_has_pairs().
+ *
+ * The zeros of a staircase need not be read. MICRO_ROWS rows of A are a step: of step i words before i·skip
+ * are zeros, and, where there is a climb, words from `first` + i·climb on. What lies within MICRO_MOST rows
+ * may be read all the same. */
 struct micro {
     int64_t m, n, k;
+    int64_t skip, first, climb;
     const float *a;
     int64_t row, step;
     const float *b;

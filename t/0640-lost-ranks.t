@@ -13,6 +13,23 @@ write_model mix mixtral num_hidden_layers=2
 make_plan job mix --seq 16 --global-batch 6 --dp 3
 train job 3 $recipe -s 1 --save "$T/job" || diag "$(cat "$T/job.err")"
 
+# Ends job $1 after 60 s; or when its launcher is all that is left of it for 5 s, as PMIx 4.2 may hang when it finishes.
+guard() {
+    local launcher states seen=0 over=0
+    for _ in $(seq 60); do
+        sleep 1
+        launcher=$(pgrep -P "$1" -x mpirun) || continue
+        states=$(ps -o stat= --ppid "$launcher")
+        case $states in
+        *[!Zl+[:space:]]*) seen=1 over=0 ;;
+        *) over=$((over + seen)) ;;
+        esac
+        [ $over -lt 5 ] || break
+    done
+    pkill -KILL -P "$1"
+    kill -KILL "$1" 2>/dev/null
+}
+
 # lose ACTION:PLACE:RANK OPTION…: such a run in $T/ACTION.PLACE.RANK, in a checkpoint's root of its own; its status and seconds
 lose() {
     local halt=$1 at=$T/${1//:/.} begin=$SECONDS
@@ -20,7 +37,7 @@ lose() {
     mkdir "$at" && cp -r "$T/job" "$at/root"
     MOEKIT_HALT=$halt mpi 3 moe-train -p "$T/job.plan" --log "$at/log" $recipe "$@" >"$at/out" 2>"$at/err" </dev/null &
     local job=$!
-    ( sleep 60; kill -KILL $job 2>/dev/null ) &
+    guard $job &
     local guard=$!
     wait $job
     echo "$? $((SECONDS - begin))" >"$at/status"

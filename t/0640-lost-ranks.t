@@ -34,6 +34,7 @@ guard() {
 lose() {
     local halt=$1 at=$T/${1//:/.} begin=$SECONDS
     shift
+    case $halt in *:meet:*) export MOEKIT_SLOW_IO=0.3 ;; esac # gone before the others look for it
     mkdir "$at" && cp -r "$T/job" "$at/root"
     MOEKIT_HALT=$halt mpi 3 moe-train -p "$T/job.plan" --log "$at/log" $recipe "$@" >"$at/out" 2>"$at/err" </dev/null &
     local job=$!
@@ -61,14 +62,14 @@ found() {
 make_plan one mix --seq 16 --global-batch 6
 
 # Every place and every rank, and rank 0 where it matters most; all pairs of them with MOEKIT_LARGE.
-some=' init.1 start.2 step.0 step.1 save.0 save.2 read.1 write.0 end.0 '
+some=' init.1 meet.2 start.2 step.0 step.1 save.0 save.2 read.1 write.0 end.0 '
 cases=
 for action in stop kill; do
-    for place in init start step save end read write; do
+    for place in init meet start step save end read write; do
         for rank in 0 1 2; do
             case $place.$rank in write.[12]) continue ;; esac # rank 0 writes for all of so small a model
             case ${MOEKIT_LARGE:+large}$some in large*) ;; *" $place.$rank "*) ;; *) continue ;; esac
-            [ "$action.$place" != kill.read ] || continue
+            case $action.$place in kill.read | stop.meet) continue ;; esac
             cases="$cases $action:$place:$rank"
         done
     done

@@ -82,6 +82,12 @@ int launcher_local_cpus(void)
     return launcher_kind() == LAUNCHER_SRUN ? number(getenv("SLURM_CPUS_ON_NODE")) : 0;
 }
 
+double launcher_grace_s(void)
+{
+    const char *s = getenv("OMPI_MCA_odls_base_sigkill_timeout");
+    return launcher_kind() != LAUNCHER_MPIRUN ? 0 : s ? number(s) : 1;
+}
+
 const char *launcher_job(void)
 {
     const char *job = getenv("PMIX_NAMESPACE"), *slurm = getenv("SLURM_JOB_ID");

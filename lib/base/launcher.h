@@ -16,6 +16,7 @@ int launcher_ranks(void);       /* of the job; 0 where it is not told */
 int launcher_local_ranks(void); /* those on this host; 0 where it is not told */
 int launcher_local_cpus(
     void); /* that srun's job has on this host, bound to them or not; 0 where it is not told */
+double launcher_grace_s(void);  /* between SIGTERM of mpirun and its kill; 0 under others, which wait longer */
 const char *launcher_job(void); /* a name that all ranks of one start share; "" where it is not told */
 
 #endif

@@ -11,6 +11,7 @@
 
 #include "base/alive.h"
 #include "base/error.h"
+#include "base/halt.h"
 #include "base/launcher.h"
 #include "base/memory.h"
 #include "base/process.h"
@@ -19,9 +20,9 @@
 #define ASK_MOST_S    5.0  /* a question comes after an eighth of the time-out, but not later than this */
 #define TICK_S        0.05 /* how often a rank looks for questions */
 #define SLOW_BPS      1e7  /* a message that both sides know of may move as slowly as this */
-#define TOLD_S        1.2  /* mpirun kills two seconds after its SIGTERM */
+#define TOLD_SHARE    0.5  /* of the time that mpirun leaves after its SIGTERM: then a rank says why it ends */
 #define TOLD_SILENT_S 15   /* Slurm does KillWait after its SIGTERM, 30 seconds unless a site says otherwise */
-#define TOLD_STAY_S   0.5  /* and all should look at who is gone before the first of the others goes */
+#define TOLD_STAY_S   0.3  /* and all should look at who is gone before the first of the others goes */
 #define GONE_S        0.25 /* how often a rank that waits looks whether the others of its host are there */
 enum { ASKED_MOST = 64, NAMED_MOST = 8 };
 
@@ -77,7 +78,7 @@ struct signs {
     struct posted *posted;
     struct neighbour *local;
     int locals;
-    bool mpirun;
+    double grace_s;          /* between the launcher's SIGTERM and its kill; 0: long */
     char (*host)[HOST_NAME]; /* of each rank: of one that is gone nobody can be asked */
 };
 
@@ -109,11 +110,14 @@ static int tell_hosts(const struct comm *c, struct signs *s)
 static int meet_neighbours(struct comm *c, struct signs *s, MPI_Comm host)
 {
     struct neighbour me = {c->rank, (int)getpid(), process_space()};
+    bool sees = process_state(me.pid) != 0; /* not of the neighbours: one may be gone by now */
     s->locals = c->local_ranks;
     s->local = xcalloc((size_t)s->locals, sizeof *s->local);
     int code = MPI_Allgather(&me, sizeof me, MPI_BYTE, s->local, sizeof me, MPI_BYTE, host);
+    halt_at("meet");
+    halt_io("met");
     for (int i = 0; i < s->locals && !code; i++)
-        if (s->local[i].space != me.space || !process_state(s->local[i].pid))
+        if (s->local[i].space != me.space || !sees)
             s->local[i].pid = 0;
     return code;
 }
@@ -123,7 +127,7 @@ int mpi_alive_open(struct comm *c, MPI_Comm host)
     struct mpi *m = c->state;
     struct signs *s = m->signs = xcalloc(1, sizeof *s);
     s->last_s = now_s();
-    s->mpirun = launcher_kind() == LAUNCHER_MPIRUN;
+    s->grace_s = launcher_grace_s();
     int code = MPI_Comm_dup(m->comm, &s->talk);
     if (!code)
         code = MPI_Comm_set_errhandler(s->talk, MPI_ERRORS_RETURN);
@@ -372,7 +376,7 @@ static bool go_on_when_told(struct patience *p, struct signs *s, double now)
         if (p->g->c->timeout > 0 && s->stood_s > p->g->c->timeout / 2)
             return false;
     }
-    return now - s->told_s < TOLD_S;
+    return now - s->told_s < TOLD_SHARE * s->grace_s;
 }
 
 /* How long a rank may give no sign of life. When Slurm ends a job, or has lost one of its ranks, SIGTERM comes
@@ -457,7 +461,7 @@ bool mpi_still(struct patience *p)
     look(c, s, now);
     if (now - s->judged_s >= tick(c)) {
         s->judged_s = now;
-        if (comm_told_to_end() && s->mpirun && !go_on_when_told(p, s, now))
+        if (comm_told_to_end() && s->grace_s > 0 && !go_on_when_told(p, s, now))
             return false;
         if (!judge(p) || neighbour_gone(p, now))
             return false;

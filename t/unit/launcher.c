@@ -26,6 +26,7 @@ static const char *const names[] = {
     "SLURM_JOB_ID",
     "SLURM_CPUS_ON_NODE",
     "MPI_LOCALNRANKS",
+    "OMPI_MCA_odls_base_sigkill_timeout",
 };
 
 #define SRUN "SLURM_STEP_ID=0 SLURM_PROCID=5 SLURM_JOB_ID=9 SLURM_CPUS_ON_NODE=8 "
@@ -38,6 +39,7 @@ static void environments(void **state)
         bool pmix;
         int rank, ranks, local, cpus;
         const char *job;
+        double grace_s;
     } cases[] = {
         {"", LAUNCHER_NONE, false, 0, 0, 0, 0, ""},
         /* the batch shell of a job, which srun did not start */
@@ -60,7 +62,9 @@ static void environments(void **state)
         /* mpirun in a Slurm job: its daemons are tasks of srun */
         {SRUN "SLURM_STEP_NUM_TASKS=2 SLURM_STEP_TASKS_PER_NODE=1(x2) SLURM_NODEID=1 OMPI_COMM_WORLD_SIZE=8 "
               "OMPI_COMM_WORLD_LOCAL_SIZE=4 PMIX_RANK=6",
-         LAUNCHER_MPIRUN, true, 6, 8, 4, 0, "9"},
+         LAUNCHER_MPIRUN, true, 6, 8, 4, 0, "9", 1},
+        {"OMPI_COMM_WORLD_SIZE=2 OMPI_MCA_odls_base_sigkill_timeout=60", LAUNCHER_MPIRUN, false, 0, 2, 0, 0, "",
+         60},
         {"PMI_RANK=1 MPI_LOCALNRANKS=3", LAUNCHER_OTHER, false, 1, 0, 3, 0, ""},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -80,6 +84,7 @@ static void environments(void **state)
         assert_int_equal(launcher_local_ranks(), cases[i].local);
         assert_int_equal(launcher_local_cpus(), cases[i].cpus);
         assert_string_equal(launcher_job(), cases[i].job);
+        assert_true(launcher_grace_s() == cases[i].grace_s);
     }
 }
 

@@ -276,6 +276,17 @@ damaged 'a header' 'expert-004.safetensors: ' flip expert-004.safetensors 100
 damaged 'padding' 'expert-004.safetensors: ' flip expert-004.safetensors 4090
 damaged 'data' "dense.safetensors: tensor 'model.*' is damaged" flip dense.safetensors 30000
 damaged 'a side file' 'config.json: is damaged' flip config.json 5
+if need strace command -v strace; then
+    strace -qq -o "$T/listings" -f -e trace=getdents64 moe-ckpt verify -q "$T/tiny/step-00000007" >/dev/null
+    said=
+    for n in $(seq "$(grep -c getdents64 "$T/listings")"); do
+        run strace -qq -o "$T/listings" -f -e inject=getdents64:error=EIO:when="$n" moe-ckpt verify "$T/tiny/step-00000007"
+        [ "$status:$(printf '%s\n' "$err" | grep -c "cannot read '.*': Input/output error")" = 1:1 ] || said="$said$n: $status: $err
+"
+    done
+    [ "$n" -gt 4 ] || said="${said}only $n listings"
+    none "$said" 'verify: a directory whose listing breaks off'
+fi
 run moe-ckpt verify "$T/nowhere"
 is "$status" 2 'verify: what does not exist is bad input'
 run moe-ckpt verify "$T/glm.json"

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "ckpt/companion.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/folder.h"
 #include "base/json.h"
 #include "base/notice.h"
 #include "base/words.h"
@@ -49,22 +49,17 @@ static int put(struct manifest *m, const char *from, const char *to, const char 
 
 int companions_put(struct manifest *m, const char *from, const char *to, const char *but)
 {
-    DIR *d = opendir(from);
-    if (!d)
-        return error_errno("cannot open '%s'", from);
+    struct folder f;
     int rc = 0;
-    errno = 0;
-    for (struct dirent *e; rc == 0 && (e = readdir(d)); errno = 0) {
-        if (!is_companion(from, e->d_name) || (but && strcmp(e->d_name, but) == 0))
+    TRY(folder_open(&f, from));
+    for (const char *name; rc == 0 && (name = folder_next(&f));) {
+        if (!is_companion(from, name) || (but && strcmp(name, but) == 0))
             continue;
-        if (m && !utf8_valid(e->d_name))
+        if (m && !utf8_valid(name))
             complain("%s/%s: left out of the checkpoint: its name is not UTF-8, which a manifest is", from,
-                     e->d_name);
+                     name);
         else
-            rc = put(m, from, to, e->d_name);
+            rc = put(m, from, to, name);
     }
-    if (rc == 0 && errno)
-        rc = error_errno("cannot read '%s'", from);
-    closedir(d);
-    return rc;
+    return folder_close(&f, rc);
 }

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "ckpt/steps.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -10,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/folder.h"
 #include "base/json.h"
 #include "base/memory.h"
 #include "base/notice.h"
@@ -84,24 +84,26 @@ int steps_list(const char *root, struct step_dir **list, int *aside)
 {
     *list = NULL;
     int count = 0, others = 0;
-    DIR *d = opendir(root);
+    struct folder f;
     if (aside)
         *aside = 0;
-    if (!d)
-        return errno == ENOENT ? 0 : error_errno("cannot open '%s'", root);
-    errno = 0;
-    for (struct dirent *e; (e = readdir(d)); errno = 0) {
-        int64_t step = step_of(e->d_name);
-        others += is_set_aside(e->d_name);
+    if (folder_open(&f, root) < 0) {
+        if (errno != ENOENT)
+            return -1;
+        error_clear();
+        return 0;
+    }
+    for (const char *name; (name = folder_next(&f));) {
+        int64_t step = step_of(name);
+        others += is_set_aside(name);
         if (step < 0)
             continue;
         if ((count & (count + 1)) == 0)
             *list = xrealloc(*list, 2 * (size_t)count + 2, sizeof **list);
-        (*list)[count++] = (struct step_dir){step, is_complete(root, e->d_name)};
+        (*list)[count++] = (struct step_dir){step, is_complete(root, name)};
     }
-    if (errno)
-        count = error_errno("cannot read '%s'", root);
-    closedir(d);
+    if (folder_close(&f, 0) < 0)
+        count = -1;
     if (count > 0)
         qsort(*list, count, sizeof **list, newest_first);
     if (aside)
@@ -157,10 +159,10 @@ int step_line(const char *dir, struct line *l)
 
 int steps_sweep(const char *root)
 {
-    DIR *d = opendir(root);
+    struct folder f;
     int rc = 0;
-    for (struct dirent *e; d && rc == 0 && (e = readdir(d));) {
-        const char *name = e->d_name;
+    TRY(folder_open(&f, root));
+    for (const char *name; rc == 0 && (name = folder_next(&f));) {
         if (name[0] != '.' || !step_meant(name + 1) || !(ends_in(name, ".tmp") || ends_in(name, ".old")))
             continue;
         char *path = path_join(root, name);
@@ -168,9 +170,7 @@ int steps_sweep(const char *root)
         rc = remove_tree(path);
         free(path);
     }
-    if (d)
-        closedir(d);
-    return rc;
+    return folder_close(&f, rc);
 }
 
 int step_retire(const char *root, int64_t step, const char *run)

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "ckpt/verify.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -10,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/folder.h"
 #include "base/lfs.h"
 #include "base/memory.h"
 #include "base/notice.h"
@@ -43,16 +43,15 @@ static bool lists_in(const struct manifest *m, const char *folder)
 /* What lies in the directory and the manifest does not know. */
 static void find_unlisted(struct verified *v, const struct manifest *m, const char *dir, const char *prefix)
 {
-    DIR *d = opendir(dir);
-    if (!d) {
-        problem(&v->problems, "cannot open '%s': %s", dir, strerror(errno));
+    struct folder f;
+    if (folder_open(&f, dir) < 0) {
+        recorded(v);
         return;
     }
-    for (struct dirent *e; (e = readdir(d));) {
-        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0 ||
-            strcmp(e->d_name, ARCHIVE_FOLDER) == 0)
+    for (const char *found; (found = folder_next(&f));) {
+        if (strcmp(found, ARCHIVE_FOLDER) == 0)
             continue;
-        char *path = path_join(dir, e->d_name), *name = xasprintf("%s%s", prefix, e->d_name);
+        char *path = path_join(dir, found), *name = xasprintf("%s%s", prefix, found);
         if (is_dir(path) && lists_in(m, name)) {
             char *folder = xasprintf("%s/", name);
             find_unlisted(v, m, path, folder);
@@ -65,7 +64,8 @@ static void find_unlisted(struct verified *v, const struct manifest *m, const ch
         free(path);
         free(name);
     }
-    closedir(d);
+    if (folder_close(&f, 0) < 0)
+        recorded(v);
 }
 
 /* ---- tensors ---- */
@@ -233,17 +233,20 @@ static void check_side_file(struct verified *v, const char *path)
 /* All of a Hugging Face directory that is read by other means than those above. */
 static void check_side_files(struct verified *v, const char *dir)
 {
-    DIR *d = opendir(dir);
-    if (!d)
-        return; /* said already */
-    for (struct dirent *e; (e = readdir(d));) {
-        if (e->d_name[0] == '.' || ends_in(e->d_name, ".safetensors") || strcmp(e->d_name, CONFIG_FILE) == 0)
+    struct folder f;
+    if (folder_open(&f, dir) < 0) {
+        error_clear(); /* said already */
+        return;
+    }
+    for (const char *name; (name = folder_next(&f));) {
+        if (name[0] == '.' || ends_in(name, ".safetensors") || strcmp(name, CONFIG_FILE) == 0)
             continue;
-        char *path = path_join(dir, e->d_name);
+        char *path = path_join(dir, name);
         check_side_file(v, path);
         free(path);
     }
-    closedir(d);
+    if (folder_close(&f, 0) < 0)
+        recorded(v);
 }
 
 /* listed: of a step directory that has one; else NULL. */

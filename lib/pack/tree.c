@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "pack/tree.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/folder.h"
 #include "base/memory.h"
 #include "base/notice.h"
 #include "base/words.h"
@@ -44,29 +44,22 @@ static int walk(struct pack_index *ix, const char *dir, const char *prefix, int 
     struct stat st;
     if (depth > MOST_DEPTH)
         return error(STATUS_USAGE, "'%s': more than %d directories within each other", dir, MOST_DEPTH);
-    DIR *d = opendir(dir);
-    if (!d)
-        return error_errno("cannot open '%s'", dir);
-    int rc = fstat(dirfd(d), &st) != 0 ? error_errno("cannot read '%s'", dir) : 0;
+    struct folder f;
+    TRY(folder_open(&f, dir));
+    int rc = fstat(dirfd(f.dir), &st) != 0 ? error_errno("cannot read '%s'", dir) : 0;
     struct packed_dir *x = index_add_dir(ix, xstrdup(*prefix ? prefix : "."));
     *x = (struct packed_dir){x->name, (int)(st.st_mode & 0777), st.st_mtim.tv_sec, (int)st.st_mtim.tv_nsec};
-    errno = 0;
-    for (struct dirent *e; rc == 0 && (e = readdir(d)); errno = 0) {
-        if (e->d_name[0] == '.') {
-            if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
-                verbose("'%s/%s' is passed over", dir, e->d_name);
+    for (const char *found; rc == 0 && (found = folder_next(&f));) {
+        if (found[0] == '.') {
+            verbose("'%s/%s' is passed over", dir, found);
             continue;
         }
-        char *path = path_join(dir, e->d_name),
-             *name = *prefix ? path_join(prefix, e->d_name) : xstrdup(e->d_name);
+        char *path = path_join(dir, found), *name = *prefix ? path_join(prefix, found) : xstrdup(found);
         rc = add(ix, path, name, depth);
         free(path);
         free(name);
     }
-    if (rc == 0 && errno)
-        rc = error_errno("cannot read '%s'", dir);
-    closedir(d);
-    return rc;
+    return folder_close(&f, rc);
 }
 
 static int file_order(const void *a, const void *b)

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "tensors/hfdir.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/folder.h"
 #include "base/memory.h"
 #include "base/notice.h"
 #include "base/num.h"
@@ -247,21 +247,19 @@ static bool is_read(const struct hf_dir *d, const char *name)
 static int list_weights(const struct hf_dir *d, char ***names)
 {
     int count = 0;
-    DIR *dir = opendir(d->path);
+    struct folder f;
     *names = NULL;
-    if (!dir)
-        return error_errno("cannot open '%s'", d->path);
-    for (struct dirent *e; (e = readdir(dir));) {
-        if (!holds_weights(e->d_name))
+    TRY(folder_open(&f, d->path));
+    for (const char *name; (name = folder_next(&f));) {
+        if (!holds_weights(name))
             continue;
         if ((count & (count + 1)) == 0)
             *names = xrealloc(*names, 2 * (size_t)count + 2, sizeof **names);
-        (*names)[count++] = xstrdup(e->d_name);
+        (*names)[count++] = xstrdup(name);
     }
-    closedir(dir);
     if (count)
         qsort(*names, count, sizeof **names, text_order);
-    return count;
+    return folder_close(&f, 0) < 0 ? -1 : count;
 }
 
 static int read_headers(struct hf_dir *d)

@@ -3,7 +3,6 @@
  * the ranks of a job on a host the first one leaves it. */
 #include "train/fault.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -12,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/folder.h"
 #include "base/json.h"
 #include "base/launcher.h"
 #include "base/memory.h"
@@ -195,18 +195,18 @@ int fault_gather(struct log *l, const char *log, bool earlier)
     const char *slash = strrchr(log, '/'), *base = slash ? slash + 1 : log;
     char *dir = slash ? xasprintf("%.*s", slash == log ? 1 : (int)(slash - log), log) : xstrdup(".");
     char *head = xasprintf("%s" MARK, base);
-    DIR *d = opendir(dir);
-    int count = 0;
-    for (struct dirent *e; d && count >= 0 && (e = readdir(d));) {
-        if (strncmp(e->d_name, head, strlen(head)) != 0)
+    struct folder f;
+    int count = 0, listed = folder_open(&f, dir);
+    for (const char *name; listed == 0 && count >= 0 && (name = folder_next(&f));) {
+        if (strncmp(name, head, strlen(head)) != 0)
             continue;
-        char *path = path_join(dir, e->d_name);
+        char *path = path_join(dir, name);
         int r = ends_in(path, UNFINISHED) ? drop(path, earlier) : take(l, path, earlier);
         count = r < 0 ? -1 : count + r;
         free(path);
     }
-    if (d)
-        closedir(d);
+    if (listed < 0 || folder_close(&f, 0) < 0)
+        notice("records of faults beside the log may be overlooked: %s", error_text());
     free(head);
     free(dir);
     return count;

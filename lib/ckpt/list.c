@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "ckpt/list.h"
 
-#include <dirent.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +9,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/memory.h"
+#include "base/notice.h"
 #include "base/num.h"
 #include "ckpt/manifest.h"
 #include "ckpt/names.h"
@@ -334,10 +334,13 @@ static int list_root(const char *root, const struct step_dir *steps, int count, 
     if (!json)
         fprintf(out, "#     step            bytes  directory\n");
     for (int i = count - 1; i >= 0; i--) {
-        if (!steps[i].complete)
-            continue;
         int64_t step = steps[i].step;
         char *dir = step_path(root, step);
+        if (!steps[i].complete) {
+            notice("'%s' is left out: it has no " MANIFEST_FILE " or no " STATE_FILE, dir);
+            free(dir);
+            continue;
+        }
         bool refused;
         int64_t bytes = step_bytes(dir, &refused);
         if (json)

@@ -215,6 +215,7 @@ early '--calibrate -o' moe-train --calibrate --tolerance 0 -o "$T/none/x"
 early '--log' moe-train -p "$P" -d "$T/nothing" -s 9 --log "$T/none/x"
 early '--log, of a run that goes on' moe-train -p "$P" -d "$T/text" -s 9 --resume "$T/nothing/step-00000001" --log "$T/none/x"
 early '--dump-logits' moe-train -p "$P" -d "$T/nothing" -s 9 --dump-logits "$T/none/x"
+early '--dump-gradients' moe-train -p "$P" -d "$T/nothing" -s 9 --dump-gradients "$T/none/x"
 mkfifo "$T/log.fifo" # a log that nobody writes: whoever opens it, waits
 for what in -o '--plot=' --html --trace; do
     case $what in --plot=) set -- "--plot=$T/none/x.svg" ;; *) set -- $what "$T/none/x" ;; esac

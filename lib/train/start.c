@@ -43,6 +43,7 @@ static int check_outputs(const struct train_options *o)
 {
     if (o->dump_gradients && file_exists(o->dump_gradients))
         return error(STATUS_USAGE, "--dump-gradients '%s' is there already", o->dump_gradients);
+    TRY(output_check(o->dump_gradients));
     TRY(output_check(o->dump_logits));
     return log_check(o->log);
 }

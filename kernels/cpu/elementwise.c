@@ -336,9 +336,11 @@ static void cpu_row_gate_backward(struct stream *s, const struct row_gate_backwa
         row_gate_backward_row(p, r);
 }
 
-/* The angles of a piece serve all heads. */
+/* The angles of a piece serve all heads. Rows are parts of longer ones, so that the processor does not see how
+ * they go on. */
 LOOP void rope_row_loop(const struct rope *p, int64_t t, enum type T)
 {
+    enum { ROWS_AHEAD = 2 };
     const float *angle = p->cos_sin + t % p->seq * p->rotary;
     int64_t half = p->rotary / 2;
     float sign = p->inverse ? -1 : 1;
@@ -351,6 +353,8 @@ LOOP void rope_row_loop(const struct rope *p, int64_t t, enum type T)
             void *lo = at(p->x, t * p->ld + h * p->head_dim + c, T), *hi = at(lo, half, T);
             get(a, lo, n, T);
             get(b, hi, n, T);
+            ask_for(at(lo, ROWS_AHEAD * p->ld, T), LANES * (int64_t)type_bytes(T));
+            ask_for(at(hi, ROWS_AHEAD * p->ld, T), LANES * (int64_t)type_bytes(T));
             EACH_LANE v[l] = a[l] * cosine[l] - b[l] * sine[l];
             EACH_LANE b[l] = b[l] * cosine[l] + a[l] * sine[l];
             put(lo, v, n, T);

@@ -39,13 +39,14 @@ static void cpu_embedding_backward(struct stream *s, const struct embedding_back
         embedding_columns(p, c);
 }
 
+#define LEAST (-88.02969f)  /* a number whose power of e is 0 */
 enum { BLOCK = 4 * CHUNK }; /* logits that are looked through for the largest before they are summed */
 
 /* Σ e^(z - shift) over n <= CHUNK numbers. What is summed a block later comes in meanwhile. */
 LOOP float sum_chunk_loop(const float *z, float shift, int64_t n, bool pick)
 {
     struct lane_sum sum = {0};
-    float rest = 0, least = -88.02969f; /* which gives 0 */
+    float rest = 0, least = LEAST;
     int64_t c = 0;
     __asm__("" : "+m"(least)); /* a maximum with a constant would become two instructions */
     for (; c + LANES <= n; c += LANES) {
@@ -131,17 +132,35 @@ static void merge(const struct cross_entropy *p, int64_t t, double *shift, doubl
     }
 }
 
-LOOP void softmax_loop(void *y, const float *z, float shift, float by, int64_t n, enum type T)
-{
-#pragma omp simd
-    for (int64_t i = 0; i < n; i++)
-        store(y, i, T, exp_fast(z[i] - shift) * by);
-}
+/* y = e^(z - shift)·by; y may be z. */
+struct softmax_row {
+    void *y;
+    const float *z;
+    float shift, by;
+    int64_t width;
+    enum type type; /* of y */
+};
 
-HOT static void softmax_row(void *y, const float *z, float shift, float by, int64_t n, enum type type)
+LOOP void softmax_row_loop(const struct softmax_row *p, enum type T)
 {
-    BY_TYPE(type, softmax_loop(y, z, shift, by, n, T));
+    float least = LEAST;
+    __asm__("" : "+m"(least)); /* as above */
+    PIECES(c, n, p->width, {
+        float v[LANES], power[LANES], scale[LANES];
+        get_beside(v, p->z + c, n, T);
+        ask_ahead(p->z + c, F32);
+        ask_ahead(at(p->y, c, T), T);
+        EACH_LANE v[l] -= p->shift;
+        EACH_LANE v[l] = v[l] < least ? least : v[l];
+        if (T == F32 || T == BF16)
+            power_parts(power, scale, v, 1.44269504f, F32);
+        else
+            picked_parts(power, scale, v, 1.44269504f, F32);
+        EACH_LANE v[l] = power[l] * (scale[l] * p->by);
+        put(at(p->y, c, T), v, n, T);
+    });
 }
+IN_LANES(softmax_row, (const struct softmax_row *p), (p))
 
 static void loss_row(const struct cross_entropy *p, int64_t t)
 {
@@ -157,8 +176,8 @@ static void loss_row(const struct cross_entropy *p, int64_t t)
     float by = (float)(p->scale / sum), own;
     bool here = target >= 0 && target < p->width;
     if (here) /* read first: dlogits may be the logits */
-        softmax_row(&own, z + target, (float)shift, by, 1, F32);
-    softmax_row(to, z, (float)shift, by, p->width, p->type);
+        softmax_row(&(struct softmax_row){&own, z + target, (float)shift, by, 1, F32});
+    softmax_row(&(struct softmax_row){to, z, (float)shift, by, p->width, p->type});
     if (here)
         store(to, target, p->type, own - p->scale);
 }

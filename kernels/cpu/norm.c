@@ -192,6 +192,8 @@ struct norm_rows {
     float rstd[ROWS], shrink[ROWS];
 };
 
+/* The processor itself asks for rows that are read one after the other, but not for those of dx, which lie as
+ * far from memory and are first met in gradient(). */
 LOOP void find_rows(struct norm_rows *rows, const struct rmsnorm_backward *p, int64_t first, int64_t last,
                     enum type T)
 {
@@ -203,6 +205,8 @@ LOOP void find_rows(struct norm_rows *rows, const struct rmsnorm_backward *p, in
         const void *dy = rows->dy[j] = at(p->dy, unit_at(i, p->heads, p->lddy, p->width), T);
         struct norm_sums sum;
         rows->dx[j] = at(p->dx, unit_at(i, p->heads, p->lddx, p->width), T);
+        ask_for(at(p->dx, unit_at(i + rows->count, p->heads, p->lddx, p->width), T),
+                p->width * (int64_t)type_bytes(T));
         if (p->sumsq)
             sum = (struct norm_sums){p->sumsq[i / p->heads], p->dot[i / p->heads]};
         else if (p->clip > 0)

@@ -141,7 +141,8 @@ void access_cross_entropy(struct access_list *l, const struct cross_entropy *o)
 void access_total(struct access_list *l, const struct total *o)
 {
     put(l, READ, o->x, o->count, 4);
-    put(l, READ, o->y, o->count, 4);
+    if (o->y != o->x)
+        put(l, READ, o->y, o->count, 4);
     put(l, UPDATE, o->out, 1, 8);
 }
 

@@ -21,8 +21,8 @@ struct folder {
 
 /* 0, or -1 with error() and errno; then there is nothing to close. */
 int folder_open(struct folder *f, const char *path);
-/* The next name, without `.` and `..`, until the next call; NULL behind the last one, or where the listing broke
- * off, of which folder_close() tells. */
+/* The next name, without `.` and `..`, until the next call; NULL behind the last one, or where the listing
+ * broke off, of which folder_close() tells. */
 const char *folder_next(struct folder *f);
 /* `r`, or -1 with error() where that was 0 and the listing broke off. */
 int folder_close(struct folder *f, int r);

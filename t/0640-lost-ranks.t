@@ -54,6 +54,7 @@ found() {
     grep -q '"kind":"fault"' "$at/log" 2>/dev/null || ls "$at"/log.fault.* >/dev/null 2>&1
     ok $? "$1: a record or a marker is left"
     printf '{"kind": "fau' >"$at/log.fault.elsewhere.7.tmp" # as a rank leaves it that is killed as it writes
+    : >"$at/log.fault.nowhere"                            # and as a host leaves it that goes down before it is on disk
     moe-train -p "$T/one.plan" --log "$at/log" $recipe -s 0 >/dev/null 2>>"$at/err"
     none "$(ls "$at" | grep 'log\.fault')" "$1: the next start has gathered the markers"
     is "$(sed -n '/"kind":"fault"/s/.*"rank":\([a-z0-9]*\).*/\1/p' "$at/log" | sort -u | tr '\n' ' ')" "$rank " "$1: it names rank $rank" ||

@@ -52,22 +52,22 @@ static bool has_markers(const char *log)
     return log && strcmp(log, "-") != 0 && (stat(log, &st) != 0 || S_ISREG(st.st_mode));
 }
 
-/* Whole under its name or not at all, and never in the place of another: 1, 0 when there is one, -1. */
+/* Whole under its name or not at all, and never in the place of another: 1, 0 when there is one, -1. It is
+ * synced last: the launcher kills soon, and a disk may be slow. */
 static int publish(const char *text, const char *temporary, const char *final)
 {
     int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     if (fd < 0)
         return error_errno("cannot write '%s'", temporary);
     int r = pwrite_all(fd, text, strlen(text), 0, temporary);
-    if (r == 0)
-        r = file_sync(fd, temporary);
-    close(fd);
     if (r == 0 && link(temporary, final) == 0)
         r = 1;
     else if (r == 0 && errno != EEXIST && access(final, F_OK) != 0) /* a file system without links */
         r = rename(temporary, final) == 0 ? 1 : error_errno("cannot write '%s'", final);
     unlink(temporary);
-    return r;
+    int synced = r > 0 ? file_sync(fd, final) : 0;
+    close(fd);
+    return synced < 0 ? -1 : r;
 }
 
 /* Whether the marker that is there was left by this job: then this rank need not say it again. */
@@ -153,10 +153,27 @@ void fault_report_early(const struct train_options *o, const struct comm_fault *
 
 /* ---- gathering ---- */
 
-/* Takes one marker into the log. What is no record stays where it is: 0. */
+/* What has no name of its own yet: one on its way, or, of an earlier start, of a rank that was killed as it
+ * wrote, by one that had said why before. A rank that lives yet then says its fault itself: mark(). */
+static int drop(const char *path, bool earlier)
+{
+    if (!earlier)
+        return 0;
+    if (unlink(path) != 0)
+        return errno == ENOENT ? 0 : error_errno("cannot remove '%s'", path);
+    notice("'%s' is removed: the rank that wrote it went down before the record was whole", path);
+    return 0;
+}
+
+/* Takes one marker into the log. What is no record stays where it is: 0. It may be empty, where the host went
+ * down before it was synced. */
 static int take(struct log *l, const char *path, bool earlier)
 {
     char *text = file_read(path, MARK_BYTES, NULL);
+    if (text && !*text) {
+        free(text);
+        return drop(path, earlier);
+    }
     json_t *record = text ? json_loads(text, JSON_REJECT_DUPLICATES, NULL) : NULL;
     const char *kind = json_string_value(json_object_get(record, "kind"));
     const char *reason = json_string_value(json_object_get(record, "reason"));
@@ -174,18 +191,6 @@ static int take(struct log *l, const char *path, bool earlier)
     json_decref(record);
     free(text);
     return r;
-}
-
-/* What has no name of its own yet: one on its way, or, of an earlier start, of a rank that was killed as it
- * wrote, by one that had said why before. A rank that lives yet then says its fault itself: mark(). */
-static int drop(const char *path, bool earlier)
-{
-    if (!earlier)
-        return 0;
-    if (unlink(path) != 0)
-        return errno == ENOENT ? 0 : error_errno("cannot remove '%s'", path);
-    notice("'%s' is removed: the rank that wrote it was killed before the record was whole", path);
-    return 0;
 }
 
 int fault_gather(struct log *l, const char *log, bool earlier)

@@ -158,10 +158,9 @@ run moe-ckpt list --tensors "$S"
 like "$out" '^BF16 +\[259,64\] +33152  model.embed_tokens.weight  dense.safetensors$' 'a line a tensor'
 if need jq command -v jq; then
     is "$(moe-ckpt list --json "$S" | jq -c '[.step, .plan.ranks, (.files | length), (.files[0].tensors[0].shape)]')" '[7,1,18,[259,64]]' 'and as JSON'
-    is "$(moe-ckpt list --json "$T/again" | jq -c '[.steps[].step]')" '[7,8,9,10,11,12]' 'a root lists its steps'
     run moe-ckpt list --json "$T/again"
     is "$(printf '%s\n' "$out" | jq -c '[.steps[].step]'):$(printf '%s\n' "$err" | grep -c 'step-00000099.*left out')" '[7,8,9,10,11,12]:1' \
-        'and says which it leaves out'
+        'a root lists its steps, and says which it leaves out'
 fi
 for verb in verify pack 'diff --optimizer' 'extract --expert 0' 'export --dtype f32' 'shrink --drop-experts 0'; do
     out_dir=

@@ -80,6 +80,17 @@ static int newest_first(const void *a, const void *b)
     return x->step > y->step ? -1 : x->step < y->step;
 }
 
+/* 1; 0: there is no such directory, and so nothing in it; -1. */
+static int open_root(struct folder *f, const char *root)
+{
+    if (folder_open(f, root) == 0)
+        return 1;
+    if (errno != ENOENT)
+        return -1;
+    error_clear();
+    return 0;
+}
+
 int steps_list(const char *root, struct step_dir **list, int *aside)
 {
     *list = NULL;
@@ -87,12 +98,9 @@ int steps_list(const char *root, struct step_dir **list, int *aside)
     struct folder f;
     if (aside)
         *aside = 0;
-    if (folder_open(&f, root) < 0) {
-        if (errno != ENOENT)
-            return -1;
-        error_clear();
-        return 0;
-    }
+    int there = open_root(&f, root);
+    if (there <= 0)
+        return there;
     for (const char *name; (name = folder_next(&f));) {
         int64_t step = step_of(name);
         others += is_set_aside(name);
@@ -160,8 +168,9 @@ int step_line(const char *dir, struct line *l)
 int steps_sweep(const char *root)
 {
     struct folder f;
-    int rc = 0;
-    TRY(folder_open(&f, root));
+    int rc = 0, there = open_root(&f, root);
+    if (there <= 0)
+        return there;
     for (const char *name; rc == 0 && (name = folder_next(&f));) {
         if (name[0] != '.' || !step_meant(name + 1) || !(ends_in(name, ".tmp") || ends_in(name, ".old")))
             continue;

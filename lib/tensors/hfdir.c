@@ -257,9 +257,14 @@ static int list_weights(const struct hf_dir *d, char ***names)
             *names = xrealloc(*names, 2 * (size_t)count + 2, sizeof **names);
         (*names)[count++] = xstrdup(name);
     }
+    if (folder_close(&f, 0) < 0) {
+        while (count > 0)
+            free((*names)[--count]);
+        return -1;
+    }
     if (count)
         qsort(*names, count, sizeof **names, text_order);
-    return folder_close(&f, 0) < 0 ? -1 : count;
+    return count;
 }
 
 static int read_headers(struct hf_dir *d)

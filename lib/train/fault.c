@@ -83,6 +83,7 @@ static bool is_of_job(const char *path, const json_t *mine)
     return same;
 }
 
+/* 1, 0 when another rank of the job has left one, -1. */
 static int mark(const char *log, json_t *record)
 {
     char host[HOST_NAME], *text = json_dumps(record, JSON_COMPACT);
@@ -92,14 +93,17 @@ static int mark(const char *log, json_t *record)
             *s = '_';
     char *name = xasprintf("%s" MARK "%s", log, *host ? host : "unknown"), *final = NULL;
     char *temporary = xasprintf("%s.%d" UNFINISHED, name, (int)getpid());
+    bool there = false;
     int r = text ? 0 : -1;
-    for (int n = 1; r == 0 && n <= MOST_MARKERS; n++) {
+    for (int n = 1; r == 0 && !there && n <= MOST_MARKERS; n++) {
         free(final);
         final = n == 1 ? xstrdup(name) : xasprintf("%s.%d", name, n);
         r = publish(text, temporary, final);
-        if (r == 0 && is_of_job(final, record))
-            break;
+        there = r == 0 && is_of_job(final, record);
     }
+    if (r == 0 && !there)
+        r = error(STATUS_ENV, "'%s' and %d more beside it wait for a start with this log", name,
+                  MOST_MARKERS - 1);
     free(temporary);
     free(final);
     free(name);
@@ -110,8 +114,14 @@ static int mark(const char *log, json_t *record)
 /* The text of error() as it was, unless another rank of this host says it. */
 static void leave_mark(const char *log, json_t *record, enum status status, const char *reason)
 {
-    int r = has_markers(log) ? mark(log, record) : -1;
-    error(status, "%s", r == 0 ? "" : reason);
+    if (!has_markers(log)) {
+        error(status, "%s", reason);
+        return;
+    }
+    int r = mark(log, record);
+    char *unmarked = r < 0 ? xasprintf(" (it leaves no record: %s)", error_text()) : xstrdup("");
+    error(status, "%s%s", r == 0 ? "" : reason, unmarked);
+    free(unmarked);
 }
 
 void fault_report(struct run *run)

@@ -23,6 +23,7 @@ case $bin in
 /*) ;;
 *) bin=$top/$bin ;;
 esac
+! command -v mpirun >/dev/null || PATH=$top/t/lib/launch:$PATH # see mpirun there
 PATH=$bin:$PATH
 LC_ALL=C
 export PATH LC_ALL

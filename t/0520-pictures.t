@@ -174,6 +174,10 @@ is "$(grep -c '<svg' "$T/page.html") $(grep -c '<figure' "$T/page.html")" '7 7' 
 for wanted in 'prefers-color-scheme:dark' '@media print' 'Where the time of a step goes' 'expert_load_std' '50.00 %'; do
     like "$page" "$wanted" "it has: $wanted"
 done
+moe-partition -q -m "$top/share/models/qwen3-235b-a22b.json" -n 8192 --ep 16 --tp 4 --pp 2 -o "$T/large" 2>/dev/null
+moe-stat -q --html "$T/x.html" --plan "$T/large" "$log"
+like "$(cat "$T/x.html")" 'Its text is left out: .*/large: larger than' 'a plan too long for the page is said to be'
+rm "$T/x.html"
 run moe-stat --html "$T/x.html" "$north"
 like "$status $err" '^2 .*--html needs a log' 'a page of timelines alone exits 2'
 run moe-stat --html "$T/x.html" -o "$T/y" "$log"

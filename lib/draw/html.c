@@ -242,15 +242,18 @@ static int plan(FILE *f, const struct page *page)
     beside_report(f, page->plan, &page->report->s, BESIDE_HTML);
     fputs("</div>\n", f);
     size_t n;
-    char *text = strcmp(page->plan_path, "-") != 0 && file_exists(page->plan_path)
-                     ? file_read(page->plan_path, MOST, &n)
-                     : NULL;
+    bool there = strcmp(page->plan_path, "-") != 0 && file_exists(page->plan_path);
+    char *text = there ? file_read(page->plan_path, MOST, &n) : NULL;
     if (text) {
         fputs("<details><summary>Its text</summary><pre>", f);
         html_text(f, text);
         fputs("</pre></details>\n", f);
-    } else
-        error_clear(); /* too long for a page */
+    } else if (there) {
+        fputs("<p>Its text is left out: ", f);
+        html_text(f, error_text());
+        fputs("</p>\n", f);
+        error_clear();
+    }
     free(text);
     fputs("</section>\n", f);
     return 0;

@@ -154,6 +154,10 @@ run moe-ckpt list "$S"
 is "$status" 0 'list'
 like "$out" 'optimizer/expert-007.safetensors' 'shows the files'
 like "$out" '# step 7' 'and the step'
+cp -r "$S" "$T/odd" && printf '{' >"$T/odd/manifest.json" && rm "$T/odd/optimizer"/* && echo x >"$T/odd/optimizer/x.safetensors"
+run moe-ckpt list "$T/odd"
+like "$status:$(printf '%s' "$err" | tr '\n' ' ')" '^0:moe-ckpt list: .*odd/manifest.json.*: left out here .*odd/optimizer/x.safetensors.*: left out here$' \
+    'what cannot be read of what is extra is said' || diag "$err"
 run moe-ckpt list --tensors "$S"
 like "$out" '^BF16 +\[259,64\] +33152  model.embed_tokens.weight  dense.safetensors$' 'a line a tensor'
 if need jq command -v jq; then

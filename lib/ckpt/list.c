@@ -32,20 +32,29 @@ struct listing {
     bool stats; /* of each tensor are wanted */
 };
 
-/* Everything here is extra: a directory without them is listed all the same. */
+/* Everything here is extra: a directory without them is listed all the same, and one that has something else in
+ * their place is, too. */
+static bool extra(int result)
+{
+    if (result == 0)
+        return true;
+    notice("%s: left out here", error_text());
+    error_clear();
+    return false;
+}
+
 static void open_extras(struct listing *l)
 {
     char *config = path_join(l->path, CONFIG_FILE), *plan = path_join(l->path, PLAN_FILE);
     char *manifest = path_join(l->path, MANIFEST_FILE), *optimizer = path_join(l->path, OPTIMIZER_DIR);
-    l->has_model = file_exists(config) && model_load(&l->model, config) == 0;
-    l->has_plan = file_exists(plan) && plan_read(&l->plan, plan) == 0;
-    l->has_manifest = file_exists(manifest) && manifest_read(&l->manifest, l->path) == 0;
-    l->has_optimizer = is_dir(optimizer) && hf_open(&l->optimizer, optimizer) == 0;
+    l->has_model = file_exists(config) && extra(model_load(&l->model, config));
+    l->has_plan = file_exists(plan) && extra(plan_read(&l->plan, plan));
+    l->has_manifest = file_exists(manifest) && extra(manifest_read(&l->manifest, l->path));
+    l->has_optimizer = is_dir(optimizer) && extra(hf_open(&l->optimizer, optimizer));
     free(config);
     free(plan);
     free(manifest);
     free(optimizer);
-    error_clear();
 }
 
 static void close_listing(struct listing *l)

@@ -140,13 +140,22 @@ struct running {
     float *q, *o; /* [words(dim), STRIP], [STRIP, wide] */
 };
 
+enum { FAR = 32 };
+
+/* Whether a score exceeds what scores are relative to by 2^FAR. */
+HOT static bool far_away(const struct softmax *of, const float *max, float scale)
+{
+    int any = 0;
+    for (int c = 0; c < STRIP; c++)
+        any |= scale * max[c] > of->shift[c] + FAR;
+    return any;
+}
+
 /* Scores are relative to one of the first block, the largest, or of pairs the first; later to a larger one
  * where they exceed it by 2^FAR, which is far from what overflows, and happens seldom. What was summed before
- * fades then by what lies between the two. Returns whether any did. */
-HOT static bool fade(struct running *run, const float *max, float scale, int64_t wide)
+ * fades then by what lies between the two. */
+static void fade(struct running *run, const float *max, float scale, int64_t wide)
 {
-    enum { FAR = 32 };
-    bool any = false;
     for (int64_t c = 0; c < STRIP; c++) {
         float shift = scale * max[c], by;
         if (!(shift > run->of.shift[c] + FAR))
@@ -156,9 +165,7 @@ HOT static bool fade(struct running *run, const float *max, float scale, int64_t
         run->of.sum[c] *= by;
         run->of.weight[c] *= by;
         scale_to(run->o + c * wide, run->o + c * wide, by, wide, F32, F32);
-        any = true;
     }
-    return any;
 }
 
 /* What a task of the forward pass holds: some queries of a head, in strips, and a block of its keys. */
@@ -186,38 +193,48 @@ static void see_f32(struct forward *f, struct running *run, struct sight of, boo
     score_maxima(max, f->s, of);
     if (first)
         begin_shift(run, max, scale);
-    else
+    else if (far_away(&run->of, max, scale))
         fade(run, max, scale, f->w.form.wide);
     score_powers(f->s, of, scale, run->of.shift, run->of.sum);
     memcpy(run->of.weight, run->of.sum, sizeof run->of.weight);
+}
+
+/* The first score of each query: what all are relative to, until one exceeds it by far. */
+static void begin_pairs(struct forward *f, struct running *run, const struct score_product *x, float scale)
+{
+    micro_product(&(struct micro){.m = 1,
+                                  .n = STRIP,
+                                  .k = x->k,
+                                  .a = x->rows,
+                                  .step = 1,
+                                  .b = x->columns,
+                                  .ldb = STRIP,
+                                  .c = f->s,
+                                  .ldc = STRIP,
+                                  .pairs = true});
+    begin_shift(run, f->s, scale);
 }
 
 /* Powers of scores that nobody has seen: should one exceed the shift by too much, once more. */
 static void see_pairs(struct forward *f, struct running *run, struct sight of, bool first)
 {
     struct score_product x = score_product(&f->w, f->k, run->q);
-    float scale = f->p->scale * LOG2E;
-    struct softmax now;
-    if (first) {
-        micro_product(&(struct micro){.m = 1,
-                                      .n = STRIP,
-                                      .k = x.k,
-                                      .a = x.rows,
-                                      .step = 1,
-                                      .b = x.columns,
-                                      .ldb = STRIP,
-                                      .c = f->s,
-                                      .ldc = STRIP,
-                                      .pairs = true});
-        begin_shift(run, f->s, scale);
-    }
-    do {
-        now = run->of;
+    struct softmax *now = &run->of;
+    float scale = f->p->scale * LOG2E, sum[STRIP], weight[STRIP];
+    if (first)
+        begin_pairs(f, run, &x, scale);
+    for (;;) {
+        memcpy(sum, now->sum, sizeof sum);
+        memcpy(weight, now->weight, sizeof weight);
         for (int c = 0; c < STRIP; c++)
-            now.max[c] = -INFINITY;
-        pairs_powers(f->s, of, &x, scale, &now);
-    } while (fade(run, now.max, scale, first ? 0 : f->w.form.wide));
-    run->of = now;
+            now->max[c] = -INFINITY;
+        pairs_powers(f->s, of, &x, scale, now);
+        if (!far_away(now, now->max, scale))
+            return;
+        memcpy(now->sum, sum, sizeof sum);
+        memcpy(now->weight, weight, sizeof weight);
+        fade(run, now->max, scale, first ? 0 : f->w.form.wide);
+    }
 }
 
 static void see(struct forward *f, struct running *run, struct sight of, bool first)
@@ -234,13 +251,18 @@ static void begin_strip(struct forward *f, struct running *run, const struct hea
     memset(&run->of, 0, sizeof run->of);
 }
 
+HOT static void end_sums(const struct softmax *of, float *by, float *lse, int64_t rows)
+{
+    for (int64_t c = 0; c < rows; c++) {
+        by[c] = 1 / of->weight[c];
+        lse[c] = of->shift[c] * LN2 + log_fast(of->sum[c]);
+    }
+}
+
 static void end_strip(const struct forward *f, const struct running *run, const struct head_rows *o, float *lse)
 {
     float by[STRIP];
-    for (int64_t c = 0; c < o->rows; c++) {
-        by[c] = 1 / run->of.weight[c];
-        lse[c] = run->of.shift[c] * LN2 + logf(run->of.sum[c]);
-    }
+    end_sums(&run->of, by, lse, o->rows);
     rows_put(o, &f->w.form, run->o, by, 1);
 }
 

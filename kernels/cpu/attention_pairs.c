@@ -4,6 +4,7 @@
 
 #ifdef __x86_64__
 #include <immintrin.h>
+#include <stdbool.h>
 
 #include "base/fence.h"
 #include "piece.h"
@@ -42,39 +43,57 @@ static void look(const uint16_t *x, int64_t ld, int64_t rows, int64_t dim)
     fence_look(x, rows, (size_t)dim * sizeof *x, (size_t)ld * sizeof *x);
 }
 
+/* Whole vectors first: masks would take as long as all else here. */
+
 PAIRS void pairs_lying(float *to, int64_t width, const uint16_t *x, int64_t ld, int64_t rows, int64_t dim)
 {
+    int64_t whole = dim / HALVES * VECTOR;
     look(x, ld, rows, dim);
-    for (int64_t r = 0; r < rows; r++)
-        for (int64_t w = 0; w < width; w += VECTOR)
-            _mm512_mask_storeu_epi32(to + r * width + w, width - w >= VECTOR ? 0xffff : 0xff,
-                                     row_part(x + r * ld, 2 * w, dim));
+    for (int64_t r = 0; r < rows; r++, to += width, x += ld) {
+        for (int64_t w = 0; w < whole; w += VECTOR)
+            _mm512_storeu_si512(to + w, _mm512_loadu_si512(x + 2 * w));
+        if (whole < width)
+            _mm512_mask_storeu_epi32(to + whole, width - whole >= VECTOR ? 0xffff : 0xff,
+                                     row_part(x, 2 * whole, dim));
+    }
 }
 
 PAIRS void pairs_stacked(float *to, int64_t width, const uint16_t *x, int64_t ld, int64_t rows, int64_t dim)
 {
+    int64_t whole = dim / HALVES * HALVES;
     look(x, ld, rows, dim);
-    for (int64_t r = 0; r < rows; r += 2)
-        for (int64_t c = 0; c < width; c += HALVES) {
-            const uint16_t *row = x + r * ld;
-            __m512i next = r + 1 < rows ? row_part(row + ld, c, dim) : _mm512_setzero_si512();
-            store_words(to + r / 2 * width + c, row_part(row, c, dim), next, c + VECTOR < width);
-        }
+    for (int64_t r = 0; r < rows; r += 2, to += width, x += 2 * ld) {
+        bool last = r + 1 == rows;
+        const uint16_t *next = last ? x : x + ld;
+        for (int64_t c = 0; c < whole; c += HALVES)
+            store_words(to + c, _mm512_loadu_si512(x + c),
+                        last ? _mm512_setzero_si512() : _mm512_loadu_si512(next + c), true);
+        if (whole < width)
+            store_words(to + whole, row_part(x, whole, dim),
+                        last ? _mm512_setzero_si512() : row_part(next, whole, dim), whole + VECTOR < width);
+    }
+}
+
+INLINE __m512i scaled_halves(__m512 factor, __m512 v, __m512 next)
+{
+    return (__m512i)_mm512_cvtne2ps_pbh(factor * next, factor * v);
 }
 
 PAIRS void pairs_put(uint16_t *y, int64_t ld, const float *x, int64_t width, const float *by, float scale,
                      int64_t rows, int64_t dim)
 {
+    int64_t whole = dim / HALVES * HALVES;
     look(y, ld, rows, dim);
-    for (int64_t r = 0; r < rows; r++) {
+    for (int64_t r = 0; r < rows; r++, x += width, y += ld) {
         __m512 factor = _mm512_set1_ps(by ? by[r] : scale);
-        for (int64_t c = 0; c < dim; c += HALVES) {
-            const float *at = x + r * width + c;
-            __m512 v = factor * _mm512_loadu_ps(at),
-                   next = factor * _mm512_maskz_loadu_ps(c + VECTOR < width ? 0xffff : 0, at + VECTOR);
-            _mm512_mask_storeu_epi16(y + r * ld + c, first_halves(dim - c),
-                                     (__m512i)_mm512_cvtne2ps_pbh(next, v));
-        }
+        for (int64_t c = 0; c < whole; c += HALVES)
+            _mm512_storeu_si512(y + c,
+                                scaled_halves(factor, _mm512_loadu_ps(x + c), _mm512_loadu_ps(x + c + VECTOR)));
+        if (whole < dim)
+            _mm512_mask_storeu_epi16(
+                y + whole, first_halves(dim - whole),
+                scaled_halves(factor, _mm512_loadu_ps(x + whole),
+                              _mm512_maskz_loadu_ps(whole + VECTOR < width ? 0xffff : 0, x + whole + VECTOR)));
     }
 }
 

@@ -43,7 +43,7 @@ static void look(const uint16_t *x, int64_t ld, int64_t rows, int64_t dim)
     fence_look(x, rows, (size_t)dim * sizeof *x, (size_t)ld * sizeof *x);
 }
 
-/* Whole vectors first: masks would take as long as all else here. */
+/* Whole vectors without masks, and then what is left of a row. */
 
 PAIRS void pairs_lying(float *to, int64_t width, const uint16_t *x, int64_t ld, int64_t rows, int64_t dim)
 {
